@@ -1,0 +1,243 @@
+"""The run directory: where things lie, and how they are read and written. The layout is docs/formats.md.
+
+Imports neither torch nor the engine, so that verdict, report and export work on a laptop from a copied directory.
+Everything is written to a temporary name, flushed and renamed: a file under its final name is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from doremi.domains import DomainSet, Mixture
+from doremi.errors import DamageError, MixtureError, RunError
+
+FORMAT = 1
+SPLITS = ("select", "report")
+
+
+# -- files -----------------------------------------------------------------------------------------------------------
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a whole file atomically: temporary name, flush to disk, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write `value` as JSON, atomically. NaN and infinity are refused: they are not JSON."""
+    write_bytes(path, (json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path, what: str) -> dict[str, Any]:
+    """Read a JSON object of ours and check its `format`; `what` names it in errors."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{path}: there is no {what} here yet") from None
+    except (OSError, ValueError) as error:
+        raise DamageError(f"{path}: this {what} cannot be read ({error}); remove it and run again") from None
+    if not isinstance(value, dict):
+        raise DamageError(f"{path}: this {what} is not a JSON object; remove it and run again")
+    if value.get("format") != FORMAT:
+        raise RunError(
+            f"{path}: this {what} has format {value.get('format')!r}, this doremi reads {FORMAT}; "
+            "use the doremi that wrote it, or another run directory"
+        )
+    return value
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def key_of(value: Any) -> str:
+    """SHA-256 of a JSON value in canonical form: the identity of whatever it describes."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+# -- mixtures --------------------------------------------------------------------------------------------------------
+
+
+def read_mixture(path: Path) -> Mixture:
+    """Read a `mixture.json`, ours or a bare `{"domain": weight}`; errors name the file."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MixtureError(
+            f"{path}: cannot be read ({error.strerror}); give the path of a mixture.json"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise MixtureError(f"{path}: is not JSON ({error}); give the path of a mixture.json") from None
+    if isinstance(value, dict) and "format" in value:
+        if value["format"] != FORMAT or value.get("unit") != "tokens":
+            raise MixtureError(f"{path}: needs format {FORMAT} and unit 'tokens' (fractions of tokens)")
+        value = value.get("weights")
+    if not isinstance(value, dict):
+        raise MixtureError(f"{path}: holds no weights by domain name")
+    try:
+        return Mixture(value)
+    except MixtureError as error:
+        raise MixtureError(f"{path}: {error}") from None
+
+
+# -- reading a run ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What `corpus/manifest.json` says; `folder` is the corpus folder."""
+
+    folder: Path
+    manifest: dict[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> Corpus:
+        return cls(folder, read_json(folder / "manifest.json", "corpus manifest"))
+
+    @property
+    def domains(self) -> DomainSet:
+        return DomainSet(self.manifest["domains"])
+
+    @property
+    def fingerprint(self) -> str:
+        return self.manifest["fingerprint"]
+
+    def count(self, split: str, what: str) -> list[int]:
+        """`what` is documents, bytes or tokens; `split` is train or validation. `[K]`."""
+        return [entry[split][what] for entry in self.manifest["domains"].values()]
+
+    def path(self, domain: str, file: str) -> Path:
+        return self.folder / self.manifest["domains"][domain]["folder"] / file
+
+    def validation_documents(self, domain: str) -> dict[str, np.ndarray]:
+        """Per validation document: `bytes`, `report` (bool), `tokens` (end-of-text included). `[documents]` each."""
+        ends = np.fromfile(self.path(domain, "validation.ends"), dtype="<u8").astype(np.int64)
+        records = np.fromfile(self.path(domain, "validation.documents"), dtype="<u4").reshape(-1, 2)
+        return {
+            "bytes": records[:, 0].astype(np.int64),
+            "report": records[:, 1] == 1,
+            "tokens": np.diff(ends, prepend=0),
+        }
+
+
+@dataclass(frozen=True)
+class TrainingFolder:
+    """A finished or unfinished training folder: reference, proxy or main."""
+
+    folder: Path
+
+    @property
+    def finished(self) -> bool:
+        return (self.folder / "stage.json").exists()
+
+    def stage(self) -> dict[str, Any]:
+        return read_json(self.folder / "stage.json", "finished stage")
+
+    def evaluation(self) -> dict[str, Any]:
+        return read_json(self.folder / "evaluation.json", "evaluation")
+
+    def document_nats(self) -> np.ndarray:
+        """Nats of each validation document, all domains one after the other, float64."""
+        return np.fromfile(self.folder / "evaluation.documents.f64", dtype="<f8")
+
+    def records(self, kind: str) -> Iterator[dict[str, Any]]:
+        """Records of one kind (`header`, `train`, `evaluation`) from metrics.jsonl, in order."""
+        with (self.folder / "metrics.jsonl").open(encoding="utf-8") as lines:
+            for line in lines:
+                record = json.loads(line)
+                if record["kind"] == kind:
+                    yield record
+
+    def trace(self) -> dict[str, np.ndarray]:
+        """`step`, `learning_rate`, `gradient_norm` `[T]`; `loss`, `tokens`, `weights`, `scores` `[T, K]`."""
+        names = next(self.records("header"))["domains"]
+        k = len(names)
+        rows = np.fromfile(self.folder / "trace.f32", dtype="<f4").reshape(-1, 3 + 4 * k)
+        parts = {name: rows[:, 3 + i * k : 3 + (i + 1) * k] for i, name in enumerate(TRACE_DOMAIN_FIELDS)}
+        return {"step": rows[:, 0], "learning_rate": rows[:, 1], "gradient_norm": rows[:, 2], **parts}
+
+
+TRACE_DOMAIN_FIELDS = ("loss", "tokens", "weights", "scores")
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """`runs/<name>`: paths and readers, no policy."""
+
+    root: Path
+
+    @property
+    def corpus_folder(self) -> Path:
+        return self.root / "corpus"
+
+    def corpus(self) -> Corpus:
+        return Corpus.read(self.corpus_folder)
+
+    def reference(self, seed: int) -> TrainingFolder:
+        return TrainingFolder(self.root / "reference" / f"seed-{seed}")
+
+    def proxy(self, seed: int) -> TrainingFolder:
+        return TrainingFolder(self.root / "proxy" / f"seed-{seed}")
+
+    def main(self, size: str, mixture: str, seed: int) -> TrainingFolder:
+        """A candidate's folder, following `same-as.json` where it is a reference under another name."""
+        folder = self.root / "main" / size / mixture / f"seed-{seed}"
+        link = folder / "same-as.json"
+        if link.exists():
+            target = (self.root / str(read_json(link, "link to a reference")["folder"])).resolve()
+            if not target.is_relative_to(self.root.resolve()):
+                raise DamageError(f"{link}: points outside the run directory; remove it and run again")
+            return TrainingFolder(target)
+        return TrainingFolder(folder)
+
+    def mixture_path(self, name: str) -> Path:
+        """Where the mixture of a candidate lies: DoReMi's own at the top, the plain ones under mixtures/."""
+        return self.root / "mixture.json" if name == "doremi" else self.root / "mixtures" / f"{name}.json"
+
+    def candidates(self) -> dict[str, dict[str, list[int]]]:
+        """Finished main runs: size -> mixture -> sorted seeds."""
+        found: dict[str, dict[str, list[int]]] = {}
+        for folder in sorted((self.root / "main").glob("*/*/seed-*")):
+            size, mixture, seed = folder.parts[-3], folder.parts[-2], int(folder.name.removeprefix("seed-"))
+            if self.main(size, mixture, seed).finished:
+                found.setdefault(size, {}).setdefault(mixture, []).append(seed)
+        return {
+            size: {name: sorted(seeds) for name, seeds in byname.items()} for size, byname in found.items()
+        }
+
+    def seeds(self, stage: str) -> list[int]:
+        """Seeds of finished folders under `reference` or `proxy`."""
+        folders = (self.root / stage).glob("seed-*")
+        return sorted(int(f.name.removeprefix("seed-")) for f in folders if TrainingFolder(f).finished)
+
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration as plain values."""
+        import yaml
+
+        try:
+            return yaml.safe_load((self.root / "config.yaml").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RunError(f"{self.root}: is not a run directory (it has no config.yaml)") from None
+
+    def manifest(self) -> dict[str, Any]:
+        return read_json(self.root / "manifest.json", "run manifest")
