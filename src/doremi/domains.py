@@ -59,9 +59,7 @@ class DomainSet:
             for name in self.names:
                 other = seen.setdefault(key(name), name)
                 if other is not name:
-                    raise MixtureError(
-                        f"domain names {other!r} and {name!r} are the same or too alike; rename one"
-                    )
+                    raise MixtureError(f"domain names {other!r} and {name!r} are the same or too alike; rename one")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -108,9 +106,7 @@ class Mixture:
                 f"(there are {', '.join(domains)})"
             )
         if missing:
-            raise MixtureError(
-                f"the mixture has no weight for domain {missing[0]!r}; give one, 0 if it is left out"
-            )
+            raise MixtureError(f"the mixture has no weight for domain {missing[0]!r}; give one, 0 if it is left out")
         return tuple(self.weights[name] for name in domains)
 
     def entropy(self) -> float:

@@ -83,9 +83,7 @@ def read_mixture(path: Path) -> Mixture:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise MixtureError(
-            f"{path}: cannot be read ({error.strerror}); give the path of a mixture.json"
-        ) from None
+        raise MixtureError(f"{path}: cannot be read ({error.strerror}); give the path of a mixture.json") from None
     except (ValueError, RecursionError) as error:
         raise MixtureError(f"{path}: is not JSON ({error}); give the path of a mixture.json") from None
     if isinstance(value, dict) and "format" in value:
@@ -221,9 +219,7 @@ class RunDirectory:
             size, mixture, seed = folder.parts[-3], folder.parts[-2], int(folder.name.removeprefix("seed-"))
             if self.main(size, mixture, seed).finished:
                 found.setdefault(size, {}).setdefault(mixture, []).append(seed)
-        return {
-            size: {name: sorted(seeds) for name, seeds in byname.items()} for size, byname in found.items()
-        }
+        return {size: {name: sorted(seeds) for name, seeds in byname.items()} for size, byname in found.items()}
 
     def seeds(self, stage: str) -> list[int]:
         """Seeds of finished folders under `reference` or `proxy`."""

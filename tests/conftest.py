@@ -1,0 +1,22 @@
+"""Shared by all tests: offline, two threads, and the place of the corpus that exists only here and in CI."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture
+def shared_corpus() -> Path:
+    """The twelve-domain corpus beside the checkout; the test is skipped where it is missing."""
+    folder = SHARED / "corpus"
+    if not folder.is_dir():
+        pytest.skip("the shared corpus is not on this machine")
+    return folder
