@@ -1,0 +1,8 @@
+"""Every tolerance of the test suite, by name. What must be exact is compared with ==, not with one of these."""
+
+FLOAT64 = 1e-12  # two float64 computations of the same few operations
+FLOAT32 = 1e-6  # one float32 operation chain
+OFFICIAL = 2e-6  # the authors' float32 code (recorded vectors say so)
+FIXTURE = 6e-7  # numbers printed with six decimals
+GRADIENT = 1e-5  # relative, float32 gradients through a model
+GOLDEN = 1e-5  # golden curves on another processor than the recorded one
