@@ -1,0 +1,26 @@
+"""One typed description of a run (schema.py), read from YAML and overridden (loading.py)."""
+
+from doremi.config.loading import dump, load, read_yaml, validate
+from doremi.config.schema import (
+    PLAIN_MIXTURES,
+    DataConfig,
+    DomainConfig,
+    ModelConfig,
+    ProxyConfig,
+    RunConfig,
+    TrainingConfig,
+)
+
+__all__ = [
+    "PLAIN_MIXTURES",
+    "DataConfig",
+    "DomainConfig",
+    "ModelConfig",
+    "ProxyConfig",
+    "RunConfig",
+    "TrainingConfig",
+    "dump",
+    "load",
+    "read_yaml",
+    "validate",
+]

@@ -1,0 +1,133 @@
+"""A run's configuration from its YAML file and `--set` overrides, and mistakes told in one line.
+
+Unknown keys are errors that name the nearest key. Relative paths are taken from the directory the command is run in.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from doremi.config.schema import DataConfig, RunConfig
+from doremi.errors import ConfigError
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read, override and validate a run's configuration; `ConfigError` names file, key and what to do."""
+    value = read_yaml(path)
+    value.setdefault("name", path.stem)
+    for override in overrides:
+        _set(value, override)
+    return validate(value, str(path))
+
+
+def validate(value: dict[str, Any], where: str) -> RunConfig:
+    """A `RunConfig` from plain values; the first mistake becomes a `ConfigError` that starts with `where`."""
+    try:
+        return RunConfig.model_validate(value)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {_explain(error.errors()[0])}") from None
+    except RecursionError:
+        raise ConfigError(f"{where}: is nested too deeply to be a configuration") from None
+
+
+def dump(config: RunConfig) -> str:
+    """The resolved configuration as YAML, defaults included; loading it gives the same configuration."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping from a file; repeated keys are an error, for they hide one of two domains."""
+    try:
+        value = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such file; `doremi init {path} FOLDER` writes one") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: {_yaml_problem(error)}") from None
+    except (RecursionError, ValueError) as error:
+        raise ConfigError(f"{path}: is not YAML that can be read ({error})") from None
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise ConfigError(f"{path}: is not a configuration (a mapping of keys such as data and training)")
+    return value
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """PyYAML's safe loader, which keeps the last of two equal keys, made to refuse them."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value!r} is there twice; rename or remove one", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _yaml_problem(error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"line {error.problem_mark.line + 1}: {error.problem}"
+    return " ".join(str(error).split())
+
+
+def _set(value: dict[str, Any], override: str) -> None:
+    """Apply one `a.b=c`; the value is read as YAML, so that lists and numbers work."""
+    keys, equals, text = override.partition("=")
+    if not equals or not keys.strip():
+        raise ConfigError(f"--set {override}: write it as section.key=value, for example training.steps=200")
+    try:
+        parsed = yaml.load(text, Loader=_UniqueKeyLoader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: {_yaml_problem(error)}") from None
+    *path, last = keys.strip().split(".")
+    for key in path:
+        value = value.setdefault(key, {})
+        if not isinstance(value, dict):
+            raise ConfigError(f"--set {override}: {key} is not a section")
+    value[last] = parsed
+
+
+def _explain(error: Any) -> str:
+    location = [str(part) for part in error["loc"] if part not in ("function-after", "constrained-int")]
+    key = ".".join(location) or "configuration"
+    if error["type"] == "extra_forbidden":
+        known = _known_keys(location[:-1])
+        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys here: {', '.join(known)}"
+        return f"{key}: there is no such key; {hint}"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "missing":
+        return f"{key}: is missing; `doremi init` writes a complete example"
+    if error["type"] == "value_error":
+        return f"{key}: {message}" if error["loc"] else message
+    if error["type"] in ("model_type", "dict_type"):
+        return f"{key}: should be a mapping of keys to values (given: {_shown(error['input'])})"
+    return f"{key}: {message[0].lower()}{message[1:]} (given: {_shown(error['input'])})"
+
+
+def _known_keys(path: Sequence[str]) -> list[str]:
+    """Keys of the section at `path`, following the models' own annotations."""
+    section: type[BaseModel] = RunConfig
+    for part in path:
+        if section is DataConfig and part == "domains":
+            return ["train", "validation", "epochs", "text_field"]
+        annotation = section.model_fields[part].annotation if part in section.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return sorted(section.model_fields)
+        section = annotation
+    return list(section.model_fields)
+
+
+def _shown(value: Any) -> str:
+    text = "not a number" if isinstance(value, float) and math.isnan(value) else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

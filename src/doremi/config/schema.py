@@ -1,0 +1,278 @@
+"""One typed description of a run: every key, its unit, its default and what it may be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from doremi.domains import DomainSet, check_domain_name
+from doremi.errors import MixtureError
+
+Auto = Literal["auto"]
+PLAIN_MIXTURES = ("natural", "uniform", "temperature", "unimax")
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, no unknown keys, help taken from the text under each field."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class DomainConfig(Section):
+    """Where one domain's documents are. Short forms: a path, or a list of paths, which are the training files."""
+
+    train: list[str] = Field(min_length=1)
+    """Files, folders, globs or fsspec addresses: .jsonl(.gz|.zst), .parquet or .txt (one file a document)."""
+    validation: list[str] = []
+    """The same for held-out documents; without it they are split off the training files by document hash. A folder
+    given for `train` whose files are named validation*, valid* or val* brings its own."""
+    epochs: float = Field(1.0, gt=0)
+    """Passes that the natural mixture counts this domain with (The Pile's baseline: 3 for Wikipedia)."""
+    text_field: str | None = None
+    """Field or column of the text; data.text_field if not given."""
+
+    @field_validator("train", "validation", mode="before")
+    @classmethod
+    def _one_path_is_a_list(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+
+class DataConfig(Section):
+    """The corpus: which domains, which tokenizer, what is held out."""
+
+    domains: dict[str, DomainConfig]
+    """Domain name -> where its documents are."""
+    text_field: str = "text"
+    """Field of a JSON line, or column of a parquet file, that holds the text."""
+    tokenizer: str | None = None
+    """Name or folder of a Hugging Face tokenizer; without it a byte-level BPE is trained on the corpus."""
+    vocab_size: int = Field(8192, ge=260, le=2**31 - 1)
+    """Entries of the tokenizer to train (without effect where `tokenizer` is given)."""
+    tokenizer_sample_bytes: int = Field(30_000_000, ge=1000)
+    """Bytes of text, the same from each domain, that the tokenizer is trained on."""
+    sequence_length: int = Field(256, ge=2)
+    """Tokens a sequence."""
+    validation_fraction: float = Field(0.05, gt=0, lt=0.9)
+    """Share of the documents held out where a domain brings no validation files."""
+    validation_max_tokens: int = Field(100_000, ge=1)
+    """Tokens of validation text kept a domain, at most."""
+    workers: int = Field(0, ge=0)
+    """Processes that tokenize; 0 is one a core."""
+
+    @field_validator("domains", mode="before")
+    @classmethod
+    def _short_forms(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {name: {"train": entry} if isinstance(entry, str | list) else entry for name, entry in value.items()}
+
+    @field_validator("domains")
+    @classmethod
+    def _names(cls, value: dict[str, DomainConfig]) -> dict[str, DomainConfig]:
+        try:
+            DomainSet(value)
+        except MixtureError as error:
+            raise ValueError(str(error)) from None
+        return value
+
+
+class ModelConfig(Section):
+    """A causal language model: a preset, or any Hugging Face architecture by its configuration."""
+
+    preset: str | None = "1m"
+    """Name of a shape: 0.3m, 1m, 3m, 10m, 30m, or the paper's 70m, 150m, 280m, 510m, 760m, 1b, 8b; null if
+    `architecture` is given."""
+    architecture: str | None = None
+    """A Hugging Face model type such as llama or gpt2."""
+    options: dict[str, Any] = {}
+    """Keys of that architecture's configuration; with a preset they override its own."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ModelConfig:
+        if (self.preset is None) == (self.architecture is None):
+            raise ValueError("give either model.preset or model.architecture (with model.preset: null)")
+        return self
+
+
+class TrainingConfig(Section):
+    """How reference, proxy and main models are trained; the same for all three, as in the paper (section 2)."""
+
+    steps: int = Field(1000, ge=1)
+    """Optimiser steps."""
+    batch_size: int = Field(32, ge=1)
+    """Sequences in a global batch (one optimiser step)."""
+    accumulation: int = Field(1, ge=1)
+    """Micro-batches that a batch is split into; the result does not depend on it."""
+    optimizer: Literal["adamw", "adafactor"] = "adamw"
+    """The paper used Adafactor for all its runs."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """Peak learning rate."""
+    final_learning_rate: float = Field(0.1, gt=0, le=1)
+    """Last learning rate, as a share of the peak; the decay is exponential."""
+    warmup: float = Field(0.06, ge=0, lt=1)
+    """Share of the steps in which the learning rate rises linearly."""
+    weight_decay: float = Field(0.01, ge=0)
+    """Decoupled weight decay, on matrices only."""
+    beta1: float = Field(0.9, ge=0, lt=1)
+    """AdamW's first decay rate."""
+    beta2: float = Field(0.99, ge=0, lt=1)
+    """AdamW's second decay rate."""
+    gradient_clip: float = Field(1.0, gt=0)
+    """Largest global norm of the gradient."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """bfloat16 is autocast over float32 weights. auto: bfloat16 where the device has fast units for it."""
+    compile: bool | Auto = "auto"
+    """torch.compile. auto: on where the run is long enough to earn its warm-up back."""
+    threads: int | Auto = "auto"
+    """CPU threads. auto: the cores this process may use."""
+    evaluate_every: int | Auto = "auto"
+    """Steps between evaluations. auto: a tenth of the run."""
+    checkpoint_every: int | Auto = "auto"
+    """Steps between checkpoints. auto: a twentieth of the run, at least 20."""
+    log_every: int = Field(10, ge=1)
+    """Steps between lines of metrics.jsonl."""
+
+    @field_validator("threads", "evaluate_every", "checkpoint_every")
+    @classmethod
+    def _positive(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and value < 1:
+            raise ValueError("must be at least 1, or auto")
+        return value
+
+    @model_validator(mode="after")
+    def _micro_batches(self) -> TrainingConfig:
+        if self.batch_size % self.accumulation:
+            raise ValueError(f"batch_size {self.batch_size} is not a multiple of accumulation {self.accumulation}")
+        return self
+
+
+class ReferenceConfig(Section):
+    """The reference model (step 1): trained in the ordinary way on a given mixture."""
+
+    mixture: str = "natural"
+    """natural, uniform, temperature, unimax, the name of a published mixture, or the path of a mixture.json."""
+
+
+class ProxyConfig(Section):
+    """The proxy model (step 2): Group DRO over domains, Algorithm 1."""
+
+    seeds: int = Field(1, ge=1)
+    """How many pairs of reference and proxy; their averaged weights are averaged, their spread is reported."""
+    eta: float = Field(1.0, ge=0)
+    """Step size of the domain weights (1 in the paper)."""
+    smoothing: float = Field(1e-3, ge=0, le=1)
+    """Share of the uniform distribution mixed into the weights at each step (c in the paper, 1e-3)."""
+    sampling: str = "uniform"
+    """Mixture that the proxy's batches are drawn with (the paper: uniform)."""
+    variant: Literal["paper", "official", "hardest", "easiest"] = "paper"
+    """Algorithm 1, the authors' code, or the paper's ablations (proxy loss only; minus reference loss only)."""
+    choices: dict[str, Any] = {}
+    """Single choices of docs/algorithm.md, over the variant's own: excess, clip, absent, unseen_score, start,
+    smoothing_target, average_from, sampling."""
+
+
+class CandidatesConfig(Section):
+    """The main models (step 3) that are trained and compared, all on the same number of tokens."""
+
+    mixtures: list[str] = ["doremi", "natural", "uniform"]
+    """Mixtures to train on: doremi, natural, uniform, temperature, unimax, published names, paths of mixture.json."""
+    sizes: list[str] = []
+    """Model presets; the proxy's own model if empty."""
+    seeds: int = Field(1, ge=1)
+    """Runs of each candidate; one seed gives no verdict, three or more do."""
+    temperature: float = Field(2.0, gt=0)
+    """T of the temperature mixture, weights proportional to tokens^(1/T)."""
+    max_epochs: float = Field(4.0, gt=0)
+    """Passes over a domain that UniMax allows."""
+
+    @field_validator("mixtures")
+    @classmethod
+    def _distinct(cls, value: list[str]) -> list[str]:
+        if not value or len(set(value)) != len(value):
+            raise ValueError("name at least one mixture, and each only once")
+        return value
+
+
+class VerdictConfig(Section):
+    """How the candidates are compared."""
+
+    target: Literal["uniform", "natural"] = "uniform"
+    """Which average over domains decides: the plain mean (the paper's), or weighted by the data's own shares."""
+    margin: float = Field(0.005, ge=0, lt=1)
+    """Differences smaller than this share of the loss are a tie."""
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    """Confidence of the intervals, before Holm's correction."""
+
+
+class RunConfig(Section):
+    """A whole run."""
+
+    name: str
+    """Name of the run directory."""
+    runs: str = "runs"
+    """Folder of the run directories."""
+    seed: int = Field(0, ge=0, le=2**31)
+    """First seed; further seeds count up from it."""
+    budget_tokens: int | None = Field(None, ge=1)
+    """Tokens of the final run, for the epochs shown beside weights; the candidates' own tokens if not given."""
+    data: DataConfig
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    reference: ReferenceConfig = ReferenceConfig()
+    proxy: ProxyConfig = ProxyConfig()
+    candidates: CandidatesConfig = CandidatesConfig()
+    verdict: VerdictConfig = VerdictConfig()
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_folder(cls, value: str) -> str:
+        try:
+            return check_domain_name(value)
+        except MixtureError:
+            raise ValueError(f"{value!r} cannot be a run's name: use letters, digits and _.-, no separators") from None
+
+    @model_validator(mode="after")
+    def _every_domain_in_every_batch(self) -> RunConfig:
+        domains, batch = len(self.data.domains), self.training.batch_size
+        if batch < domains:
+            raise ValueError(
+                f"training.batch_size is {batch} but there are {domains} domains; "
+                f"a batch must hold every domain: use at least {domains}"
+            )
+        if self.reference.mixture == "doremi":
+            raise ValueError("reference.mixture cannot be doremi: the reference is trained before it is known")
+        return self
+
+    @property
+    def root(self) -> Path:
+        """The run directory."""
+        return Path(self.runs) / self.name
+
+    @property
+    def domains(self) -> DomainSet:
+        return DomainSet(self.data.domains)
+
+    @property
+    def run_tokens(self) -> int:
+        """Tokens that each model is trained on."""
+        return self.training.steps * self.training.batch_size * self.data.sequence_length
+
+    @property
+    def budget(self) -> int:
+        return self.budget_tokens or self.run_tokens
+
+    def search_seeds(self) -> list[int]:
+        return list(range(self.seed, self.seed + self.proxy.seeds))
+
+    def candidate_seeds(self) -> list[int]:
+        return list(range(self.seed, self.seed + self.candidates.seeds))
+
+    def size_names(self) -> list[str]:
+        return list(self.candidates.sizes) or [self.size_name]
+
+    @property
+    def size_name(self) -> str:
+        """Name of the proxy's size."""
+        return self.model.preset if self.model.preset and not self.model.options else "custom"

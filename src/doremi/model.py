@@ -1,0 +1,191 @@
+"""Build or load a causal language model, and its loss token by token.
+
+Models are Hugging Face's, so that everyone can load what is saved. Presets from 0.3m to 30m are Llama shapes for
+machines without an accelerator, named by their non-embedding parameters; 70m to 8b are the shapes of the paper's
+table 9 (ungated feed-forward, tied head), named as there, by their total with a vocabulary of 256,000.
+
+Shapes: B sequences, T tokens, D model width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from doremi.errors import ConfigError, RunError
+
+# float32 logits above this size are not kept: the loss is computed from the hidden states in chunks
+LOGITS_LIMIT_BYTES = 512 * 2**20
+CHUNK_TOKENS = 1024
+
+
+def _llama(width: int, layers: int, heads: int, feed_forward: int) -> dict[str, Any]:
+    return {
+        "architecture": "llama",
+        "hidden_size": width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": heads,
+        "intermediate_size": feed_forward,
+        "tie_word_embeddings": True,
+    }
+
+
+def _paper(layers: int, heads: int, width: int, feed_forward: int) -> dict[str, Any]:
+    return {
+        "architecture": "gpt2",
+        "n_layer": layers,
+        "n_head": heads,
+        "n_embd": width,
+        "n_inner": feed_forward,
+        "resid_pdrop": 0.0,
+        "embd_pdrop": 0.0,
+        "attn_pdrop": 0.0,
+        "tie_word_embeddings": True,
+    }
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "0.3m": _llama(96, 3, 3, 256),
+    "1m": _llama(160, 3, 5, 448),
+    "3m": _llama(256, 4, 4, 704),
+    "10m": _llama(384, 6, 6, 1024),
+    "30m": _llama(512, 10, 8, 1376),
+    "70m": _paper(3, 4, 256, 1024),
+    "150m": _paper(6, 8, 512, 2048),
+    "280m": _paper(12, 12, 768, 3072),
+    "510m": _paper(12, 16, 1024, 8192),
+    "760m": _paper(12, 20, 1280, 8192),
+    "1b": _paper(16, 32, 2048, 8192),
+    "8b": _paper(32, 32, 4096, 24576),
+}
+
+
+def shape(preset: str | None, architecture: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    """The full description of a model: its `architecture` and that architecture's configuration keys."""
+    if preset is not None and preset not in PRESETS:
+        near = difflib.get_close_matches(preset, PRESETS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(PRESETS)}"
+        raise ConfigError(f"model.preset: there is no preset {preset!r}; {hint}")
+    base = PRESETS[preset] if preset is not None else {"architecture": architecture}
+    return {**base, **options}
+
+
+def build(description: dict[str, Any], vocab_size: int, sequence_length: int, end_of_text_id: int) -> Any:
+    """A freshly initialised causal LM (torch's global generator); on the meta device inside `torch.device("meta")`."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    keys = {k: v for k, v in description.items() if k != "architecture"}
+    positions = "n_positions" if description["architecture"] == "gpt2" else "max_position_embeddings"
+    keys = {"vocab_size": vocab_size, positions: sequence_length, **keys}
+    try:
+        config = AutoConfig.for_model(description["architecture"], **keys)
+        config.bos_token_id = config.eos_token_id = end_of_text_id
+        config.use_cache = False
+        return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ConfigError(f"model: transformers cannot build {description['architecture']!r}: {reason}") from None
+
+
+def load(folder: Path) -> Any:
+    """A saved causal LM; `RunError` when the folder holds none. Remote code is never run."""
+    from transformers import AutoModelForCausalLM
+
+    try:
+        return AutoModelForCausalLM.from_pretrained(folder, attn_implementation="sdpa", dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        raise RunError(f"{folder}: holds no model that can be loaded ({' '.join(str(error).split())[:200]})") from None
+
+
+def save(model: Any, tokenizer_folder: Path, folder: Path) -> None:
+    """Save for `AutoModelForCausalLM` and `AutoTokenizer`, atomically: a folder with this name is complete."""
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    model.save_pretrained(temporary)
+    for file in tokenizer_folder.iterdir():
+        shutil.copyfile(file, temporary / file.name)
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.replace(folder)
+
+
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """(non-embedding, total) parameters; a tied head counts once, positions count as embeddings."""
+    embedding = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
+    parameters = {id(p): p.numel() for p in model.parameters()}
+    total = sum(parameters.values())
+    return total - sum(n for i, n in parameters.items() if i in embedding), total
+
+
+class TokenLosses(nn.Module):
+    """A causal LM whose forward returns each token's loss; what DDP, FSDP2 and torch.compile wrap."""
+
+    def __init__(self, lm: Any, tokens_per_batch: int) -> None:
+        super().__init__()
+        self.lm = lm
+        vocab_size = lm.get_output_embeddings().weight.shape[0]
+        self.chunked = tokens_per_batch * vocab_size * 4 > LOGITS_LIMIT_BYTES and head_is_linear(lm)
+
+    def forward(self, input_BT: Tensor, label_BT: Tensor) -> Tensor:
+        """Negative log-likelihood of each label in nats, float32 `[B, T]`; inputs and labels are int64 `[B, T]`."""
+        if self.chunked:
+            hidden_BTD = self.lm.get_decoder()(input_ids=input_BT, use_cache=False)[0]
+            loss_N = linear_losses(hidden_BTD.flatten(0, 1), self.lm.get_output_embeddings(), label_BT.flatten())
+        else:
+            logits_BTV = self.lm(input_ids=input_BT, use_cache=False).logits
+            loss_N = functional.cross_entropy(logits_BTV.flatten(0, 1).float(), label_BT.flatten(), reduction="none")
+        return loss_N.view_as(label_BT)
+
+
+def head_is_linear(lm: Any) -> bool:
+    """Whether the logits are the plain linear head of the hidden states (some models scale or cap them)."""
+    device = next(lm.parameters()).device
+    tokens_BT = torch.zeros(1, 2, dtype=torch.long, device=device)
+    with torch.no_grad(), eval_mode(lm):
+        hidden_BTD = lm.get_decoder()(input_ids=tokens_BT, use_cache=False)[0]
+        expected = lm(input_ids=tokens_BT, use_cache=False).logits
+        return torch.allclose(lm.get_output_embeddings()(hidden_BTD), expected, rtol=1e-4, atol=1e-5)
+
+
+def linear_losses(hidden_ND: Tensor, head: nn.Linear, label_N: Tensor) -> Tensor:
+    """Cross-entropy of a linear head token by token, float32 `[N]`, without all logits in memory at once."""
+    if hasattr(functional, "linear_cross_entropy"):
+        return functional.linear_cross_entropy(
+            hidden_ND,
+            head.weight.to(hidden_ND.dtype),
+            label_N,
+            linear_bias=head.bias,
+            reduction="none",
+            options=nn.LinearCrossEntropyOptions(),
+        ).float()
+    return chunked_losses(hidden_ND, head, label_N)
+
+
+def chunked_losses(hidden_ND: Tensor, head: nn.Linear, label_N: Tensor) -> Tensor:
+    """The same for PyTorch before 2.13: chunks whose logits are computed again in the backward pass."""
+    from torch.utils.checkpoint import checkpoint
+
+    def losses(hidden: Tensor, label: Tensor) -> Tensor:
+        return functional.cross_entropy(head(hidden).float(), label, reduction="none")
+
+    chunks = zip(hidden_ND.split(CHUNK_TOKENS), label_N.split(CHUNK_TOKENS), strict=True)
+    return torch.cat([checkpoint(losses, hidden, label, use_reentrant=False) for hidden, label in chunks])  # type: ignore[misc]
+
+
+@contextlib.contextmanager
+def eval_mode(module: nn.Module) -> Iterator[None]:
+    """Dropout off inside, as it was afterwards."""
+    was = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(was)
