@@ -108,6 +108,9 @@ def load(folder: Path) -> Any:
 
 def save(model: Any, tokenizer_folder: Path, folder: Path) -> None:
     """Save for `AutoModelForCausalLM` and `AutoTokenizer`, atomically: a folder with this name is complete."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     model.save_pretrained(temporary)

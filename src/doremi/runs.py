@@ -63,6 +63,15 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
     return value
 
 
+def flush_to_disk(path: Path) -> None:
+    """Make sure that a file's contents, or a folder's entries, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, hexadecimal."""
     with path.open("rb") as file:
@@ -151,6 +160,10 @@ class TrainingFolder:
     def stage(self) -> dict[str, Any]:
         return read_json(self.folder / "stage.json", "finished stage")
 
+    def saved_step(self) -> int:
+        """Step of the newest checkpoint, 0 without one."""
+        return max((int(p.name[5:]) for p in (self.folder / "checkpoint").glob("step-????????")), default=0)
+
     def evaluation(self) -> dict[str, Any]:
         return read_json(self.folder / "evaluation.json", "evaluation")
 
@@ -176,6 +189,57 @@ class TrainingFolder:
 
 
 TRACE_DOMAIN_FIELDS = ("loss", "tokens", "weights", "scores")
+
+
+class MetricsWriter:
+    """Appends to metrics.jsonl and trace.f32 of one training folder; `cut_back` first when it goes on."""
+
+    def __init__(self, folder: Path, domains: DomainSet, objective: str) -> None:
+        self.metrics, self.trace, self.k = folder / "metrics.jsonl", folder / "trace.f32", len(domains)
+        self.header = {"kind": "header", "format": FORMAT, "domains": list(domains), "objective": objective}
+
+    def cut_back(self, step: int) -> None:
+        """Keep what was written up to `step`, drop what came after: the training goes on from there."""
+        kept = [self.header]
+        if self.metrics.exists():
+            kept += [r for r in _whole_records(self.metrics) if r["kind"] != "header" and r["step"] <= step]
+        write_bytes(self.metrics, "".join(_line(record) for record in kept).encode())
+        rows = np.zeros((0, 3 + 4 * self.k), dtype="<f4")
+        if self.trace.exists():
+            values = np.fromfile(self.trace, dtype="<f4")
+            rows = values[: len(values) // rows.shape[1] * rows.shape[1]].reshape(-1, rows.shape[1])
+        write_bytes(self.trace, rows[rows[:, 0] <= step].tobytes())
+
+    def rows(self, rows: np.ndarray, summary: Mapping[str, Any]) -> None:
+        """Append `[n, 3 + 4K]` rows of the trace and the `train` record that sums them up."""
+        with self.trace.open("ab") as file:
+            file.write(rows.astype("<f4").tobytes())
+        self._append({"kind": "train", "step": int(rows[-1, 0]), **summary})
+
+    def evaluation(self, step: int, tokens: int, splits: Mapping[str, Any]) -> None:
+        self._append({"kind": "evaluation", "step": step, "tokens": tokens, **splits})
+
+    def flush(self) -> None:
+        """Everything written so far is on the disk afterwards."""
+        for path in (self.metrics, self.trace):
+            flush_to_disk(path)
+
+    def _append(self, record: Mapping[str, Any]) -> None:
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(_line(record))
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _whole_records(path: Path) -> Iterator[dict[str, Any]]:
+    """Records of a metrics file whose last line may have been cut off."""
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            return
 
 
 @dataclass(frozen=True)

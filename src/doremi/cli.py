@@ -1,0 +1,256 @@
+"""The command line: parse, load, call one function per command, print. Heavy imports wait for the command."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from doremi.errors import DoremiError, Interrupted
+
+if TYPE_CHECKING:
+    from doremi.config import RunConfig
+    from doremi.workspace import Workspace
+
+RUN_AGAIN = 75  # exit code after SIGTERM: everything is saved, start the same command again (EX_TEMPFAIL)
+
+app = typer.Typer(
+    name="doremi",
+    help="How much of each kind of text should a language model see? DoReMi (arXiv:2305.10429) on your own data, "
+    "with the obvious mixtures trained beside it and a verdict.",
+    epilog="Start with `doremi init my.yaml FOLDER`, then `doremi run my.yaml`. Interrupted runs go on when the same "
+    "command is given again; finished stages are skipped.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="The run's YAML file.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override one key, for example training.steps=200; repeatable."),
+]
+
+
+def _load(config: Path, overrides: list[str] | None) -> RunConfig:
+    from doremi.config import load
+
+    return load(config, overrides or [])
+
+
+@contextlib.contextmanager
+def _workspace(config: RunConfig) -> Iterator[Workspace]:
+    """The run directory opened for training; on the way out, how it ended stands in status.json."""
+    import os
+
+    from doremi.display import Display
+
+    with Display(quiet=int(os.environ.get("RANK", "0")) != 0) as display:
+        display.say("loading torch and transformers ...")
+        from doremi import distributed
+        from doremi.tournament import check
+        from doremi.workspace import open_workspace
+
+        check(config)
+        world = distributed.start()
+        try:
+            with open_workspace(config, world, display) as space:
+                try:
+                    yield space
+                except BaseException as error:
+                    stopped = isinstance(error, Interrupted | KeyboardInterrupt)
+                    space.status("interrupted" if stopped else "failed", display.name, str(error))
+                    raise
+        except Interrupted as interrupted:
+            if display.signal == 15:
+                interrupted.exit_code = RUN_AGAIN
+            raise
+        finally:
+            distributed.stop()
+
+
+# -- commands ---------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def init(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML file to write.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder with one folder of text files a domain.")],
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+) -> None:
+    """Write a commented configuration for a folder of domain folders, and show what is in them."""
+    from doremi.start import write_config
+
+    typer.echo(write_config(config, folder, force=force))
+
+
+@app.command()
+def run(
+    config: ConfigArgument,
+    set_: SetOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would happen.")] = False,
+) -> None:
+    """Do everything: prepare, reference, proxy, main models, verdict, report."""
+    loaded = _load(config, set_)
+    if dry_run:
+        from doremi.overview import describe
+
+        typer.echo(describe(loaded))
+        return
+    with _workspace(loaded) as space:
+        from doremi.tournament import everything
+
+        verdict = everything(space)
+        if space.world.is_main:
+            _print_result(loaded, verdict)
+
+
+@app.command()
+def prepare(config: ConfigArgument, set_: SetOption = None) -> None:
+    """Tokenize the corpus; if that is done, verify the checksums of its files."""
+    with _workspace(_load(config, set_)) as space:
+        from doremi import stages
+
+        corpus = stages.prepare(space, full_check=True)
+        if space.world.is_main:
+            typer.echo(_corpus_table(corpus.manifest["domains"]))
+
+
+@app.command()
+def reference(config: ConfigArgument, set_: SetOption = None) -> None:
+    """Step 1 of DoReMi: train the reference model(s) on the reference mixture."""
+    _search(config, set_, "reference")
+
+
+@app.command()
+def proxy(config: ConfigArgument, set_: SetOption = None) -> None:
+    """Step 2 of DoReMi: train the proxy model(s) with Group DRO and write mixture.json."""
+    _search(config, set_, "proxy")
+
+
+def _search(config: Path, set_: list[str] | None, what: str) -> None:
+    with _workspace(_load(config, set_)) as space:
+        from doremi import stages, tournament
+
+        tournament.search(space, stages.prepare(space), what)
+
+
+@app.command()
+def train(
+    config: ConfigArgument,
+    set_: SetOption = None,
+    mixture: Annotated[
+        Path | None,
+        typer.Option(
+            "--mixture", metavar="FILE", help="Train one model, of any size (--set model.preset=...), on this mixture."
+        ),
+    ] = None,
+) -> None:
+    """Step 3 of DoReMi: train the main models of the configuration, or one on a given mixture."""
+    with _workspace(_load(config, set_)) as space:
+        from doremi import stages, tournament
+
+        corpus = stages.prepare(space)
+        if mixture is None:
+            tournament.candidates(space, corpus)
+        else:
+            folder = tournament.one_candidate(space, corpus, mixture)
+            if space.world.is_main:
+                typer.echo(f"model: {folder.folder / 'model'}")
+
+
+@app.command()
+def evaluate(config: ConfigArgument, set_: SetOption = None) -> None:
+    """Compare the finished main models: verdict.json, and its table."""
+    from doremi.overview import judge
+    from doremi.verdict import format_table
+
+    typer.echo(format_table(judge(_load(config, set_))))
+
+
+@app.command()
+def report(config: ConfigArgument, set_: SetOption = None) -> None:
+    """Write report.html from what the run directory holds."""
+    from doremi.report import write_report
+    from doremi.runs import RunDirectory
+
+    typer.echo(f"report: {write_report(RunDirectory(_load(config, set_).root))}")
+
+
+@app.command()
+def status(config: ConfigArgument, set_: SetOption = None) -> None:
+    """Say what is done, what is running and what is left."""
+    from doremi.overview import status_table
+
+    typer.echo(status_table(_load(config, set_)))
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, such as runs/demo.")],
+    to: Annotated[str, typer.Option("--to", metavar="TARGET", help="json, megatron, huggingface, olmo or nanotron.")],
+    mixture: Annotated[
+        str | None,
+        typer.Option("--mixture", metavar="NAME", help="A mixture of the run, or a file; else what was recommended."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FOLDER", help="Where to write; else RUN/export/TARGET.")
+    ] = None,
+) -> None:
+    """Write a mixture as the data configuration of another trainer."""
+    from doremi.export import export as write_export
+    from doremi.runs import RunDirectory
+
+    for path in write_export(RunDirectory(run), to, mixture=mixture, out=out):
+        typer.echo(str(path))
+
+
+# -- printing ---------------------------------------------------------------------------------------------------------
+
+
+def _corpus_table(domains: dict[str, Any]) -> str:
+    lines = [f"{'domain':<24} {'documents':>10} {'bytes':>14} {'tokens':>14} {'validation tokens':>18}"]
+    for name, entry in domains.items():
+        part = entry["train"]
+        lines.append(
+            f"{name:<24} {part['documents']:>10,} {part['bytes']:>14,} {part['tokens']:>14,} "
+            f"{entry['validation']['tokens']:>18,}"
+        )
+    return "\n".join(lines)
+
+
+def _print_result(config: RunConfig, verdict: dict[str, Any]) -> None:
+    from doremi.overview import mixture_table
+    from doremi.verdict import format_table
+
+    typer.echo(mixture_table(config))
+    typer.echo(format_table(verdict))
+    typer.echo(f"report: {(config.root / 'report.html').resolve()}")
+
+
+def main() -> None:
+    """Run the command line; user errors are one line and exit code 2, never a traceback."""
+    try:
+        app(standalone_mode=True)
+    except Interrupted as stopped:
+        _fail(str(stopped), stopped.exit_code)
+    except KeyboardInterrupt:
+        _fail("stopped; what was finished is kept, the same command goes on from there", Interrupted.exit_code)
+    except DoremiError as error:
+        _fail(f"error: {error}", error.exit_code)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        what = error.filename or "a file"
+        _fail(f"error: {what}: {error.strerror}; mend that and give the same command again, finished work is kept", 2)
+
+
+def _fail(message: str, code: int) -> None:
+    print(message, file=sys.stderr)
+    sys.exit(code)

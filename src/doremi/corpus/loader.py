@@ -1,0 +1,58 @@
+"""Batches of token windows from the memory-mapped files: what the sampler names, read and nothing kept.
+
+Window n of a domain covers inputs `tokens[nT : (n+1)T]` and, one further on, their labels; so a domain with M tokens
+has (M - 1) // T windows, and every token but the first is predicted once an epoch. Documents follow one another in a
+window, separated by the end-of-text token. Shapes: B sequences, T tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from doremi.corpus.sampler import Sampler
+
+I64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sequences of one micro-batch of one rank."""
+
+    input_BT: I64
+    label_BT: I64
+    domain_B: I64
+    sequence_B: I64
+    """Which window of its domain each row is."""
+
+
+def windows(tokens: int, sequence_length: int) -> int:
+    """Training sequences in a domain of so many tokens."""
+    return max(0, (tokens - 1) // sequence_length)
+
+
+class BatchStream:
+    """What one rank reads: `micro_batches(step)` is a pure function of the step."""
+
+    def __init__(
+        self, sampler: Sampler, tokens: Sequence[NDArray[np.unsignedinteger]], sequence_length: int,
+        rank: int = 0, world_size: int = 1, accumulation: int = 1,
+    ) -> None:  # fmt: skip
+        self.sampler, self.tokens, self.sequence_length = sampler, tokens, sequence_length
+        self.rank, self.world_size, self.accumulation = rank, world_size, accumulation
+
+    def micro_batches(self, step: int) -> list[Batch]:
+        """This rank's share of batch `step`, in `accumulation` parts of equal size."""
+        rows = self.sampler.rows(step, self.rank, self.world_size)
+        parts = [slice(part, None, self.accumulation) for part in range(self.accumulation)]
+        return [self._read(rows.domain[part], rows.sequence[part]) for part in parts]
+
+    def _read(self, domain_B: I64, sequence_B: I64) -> Batch:
+        length = self.sequence_length
+        block = np.empty((len(domain_B), length + 1), dtype=np.int64)
+        for row, (domain, start) in enumerate(zip(domain_B.tolist(), (sequence_B * length).tolist(), strict=True)):
+            block[row] = self.tokens[domain][start : start + length + 1]
+        return Batch(block[:, :-1], block[:, 1:], domain_B, sequence_B)

@@ -1,0 +1,82 @@
+"""What a person sees while a run works: a progress bar on a terminal, plain lines elsewhere; and signals to stop."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Mapping
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+LINES_A_STAGE = 5  # where the output is not a terminal
+
+
+class Display:
+    """Implements `train.Watch`. The first SIGINT or SIGTERM asks to stop at the next step, the second stops at once."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+        self.signal: int | None = None
+        self.name, self.note, self.began, self.first = "", "", 0.0, 0
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> Display:
+        self._before = {s: signal.signal(s, self._stop) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _stop(self, number: int, _: FrameType | None) -> None:
+        if self.signal is not None:
+            raise KeyboardInterrupt
+        self.signal = number
+        self.say("stopping: saving after this step (once more to stop at once)")
+
+    # -- train.Watch -----------------------------------------------------------------------------------------------
+
+    def stop_requested(self) -> bool:
+        return self.signal is not None
+
+    def say(self, message: str) -> None:
+        self.console.print(message, markup=False)
+
+    def stage(self, name: str) -> None:
+        self._close()
+        self.name, self.note, self.began, self.first = name, "", 0.0, 0
+        if not self.console.is_terminal:
+            self.say(f"{name} ...")
+
+    def record(self, record: Mapping[str, Any]) -> None:
+        self.note = f"loss {record['loss']:.3f}"
+        weights = record["average_weights"]
+        if weights is not None:
+            self.note += f", largest weight {max(weights):.2f}"
+
+    def step(self, step: int, steps: int, tokens: int) -> None:
+        if not self.began:
+            self.began, self.first = time.monotonic(), step
+        speed = (step - self.first) / max(1e-9, time.monotonic() - self.began) * tokens / step
+        text = f"{self.note}, {speed:,.0f} tokens/s" if step > self.first else self.note
+        if self.console.is_terminal:
+            self._show(step, steps, text)
+        elif step % max(1, steps // LINES_A_STAGE) == 0 or step == steps:
+            self.say(f"{self.name}: step {step} of {steps}, {text}")
+
+    def _show(self, step: int, steps: int, text: str) -> None:
+        if self._bar is None:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, TextColumn("{task.fields[note]}"), console=self.console)
+            self._bar.start()
+            self._bar.add_task(self.name, total=steps, note="")
+        self._bar.update(self._bar.task_ids[0], completed=step, note=text)
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None

@@ -1,0 +1,112 @@
+"""Loss on the fixed validation set, document by document: nats a token, perplexity and bits a byte of each domain.
+
+Every token of every validation document is predicted once, its end-of-text token included; a domain's documents
+follow one another in windows of the training length, the first one preceded by an end-of-text token. Nothing is
+mixed or weighted (paper section 3.1). Shapes: B windows, T tokens, D documents of all domains, K domains.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from doremi.distributed import World
+from doremi.runs import SPLITS, Corpus
+
+TOKENS_PER_BATCH = 8192
+
+
+@dataclass(frozen=True)
+class Documents:
+    """All validation documents, domain after domain, `[D]` each."""
+
+    domain: NDArray[np.int64]
+    tokens: NDArray[np.int64]
+    bytes: NDArray[np.int64]
+    report: NDArray[np.bool_]
+
+    @classmethod
+    def read(cls, corpus: Corpus) -> Documents:
+        each = [corpus.validation_documents(name) for name in corpus.domains]
+        domain = np.repeat(np.arange(len(each)), [len(d["tokens"]) for d in each])
+        return cls(domain, *(np.concatenate([d[key] for d in each]) for key in ("tokens", "bytes", "report")))
+
+
+class ValidationSet:
+    """The windows of all domains; `nats(forward)` scores them."""
+
+    def __init__(self, corpus: Corpus, tokens: Sequence[NDArray[np.unsignedinteger]], sequence_length: int) -> None:
+        self.documents = Documents.read(corpus)
+        self.names = corpus.domains.names
+        start = corpus.manifest["tokenizer"]["end_of_text_id"]
+        self.sequence_length = sequence_length
+        self._stream = [np.concatenate([[start], t]).astype(np.int64) for t in tokens]
+        self._document = np.split(
+            np.repeat(np.arange(len(self.documents.tokens)), self.documents.tokens),
+            np.cumsum([len(t) for t in tokens])[:-1],
+        )
+        self._windows = [
+            (domain, place) for domain, t in enumerate(tokens) for place in range(0, len(t), sequence_length)
+        ]
+
+    def nats(self, forward: Callable[[Tensor, Tensor], Tensor], world: World) -> NDArray[np.float64]:
+        """Total loss of each document under `forward(input_BT, label_BT) -> loss_BT`, `[D]`; ranks share the work."""
+        rows = max(1, TOKENS_PER_BATCH // self.sequence_length)
+        total = np.zeros(len(self.documents.tokens))
+        for first in range(world.rank * rows, len(self._windows), world.size * rows):
+            blocks = [self._window(*window) for window in self._windows[first : first + rows]]
+            input_BT, label_BT, document_BT = self._padded(blocks, rows)
+            with torch.no_grad():
+                loss_BT = forward(
+                    torch.from_numpy(input_BT).to(world.device), torch.from_numpy(label_BT).to(world.device)
+                )
+            known = document_BT >= 0
+            loss = loss_BT.double().cpu().numpy()
+            total += np.bincount(document_BT[known], weights=loss[known], minlength=len(total))
+        return world.sum(torch.from_numpy(total).to(world.device)).cpu().numpy()
+
+    def _window(self, domain: int, place: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        length = self.sequence_length
+        return self._stream[domain][place : place + length + 1], self._document[domain][place : place + length]
+
+    def _padded(self, blocks: list[tuple[NDArray[np.int64], NDArray[np.int64]]], rows: int) -> list[NDArray[np.int64]]:
+        """Inputs, labels and documents `[rows, T]`, always of that shape; -1 is the document of padding."""
+        shape = (rows, self.sequence_length)
+        input_BT, label_BT, document_BT = (np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.full(shape, -1))
+        for row, (tokens, documents) in enumerate(blocks):
+            used = len(documents)
+            input_BT[row, :used], label_BT[row, :used], document_BT[row, :used] = tokens[:-1], tokens[1:], documents
+        return [input_BT, label_BT, document_BT]
+
+    def summary(self, nats: NDArray[np.float64]) -> dict[str, dict[str, Any]]:
+        """What evaluation.json says of each split (docs/formats.md)."""
+        return {split: self._split(nats, self.documents.report == (split == "report")) for split in SPLITS}
+
+    def _split(self, nats: NDArray[np.float64], chosen: NDArray[np.bool_]) -> dict[str, Any]:
+        k, documents = len(self.names), self.documents
+        domain = documents.domain[chosen]
+        count = np.bincount(domain, minlength=k)
+        total, tokens, size = (
+            np.bincount(domain, weights=x[chosen], minlength=k) for x in (nats, documents.tokens, documents.bytes)
+        )
+        loss = total / tokens
+        bits = total / size / math.log(2)
+        return {
+            "documents": count.tolist(),
+            "tokens": [int(n) for n in tokens],
+            "bytes": [int(n) for n in size],
+            "loss": loss.tolist(),
+            "perplexity": [math.exp(min(x, 700.0)) for x in loss],
+            "bits_per_byte": bits.tolist(),
+            "mean_loss": float(loss.mean()),
+            "mean_bits_per_byte": float(bits.mean()),
+            "worst_loss": float(loss.max()),
+            "worst_domain": self.names[int(loss.argmax())],
+        }

@@ -1,0 +1,91 @@
+"""The mixtures of a run: by the names that the configuration uses, and as the files that the run leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from doremi.config import PLAIN_MIXTURES, RunConfig
+from doremi.domains import Mixture
+from doremi.errors import RunError
+from doremi.heuristics import epochs, natural, temperature, uniform, unimax
+from doremi.published import published_mixture, published_names, published_source
+from doremi.runs import FORMAT, Corpus, RunDirectory, read_mixture, write_json
+
+
+def candidate_name(mixture: str) -> str:
+    """The folder of a mixture: its name, or a file's stem."""
+    return Path(mixture).stem if mixture.endswith(".json") else mixture
+
+
+def check_name(name: str) -> None:
+    """`MixtureError` if no mixture can have this name; a file need not exist yet."""
+    if name != "doremi" and name not in PLAIN_MIXTURES and not name.endswith(".json"):
+        published_mixture(name, [*PLAIN_MIXTURES, "doremi"])
+
+
+def mixture_named(config: RunConfig, directory: RunDirectory, corpus: Corpus, name: str) -> Mixture:
+    """A mixture by its name in the configuration, over exactly the corpus's domains."""
+    check_name(name)
+    if name == "doremi":
+        path = directory.mixture_path("doremi")
+        if not path.exists():
+            raise RunError(f"{path}: is not there yet; run `doremi proxy` first")
+        mixture = read_mixture(path)
+    elif name in PLAIN_MIXTURES:
+        mixture = _plain(config, corpus, name)
+    elif name.endswith(".json"):
+        mixture = read_mixture(Path(name))
+    else:
+        mixture = published_mixture(name)
+    mixture.aligned(corpus.domains)
+    return mixture
+
+
+def _plain(config: RunConfig, corpus: Corpus, name: str) -> Mixture:
+    """A mixture that follows from token counts alone; `natural` counts a domain's configured passes."""
+    entries = corpus.manifest["domains"]
+    tokens = {domain: entry["train"]["tokens"] for domain, entry in entries.items()}
+    passed = {domain: tokens[domain] * entry["epochs"] for domain, entry in entries.items()}
+    make: dict[str, Callable[[], Mixture]] = {
+        "natural": lambda: natural(passed),
+        "uniform": lambda: uniform(list(tokens)),
+        "temperature": lambda: temperature(passed, config.candidates.temperature),
+        "unimax": lambda: unimax(tokens, config.budget, config.candidates.max_epochs),
+    }
+    return make[name]()
+
+
+def write_plain(config: RunConfig, directory: RunDirectory, corpus: Corpus, name: str) -> Mixture:
+    """Leave a candidate's mixture under mixtures/ and return it."""
+    mixture = mixture_named(config, directory, corpus, name)
+    source = published_source(name) if name in published_names() else "token counts"
+    origin = {"method": candidate_name(name), "source": source if not name.endswith(".json") else "a given file"}
+    write_json(directory.mixture_path(candidate_name(name)), record(config, corpus, mixture, **origin))
+    return mixture
+
+
+def record(config: RunConfig, corpus: Corpus, mixture: Mixture, **origin: Any) -> dict[str, Any]:
+    """mixture.json (docs/formats.md); `origin` says where the weights are from."""
+    counts = {what: corpus.count("train", what) for what in ("tokens", "documents", "bytes")}
+    tokens = dict(zip(corpus.domains, counts["tokens"], strict=True))
+    passes = epochs(mixture, tokens, config.budget)
+    tokenizer = corpus.manifest["tokenizer"]
+    domains = {
+        name: {
+            **{what: counts[what][i] for what in counts},
+            "tokens_per_document": counts["tokens"][i] / counts["documents"][i],
+            "epochs": passes[name],
+        }
+        for i, name in enumerate(corpus.domains)
+    }
+    return {
+        "format": FORMAT,
+        "unit": "tokens",
+        "weights": {name: mixture[name] for name in corpus.domains},
+        **origin,
+        "tokenizer": {key: tokenizer[key] for key in ("sha256", "vocab_size")},
+        "budget_tokens": config.budget,
+        "domains": domains,
+    }

@@ -1,0 +1,159 @@
+"""What a run is, has done and would do, in words: status, dry run, mixture table. Torch-free but for the dry run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from doremi import verdict
+from doremi.config import RunConfig
+from doremi.corpus.readers import expand, find_splits
+from doremi.mixtures import candidate_name
+from doremi.runs import RunDirectory, TrainingFolder, read_json, read_mixture
+
+
+def trainings(config: RunConfig) -> Iterator[tuple[str, TrainingFolder]]:
+    """Every training of a run in order: its name (its folder in the run directory) and the folder."""
+    directory = RunDirectory(config.root)
+    for seed in config.search_seeds():
+        for folder in (directory.reference(seed), directory.proxy(seed)):
+            yield str(folder.folder.relative_to(directory.root)), folder
+    for size in config.size_names():
+        for seed in config.candidate_seeds():
+            for mixture in config.candidates.mixtures:
+                name = candidate_name(mixture)
+                yield f"main/{size}/{name}/seed-{seed}", directory.main(size, name, seed)
+
+
+def judge(config: RunConfig) -> dict[str, Any]:
+    """Compare the finished candidates of the first size and write verdict.json; returns it."""
+    directory = RunDirectory(config.root)
+    result = verdict.judge(
+        directory,
+        size=config.size_names()[0],
+        seeds=config.candidate_seeds(),
+        mixtures=[candidate_name(name) for name in config.candidates.mixtures],
+        reference_mixture=candidate_name(config.reference.mixture),
+        margin=config.verdict.margin,
+        confidence=config.verdict.confidence,
+        target=config.verdict.target,
+    )
+    verdict.write(directory, result)
+    return result
+
+
+def status_table(config: RunConfig) -> str:
+    """Each stage: done, the step it has reached, or waiting; and how the last command ended."""
+    directory = RunDirectory(config.root)
+    corpus = directory.corpus_folder / "manifest.json"
+    rows = [("prepare", "done" if corpus.exists() else "waiting")]
+    for name, folder in trainings(config):
+        same = folder.folder != directory.root / name
+        rows.append((name, _state(folder, config) + (f" (is {folder.folder.parent.name})" if same else "")))
+    rows.append(("mixture", _exists(directory, "mixture.json")))
+    rows.append(("verdict", _exists(directory, "verdict.json")))
+    rows.append(("report", _exists(directory, "report.html")))
+    path = directory.root / "status.json"
+    last = [_last(read_json(path, "status"))] if path.exists() else []
+    return "\n".join([f"{name:<44} {state}" for name, state in rows] + last)
+
+
+def _state(folder: TrainingFolder, config: RunConfig) -> str:
+    if folder.finished:
+        return "done"
+    step = folder.saved_step()
+    return f"saved at step {step} of {config.training.steps}" if step else "waiting"
+
+
+def _exists(directory: RunDirectory, name: str) -> str:
+    return "done" if (directory.root / name).exists() else "waiting"
+
+
+def _last(status: dict[str, Any]) -> str:
+    state, process = status["state"], status["process"]
+    if state == "running":
+        state = "running" if _alive(process) else "was killed"
+    return f"last: {state} at {status['stage']}" + (f": {status['message']}" if status["message"] else "")
+
+
+def _alive(process: int) -> bool:
+    import os
+
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def mixture_table(config: RunConfig) -> str:
+    """DoReMi's mixture beside the natural and the reference one, with epochs at the budget."""
+    directory = RunDirectory(config.root)
+    record = read_json(directory.mixture_path("doremi"), "mixture")
+    reference = candidate_name(config.reference.mixture)
+    other = read_mixture(directory.mixture_path(reference))
+    lines = [f"{'domain':<28} {reference:>10} {'doremi':>8} {'change':>8} {'epochs':>8}"]
+    for name, weight in record["weights"].items():
+        change = f"x{weight / other[name]:.2f}" if other[name] else "new"
+        epochs = record["domains"][name]["epochs"]
+        lines.append(f"{name:<28} {other[name]:>10.3f} {weight:>8.3f} {change:>8} {epochs:>8.2f}")
+    return "\n".join(lines)
+
+
+# -- dry run ----------------------------------------------------------------------------------------------------------
+
+
+def describe(config: RunConfig) -> str:
+    """What `doremi run` would do: data, model, tokens, trainings; nothing is written."""
+    from doremi.tournament import check
+
+    check(config)
+    files = [_domain_line(name, config) for name in config.domains]
+    tokens = config.run_tokens
+    training = config.training
+    return "\n".join(
+        [
+            f"run directory {config.root}",
+            f"{len(files)} domains:",
+            *files,
+            f"tokenizer: {config.data.tokenizer or f'to train, {config.data.vocab_size} entries'}",
+            _model_line(config),
+            f"each training: {training.steps} steps x {training.batch_size} sequences x "
+            f"{config.data.sequence_length} tokens = {tokens:,} tokens",
+            "stages:",
+            *(f"  {line}" for line in status_table(config).splitlines()),
+        ]
+    )
+
+
+def _domain_line(name: str, config: RunConfig) -> str:
+    source = config.data.domains[name]
+    key = f"data.domains.{name}"
+    if source.validation:
+        train, validation = expand(source.train, key=key), expand(source.validation, key=key)
+    else:
+        found = [find_splits(path, key=key) for path in source.train]
+        train, validation = ([f for pair in found for f in pair[i]] for i in (0, 1))
+    held_out = f"{len(validation)} validation files" if validation else "validation split off"
+    return f"  {name:<28} {len(train)} training files, {held_out}"
+
+
+def _model_line(config: RunConfig) -> str:
+    import torch
+
+    from doremi.model import build, count_parameters
+    from doremi.workspace import shape_of
+
+    lines = []
+    for size in dict.fromkeys([config.size_name, *config.size_names()]):
+        with torch.device("meta"):
+            lm = build(shape_of(config, size), config.data.vocab_size, config.data.sequence_length, 0)
+        body, total = count_parameters(lm)
+        flops = 6 * total * config.run_tokens
+        exponent = int(math.log10(flops))
+        lines.append(
+            f"model {size}: {total:,} parameters, {body:,} without embeddings; "
+            f"one training is about {flops / 10**exponent:.1f}e{exponent} floating-point operations"
+        )
+    return "\n".join(lines)

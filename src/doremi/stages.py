@@ -1,0 +1,223 @@
+"""One run, stage by stage: prepare -> reference -> proxy -> mixture -> main, short functions over a run directory.
+
+A finished stage is left alone, an unfinished one goes on where its last checkpoint is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from doremi import train as training
+from doremi.config import ProxyConfig, RunConfig
+from doremi.corpus import store
+from doremi.corpus.loader import windows
+from doremi.corpus.prepare import DomainSource, PrepareRequest
+from doremi.corpus.prepare import prepare as prepare_corpus
+from doremi.domains import DomainSet, Mixture
+from doremi.dro import GroupDRO
+from doremi.dro_variants import Choices, VariantDRO, official
+from doremi.errors import ConfigError, RunError
+from doremi.jobs import (
+    fresh_model,
+    is_finished,
+    job_key,
+    make_job,
+    order_of,
+    plain_key,
+    run_job,
+    sampler_for,
+    seen_share,
+    stream_for,
+    tokens_per_micro_batch,
+    train_plain,
+)
+from doremi.mixtures import candidate_name, mixture_named, record, write_plain
+from doremi.model import TokenLosses, load
+from doremi.reference_losses import LiveReference
+from doremi.runs import FORMAT, Corpus, TrainingFolder, read_mixture, write_json
+from doremi.workspace import Workspace
+
+FULL_CHECK_BYTES = 4 * 2**30  # above this, checksums of the token files are verified by `doremi prepare` only
+
+
+# -- prepare ----------------------------------------------------------------------------------------------------------
+
+
+def prepare(space: Workspace, *, full_check: bool = False) -> Corpus:
+    """Tokenize the corpus, or check the one that is there; `DamageError` if a file of it has changed."""
+    folder = space.directory.corpus_folder
+    if space.world.is_main and not (folder / "manifest.json").exists():
+        with space.timed("prepare"):
+            prepare_corpus(
+                prepare_request(space.config), folder, progress=_progress(space), stop=space.watch.stop_requested
+            )
+    space.world.barrier()
+    corpus = Corpus.read(folder)
+    if space.world.is_main:
+        small = sum(corpus.count("train", "tokens")) * 2 < FULL_CHECK_BYTES
+        store.verify(corpus, full=small or full_check)
+        write_json(space.root / "manifest.json", {**space.directory.manifest(), "fingerprint": corpus.fingerprint})
+    space.world.barrier()
+    return corpus
+
+
+def prepare_request(config: RunConfig) -> PrepareRequest:
+    """What the configuration asks of the corpus."""
+    data = config.data
+    return PrepareRequest(
+        domains={
+            name: DomainSource(d.train, d.validation, d.text_field or data.text_field, d.epochs)
+            for name, d in data.domains.items()
+        },
+        sequence_length=data.sequence_length,
+        tokenizer=data.tokenizer,
+        vocab_size=data.vocab_size,
+        tokenizer_sample_bytes=data.tokenizer_sample_bytes,
+        validation_fraction=data.validation_fraction,
+        validation_max_tokens=data.validation_max_tokens,
+        workers=data.workers,
+    )
+
+
+def _progress(space: Workspace) -> Callable[[str, int], None]:
+    def report(domain: str, done: int) -> None:
+        space.watch.say(f"prepare: {domain}, {done / 1e6:.1f} MB of text")
+
+    return report
+
+
+# -- step 1: reference ------------------------------------------------------------------------------------------------
+
+
+def reference(space: Workspace, corpus: Corpus, seed: int) -> None:
+    """A small model trained in the ordinary way on the reference mixture."""
+    mixture = write_plain(space.config, space.directory, corpus, space.config.reference.mixture)
+    train_plain(space, corpus, space.directory.reference(seed), mixture, seed=seed, size=None)
+
+
+# -- step 2: proxy ----------------------------------------------------------------------------------------------------
+
+
+def proxy(space: Workspace, corpus: Corpus, seed: int) -> None:
+    """A model of the reference's size, trained with Group DRO; its averaged weights are its mixture.json."""
+    folder, trained = space.directory.proxy(seed), space.directory.reference(seed)
+    if not trained.finished:
+        raise RunError(f"{trained.folder}: the reference is not trained yet; run `doremi reference` first")
+    sampling = mixture_named(space.config, space.directory, corpus, space.config.proxy.sampling)
+    key = _proxy_key(space, corpus, sampling, seed, trained)
+    if is_finished(folder, key):
+        return
+    stream = stream_for(space, corpus, sampling, order_of("proxy", seed))
+    objective = make_objective(space.config.proxy, corpus, sampling)
+    job = make_job(
+        space, corpus, folder.folder, key,
+        model=fresh_model(space, corpus, None, seed),
+        stream=stream,
+        objective=(space.config.proxy.variant, objective),
+        reference=_live_reference(space, trained),
+    )  # fmt: skip
+
+    def outputs() -> dict[str, Any]:
+        weights = dict(zip(corpus.domains, objective.average_weights.tolist(), strict=True))
+        origin = {
+            "method": "doremi",
+            "source": f"the proxy of seed {seed}",
+            "options": _options(space),
+            "seeds": [seed],
+        }
+        write_json(folder.folder / "mixture.json", record(space.config, corpus, Mixture(weights), **origin))
+        mixture = Mixture(trained.stage()["mixture"])
+        other = sampler_for(space, corpus, mixture, order_of("main", seed))
+        counts = [windows(n, space.config.data.sequence_length) for n in corpus.count("train", "tokens")]
+        return {"seen_by_reference": seen_share(stream.sampler, other, counts, space.settings.steps)}
+
+    run_job(space, job, sampling, outputs)
+
+
+def _proxy_key(space: Workspace, corpus: Corpus, sampling: Mixture, seed: int, trained: TrainingFolder) -> str:
+    objective = space.config.proxy.model_dump(mode="json", exclude={"seeds"})
+    objective["reference"] = trained.stage()["key"]
+    return job_key(space, corpus, sampling, order_of("proxy", seed), seed=seed, size=None, objective=objective)
+
+
+def _live_reference(space: Workspace, trained: TrainingFolder) -> LiveReference:
+    module = TokenLosses(load(trained.folder / "model"), tokens_per_micro_batch(space)).to(space.world.device)
+    return LiveReference(module, training.forward_pass(module, space.settings, space.world.device))
+
+
+def _options(space: Workspace) -> dict[str, Any]:
+    """What the weights were found with, beside the data."""
+    config, settings = space.config, space.settings
+    return {
+        **config.proxy.model_dump(mode="json", exclude={"seeds"}),
+        "reference_mixture": config.reference.mixture,
+        "model": config.size_name,
+        "steps": settings.steps,
+        "batch_size": settings.batch_size,
+        "sequence_length": config.data.sequence_length,
+        "learning_rate": settings.learning_rate,
+    }
+
+
+def make_objective(settings: ProxyConfig, corpus: Corpus, sampling: Mixture) -> GroupDRO | VariantDRO:
+    """Algorithm 1, or the variant that the configuration names; `ConfigError` for impossible choices."""
+    domains, vocab_size = corpus.domains, corpus.manifest["tokenizer"]["vocab_size"]
+    if settings.variant == "paper" and not settings.choices:
+        return GroupDRO(len(domains), eta=settings.eta, smoothing=settings.smoothing)
+    try:
+        choices = Choices(**{**_variant(settings.variant, domains, vocab_size, sampling), **settings.choices})
+        return VariantDRO(len(domains), choices, eta=settings.eta, smoothing=settings.smoothing)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"proxy.choices: {error}; docs/algorithm.md lists the choices") from None
+
+
+def _variant(name: str, domains: DomainSet, vocab_size: int, sampling: Mixture) -> dict[str, Any]:
+    """Fields of `Choices` that a named variant sets."""
+    weights = sampling.aligned(domains)
+    return {
+        "paper": {},
+        "official": vars(official(len(domains), vocab_size=vocab_size, start=weights, sampling=weights).choices),
+        "hardest": {"excess": "proxy"},
+        "easiest": {"excess": "minus_reference", "clip": "none"},
+    }[name]
+
+
+def combine(space: Workspace, corpus: Corpus) -> Mixture:
+    """DoReMi's mixture: the mean of the averaged weights of the configured proxies."""
+    seeds = space.config.search_seeds()
+    each = {seed: read_mixture(space.directory.proxy(seed).folder / "mixture.json") for seed in seeds}
+    mean = Mixture({name: sum(m[name] for m in each.values()) / len(each) for name in corpus.domains})
+    origin = {
+        "method": "doremi",
+        "source": f"{len(seeds)} {'proxy' if len(seeds) == 1 else 'proxies'} of run {space.config.name}",
+        "options": _options(space),
+        "seeds": seeds,
+        "per_seed": {str(seed): {name: m[name] for name in corpus.domains} for seed, m in each.items()},
+    }
+    if space.world.is_main:
+        write_json(space.directory.mixture_path("doremi"), record(space.config, corpus, mean, **origin))
+    space.world.barrier()
+    return mean
+
+
+# -- step 3: main models ----------------------------------------------------------------------------------------------
+
+
+def main_model(space: Workspace, corpus: Corpus, size: str, mixture_name: str, seed: int) -> None:
+    """One candidate; where it would be trained exactly like a reference, a link to that reference."""
+    name = candidate_name(mixture_name)
+    if mixture_name == "doremi":
+        mixture = mixture_named(space.config, space.directory, corpus, mixture_name)
+    else:
+        mixture = write_plain(space.config, space.directory, corpus, mixture_name)
+    key = plain_key(space, corpus, mixture, seed=seed, size=size)
+    trained = space.directory.reference(seed)
+    if trained.finished and trained.stage()["key"] == key:
+        folder = space.root / "main" / size / name / f"seed-{seed}"
+        value = {"format": FORMAT, "folder": str(trained.folder.relative_to(space.root))}
+        if space.world.is_main:
+            write_json(folder / "same-as.json", value)
+        space.world.barrier()
+        return
+    train_plain(space, corpus, space.directory.main(size, name, seed), mixture, seed=seed, size=size)

@@ -1,0 +1,110 @@
+"""`doremi init`: a commented configuration for a folder of domain folders, and what is in them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from doremi.corpus.readers import find_splits, read_documents
+from doremi.domains import DomainSet, check_domain_name
+from doremi.errors import ConfigError, DataError
+from doremi.runs import write_bytes
+
+BYTES_PER_TOKEN = 3.5  # of a byte-level BPE with 8,192 entries on English text; only for the estimate that is shown
+
+_TEMPLATE = """\
+# A run of doremi. Every key is optional but data.domains; `doremi run {name} --dry-run` says what would happen.
+# What each key means: src/doremi/config/schema.py; single keys can be overridden with --set section.key=value.
+
+seed: 0
+# budget_tokens: 1000000000   # tokens of your final run: epochs are then shown for it
+
+data:
+  domains:                    # name: folder, file, glob or list of them (.jsonl .jsonl.gz .jsonl.zst .parquet .txt)
+{domains}
+  text_field: text            # field (JSON lines) or column (parquet) that holds the text
+  tokenizer: null             # null trains one on your data; better: the folder or name of your model's own
+  vocab_size: 8192            # of the tokenizer to train
+  sequence_length: 256        # tokens
+
+model:
+  preset: 1m                  # 0.3m 1m 3m 10m 30m, or the paper's 70m 150m 280m 510m 760m 1b 8b
+
+training:                     # the same for reference, proxy and main models
+  steps: {steps}
+  batch_size: {batch_size}            # sequences; every domain must fit into a batch
+  learning_rate: 0.003
+
+reference:
+  mixture: natural            # what the weights are measured against: natural (by tokens), uniform, a mixture.json
+
+proxy:
+  seeds: 1                    # more seeds show how sure the weights are
+  eta: 1.0                    # step size of the weights, as in the paper
+  smoothing: 0.001            # c in the paper
+
+candidates:                   # trained on equal tokens and compared
+  mixtures: [doremi, natural, uniform]
+  seeds: 3                    # one seed gives no verdict
+"""
+
+
+@dataclass(frozen=True)
+class DomainCount:
+    """What a domain folder holds; validation files included."""
+
+    name: str
+    path: Path
+    documents: int
+    bytes: int
+
+    @property
+    def tokens(self) -> int:
+        """Estimated."""
+        return round(self.bytes / BYTES_PER_TOKEN)
+
+
+def write_config(config: Path, folder: Path, *, force: bool = False) -> str:
+    """Write the configuration; returns the table of domains and what to do next."""
+    if config.exists() and not force:
+        raise ConfigError(f"{config}: exists already; choose another name or add --force")
+    counts = count_domains(folder)
+    tokens = sum(count.tokens for count in counts)
+    batch_size = max(32, 8 * math.ceil(len(counts) / 8))
+    steps = min(2000, max(100, round(tokens / (batch_size * 256) / 50) * 50))
+    domains = "\n".join(
+        f"    {_quoted(c.name)}: {_quoted(str(c.path))}  # {c.documents:,} documents, {c.bytes:,} bytes, "
+        f"about {c.tokens:,} tokens"
+        for c in counts
+    )
+    text = _TEMPLATE.format(name=config, domains=domains, steps=steps, batch_size=batch_size)
+    write_bytes(config, text.encode())
+    rows = [f"{'domain':<28} {'documents':>11} {'bytes':>15} {'tokens (about)':>15}"]
+    rows += [f"{c.name:<28} {c.documents:>11,} {c.bytes:>15,} {c.tokens:>15,}" for c in counts]
+    return "\n".join([*rows, f"wrote {config}; next: doremi run {config}"])
+
+
+def count_domains(folder: Path) -> list[DomainCount]:
+    """Documents and bytes of each folder below `folder`; it reads everything once."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: is not a folder; give one that holds a folder of text files for each domain")
+    places = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if not places:
+        raise DataError(f"{folder}: holds no folders; put the files of each domain into a folder of its own")
+    DomainSet(check_domain_name(place.name) for place in places)
+    return [_count(place) for place in places]
+
+
+def _count(place: Path) -> DomainCount:
+    train, validation = find_splits(str(place), key=str(place))
+    documents = size = 0
+    for text in read_documents([*train, *validation], text_field="text", domain=place.name):
+        documents, size = documents + 1, size + len(text.encode())
+    return DomainCount(place.name, place, documents, size)
+
+
+def _quoted(text: str) -> str:
+    return yaml.safe_dump(text, default_style=None, width=10_000).removesuffix("...\n").strip()

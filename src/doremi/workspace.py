@@ -1,0 +1,229 @@
+"""One run opened for work: its lock, its recorded configuration, its manifest, and what `auto` was resolved to."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from doremi.config import RunConfig, TrainingConfig, dump, read_yaml
+from doremi.distributed import World
+from doremi.errors import RunError
+from doremi.model import build, count_parameters, shape
+from doremi.runs import FORMAT, RunDirectory, key_of, read_json, write_bytes, write_json
+from doremi.train import Watch
+
+# these change neither what is on disk already nor what it is called: more candidates may join a finished run
+FREE_KEYS = (
+    "budget_tokens",
+    "candidates.",
+    "data.workers",
+    "proxy.seeds",
+    "runs",
+    "training.checkpoint_every",
+    "training.threads",
+    "verdict.",
+)
+COMPILE_AFTER_SECONDS = 240  # a training shorter than this does not earn the compiler's warm-up back
+CPU_FLOPS_PER_CORE = 2e10  # float32, a small model, measured with benchmarks/steps.py; only decides on `compile`
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A run directory that this process may write to."""
+
+    config: RunConfig
+    directory: RunDirectory
+    world: World
+    watch: Watch
+    settings: TrainingConfig
+    """config.training with every `auto` resolved."""
+
+    @property
+    def root(self) -> Path:
+        return self.directory.root
+
+    def note_time(self, stage: str, seconds: float, **figures: float) -> None:
+        """Append to timings.jsonl, the one place for wall-clock figures."""
+        if self.world.is_main:
+            with (self.root / "timings.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"stage": stage, "seconds": round(seconds, 3), **figures}) + "\n")
+
+    @contextlib.contextmanager
+    def timed(self, stage: str, **figures: float) -> Iterator[None]:
+        """Note how long the block took, if it ends well, and say in status.json that it runs."""
+        self.status("running", stage)
+        self.watch.stage(stage)
+        start = time.monotonic()
+        yield
+        self.note_time(stage, time.monotonic() - start, **figures)
+
+    def status(self, state: str, stage: str, message: str = "") -> None:
+        """Write status.json."""
+        if self.world.is_main:
+            value = {"format": FORMAT, "state": state, "stage": stage, "message": message, "process": os.getpid()}
+            write_json(self.root / "status.json", value)
+
+
+@contextlib.contextmanager
+def open_workspace(config: RunConfig, world: World, watch: Watch) -> Iterator[Workspace]:
+    """Lock the run directory, check that it is this configuration's, and record both; `RunError` if it is not."""
+    directory = RunDirectory(config.root)
+    if world.is_main:
+        directory.root.mkdir(parents=True, exist_ok=True)
+    world.barrier()
+    with _locked(directory.root) if world.is_main else contextlib.nullcontext():
+        if world.is_main:
+            _check_config(config, directory)
+        settings = _resolved(config, directory, world)
+        torch.set_num_threads(int(settings.threads))
+        if world.is_main:
+            write_bytes(directory.root / "config.yaml", dump(config).encode())
+            write_json(directory.root / "manifest.json", _manifest(config, directory, settings))
+        world.barrier()
+        yield Workspace(config, directory, world, watch, settings)
+
+
+@contextlib.contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """Hold run.lock: the operating system lets go of it when this process ends, however it ends."""
+    with (root / "run.lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise RunError(
+                f"{root}: process {file.read().strip() or 'unknown'} is working in this run directory; "
+                "wait for it, stop it, or give this run another name"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+# -- is it the same run? ----------------------------------------------------------------------------------------------
+
+
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, keys joined by dots."""
+    if not isinstance(value, Mapping) or not value:
+        return {prefix: value}
+    return {k: v for name, part in value.items() for k, v in flat(part, f"{prefix}.{name}".lstrip(".")).items()}
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Keys whose values differ, but for those that may change during a run's life."""
+    one, two = flat(old), flat(new)
+    return [key for key in sorted({*one, *two}) if one.get(key) != two.get(key) and not key.startswith(FREE_KEYS)]
+
+
+def _check_config(config: RunConfig, directory: RunDirectory) -> None:
+    path = directory.root / "config.yaml"
+    if (directory.root / "manifest.json").exists():
+        read_json(directory.root / "manifest.json", "run manifest")  # refuses another format
+    if not path.exists():
+        return
+    old, new = read_yaml(path), config.model_dump(mode="json")
+    for key in differences(old, new)[:1]:
+        was, now = flat(old).get(key, "not set"), flat(new).get(key, "not set")
+        raise RunError(
+            f"{directory.root}: belongs to a configuration in which {key} is {was!r}, here it is {now!r}; "
+            "give this run another name (--set name=...) or remove the folder"
+        )
+
+
+# -- manifest and auto ------------------------------------------------------------------------------------------------
+
+
+def _manifest(config: RunConfig, directory: RunDirectory, settings: TrainingConfig) -> dict[str, Any]:
+    corpus = directory.corpus_folder / "manifest.json"
+    return {
+        "format": FORMAT,
+        "config_key": key_of(config.model_dump(mode="json")),
+        "fingerprint": read_json(corpus, "corpus manifest")["fingerprint"] if corpus.exists() else None,
+        "versions": versions(),
+        "commit": _commit(),
+        "seed": config.seed,
+        "resolved": settings.model_dump(
+            mode="json", include={"precision", "compile", "threads", "evaluate_every", "checkpoint_every"}
+        ),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    from importlib.metadata import version
+
+    names = ("doremi", "torch", "transformers", "tokenizers", "numpy")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def _commit() -> str | None:
+    """Commit of the source tree that is running, or None for an installed package."""
+    here = Path(__file__).resolve().parent
+    command = ["git", "-C", str(here), "rev-parse", "HEAD"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except OSError:
+        return None
+    return found.stdout.strip() if found.returncode == 0 and "site-packages" not in str(here) else None
+
+
+def _resolved(config: RunConfig, directory: RunDirectory, world: World) -> TrainingConfig:
+    """Replace every `auto`, once: a run that goes on uses what was recorded, threads excepted."""
+    path = directory.root / "manifest.json"
+    recorded = read_json(path, "run manifest")["resolved"] if path.exists() else {}
+    training = config.training
+    threads = available_cores() if training.threads == "auto" else training.threads
+    update: dict[str, Any] = {"threads": threads}
+    if training.precision == "auto":
+        update["precision"] = recorded.get("precision") or auto_precision(world.device)
+    if training.compile == "auto":
+        update["compile"] = recorded["compile"] if "compile" in recorded else auto_compile(config, world.device)
+    if training.evaluate_every == "auto":
+        update["evaluate_every"] = max(1, training.steps // 10)
+    if training.checkpoint_every == "auto":
+        update["checkpoint_every"] = max(20, training.steps // 20)
+    return training.model_copy(update=update)
+
+
+def available_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def auto_precision(device: torch.device) -> str:
+    """bfloat16 where matrix units for it exist: CUDA devices that support it, CPUs with AMX."""
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return "bfloat16" if fast else "float32"
+
+
+def auto_compile(config: RunConfig, device: torch.device) -> bool:
+    """Whether one training is long enough to earn the compiler's warm-up back."""
+    if device.type == "cuda":
+        return config.training.steps >= 500
+    with torch.device("meta"):
+        lm = build(shape_of(config), config.data.vocab_size, config.data.sequence_length, 0)
+    body, total = count_parameters(lm)
+    flops = 6 * (body + (total - body)) * config.run_tokens
+    return flops / (CPU_FLOPS_PER_CORE * available_cores()) > COMPILE_AFTER_SECONDS
+
+
+def shape_of(config: RunConfig, size: str | None = None) -> dict[str, Any]:
+    """The model's description: the run's own, or a preset named as a candidate's size."""
+    if size is None or size == config.size_name:
+        return shape(config.model.preset, config.model.architecture, config.model.options)
+    return shape(size, None, {})
