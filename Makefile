@@ -1,0 +1,58 @@
+# `make demo` and `make test` work on a fresh machine with Python 3.11 or later and nothing else installed.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+SOURCES = src tests benchmarks examples
+
+.PHONY: help install dev demo test check slow bench fix clean
+
+help:
+	@echo "make demo    install, run the whole job on text that is on this machine, write a report (about 6 minutes)"
+	@echo "make test    install and run the tests (about 5 minutes)"
+	@echo "make check   formatting, lint, types and tests; edits nothing"
+	@echo "make slow    the tests that take minutes each"
+	@echo "make bench   speed, as ratios within one run"
+	@echo "make fix     format and mend what can be mended"
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# torch comes first: asked for by another package, pip would take its newest build with gigabytes of CUDA
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,hub]'
+	touch $@
+
+install: $(VENV)/.installed
+
+dev: $(VENV)/.installed-dev
+
+demo: install
+	$(BIN)/python examples/demo.py
+
+test: dev
+	$(BIN)/pytest -q
+
+check: dev
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(MAKE) --no-print-directory test
+
+slow: dev
+	$(BIN)/pytest -q -m "slow and not network"
+
+bench: dev
+	$(BIN)/python benchmarks/run.py
+
+fix: dev
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis
