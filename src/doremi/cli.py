@@ -45,7 +45,7 @@ def _load(config: Path, overrides: list[str] | None) -> RunConfig:
 
 
 @contextlib.contextmanager
-def _workspace(config: RunConfig) -> Iterator[Workspace]:
+def _workspace(config: RunConfig, *, own_model: bool = False) -> Iterator[Workspace]:
     """The run directory opened for training; on the way out, how it ended stands in status.json."""
     import os
 
@@ -60,9 +60,10 @@ def _workspace(config: RunConfig) -> Iterator[Workspace]:
         check(config)
         world = distributed.start()
         try:
-            with open_workspace(config, world, display) as space:
+            with open_workspace(config, world, display, own_model=own_model) as space:
                 try:
                     yield space
+                    space.status("done", display.name)
                 except BaseException as error:
                     stopped = isinstance(error, Interrupted | KeyboardInterrupt)
                     space.status("interrupted" if stopped else "failed", display.name, str(error))
@@ -153,7 +154,7 @@ def train(
     ] = None,
 ) -> None:
     """Step 3 of DoReMi: train the main models of the configuration, or one on a given mixture."""
-    with _workspace(_load(config, set_)) as space:
+    with _workspace(_load(config, set_), own_model=mixture is not None) as space:
         from doremi import stages, tournament
 
         corpus = stages.prepare(space)

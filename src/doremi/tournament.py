@@ -69,5 +69,4 @@ def everything(space: Workspace) -> dict[str, Any]:
     if space.world.is_main:
         result = judge(space.config)
         write_report(space.directory)
-        space.status("done", "report")
     return result

@@ -76,18 +76,23 @@ class Workspace:
 
 
 @contextlib.contextmanager
-def open_workspace(config: RunConfig, world: World, watch: Watch) -> Iterator[Workspace]:
-    """Lock the run directory, check that it is this configuration's, and record both; `RunError` if it is not."""
+def open_workspace(config: RunConfig, world: World, watch: Watch, *, own_model: bool = False) -> Iterator[Workspace]:
+    """Lock the run directory, check that it is this configuration's, and record both; `RunError` if it is not.
+
+    With `own_model` the model and its training may differ from the recorded ones, which stay as they are: that is how
+    a main model of another size joins a finished run.
+    """
     directory = RunDirectory(config.root)
     if world.is_main:
         directory.root.mkdir(parents=True, exist_ok=True)
     world.barrier()
     with _locked(directory.root) if world.is_main else contextlib.nullcontext():
         if world.is_main:
-            _check_config(config, directory)
-        settings = _resolved(config, directory, world)
+            _check_config(config, directory, FREE_KEYS + (("model.", "training.") if own_model else ()))
+        joins = own_model and (directory.root / "manifest.json").exists()
+        settings = _resolved(config, {} if own_model else _recorded(directory), world)
         torch.set_num_threads(int(settings.threads))
-        if world.is_main:
+        if world.is_main and not joins:
             write_bytes(directory.root / "config.yaml", dump(config).encode())
             write_json(directory.root / "manifest.json", _manifest(config, directory, settings))
         world.barrier()
@@ -122,20 +127,20 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
     return {k: v for name, part in value.items() for k, v in flat(part, f"{prefix}.{name}".lstrip(".")).items()}
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Keys whose values differ, but for those that may change during a run's life."""
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], free: tuple[str, ...] = FREE_KEYS) -> list[str]:
+    """Keys whose values differ, but for those that begin with one of `free`."""
     one, two = flat(old), flat(new)
-    return [key for key in sorted({*one, *two}) if one.get(key) != two.get(key) and not key.startswith(FREE_KEYS)]
+    return [key for key in sorted({*one, *two}) if one.get(key) != two.get(key) and not key.startswith(free)]
 
 
-def _check_config(config: RunConfig, directory: RunDirectory) -> None:
+def _check_config(config: RunConfig, directory: RunDirectory, free: tuple[str, ...]) -> None:
     path = directory.root / "config.yaml"
     if (directory.root / "manifest.json").exists():
         read_json(directory.root / "manifest.json", "run manifest")  # refuses another format
     if not path.exists():
         return
     old, new = read_yaml(path), config.model_dump(mode="json")
-    for key in differences(old, new)[:1]:
+    for key in differences(old, new, free)[:1]:
         was, now = flat(old).get(key, "not set"), flat(new).get(key, "not set")
         raise RunError(
             f"{directory.root}: belongs to a configuration in which {key} is {was!r}, here it is {now!r}; "
@@ -180,10 +185,13 @@ def _commit() -> str | None:
     return found.stdout.strip() if found.returncode == 0 and "site-packages" not in str(here) else None
 
 
-def _resolved(config: RunConfig, directory: RunDirectory, world: World) -> TrainingConfig:
-    """Replace every `auto`, once: a run that goes on uses what was recorded, threads excepted."""
+def _recorded(directory: RunDirectory) -> dict[str, Any]:
     path = directory.root / "manifest.json"
-    recorded = read_json(path, "run manifest")["resolved"] if path.exists() else {}
+    return read_json(path, "run manifest")["resolved"] if path.exists() else {}
+
+
+def _resolved(config: RunConfig, recorded: Mapping[str, Any], world: World) -> TrainingConfig:
+    """Replace every `auto`, once: a run that goes on uses what was recorded, threads excepted."""
     training = config.training
     threads = available_cores() if training.threads == "auto" else training.threads
     update: dict[str, Any] = {"threads": threads}

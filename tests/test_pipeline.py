@@ -1,0 +1,269 @@
+"""The whole job on a tiny corpus: what a user types, what is there afterwards, and what happens when it is broken."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from doremi.cli import app
+from doremi.config import RunConfig
+from doremi.distributed import World
+from doremi.errors import DamageError, DoremiError, Interrupted, RunError, TrainingError
+from doremi.runs import RunDirectory, TrainingFolder, read_mixture
+from doremi.tournament import everything
+from doremi.workspace import open_workspace
+from tiny import DOMAINS, Silent, tiny_config, write_corpus, write_tiny
+from tolerances import GRADIENT
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> tuple[Path, str]:
+    """A configuration that was run to the end through the command line, and what was printed."""
+    folder = tmp_path_factory.mktemp("finished")
+    config = write_tiny(folder / "tiny.yaml", corpus, folder / "runs", candidates={"seeds": 2})
+    result = CliRunner().invoke(app, ["run", str(config)], catch_exceptions=False)
+    assert result.exit_code == 0
+    return config, result.stdout
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> RunDirectory:
+    """A run that nothing interrupted."""
+    return run(tiny_config(tmp_path_factory.mktemp("straight"), corpus))
+
+
+def run(config: RunConfig, watch: Silent | None = None) -> RunDirectory:
+    with open_workspace(config, World(0, 1, torch.device("cpu")), watch or Silent()) as space:
+        everything(space)
+    return RunDirectory(config.root)
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    """All files of a run that must not depend on time or place (the configuration names the place)."""
+    volatile = {"timings.jsonl", "status.json", "run.lock", "config.yaml", "manifest.json", "report.html"}
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file() and p.name not in volatile}
+
+
+# -- what is there afterwards -----------------------------------------------------------------------------------------
+
+
+def test_prints_mixture_verdict_and_report(finished: tuple[Path, str]) -> None:
+    config, printed = finished
+    assert all(name in printed for name in DOMAINS)
+    assert "doremi vs natural" in printed
+    report = Path(printed.strip().splitlines()[-1].removeprefix("report: "))
+    assert report == config.parent / "runs" / "tiny" / "report.html"
+    assert report.stat().st_size > 10_000
+
+
+def test_mixture_is_the_mean_of_alpha_over_all_steps(finished: tuple[Path, str]) -> None:
+    directory = RunDirectory(finished[0].parent / "runs" / "tiny")
+    weights = directory.proxy(0).trace()["weights"]
+    mixture = read_mixture(directory.mixture_path("doremi"))
+    assert weights.shape == (20, 3)
+    assert list(mixture.weights.values()) == pytest.approx(weights.mean(axis=0).tolist(), abs=1e-6)
+    assert max(abs(weights[-1] - weights[0])) > 0.01
+
+
+def test_models_load_with_transformers(finished: tuple[Path, str]) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    directory = RunDirectory(finished[0].parent / "runs" / "tiny")
+    for folder in (directory.reference(0), directory.main("custom", "doremi", 1)):
+        model = AutoModelForCausalLM.from_pretrained(folder.folder / "model")
+        tokenizer = AutoTokenizer.from_pretrained(folder.folder / "model")
+        ids = tokenizer("def abc(x):", return_tensors="pt")["input_ids"]
+        assert tokenizer.decode(ids[0]) == "def abc(x):"
+        assert torch.isfinite(model(ids).logits).all()
+    assert not (directory.proxy(0).folder / "model").exists()
+
+
+def test_saved_model_has_the_reported_loss(finished: tuple[Path, str]) -> None:
+    """The reference's own evaluation, repeated with plain transformers and without our windows' padding."""
+    from transformers import AutoModelForCausalLM
+
+    directory = RunDirectory(finished[0].parent / "runs" / "tiny")
+    found, expected = directory.corpus(), directory.reference(0).evaluation()
+    model = AutoModelForCausalLM.from_pretrained(directory.reference(0).folder / "model")
+    from doremi.corpus.store import tokens
+
+    for index, name in enumerate(DOMAINS):
+        ids = [0, *tokens(found, name, "validation").tolist()]
+        losses = []
+        for start in range(0, len(ids) - 1, 16):
+            window = torch.tensor([ids[start : start + 17]])
+            logits = model(window[:, :-1]).logits[0]
+            losses.append(torch.nn.functional.cross_entropy(logits, window[0, 1:], reduction="none").detach())
+        nats = torch.cat(losses).double()
+        split = found.validation_documents(name)
+        report = torch.from_numpy(split["report"].repeat(split["tokens"]))
+        assert float(nats[report].mean()) == pytest.approx(expected["report"]["loss"][index], rel=GRADIENT)
+        size = int(split["bytes"][split["report"]].sum())
+        bits = float(nats[report].sum()) / size / math.log(2)
+        assert bits == pytest.approx(expected["report"]["bits_per_byte"][index], rel=GRADIENT)
+
+
+def test_natural_candidate_is_the_reference(finished: tuple[Path, str]) -> None:
+    root = finished[0].parent / "runs" / "tiny"
+    link = json.loads((root / "main/custom/natural/seed-0/same-as.json").read_text())
+    assert link["folder"] == "reference/seed-0"
+    assert (root / "main/custom/natural/seed-1/stage.json").exists()  # there is no reference of that seed
+
+
+def test_second_run_does_nothing(finished: tuple[Path, str]) -> None:
+    config, printed = finished
+    root = config.parent / "runs" / "tiny"
+    before = {p: p.stat().st_mtime_ns for p in root.rglob("*") if p.suffix in (".safetensors", ".jsonl", ".bin")}
+    result = CliRunner().invoke(app, ["run", str(config)], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert result.stdout == printed
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+
+
+def test_status_and_single_stages(tmp_path: Path, corpus: Path) -> None:
+    config = str(write_tiny(tmp_path / "tiny.yaml", corpus, tmp_path / "runs"))
+    invoke = CliRunner().invoke
+    assert invoke(app, ["run", config, "--dry-run"], catch_exceptions=False).exit_code == 0
+    assert not (tmp_path / "runs").exists()
+    for command in ("prepare", "reference", "proxy", "train", "evaluate", "report"):
+        assert invoke(app, [command, config], catch_exceptions=False).exit_code == 0, command
+    table = invoke(app, ["status", config]).stdout
+    assert "waiting" not in table
+    assert table.strip().splitlines()[-1].startswith("last: done")
+
+
+def test_main_model_of_another_size_on_a_given_mixture(finished: tuple[Path, str], tmp_path: Path) -> None:
+    config, _ = finished
+    mixture = tmp_path / "mine.json"
+    mixture.write_text(json.dumps({"prose": 2, "code": 1, "digits": 1}))
+    sizes = ["--set", "model.preset=0.3m", "--set", "model.architecture=null", "--set", "model.options={}"]
+    arguments = ["train", str(config), "--mixture", str(mixture), *sizes, "--set", "training.steps=3"]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    folder = TrainingFolder(config.parent / "runs/tiny/main/0.3m/mine/seed-0")
+    assert result.exit_code == 0
+    assert folder.stage()["mixture"] == {"prose": 0.5, "code": 0.25, "digits": 0.25}
+    assert folder.stage()["steps"] == 3
+    assert read_yaml(config)["training"]["steps"] == 20
+
+
+def read_yaml(config: Path) -> dict[str, Any]:
+    import yaml
+
+    return yaml.safe_load((config.parent / "runs" / "tiny" / "config.yaml").read_text())
+
+
+# -- the same answer --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stop_after", [1, 7, 20, 27, 45])
+def test_stopped_anywhere_and_run_again_is_the_same_run(
+    stop_after: int, straight: RunDirectory, tmp_path: Path, corpus: Path
+) -> None:
+    """20 steps of reference, 20 of proxy, then main models: stops fall into each, between and at checkpoints."""
+    config = tiny_config(tmp_path, corpus)
+    with pytest.raises(Interrupted):
+        run(config, Silent(stop_after))
+    resumed = run(config)
+    one, two = contents(straight.root), contents(resumed.root)
+    assert [name for name in sorted({*one, *two}) if one.get(name) != two.get(name)] == []
+
+
+def test_accumulation_does_not_change_the_weights(tmp_path: Path, corpus: Path) -> None:
+    paths = []
+    for parts in (1, 2, 4):
+        directory = run(tiny_config(tmp_path / str(parts), corpus, training={"accumulation": parts}))
+        paths.append(directory.proxy(0).trace()["weights"])
+    assert abs(paths[0][0] - 1 / 3).max() > 1e-3
+    for path in paths[1:]:
+        assert path.flatten().tolist() == pytest.approx(paths[0].flatten().tolist(), abs=GRADIENT)
+
+
+# -- what goes wrong --------------------------------------------------------------------------------------------------
+
+
+def test_loss_that_explodes_names_step_and_domain(tmp_path: Path, corpus: Path) -> None:
+    values = {"learning_rate": 1e30, "gradient_clip": 1e30, "warmup": 0.5, "checkpoint_every": 1}
+    config = tiny_config(tmp_path, corpus, training=values)
+    with pytest.raises(TrainingError, match=r"at step \d+ the (loss of domain '\w+'|gradient) is not finite.*lower"):
+        run(config)
+    kept = RunDirectory(config.root).reference(0)
+    assert not kept.finished
+    assert all(math.isfinite(x) for r in kept.records("train") for x in r["domain_loss"])
+
+
+def damage(root: Path, what: str) -> None:
+    if what == "token file":
+        path = root / "corpus" / "prose" / "train.bin"
+        path.write_bytes(path.read_bytes()[:-2] + b"\x01\x01")
+    elif what == "short token file":
+        path = root / "corpus" / "prose" / "train.bin"
+        path.write_bytes(path.read_bytes()[:-2])
+    elif what == "tokenizer":
+        path = root / "corpus" / "tokenizer" / "tokenizer.json"
+        path.write_text(path.read_text().replace("[", "[ ", 1))
+    elif what == "format":
+        path = root / "corpus" / "manifest.json"
+        path.write_text(path.read_text().replace('"format": 1', '"format": 0', 1))
+    elif what == "mixture":
+        (root / "mixture.json").write_text("{")
+
+
+@pytest.mark.parametrize(
+    ("what", "error", "says"),
+    [
+        ("token file", DamageError, r"prose/train.bin"),
+        ("short token file", DamageError, r"prose/train.bin"),
+        ("format", RunError, r"format 0.*reads 1"),
+    ],
+)
+def test_damaged_run_directories_are_refused(
+    what: str, error: type[DoremiError], says: str, tmp_path: Path, corpus: Path
+) -> None:
+    config = tiny_config(tmp_path, corpus)
+    with pytest.raises(Interrupted):
+        run(config, Silent(3))
+    damage(config.root, what)
+    with pytest.raises(error, match=says):
+        run(config)
+
+
+def test_run_directory_of_another_configuration(tmp_path: Path, corpus: Path) -> None:
+    with pytest.raises(Interrupted):
+        run(tiny_config(tmp_path, corpus), Silent(3))
+    with pytest.raises(RunError, match=r"training.learning_rate is 0.01, here it is 0.02; give this run another name"):
+        run(tiny_config(tmp_path, corpus, training={"learning_rate": 0.02}))
+
+
+def test_second_process_in_the_same_directory_is_told(tmp_path: Path, corpus: Path) -> None:
+    config = tiny_config(tmp_path, corpus)
+    world = World(0, 1, torch.device("cpu"))
+    with (
+        open_workspace(config, world, Silent()),
+        pytest.raises(RunError, match="is working in this run directory"),
+        open_workspace(config, world, Silent()),
+    ):
+        pass
+
+
+def test_damaged_checkpoint_falls_back_to_the_one_before(straight: RunDirectory, tmp_path: Path, corpus: Path) -> None:
+    config = tiny_config(tmp_path, corpus)
+    with pytest.raises(Interrupted):
+        run(config, Silent(13))
+    newest = max((config.root / "reference/seed-0/checkpoint").glob("step-*"))
+    assert newest.name == "step-00000013"
+    (newest / "tensors.safetensors").write_bytes(b"")
+    watch = Silent()
+    resumed = run(config, watch)
+    assert any("step-00000013 is damaged" in message for message in watch.messages)
+    assert resumed.mixture_path("doremi").read_bytes() == straight.mixture_path("doremi").read_bytes()
