@@ -28,7 +28,7 @@ class DomainConfig(Section):
     validation: list[str] = []
     """The same for held-out documents; without it they are split off the training files by document hash. A folder
     given for `train` whose files are named validation*, valid* or val* brings its own."""
-    epochs: float = Field(1.0, gt=0)
+    epochs: float = Field(default=1.0, gt=0)
     """Passes that the natural mixture counts this domain with (The Pile's baseline: 3 for Wikipedia)."""
     text_field: str | None = None
     """Field or column of the text; data.text_field if not given."""
@@ -48,17 +48,17 @@ class DataConfig(Section):
     """Field of a JSON line, or column of a parquet file, that holds the text."""
     tokenizer: str | None = None
     """Name or folder of a Hugging Face tokenizer; without it a byte-level BPE is trained on the corpus."""
-    vocab_size: int = Field(8192, ge=260, le=2**31 - 1)
+    vocab_size: int = Field(default=8192, ge=260, le=2**31 - 1)
     """Entries of the tokenizer to train (without effect where `tokenizer` is given)."""
-    tokenizer_sample_bytes: int = Field(30_000_000, ge=1000)
+    tokenizer_sample_bytes: int = Field(default=30_000_000, ge=1000)
     """Bytes of text, the same from each domain, that the tokenizer is trained on."""
-    sequence_length: int = Field(256, ge=2)
+    sequence_length: int = Field(default=256, ge=2)
     """Tokens a sequence."""
-    validation_fraction: float = Field(0.05, gt=0, lt=0.9)
+    validation_fraction: float = Field(default=0.05, gt=0, lt=0.9)
     """Share of the documents held out where a domain brings no validation files."""
-    validation_max_tokens: int = Field(100_000, ge=1)
+    validation_max_tokens: int = Field(default=100_000, ge=1)
     """Tokens of validation text kept a domain, at most."""
-    workers: int = Field(0, ge=0)
+    workers: int = Field(default=0, ge=0)
     """Processes that tokenize; 0 is one a core."""
 
     @field_validator("domains", mode="before")
@@ -99,27 +99,27 @@ class ModelConfig(Section):
 class TrainingConfig(Section):
     """How reference, proxy and main models are trained; the same for all three, as in the paper (section 2)."""
 
-    steps: int = Field(1000, ge=1)
+    steps: int = Field(default=1000, ge=1)
     """Optimiser steps."""
-    batch_size: int = Field(32, ge=1)
+    batch_size: int = Field(default=32, ge=1)
     """Sequences in a global batch (one optimiser step)."""
-    accumulation: int = Field(1, ge=1)
+    accumulation: int = Field(default=1, ge=1)
     """Micro-batches that a batch is split into; the result does not depend on it."""
     optimizer: Literal["adamw", "adafactor"] = "adamw"
     """The paper used Adafactor for all its runs."""
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
     """Peak learning rate."""
-    final_learning_rate: float = Field(0.1, gt=0, le=1)
+    final_learning_rate: float = Field(default=0.1, gt=0, le=1)
     """Last learning rate, as a share of the peak; the decay is exponential."""
-    warmup: float = Field(0.06, ge=0, lt=1)
+    warmup: float = Field(default=0.06, ge=0, lt=1)
     """Share of the steps in which the learning rate rises linearly."""
-    weight_decay: float = Field(0.01, ge=0)
+    weight_decay: float = Field(default=0.01, ge=0)
     """Decoupled weight decay, on matrices only."""
-    beta1: float = Field(0.9, ge=0, lt=1)
+    beta1: float = Field(default=0.9, ge=0, lt=1)
     """AdamW's first decay rate."""
-    beta2: float = Field(0.99, ge=0, lt=1)
+    beta2: float = Field(default=0.99, ge=0, lt=1)
     """AdamW's second decay rate."""
-    gradient_clip: float = Field(1.0, gt=0)
+    gradient_clip: float = Field(default=1.0, gt=0)
     """Largest global norm of the gradient."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """bfloat16 is autocast over float32 weights. auto: bfloat16 where the device has fast units for it."""
@@ -131,7 +131,7 @@ class TrainingConfig(Section):
     """Steps between evaluations. auto: a tenth of the run."""
     checkpoint_every: int | Auto = "auto"
     """Steps between checkpoints. auto: a twentieth of the run, at least 20."""
-    log_every: int = Field(10, ge=1)
+    log_every: int = Field(default=10, ge=1)
     """Steps between lines of metrics.jsonl."""
 
     @field_validator("threads", "evaluate_every", "checkpoint_every")
@@ -158,11 +158,11 @@ class ReferenceConfig(Section):
 class ProxyConfig(Section):
     """The proxy model (step 2): Group DRO over domains, Algorithm 1."""
 
-    seeds: int = Field(1, ge=1)
+    seeds: int = Field(default=1, ge=1)
     """How many pairs of reference and proxy; their averaged weights are averaged, their spread is reported."""
-    eta: float = Field(1.0, ge=0)
+    eta: float = Field(default=1.0, ge=0)
     """Step size of the domain weights (1 in the paper)."""
-    smoothing: float = Field(1e-3, ge=0, le=1)
+    smoothing: float = Field(default=1e-3, ge=0, le=1)
     """Share of the uniform distribution mixed into the weights at each step (c in the paper, 1e-3)."""
     sampling: str = "uniform"
     """Mixture that the proxy's batches are drawn with (the paper: uniform)."""
@@ -180,11 +180,11 @@ class CandidatesConfig(Section):
     """Mixtures to train on: doremi, natural, uniform, temperature, unimax, published names, paths of mixture.json."""
     sizes: list[str] = []
     """Model presets; the proxy's own model if empty."""
-    seeds: int = Field(1, ge=1)
+    seeds: int = Field(default=1, ge=1)
     """Runs of each candidate; one seed gives no verdict, three or more do."""
-    temperature: float = Field(2.0, gt=0)
+    temperature: float = Field(default=2.0, gt=0)
     """T of the temperature mixture, weights proportional to tokens^(1/T)."""
-    max_epochs: float = Field(4.0, gt=0)
+    max_epochs: float = Field(default=4.0, gt=0)
     """Passes over a domain that UniMax allows."""
 
     @field_validator("mixtures")
@@ -200,9 +200,9 @@ class VerdictConfig(Section):
 
     target: Literal["uniform", "natural"] = "uniform"
     """Which average over domains decides: the plain mean (the paper's), or weighted by the data's own shares."""
-    margin: float = Field(0.005, ge=0, lt=1)
+    margin: float = Field(default=0.005, ge=0, lt=1)
     """Differences smaller than this share of the loss are a tie."""
-    confidence: float = Field(0.95, gt=0.5, lt=1)
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
     """Confidence of the intervals, before Holm's correction."""
 
 
@@ -213,9 +213,9 @@ class RunConfig(Section):
     """Name of the run directory."""
     runs: str = "runs"
     """Folder of the run directories."""
-    seed: int = Field(0, ge=0, le=2**31)
+    seed: int = Field(default=0, ge=0, le=2**31)
     """First seed; further seeds count up from it."""
-    budget_tokens: int | None = Field(None, ge=1)
+    budget_tokens: int | None = Field(default=None, ge=1)
     """Tokens of the final run, for the epochs shown beside weights; the candidates' own tokens if not given."""
     data: DataConfig
     model: ModelConfig = ModelConfig()

@@ -1,0 +1,62 @@
+"""Plain JSON: the mixture with all that is known about it, and the form of DoReMi's official code.
+
+`mixture.json` is read by doremi itself. `doremi.json` is what the official code (and the tools that grew from it) takes
+as a domain config: names sorted, the same weights for training and evaluation.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from doremi.export.common import Blend, Domain
+from doremi.export.files import Files, readme
+from doremi.runs import FORMAT
+
+UNIT = "tokens"
+
+
+def files(blend: Blend, folder: Path) -> Files:
+    """`mixture.json` and `doremi.json`; zero weights stay, both readers accept them."""
+    weights = {domain.name: float(domain.weight) for domain in blend.domains}
+    by_name = dict(sorted(weights.items()))
+    yield "mixture.json", _json(_mixture(blend, weights))
+    yield "doremi.json", _json({"train_domain_weights": by_name, "eval_domain_weights": by_name})
+    usage = [
+        "With doremi:",
+        f"  doremi train my.yaml --mixture {shlex.quote(str(folder.resolve() / 'mixture.json'))}",
+        "With the official DoReMi code (which sorts the names, so they are sorted here):",
+        f"  --domain_config_path {shlex.quote(str(folder.resolve() / 'doremi.json'))}",
+    ]
+    yield "README.txt", readme(blend, UNIT, usage)
+
+
+def _mixture(blend: Blend, weights: Mapping[str, float]) -> dict[str, Any]:
+    tokenizer = blend.tokenizer
+    return {
+        "format": FORMAT,
+        "unit": UNIT,
+        "weights": weights,
+        "method": "given",
+        **{key: value for key, value in blend.recorded.items() if key not in ("format", "unit")},
+        "tokenizer": {"sha256": tokenizer["sha256"], "vocab_size": tokenizer["vocab_size"]},
+        "budget_tokens": blend.budget_tokens,
+        "domains": {domain.name: _domain(domain) for domain in blend.domains},
+    }
+
+
+def _domain(domain: Domain) -> dict[str, Any]:
+    return {
+        "tokens": domain.tokens,
+        "documents": domain.documents,
+        "bytes": domain.bytes,
+        "tokens_per_document": domain.tokens_per_document if domain.documents else None,
+        "epochs": float(domain.epochs),
+    }
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()

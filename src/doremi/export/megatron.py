@@ -1,0 +1,108 @@
+"""Megatron-LM and Megatron-Core: weight-prefix lists, and the `.idx` files that make our token files theirs.
+
+A prefix is the path of a dataset without `.bin` and `.idx`. The `.bin` is a link to the corpus; only the index is
+written: header, version, type code, counts, then lengths (int32) and byte offsets (int64) of the documents, then the
+document boundaries (int64). An index may name any documents of its `.bin`, so the two halves of the validation
+documents share one file: `select` is Megatron's valid, `report` its test.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from doremi.errors import ExportError
+from doremi.export.common import Blend, Domain, plain, refuse_in_path
+from doremi.export.files import Files, left_out, readme
+from doremi.runs import SPLITS
+
+UNIT = "samples of one length, hence tokens"
+
+# Megatron has no uint32. Token ids are below the vocabulary's size, so below 2^31, where the bytes of a uint32 and an
+# int32 are the same: the index may say int32, and a copy of the corpus would hold the same bytes again.
+_TYPE_CODES = {2: 8, 4: 4}  # bytes a token: uint16, int32
+_LARGEST = 2**31 - 1
+
+
+def files(blend: Blend, folder: Path) -> Files:
+    """Links and indices of each domain, `blend.txt` for one list, `blend.json` for a list a split.
+
+    Zero weights are left out of training (Megatron asserts that weights are positive) but not of validation, which
+    is never mixed. Raises `ExportError` for a path with a blank (the lists are split there) or too large an id.
+    """
+    place = folder.resolve()
+    refuse_in_path(place, " ", "Megatron")
+    if blend.tokenizer["vocab_size"] > _LARGEST:
+        raise ExportError(f"vocabulary {blend.tokenizer['vocab_size']}: Megatron's token ids end at {_LARGEST}")
+    train: list[str] = []
+    splits: dict[str, list[str]] = {split: [] for split in SPLITS}
+    for domain in blend.domains:
+        if domain.weight > 0:
+            train += [plain(domain.weight), str(place / domain.folder / "train")]
+            yield from _train(blend, domain)
+        for split, pair in _validation(blend, domain):
+            splits[split].append(str(place / domain.folder / split))
+            yield from pair
+    yield "blend.txt", ("\n".join(map(" ".join, zip(train[::2], train[1::2], strict=True))) + "\n").encode()
+    lists = {"train": train, "valid": splits["select"] or None, "test": splits["report"] or None}
+    yield "blend.json", (json.dumps(lists, indent=1, ensure_ascii=False) + "\n").encode()
+    yield "README.txt", readme(blend, UNIT, _usage(blend, place))
+
+
+def index(lengths: np.ndarray, starts: np.ndarray, itemsize: int) -> bytes:
+    """A whole `.idx` file for documents of `lengths` tokens at token `starts` (`[documents]`, int64 each)."""
+    if len(lengths) and lengths.max() > _LARGEST:
+        raise ExportError(f"a document of {lengths.max()} tokens: Megatron's index ends at {_LARGEST}; split it")
+    documents = len(lengths)
+    head = b"MMIDIDX\x00\x00" + struct.pack("<QBQQ", 1, _TYPE_CODES[itemsize], documents, documents + 1)
+    boundaries = np.arange(documents + 1, dtype="<i8")  # every sequence is a document of its own
+    return b"".join(
+        [head, lengths.astype("<i4").tobytes(), (starts * itemsize).astype("<i8").tobytes(), boundaries.tobytes()]
+    )
+
+
+def _train(blend: Blend, domain: Domain) -> Files:
+    tokens, ends_path = blend.train_tokens(domain), blend.train_ends(domain)
+    ends = np.fromfile(ends_path, dtype="<u8").astype(np.int64)
+    lengths = np.diff(ends, prepend=0)
+    yield f"{domain.folder}/train.bin", tokens
+    yield f"{domain.folder}/train.idx", index(lengths, ends - lengths, blend.dtype.itemsize)
+
+
+def _validation(blend: Blend, domain: Domain) -> Iterator[tuple[str, Files]]:
+    """For each split that has documents: its name, and its link and index."""
+    count = blend.corpus.manifest["domains"][domain.name]["validation"]["documents"]
+    for name in ("validation.ends", "validation.documents"):  # eight bytes a document, both of them
+        blend.file(domain, name, count, np.dtype("<u8"))
+    documents = blend.corpus.validation_documents(domain.name)
+    lengths = documents["tokens"]
+    starts = np.cumsum(lengths) - lengths
+    tokens = blend.file(domain, "validation.bin", int(lengths.sum()), blend.dtype)
+    for split in SPLITS:
+        chosen = documents["report"] == (split == "report")
+        if chosen.any():
+            content = index(lengths[chosen], starts[chosen], blend.dtype.itemsize)
+            pair = [(f"{domain.folder}/{split}.bin", tokens), (f"{domain.folder}/{split}.idx", content)]
+            yield split, iter(pair)
+
+
+def _usage(blend: Blend, place: Path) -> list[str]:
+    tokenizer = shlex.quote(str(blend.tokenizer_folder))
+    return [
+        *left_out(blend),
+        "Add to the options of pretrain_gpt.py:",
+        f"  --per-split-data-args-path {shlex.quote(str(place / 'blend.json'))} \\",
+        f"  --tokenizer-type HuggingFaceTokenizer --tokenizer-model {tokenizer}",
+        "or, with training data alone:",
+        f"  --data-args-path {shlex.quote(str(place / 'blend.txt'))} --split 100,0,0",
+        "",
+        "valid holds the documents that doremi chooses by, test those that it reports; they carry no weights and",
+        "come as they are. --multiple-validation-sets gives a loss for each domain.",
+        "Every document ends with its end-of-text token. Small domains are repeated in silence: see the epochs above.",
+        "The paths are absolute: after moving the run, export again.",
+    ]

@@ -1,0 +1,315 @@
+"""What all exports have in common: rounding, which mixture, where it is written, what is refused; and plain JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from doremi.errors import ExportError, MixtureError
+from doremi.export import TARGETS, export
+from doremi.export.common import DECIMALS, plain, read_blend, round_to_one
+from doremi.export.files import write_all
+from doremi.runs import RunDirectory, read_mixture
+from make_run import MadeRun, make_run
+from read_exports import (
+    AWKWARD,
+    READERS,
+    edit_manifest,
+    weights_file,
+)
+
+WITH_FILES = ("megatron", "olmo", "nanotron")  # targets that point at token files
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_disk() -> Iterator[None]:
+    """Thousands of small files: waiting for the disk after each is not what is tested here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    return RunDirectory(make_run(tmp_path / "demo", MadeRun(domains=AWKWARD, seeds=(0,))))
+
+
+# -- rounding --------------------------------------------------------------------------------------------------------
+
+WEIGHTS = st.lists(st.floats(min_value=0, max_value=1e6, allow_subnormal=False), min_size=1, max_size=60).filter(any)
+
+
+@given(WEIGHTS)
+def test_rounded_weights_sum_to_exactly_one(weights: list[float]) -> None:
+    rounded = round_to_one(weights)
+    assert sum(Decimal(plain(w)) for w in rounded) == 1
+    assert {len(plain(w).partition(".")[2]) for w in rounded} == {DECIMALS}
+
+
+@given(WEIGHTS)
+def test_rounding_moves_by_less_than_a_place_but_for_lifted_ones(weights: list[float]) -> None:
+    rounded = round_to_one(weights)
+    total = sum(map(Fraction, weights))
+    place = Fraction(1, 10**DECIMALS)
+    lifted = sum(0 < Fraction(w) / total < place for w in weights)
+    moved = sorted(abs(Fraction(r) - Fraction(w) / total) for w, r in zip(weights, rounded, strict=True))
+    assert all(m < place for m in moved[:-1])
+    assert moved[-1] < place * (1 + lifted)
+
+
+@given(WEIGHTS)
+def test_zero_stays_zero_and_positive_stays_positive(weights: list[float]) -> None:
+    assert [w > 0 for w in weights] == [r > 0 for r in round_to_one(weights)]
+
+
+def test_ties_go_to_the_first() -> None:
+    assert [plain(w) for w in round_to_one([1, 1, 1])] == ["0.333333334", "0.333333333", "0.333333333"]
+
+
+# -- which mixture ---------------------------------------------------------------------------------------------------
+
+
+def test_recommended_mixture_or_doremi_without_a_verdict(run: RunDirectory) -> None:
+    assert read_blend(run).mixture == "doremi"
+    verdict = {"format": 1, "recommendation": {"mixture": "natural"}}
+    (run.root / "verdict.json").write_text(json.dumps(verdict))
+    blend = read_blend(run)
+    assert blend.mixture == "natural"
+    assert [plain(d.weight) for d in blend.domains] == ["0.500000000", "0.166666667", "0.166666667", "0.166666666"]
+    assert read_blend(run, "doremi").mixture == "doremi"
+
+
+def test_mixture_by_name_or_by_file_in_corpus_order(run: RunDirectory, tmp_path: Path) -> None:
+    assert {d.weight for d in read_blend(run, "uniform").domains} == {Decimal("0.25")}
+    names = list(reversed(AWKWARD))
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({name: i + 1 for i, name in enumerate(names)}))
+    for given_as in (path, str(path)):
+        blend = read_blend(run, given_as)
+        assert [(d.name, plain(d.weight)[:3]) for d in blend.domains] == list(
+            zip(AWKWARD, ["0.4", "0.3", "0.2", "0.1"], strict=True)
+        )
+
+
+def test_unknown_mixture_names_those_there_are(run: RunDirectory) -> None:
+    with pytest.raises(MixtureError, match=r"unifrom: no mixture .* \(there are doremi, natural, uniform\)"):
+        export(run, "json", mixture="unifrom")
+
+
+def test_weights_of_other_domains_name_file_and_domain(run: RunDirectory, tmp_path: Path) -> None:
+    path = weights_file(tmp_path / "mine.json", {"web": 0.5, "books": 0.5})
+    with pytest.raises(MixtureError, match=r"mine\.json: .*'books'"):
+        export(run, "json", mixture=path)
+
+
+def test_budget_from_the_file_then_the_run_then_one_pass(run: RunDirectory, tmp_path: Path) -> None:
+    even = dict.fromkeys(AWKWARD, 1.0)
+    assert read_blend(run, weights_file(tmp_path / "a.json", even, budget_tokens=7_000)).budget_tokens == 7_000
+    assert read_blend(run, weights_file(tmp_path / "b.json", even)).budget_tokens == 100_000
+    (run.root / "mixture.json").unlink()
+    blend = read_blend(run, tmp_path / "b.json")
+    assert blend.budget_tokens == sum(run.corpus().count("train", "tokens"))
+    assert "no budget" in blend.notes[0]
+
+
+def test_another_tokenizer_is_noted(run: RunDirectory, tmp_path: Path) -> None:
+    path = weights_file(tmp_path / "a.json", dict.fromkeys(AWKWARD, 1.0), tokenizer={"sha256": "cd" * 32})
+    assert read_blend(run).notes == ()
+    export(run, "json", mixture=path)
+    assert "another tokenizer" in (run.root / "export/json/README.txt").read_text()
+
+
+def test_weight_without_tokens_is_refused(run: RunDirectory, tmp_path: Path) -> None:
+    domains = run.corpus().manifest["domains"]
+    domains["web"]["train"] |= {"tokens": 0, "documents": 0}
+    edit_manifest(run, domains=domains)
+    with pytest.raises(ExportError, match=r"'web' has weight .* no training tokens"):
+        export(run, "json")
+    weights = {**dict.fromkeys(AWKWARD, 1.0), "web": 0.0}
+    assert read_blend(run, weights_file(tmp_path / "a.json", weights)).domains[0].epochs == 0
+
+
+# -- all targets -----------------------------------------------------------------------------------------------------
+
+
+def test_unknown_target_names_the_nearest(run: RunDirectory) -> None:
+    with pytest.raises(ExportError, match="'megatorn'; did you mean 'megatron'"):
+        export(run, "megatorn")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_export_twice_gives_the_same_files_and_leaves_the_run_alone(run: RunDirectory, target: str) -> None:
+    before = {p: p.read_bytes() for p in run.root.rglob("*") if p.is_file()}
+    first = export(run, target)
+    contents = [path.read_bytes() for path in first]
+    assert export(run, target) == first
+    assert [path.read_bytes() for path in first] == contents
+    assert {p: p.read_bytes() for p in before} == before
+    assert {p for p in (run.root / "export" / target).rglob("*") if not p.is_dir()} == set(first)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_readme_says_unit_tokenizer_and_epochs(run: RunDirectory, target: str) -> None:
+    export(run, target)
+    text = (run.root / "export" / target / "README.txt").read_text(encoding="utf-8")
+    domain = read_blend(run).domains[1]
+    assert f"The weights count  {TARGETS[target].unit};" in text
+    assert "ab" * 32 in text
+    assert "100000 tokens" in text
+    line = next(line for line in text.splitlines() if line.endswith(domain.name))
+    expected = 0.2 * 100_000 / domain.tokens
+    assert line.split()[:5] == [
+        "0.200000000",
+        str(domain.tokens),
+        str(domain.documents),
+        f"{domain.tokens_per_document:.1f}",
+        f"{expected:.4g}",
+    ]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_another_folder_by_relative_link(run: RunDirectory, target: str, tmp_path: Path) -> None:
+    out = tmp_path / "elsewhere" / "deep"
+    written = export(run, target, out=out)
+    links = [path for path in written if path.is_symlink()]
+    assert bool(links) == (target in ("megatron", "nanotron"))
+    assert all(path.is_relative_to(out) and path.exists() for path in written)
+    assert not any(path.readlink().is_absolute() for path in links)
+
+
+@pytest.mark.parametrize("place", [".", "corpus", "corpus/web", "proxy/seed-0"])
+def test_out_among_the_files_of_a_run_is_refused(run: RunDirectory, place: str) -> None:
+    with pytest.raises(ExportError, match=r"lies inside .* a run"):
+        export(run, "nanotron", out=run.root / place)
+    other = RunDirectory(make_run(run.root.parent / "other", MadeRun(domains=AWKWARD, seeds=(0,))))
+    with pytest.raises(ExportError, match=r"lies inside .* a run"):
+        export(other, "json", out=run.root / place)
+
+
+def test_a_run_inside_a_run_exports_to_itself(run: RunDirectory) -> None:
+    inner = RunDirectory(make_run(run.root / "rounds" / "2", MadeRun(domains=AWKWARD, seeds=(0,))))
+    assert export(inner, "json")[0] == inner.root / "export/json/mixture.json"
+
+
+def test_a_file_in_the_place_of_a_link_is_kept(run: RunDirectory, tmp_path: Path) -> None:
+    precious = tmp_path / "out" / "web" / "train.ds"
+    precious.parent.mkdir(parents=True)
+    precious.write_text("tokens of mine")
+    with pytest.raises(ExportError, match=r"train\.ds: is a file of its own"):
+        export(run, "nanotron", out=tmp_path / "out")
+    assert precious.read_text() == "tokens of mine"
+
+
+def test_unwritable_folder_is_one_line(run: RunDirectory, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ExportError, match="cannot be written"):
+        export(run, "json", out=tmp_path / "file" / "out")
+
+
+@pytest.mark.parametrize("target", WITH_FILES)
+def test_missing_or_cut_token_files_are_named(run: RunDirectory, target: str) -> None:
+    path = run.corpus().path("Wikipedia (en)", "train.bin")
+    with path.open("r+b") as file:
+        file.truncate(100)
+    with pytest.raises(ExportError, match=r"train\.bin: has 100 bytes where the manifest says"):
+        export(run, target)
+    path.unlink()
+    with pytest.raises(ExportError, match=r"train\.bin: missing"):
+        export(run, target)
+
+
+@pytest.mark.parametrize(("target", "sign"), [("megatron", " "), ("olmo", "*"), ("nanotron", "["), ("nanotron", "|")])
+def test_paths_that_the_trainer_would_misread_are_refused(tmp_path: Path, target: str, sign: str) -> None:
+    run = RunDirectory(make_run(tmp_path / f"my{sign}run", MadeRun(seeds=(0,))))
+    with pytest.raises(ExportError, match="cannot read a path with"):
+        export(run, target)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_zero_weights(run: RunDirectory, target: str, tmp_path: Path) -> None:
+    path = weights_file(tmp_path / "a.json", dict(zip(AWKWARD, [0.0, 0.7, 0.3, 0.0], strict=True)))
+    export(run, target, mixture=path)
+    text = (run.root / "export" / target / "README.txt").read_text(encoding="utf-8")
+    assert ("Left out, with weight 0" in text) == (target != "json")
+    names, weights = READERS[target](run.root / "export" / target)
+    if target == "json":
+        assert (names, weights) == (list(AWKWARD), [0, Decimal("0.7"), Decimal("0.3"), 0])
+    else:
+        assert len(names) == 2
+        assert 0 not in weights
+        # Megatron's validation keeps every domain
+        assert (run.root / "export" / target / "web").exists() == (target == "megatron")
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    """A thousand domains (all with the files of one), with weights from 1e-12 to about a half."""
+    run = RunDirectory(make_run(tmp_path_factory.mktemp("many") / "run", MadeRun(domains=["web"], seeds=())))
+    entry = run.corpus().manifest["domains"]["web"]
+    edit_manifest(run, domains={f"domain {i}": {**entry, "folder": f"domain-{i}"} for i in range(1000)})
+    for i in range(1000):
+        (run.corpus_folder / f"domain-{i}").symlink_to("web")
+    weights_file(run.root / "skewed.json", {f"domain {i}": 10 ** (-12 * i / 999) for i in range(1000)})
+    return run
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_thousand_domains_in_order(target: str, tmp_path: Path, many: RunDirectory) -> None:
+    blend = read_blend(many, many.root / "skewed.json")
+    files = TARGETS[target].files(blend, tmp_path)
+    write_all(((name, content) for name, content in files if "/" not in name), tmp_path)
+    names, weights = READERS[target](tmp_path)
+    assert names == [f"domain-{i}" if target in ("megatron", "nanotron") else f"domain {i}" for i in range(1000)]
+    assert sum(weights) == 1
+    assert min(weights) > 0
+
+
+def test_export_never_imports_torch() -> None:
+    code = "import sys, doremi.export; sys.exit('torch' in sys.modules or 'datasets' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# -- json ------------------------------------------------------------------------------------------------------------
+
+
+def test_json_is_a_mixture_of_ours_with_everything(run: RunDirectory) -> None:
+    export(run, "json")
+    path = run.root / "export/json/mixture.json"
+    recorded, value = json.loads((run.root / "mixture.json").read_text()), json.loads(path.read_text())
+    own = read_mixture(run.root / "mixture.json")
+    assert read_mixture(path).distance(own) < 1e-8
+    assert set(value) == set(recorded)
+    for key in ("method", "source", "options", "seeds", "per_seed", "tokenizer", "budget_tokens"):
+        assert value[key] == recorded[key]
+    for name, entry in value["domains"].items():
+        assert entry == pytest.approx(recorded["domains"][name], rel=1e-8)
+
+
+def test_json_of_a_bare_file_can_be_exported_again(run: RunDirectory, tmp_path: Path) -> None:
+    bare = tmp_path / "bare.json"
+    bare.write_text(json.dumps({name: i + 1 for i, name in enumerate(AWKWARD)}))
+    first = export(run, "json", mixture=bare, out=tmp_path / "one")
+    value = json.loads(first[0].read_text(encoding="utf-8"))
+    assert (value["method"], value["budget_tokens"]) == ("given", 100_000)
+    again = export(run, "json", mixture=first[0], out=tmp_path / "two")
+    assert first[0].read_bytes() == again[0].read_bytes()
+
+
+def test_official_doremi_form(run: RunDirectory) -> None:
+    export(run, "json")
+    value = json.loads((run.root / "export/json/doremi.json").read_text(encoding="utf-8"), parse_float=Decimal)
+    assert list(value) == ["train_domain_weights", "eval_domain_weights"]
+    for weights in value.values():
+        assert list(weights) == sorted(AWKWARD)
+        assert sum(weights.values()) == 1
+    assert value["train_domain_weights"]["web"] == Decimal("0.1")
