@@ -57,9 +57,11 @@ class DomainSet:
         for key in (_fold, folder_name):
             seen: dict[str, str] = {}
             for name in self.names:
-                other = seen.setdefault(key(name), name)
-                if other is not name:
-                    raise MixtureError(f"domain names {other!r} and {name!r} are the same or too alike; rename one")
+                if key(name) in seen:
+                    raise MixtureError(
+                        f"domain names {seen[key(name)]!r} and {name!r} are the same or too alike; rename one"
+                    )
+                seen[key(name)] = name
 
     def __len__(self) -> int:
         return len(self.names)

@@ -1,0 +1,120 @@
+"""Names and weights: what is accepted, what is refused, and that order never matters."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from doremi.domains import DomainSet, Mixture, folder_name
+from doremi.errors import MixtureError
+from doremi.published import published_mixture, published_names, published_source
+from doremi.runs import read_mixture
+
+
+@pytest.mark.parametrize("name", ["web", "Pile-CC", "Wikipedia (en)", "Gutenberg (PG-19)", "d\u00e9j\u00e0 vu", "(a)"])
+def test_usual_names_are_allowed(name: str) -> None:
+    assert DomainSet([name]).names == (name,)
+    assert "/" not in folder_name(name)
+    assert " " not in folder_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", " a", "a ", "a/b", "..", ".hidden", "a\\b", "<script>", "a\nb", "x" * 81, "a.", 3]
+)
+def test_paths_markup_and_blanks_are_refused(name: str) -> None:
+    with pytest.raises(MixtureError, match="domain name"):
+        DomainSet([name])
+
+
+@pytest.mark.parametrize("names", [["a", "a"], ["Web", "web"], ["a b", "a-b"]])
+def test_names_that_would_collide_are_refused(names: list[str]) -> None:
+    with pytest.raises(MixtureError, match="too alike"):
+        DomainSet(names)
+
+
+@pytest.mark.parametrize(
+    ("weights", "says"),
+    [
+        ({"a": -1}, "'a' is -1; .*not negative"),
+        ({"a": 0, "b": 0}, "all weights are zero"),
+        ({"a": math.nan}, "finite"),
+        ({"a": math.inf}, "finite"),
+        ({"a": "1"}, "not a number"),
+        ({"a": True}, "not a number"),
+        ({}, "at least one domain"),
+    ],
+)
+def test_weights_that_are_no_mixture(weights: dict, says: str) -> None:
+    with pytest.raises(MixtureError, match=says):
+        Mixture(weights)
+
+
+@given(
+    st.dictionaries(st.sampled_from("abcdefgh"), st.floats(0, 1e6), min_size=1).filter(lambda w: sum(w.values()) > 0)
+)
+def test_sums_to_one_in_any_order(weights: dict[str, float]) -> None:
+    one, two = Mixture(weights), Mixture(dict(reversed(weights.items())))
+    assert math.isclose(math.fsum(one.weights.values()), 1, abs_tol=1e-12)
+    domains = DomainSet(weights)
+    assert one.aligned(domains) == pytest.approx(two.aligned(domains))
+
+
+def test_alignment_names_what_is_missing_or_unknown() -> None:
+    domains = DomainSet(["a", "b"])
+    with pytest.raises(MixtureError, match="weight for 'c', which is not a domain here"):
+        Mixture({"a": 1, "b": 1, "c": 1}).aligned(domains)
+    with pytest.raises(MixtureError, match="no weight for domain 'b'"):
+        Mixture({"a": 1}).aligned(domains)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "is not JSON"),
+        ("[1]", "holds no weights"),
+        ('{"format": 2, "unit": "tokens", "weights": {"a": 1}}', "format 1"),
+        ('{"format": 1, "unit": "documents", "weights": {"a": 1}}', "unit 'tokens'"),
+        ('{"format": 1, "unit": "tokens"}', "holds no weights"),
+        ('{"a": -1}', "not negative"),
+        ('{"a": NaN}', "finite"),
+    ],
+)
+def test_mixture_files_that_are_none_name_the_file(text: str, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "mixture.json"
+    path.write_text(text)
+    with pytest.raises(MixtureError, match=says) as caught:
+        read_mixture(path)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_bare_weights_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({"a": 3, "b": 1}))
+    assert read_mixture(path).weights == {"a": 0.75, "b": 0.25}
+
+
+@given(st.binary(max_size=80))
+def test_any_bytes_are_a_mixture_or_a_mixture_error(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    path = tmp_path_factory.mktemp("fuzz") / "m.json"
+    path.write_bytes(data)
+    try:
+        mixture = read_mixture(path)
+    except MixtureError as error:
+        assert str(path) in str(error)
+    else:
+        assert mixture.weights
+
+
+def test_published_mixtures_are_the_papers() -> None:
+    assert len(published_mixture("pile-baseline").weights) == 22
+    assert published_mixture("pile-doremi-280m")["Pile-CC"] == pytest.approx(0.6057, abs=2e-4)
+    assert published_mixture("pile-doremi-1b")["OpenWebText2"] == pytest.approx(0.3289, abs=2e-4)
+    assert published_mixture("glam-round-2")["Filtered webpages"] == pytest.approx(0.51, abs=6e-3)
+    assert all(published_source(name) for name in published_names())
+    with pytest.raises(MixtureError, match="did you mean 'pile-baseline'"):
+        published_mixture("pile-basline")

@@ -1,0 +1,125 @@
+"""Models: the paper's sizes, token losses against the plain formula, memory-saving paths against the plain one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional
+
+from doremi import model as models
+from doremi.errors import ConfigError, RunError
+from doremi.model import PRESETS, TokenLosses, build, chunked_losses, count_parameters, linear_losses, shape
+from tolerances import FLOAT32, GRADIENT
+
+# The paper's table 9 (V = 256,000): non-embedding and tied total, as printed in the column of computed counts
+TABLE_9 = {
+    "70m": (2.4e6, 68e6),
+    "150m": (18.9e6, 150e6),
+    "280m": (84.9e6, 282e6),
+    "510m": (252e6, 514e6),
+    "760m": (330e6, 658e6),
+    "1b": (805e6, 1.33e9),
+    "8b": (8.59e9, 9.6e9),
+}
+
+
+@pytest.mark.parametrize("name", TABLE_9)
+def test_paper_presets_have_the_papers_sizes(name: str) -> None:
+    """Within 2 %: the table prints two or three digits and leaves out biases, norms and positions."""
+    with torch.device("meta"):
+        lm = build(shape(name, None, {}), 256_000, 1024, 0)
+    assert count_parameters(lm) == pytest.approx(TABLE_9[name], rel=0.02)
+    assert lm.get_output_embeddings().weight is lm.get_input_embeddings().weight
+
+
+@pytest.mark.parametrize(("name", "body"), [("0.3m", 0.3e6), ("1m", 1e6), ("3m", 3e6), ("10m", 10e6), ("30m", 30e6)])
+def test_small_presets_are_named_by_their_body(name: str, body: float) -> None:
+    with torch.device("meta"):
+        lm = build(shape(name, None, {}), 8192, 256, 0)
+    assert count_parameters(lm)[0] == pytest.approx(body, rel=0.12)
+
+
+def tiny(architecture: str = "llama", vocab_size: int = 50) -> TokenLosses:
+    torch.manual_seed(0)
+    small = {
+        "llama": {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2},
+        "gpt2": {"n_embd": 16, "n_layer": 1, "n_head": 2, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0},
+    }[architecture]
+    return TokenLosses(build({"architecture": architecture, **small}, vocab_size, 12, 0), 24)
+
+
+def windows(vocab_size: int = 50) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    block = torch.randint(0, vocab_size, (2, 13), generator=generator)
+    return block[:, :-1], block[:, 1:]
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_token_losses_are_those_of_transformers(architecture: str) -> None:
+    module, (inputs, labels) = tiny(architecture), windows()
+    logits = module.lm(input_ids=inputs).logits
+    expected = -functional.log_softmax(logits, dim=-1).gather(-1, labels[..., None])[..., 0]
+    loss = module(inputs, labels)
+    assert loss.shape == labels.shape
+    assert loss.flatten().tolist() == pytest.approx(expected.flatten().tolist(), abs=FLOAT32)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+@pytest.mark.parametrize("way", [linear_losses, chunked_losses])
+def test_paths_without_all_logits_agree_with_the_plain_one(
+    architecture: str, way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "CHUNK_TOKENS", 7)
+    monkeypatch.setattr(models, "linear_losses", way)
+    weights = torch.rand(2, 12, generator=torch.Generator().manual_seed(2))
+    results = []
+    for chunked in (False, True):
+        module, (inputs, labels) = tiny(architecture), windows()
+        module.chunked = chunked
+        loss = module(inputs, labels)
+        (weights * loss).sum().backward()
+        results.append((loss.detach(), torch.cat([p.grad.flatten() for p in module.parameters()])))
+    (plain, plain_gradient), (other, other_gradient) = results
+    assert other.flatten().tolist() == pytest.approx(plain.flatten().tolist(), abs=2 * FLOAT32)
+    distance = (other_gradient - plain_gradient).norm() / plain_gradient.norm()
+    assert distance < GRADIENT
+
+
+def test_chunks_are_used_where_logits_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not tiny().chunked
+    monkeypatch.setattr(models, "LOGITS_LIMIT_BYTES", 24 * 50 * 4 - 1)
+    assert tiny().chunked
+    monkeypatch.setattr(models, "head_is_linear", lambda lm: False)
+    assert not tiny().chunked
+
+
+def test_scaled_logits_are_not_mistaken_for_a_linear_head() -> None:
+    description = {"architecture": "cohere", "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
+    lm = build({**description, "num_attention_heads": 2, "logit_scale": 0.5}, 50, 12, 0)
+    assert not models.head_is_linear(lm)
+    assert models.head_is_linear(tiny().lm)
+
+
+@pytest.mark.parametrize(
+    ("preset", "architecture", "says"),
+    [("2m", None, "there is no preset '2m'"), ("280", None, "did you mean '280m'"), (None, "nonsense", "cannot build")],
+)
+def test_models_that_do_not_exist(preset: str | None, architecture: str | None, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        build(shape(preset, architecture, {}), 50, 12, 0)
+
+
+def test_impossible_options_are_a_config_error() -> None:
+    with pytest.raises(ConfigError, match="model"):
+        build({"architecture": "llama", "hidden_size": 10, "num_attention_heads": 3}, 50, 12, 0)
+
+
+def test_folder_without_a_model(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="holds no model"):
+        models.load(tmp_path)
+
+
+def test_every_preset_names_its_architecture() -> None:
+    assert {p["architecture"] for p in PRESETS.values()} == {"llama", "gpt2"}

@@ -1,0 +1,56 @@
+"""The loop's parts: schedule, gradients over micro-batches, the golden curve, and that no stage is named in it."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import doremi.train
+from doremi.config import TrainingConfig
+from doremi.train import learning_rate, make_optimizer
+from golden import GOLDEN, curves, processor
+from tolerances import FLOAT64
+from tolerances import GOLDEN as GOLDEN_TOLERANCE
+
+
+def test_schedule_by_hand() -> None:
+    """100 steps, 6 % warm-up to 1e-3, exponential decay to 1e-4 at the last step (paper section 3.1)."""
+    settings = TrainingConfig(steps=100, learning_rate=1e-3)
+    assert learning_rate(1, settings) == pytest.approx(1e-3 / 6, rel=FLOAT64)
+    assert learning_rate(6, settings) == pytest.approx(1e-3, rel=FLOAT64)
+    assert learning_rate(53, settings) == pytest.approx(1e-3 * 10**-0.5, rel=FLOAT64)  # half-way down
+    assert learning_rate(100, settings) == pytest.approx(1e-4, rel=FLOAT64)
+    assert learning_rate(1, TrainingConfig(steps=1, warmup=0)) == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adamw", torch.optim.AdamW), ("adafactor", torch.optim.Adafactor)])
+def test_optimizers_decay_matrices_only(name: str, kind: type) -> None:
+    module = torch.nn.Linear(3, 2)
+    optimizer = make_optimizer(module, TrainingConfig(optimizer=name))
+    assert isinstance(optimizer, kind)
+    decays = {tuple(p.shape): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert decays == {(2, 3): 0.01, (2,): 0.0}
+
+
+def test_golden_curve() -> None:
+    """20 steps of reference and proxy: exact where the recorded processor and versions are these, else close."""
+    recorded = json.loads(GOLDEN.read_text())
+    now = curves()
+    for name, values in recorded["curves"].items():
+        if recorded["processor"] == processor():
+            assert now[name] == values
+        else:
+            assert np.allclose(now[name], values, atol=GOLDEN_TOLERANCE * 10, rtol=GOLDEN_TOLERANCE * 10)
+
+
+def test_loop_is_short_and_names_no_stage() -> None:
+    source = Path(doremi.train.__file__).read_text()
+    loop = next(n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef) and n.name == "train")
+    assert (loop.end_lineno or 0) - loop.lineno < 80
+    code = "\n".join(line.split("#")[0] for line in source.splitlines()).lower()
+    assert not any(word in code for word in ('"proxy', '"reference"', '"main', "stage =="))

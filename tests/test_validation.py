@@ -1,0 +1,93 @@
+"""The validation rule: by hash alone, both halves filled, within the token bound."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from doremi.corpus.validation import DISTINCT, REPORT, SELECT, Holdout, Rule, digest_of, make_rule
+
+DIGESTS = [digest_of(str(i).encode()) for i in range(20_000)]
+
+
+def digest(fraction: float, half: int, tail: int = 0) -> bytes:
+    """A digest that hashes to `fraction` of the range and to `half`."""
+    return int(fraction * 2**64).to_bytes(8, "big") + bytes([half]) + tail.to_bytes(23, "big")
+
+
+def test_digest_is_the_sha256_of_the_text() -> None:
+    assert digest_of(b"abc") == hashlib.sha256(b"abc").digest()
+
+
+def test_share_and_halves_by_hash() -> None:
+    halves = [Rule(0.1).half(d) for d in DIGESTS]
+    held = [half for half in halves if half is not None]
+    assert abs(len(held) - 2000) < 5 * (20_000 * 0.1 * 0.9) ** 0.5
+    assert abs(held.count(SELECT) - len(held) / 2) < 5 * (len(held) / 4) ** 0.5
+    assert set(held) == {SELECT, REPORT}
+
+
+def test_a_larger_fraction_only_adds_documents() -> None:
+    small, large = ([Rule(f).half(d) for d in DIGESTS] for f in (0.01, 0.05))
+    assert all(b == a for a, b in zip(small, large, strict=True) if a is not None)
+    assert all(half is not None for half in (Rule(1.0).half(d) for d in [*DIGESTS, b"\xff" * 32]))
+    assert all(half is None for half in (Rule(0.0).half(d) for d in [*DIGESTS, bytes(32)]))
+
+
+def test_reading_ends_when_both_halves_have_a_document() -> None:
+    stream = iter([digest(0.9, 0), digest(0.005, 1), digest(0.5, 0), digest(0.006, 0), *DIGESTS])
+    rule, distinct = make_rule(stream, 0.01)
+    assert (rule, distinct) == (Rule(0.01), DISTINCT)
+    assert next(stream) == DIGESTS[0]
+
+
+def test_where_the_hash_leaves_a_half_empty_the_smallest_digests_fill_both() -> None:
+    a, b, c, d = digest(0.2, 1), digest(0.3, 1), digest(0.4, 1), digest(0.5, 0)
+    for order in ([a, b, c, d], [d, c, b, a], [c, a, a, d, b, b]):
+        rule, _ = make_rule(order, 0.01)
+        assert [rule.half(x) for x in (a, b, c, d)] == [SELECT, REPORT, None, None]
+    rule, _ = make_rule([c, a, b, d], 0.25)  # a is held out by its hash, as report: both halves are set anew
+    assert [rule.half(x) for x in (a, b, c, d)] == [SELECT, REPORT, None, None]
+
+
+def test_given_validation_files_of_one_half() -> None:
+    ones = [digest(0.1 * i, 1) for i in range(1, 5)]
+    rule, _ = make_rule(ones, 1.0)
+    assert [rule.half(x) for x in ones] == [SELECT, REPORT, REPORT, REPORT]
+
+
+@given(picks=st.lists(st.integers(0, 5), max_size=12), fraction=st.sampled_from([0.0, 0.01, 0.5, 1.0]))
+def test_both_halves_always_have_a_document(picks: list[int], fraction: float) -> None:
+    digests = [DIGESTS[i] for i in picks]
+    rule, distinct = make_rule(digests, fraction)
+    assert distinct == min(DISTINCT, len(set(digests)))
+    if distinct >= 2:
+        assert {rule.half(d) for d in digests} >= {SELECT, REPORT}
+
+
+def test_each_half_takes_documents_until_half_of_the_tokens() -> None:
+    holdout = Holdout(Rule(1.0), max_tokens=100)
+    sequence = [(SELECT, 30), (SELECT, 30), (SELECT, 1), (REPORT, 49), (REPORT, 500), (REPORT, 1)]
+    taken, full = [], []
+    for i, (half, tokens) in enumerate(sequence):
+        taken.append(holdout.take(digest(0.1, half, i), tokens))
+        full.append(holdout.full)
+    assert taken == [SELECT, SELECT, None, REPORT, REPORT, None]
+    assert full == [False, False, False, False, True, True]
+    assert len(holdout.kept) == 4
+
+
+@pytest.mark.parametrize("max_tokens", [0, 1])
+def test_each_half_takes_one_document_however_small_the_bound(max_tokens: int) -> None:
+    holdout = Holdout(Rule(1.0), max_tokens)
+    assert [holdout.take(digest(0.1, h, i), 9) for i, h in enumerate((0, 1, 0, 1))] == [SELECT, REPORT, None, None]
+
+
+def test_training_documents_are_not_taken() -> None:
+    holdout = Holdout(Rule(0.5), 100)
+    assert holdout.take(digest(0.7, 0), 5) is None
+    assert not holdout.kept
+    assert not holdout.full
