@@ -145,8 +145,13 @@ def many() -> Iterator[tuple[str, int]]:
 
 def test_leaving_early_cancels_and_ends_the_workers(tokenizer: TextTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoding, "CHUNK", 1000)
-    with Encoder(spec_of(tokenizer), 2) as encoder, closing(encoder.encode(many())) as results:
-        assert next(results)[1] == 0
+    submitted = []
+    submit = Encoder._submit
+    monkeypatch.setattr(Encoder, "_submit", lambda *given_: submitted.append(submit(*given_)) or submitted[-1])
+    with Encoder(spec_of(tokenizer), 2) as encoder:
+        with closing(encoder.encode(many())) as results:
+            assert next(results)[1] == 0
+        assert any(future.cancelled() for future in submitted)  # the encoder is free for other documents
     assert multiprocessing.active_children() == []
 
 

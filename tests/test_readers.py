@@ -388,6 +388,7 @@ def test_fsspec_addresses() -> None:
     assert "no such file" in error_of(lambda: expand([f"{root}/nowhere"], key="k"))
     train, validation = find_splits(root, key="k")
     assert (read(*train), read(*validation)) == (["b.jsonl", "sub/a.jsonl"], ["validation.jsonl"])
+    assert file_version(f"{root}/gone.jsonl") == "missing"
     before = file_version(f"{root}/b.jsonl")
     system.pipe_file("/readers-test/b.jsonl", jsonl(["longer than before"]))
     assert file_version(f"{root}/b.jsonl") != before

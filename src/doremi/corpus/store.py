@@ -1,0 +1,198 @@
+"""The token files of a corpus (docs/formats.md): writing with running checksums, checking, opening."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from doremi.errors import DamageError, RunError
+from doremi.runs import Corpus, file_sha256
+
+SPLITS = ("train", "validation")
+_BUFFER = 1 << 20
+_AGAIN = "remove the corpus folder and run doremi prepare again"
+
+
+# -- writing ---------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Turns what the operating system says while we write (disk full, no permission) into one line for the user."""
+    try:
+        yield
+    except OSError as error:
+        raise _disk_error(folder, error, 0) from None
+
+
+def _disk_error(path: Path, error: OSError, written: int) -> RunError:
+    return RunError(
+        f"{path}: cannot be written after {written:,} bytes ({error.strerror or error}); "
+        "free disk space or choose another folder, then run again (finished domains are kept)"
+    )
+
+
+class _HashedFile:
+    """A file that gets its final name in `finish`, and its SHA-256 on the way."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._temporary = path.with_name(f".{path.name}.tmp")
+        self._sha = hashlib.sha256()
+        self._written = 0
+        self._file = self._temporary.open("wb", buffering=_BUFFER)
+
+    def write(self, data: bytes) -> None:
+        try:
+            self._file.write(data)
+        except OSError as error:
+            raise _disk_error(self.path, error, self._written) from None
+        self._sha.update(data)
+        self._written += len(data)
+
+    def close(self) -> str:
+        """Flush to the disk; the SHA-256 of the whole."""
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise _disk_error(self.path, error, self._written) from None
+        self._file.close()
+        return self._sha.hexdigest()
+
+    def publish(self) -> None:
+        self._temporary.replace(self.path)
+
+    def discard(self) -> None:
+        with suppress(OSError):  # what is still buffered may not fit either, and is not wanted any more
+            self._file.close()
+        self._temporary.unlink(missing_ok=True)
+
+
+class SplitWriter:
+    """Appends the documents of one split of one domain: tokens, ends and, for validation, records."""
+
+    def __init__(self, folder: Path, split: str, dtype: str) -> None:
+        self._itemsize = np.dtype(dtype).itemsize
+        self._tokens = _HashedFile(folder / f"{split}.bin")
+        self._ends = _HashedFile(folder / f"{split}.ends")
+        self._records = _HashedFile(folder / f"{split}.documents") if split == "validation" else None
+        self.counts = {"documents": 0, "bytes": 0, "tokens": 0, "skipped": 0}
+
+    def add(self, tokens: bytes, text_bytes: int, half: int = 0) -> None:
+        """One document: its little-endian tokens with end-of-text, the size of its text, its half of validation."""
+        counts = self.counts
+        counts["documents"] += 1
+        counts["bytes"] += text_bytes
+        counts["tokens"] += len(tokens) // self._itemsize
+        self._tokens.write(tokens)
+        self._ends.write(counts["tokens"].to_bytes(8, "little"))
+        if self._records is not None:
+            self._records.write(text_bytes.to_bytes(4, "little") + half.to_bytes(4, "little"))
+
+    def skip(self) -> None:
+        self.counts["skipped"] += 1
+
+    @property
+    def files(self) -> list[_HashedFile]:
+        return [self._tokens, self._ends, *([self._records] if self._records else [])]
+
+
+class DomainWriter:
+    """Both splits of one domain. Leaving the `with` without `finish` leaves no file behind."""
+
+    def __init__(self, folder: Path, dtype: str) -> None:
+        self._folder = folder
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            for left_over in folder.glob(".*.tmp"):  # of a preparation that was killed
+                left_over.unlink()
+            self.train = SplitWriter(folder, "train", dtype)
+            self.validation = SplitWriter(folder, "validation", dtype)
+
+    def __enter__(self) -> DomainWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for file in [*self.train.files, *self.validation.files]:
+            file.discard()
+
+    def finish(self) -> dict[str, Any]:
+        """Give all files their final names; the domain's counts and checksums as the manifest has them."""
+        entry = {}
+        for split in SPLITS:
+            writer: SplitWriter = getattr(self, split)
+            sums = {f"{self._folder.name}/{file.path.name}": file.close() for file in writer.files}
+            entry[split] = {**writer.counts, "files": sums}
+        with disk_errors(self._folder):
+            for file in [*self.train.files, *self.validation.files]:
+                file.publish()
+        return entry
+
+
+# -- reading ---------------------------------------------------------------------------------------------------------
+
+
+def tokens(corpus: Corpus, domain: str, split: str) -> np.memmap:
+    """The token ids of a domain's `train` or `validation` file, read-only, mapped and not loaded. `[tokens]`."""
+    path = corpus.path(domain, f"{split}.bin")
+    dtype = np.dtype(corpus.manifest["dtype"]).newbyteorder("<")
+    try:
+        return np.memmap(path, dtype=dtype, mode="r")
+    except (OSError, ValueError) as error:
+        raise DamageError(f"{path}: cannot be read ({error}); {_AGAIN}") from None
+
+
+def verify(corpus: Corpus, full: bool) -> None:
+    """`DamageError` naming the first file that is missing or has another size or, if `full`, another checksum.
+
+    Sizes cost nothing; `full` reads every file once and recomputes the tokenizer's hash.
+    """
+    itemsize = np.dtype(corpus.manifest["dtype"]).itemsize
+    for entry in corpus.manifest["domains"].values():
+        for split in SPLITS:
+            for name, checksum in entry[split]["files"].items():
+                path = corpus.folder / name
+                _check_size(path, expected_size(path, entry[split], itemsize))
+                if full and file_sha256(path) != checksum:
+                    raise DamageError(f"{path}: its checksum is not the one it was written with; {_AGAIN}")
+    if full:
+        _check_tokenizer(corpus)
+
+
+def expected_size(path: Path, counts: dict[str, Any], itemsize: int) -> int:
+    """Bytes that a file of a split must have."""
+    return counts["tokens"] * itemsize if path.suffix == ".bin" else counts["documents"] * 8
+
+
+def _check_size(path: Path, expected: int) -> None:
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise DamageError(f"{path}: cannot be read ({error.strerror}); {_AGAIN}") from None
+    if size != expected:
+        raise DamageError(f"{path}: has {size:,} bytes instead of {expected:,}; {_AGAIN}")
+
+
+def _check_tokenizer(corpus: Corpus) -> None:
+    from tokenizers import Tokenizer
+
+    from doremi.corpus.tokenizer import tokenizer_sha256
+
+    path = corpus.folder / "tokenizer" / "tokenizer.json"
+    recorded = corpus.manifest["tokenizer"]
+    try:
+        found = tokenizer_sha256(Tokenizer.from_str(path.read_text(encoding="utf-8")), recorded["end_of_text"])
+    except Exception as error:  # the library raises bare Exception for a broken file
+        raise DamageError(f"{path}: cannot be read ({error}); {_AGAIN}") from None
+    if found != recorded["sha256"]:
+        raise DamageError(f"{path}: is not the tokenizer that the corpus was made with; {_AGAIN}")

@@ -1,0 +1,169 @@
+"""The tokenizer: trained here (byte-level BPE, so that no text is unknown) or any fast one of Hugging Face.
+
+Documents are data: a document that contains the text `<|endoftext|>` gets the ordinary tokens of these thirteen
+characters, never the token that ends documents (`encode_special_tokens`, which no file format records, so it is set
+on every tokenizer that this package makes or loads).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from doremi.errors import ConfigError
+from doremi.runs import key_of, write_bytes
+
+END_OF_TEXT = "<|endoftext|>"
+# What a bare tokenizer.json, which does not say which token ends a text, is searched for, in this order.
+_KNOWN_ENDS = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>")
+_FRAMING = ("truncation", "padding", "post_processor")
+_SMALLEST = 257  # 256 bytes and the end of text
+
+
+@dataclass(frozen=True)
+class TextTokenizer:
+    """A tokenizer with the token that ends documents; `source` is `trained` or the name or path it was loaded from."""
+
+    backend: Tokenizer
+    source: str
+    end_of_text: str = END_OF_TEXT
+    special_tokens: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.backend.no_truncation()
+        self.backend.no_padding()
+        self.backend.encode_special_tokens = True
+
+    @cached_property
+    def end_of_text_id(self) -> int:
+        found = self.backend.token_to_id(self.end_of_text)
+        assert found is not None, "checked where the tokenizer is made"
+        return found
+
+    @cached_property
+    def vocab_size(self) -> int:
+        """Rows that an embedding needs: the largest id plus one, since ids may have gaps."""
+        return max(self.backend.get_vocab(with_added_tokens=True).values()) + 1
+
+    @property
+    def dtype(self) -> str:
+        """numpy type of the token files: `uint16` where it holds every id, else `uint32`."""
+        return "uint16" if self.vocab_size <= 1 << 16 else "uint32"
+
+    @cached_property
+    def sha256(self) -> str:
+        return tokenizer_sha256(self.backend, self.end_of_text)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of `text` alone: nothing added, special tokens in it read as plain text."""
+        return self.backend.encode(text, add_special_tokens=False).ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return self.backend.decode(list(ids), skip_special_tokens=False)
+
+    def save(self, folder: Path) -> None:
+        """Write what `transformers.AutoTokenizer.from_pretrained(folder)` needs; no machine's paths in it."""
+        config = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            **dict(sorted(self.special_tokens.items())),
+            "eos_token": self.end_of_text,
+            "clean_up_tokenization_spaces": False,
+        }
+        write_bytes(folder / "tokenizer.json", self.backend.to_str(pretty=True).encode())
+        write_bytes(folder / "tokenizer_config.json", (json.dumps(config, indent=1) + "\n").encode())
+
+
+def tokenizer_sha256(backend: Tokenizer, end_of_text: str) -> str:
+    """Identity of a tokenizer: SHA-256 of all that decides a document's ids, keys sorted, and of its end-of-text token.
+
+    How prompts are padded, cut and framed with special tokens is left out: libraries change it, documents never meet it.
+    """
+    described = json.loads(backend.to_str())
+    decisive = {name: value for name, value in described.items() if name not in _FRAMING}
+    return key_of({"tokenizer": decisive, "end_of_text": end_of_text})
+
+
+def train_tokenizer(sample: Iterable[str], vocab_size: int) -> TextTokenizer:
+    """Train a byte-level BPE of at most `vocab_size` tokens; the end of text is id 0, all 256 bytes are in it.
+
+    The same sample gives the same tokenizer. A small sample may have fewer pairs to merge than asked for: read
+    `vocab_size` of the result.
+    """
+    if vocab_size < _SMALLEST:
+        raise ConfigError(
+            f"tokenizer vocab_size is {vocab_size}; it needs at least {_SMALLEST} (256 bytes, end of text)"
+        )
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[END_OF_TEXT],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    backend.train_from_iterator(sample, trainer=trainer)
+    return TextTokenizer(backend, "trained")
+
+
+def load_tokenizer(name_or_path: str) -> TextTokenizer:
+    """Load a `tokenizer.json`, a folder that `save_pretrained` wrote, or a Hugging Face name (needs the network once).
+
+    `ConfigError` where there is none, where it is not a fast tokenizer, or where no token ends a text.
+    """
+    if name_or_path.endswith(".json"):
+        return _from_file(name_or_path)
+    loaded = _from_hugging_face(name_or_path)
+    special = {name: str(token) for name, token in loaded.special_tokens_map.items() if isinstance(token, str)}
+    if not loaded.eos_token:
+        raise ConfigError(
+            f"tokenizer {name_or_path!r} has no end-of-text token; set eos_token in tokenizer_config.json"
+        )
+    backend = Tokenizer.from_str(loaded.backend_tokenizer.to_str())
+    return TextTokenizer(backend, name_or_path, str(loaded.eos_token), special)
+
+
+def _from_file(path: str) -> TextTokenizer:
+    try:
+        backend = Tokenizer.from_str(Path(path).expanduser().read_text(encoding="utf-8"))
+    except Exception as error:  # the library raises bare Exception for a broken file
+        raise ConfigError(
+            f"tokenizer {path!r} cannot be loaded ({_first_line(error)}); give a tokenizer.json"
+        ) from None
+    for token in _KNOWN_ENDS:
+        if backend.token_to_id(token) is not None:
+            return TextTokenizer(backend, path, token)
+    raise ConfigError(
+        f"tokenizer {path!r} has none of the end-of-text tokens {', '.join(_KNOWN_ENDS)}; "
+        "give its folder with a tokenizer_config.json that sets eos_token"
+    )
+
+
+def _from_hugging_face(name_or_path: str) -> Any:
+    from transformers import AutoTokenizer
+
+    if "/" in name_or_path and name_or_path[0] in "/.~" and not Path(name_or_path).expanduser().is_dir():
+        raise ConfigError(
+            f"tokenizer {name_or_path!r}: there is no such folder; give a folder, a tokenizer.json or a name"
+        )
+    try:
+        # Never remote code: with None instead of False the library would ask on the terminal.
+        loaded = AutoTokenizer.from_pretrained(str(Path(name_or_path).expanduser()), trust_remote_code=False)
+    except Exception as error:  # depends on the library, the hub and the network: OSError, ValueError, ...
+        raise ConfigError(
+            f"tokenizer {name_or_path!r} cannot be loaded ({_first_line(error)}); "
+            "give a folder, a tokenizer.json or a name that can be downloaded from here"
+        ) from None
+    if not getattr(loaded, "is_fast", False):
+        raise ConfigError(f"tokenizer {name_or_path!r} has no fast version; give one with a tokenizer.json")
+    return loaded
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
