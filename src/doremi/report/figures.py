@@ -1,0 +1,115 @@
+"""What a picture of the page is, and the two that have a row a domain: weights and epochs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from doremi.report import plots
+from doremi.report.facts import Facts, inner
+from doremi.report.tables import Cell, Table, epochs_of, shown
+from doremi.report.words import NBSP, count, factor, fixed, number, percent, plural
+
+COLUMNS = 6  # steps in a picture's table
+
+
+@dataclass(frozen=True)
+class Panel:
+    name: str
+    note: str
+    svg: str
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of the page; without pictures, `caption` says why. `legend` is (tone, mark, words)."""
+
+    key: str
+    title: str
+    caption: str
+    svg: str = ""
+    panels: Sequence[Panel] = field(default_factory=list)
+    legend: Sequence[tuple[str, str, str]] = field(default_factory=list)
+    table: Table | None = None
+
+
+def percent_tick(x: float) -> str:
+    return f"{100 * x:.4g}{NBSP}%"
+
+
+def short_tick(x: float) -> str:
+    return f"{x:.3g}"
+
+
+def chosen(length: int, most: int = COLUMNS) -> list[int]:
+    """At most `most` positions of `length`, evenly spread, both ends among them."""
+    return [int(i) for i in np.unique(np.linspace(0, length - 1, min(most, length)).round())]
+
+
+def change_figure(facts: Facts) -> Figure:
+    """Reference against DoReMi weights, with the mixture of each seed."""
+    key, title, order = "change", "What DoReMi changes", shown(facts)
+    doremi, reference = facts.weights("doremi"), facts.reference_weights()
+    if doremi is None or reference is None:
+        missing = "DoReMi's mixture" if doremi is None else "the reference mixture"
+        return Figure(key, title, f"There is nothing to compare yet: {missing} is not there.")
+    seeds = inner(facts.doremi, "per_seed") or {}
+    spread = [[number(inner(held, facts.domains[i])) for held in seeds.values()] for i in order]
+    names = [facts.domains[i] for i in order]
+    marks = [
+        plots.Dots("reference", [reference[i] for i in order], "ink", filled=False),
+        plots.Dots("DoReMi", [doremi[i] for i in order], "s0", spread=spread),
+    ]
+    legend = [("ink", "hollow", f"reference mixture ({facts.reference_name})"), ("s0", "dot", "DoReMi")]
+    legend += [("s0", "tick", f"DoReMi of each of {plural(len(seeds), 'seed')}")] if len(seeds) > 1 else []
+    rows = [[Cell(facts.domains[i]), *_pair(reference[i], doremi[i])] for i in order]
+    columns = [("Domain", "text"), ("Reference", "number"), ("DoReMi", "number"), ("Change", "number")]
+    table = Table(f"{key}-table", "Shares of the training tokens.", columns, rows)
+    scale = _dots_words([*marks[0].values, *marks[1].values])
+    caption = f"Share of the training tokens by domain. {_moved(reference, doremi)}{scale}"
+    svg = plots.dots(key, "Reference and DoReMi weights by domain", names, marks, percent_tick)
+    return Figure(key, title, caption, svg=svg, legend=legend, table=table)
+
+
+def _dots_words(values: list[float]) -> str:
+    """What the reader must know about the scale."""
+    if not plots.dots_scale(np.array(values))[2]:
+        return ""
+    return " The scale is logarithmic" + ("; 0 lies at its left end." if 0.0 in values else ".")
+
+
+def _pair(before: float, after: float) -> list[Cell]:
+    return [Cell(percent(before)), Cell(percent(after)), Cell(factor(after / before) if before > 0 else "new")]
+
+
+def _moved(before: list[float], after: list[float]) -> str:
+    distance = 0.5 * math.fsum(abs(a - b) for a, b in zip(after, before, strict=True))
+    return f"DoReMi gives {percent(distance, 1)} of the tokens to other domains than the reference mixture does."
+
+
+def epochs_figure(facts: Facts) -> Figure:
+    """Passes over each domain at the budget, reference and DoReMi."""
+    key, title, order = "epochs", "How often each domain is repeated", shown(facts)
+    doremi, reference = facts.weights("doremi"), facts.reference_weights()
+    held = [("DoReMi", "s0", True, epochs_of(facts, "doremi", doremi))] if doremi else []
+    if reference:
+        held.insert(0, ("reference", "ink", False, epochs_of(facts, facts.reference_name, reference)))
+    held = [entry for entry in held if any(math.isfinite(entry[3][i]) for i in order)]
+    if not held:
+        return Figure(key, title, "Epochs need a mixture, a budget and token counts; one of them is not there yet.")
+    marks = [plots.Dots(name, [epochs[i] for i in order], tone, filled) for name, tone, filled, epochs in held]
+    legend = [(tone, "dot" if filled else "hollow", name) for name, tone, filled, _ in held]
+    legend.append(("ink", "dotted", "all of a domain's text once"))
+    rows = [[Cell(facts.domains[i]), *(Cell(fixed(e[i], 3)) for *_, e in held)] for i in order]
+    columns = [("Domain", "text"), *((name, "number") for name, *_ in held)]
+    table = Table(f"{key}-table", f"Epochs at {count(facts.budget())} tokens.", columns, rows)
+    caption = (
+        f"Passes over a domain's training tokens in a final run of {count(facts.budget())} tokens: "
+        "weight x budget / tokens. Text seen many times teaches less each time."
+    ).replace(" x ", " \N{MULTIPLICATION SIGN} ")
+    caption += _dots_words([value for mark in marks for value in mark.values])
+    svg = plots.dots(key, "Epochs by domain", [facts.domains[i] for i in order], marks, short_tick, level=1.0)
+    return Figure(key, title, caption, svg=svg, legend=legend, table=table)

@@ -1,0 +1,238 @@
+"""The page: the answer in words, what is done and what is missing, and the template filled in.
+
+Every text from a file reaches the template as plain text and is escaped there; only our own style sheet and the
+pictures, which svg.py serialises through an XML writer, are taken as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from doremi.report.curves import curves_figure
+from doremi.report.facts import Facts, inner, listing, read_facts
+from doremi.report.figures import Figure, change_figure, epochs_figure
+from doremi.report.judgement import candidate_table, comparison_tables
+from doremi.report.svg import drawing, printable
+from doremi.report.tables import (
+    SHOWN,
+    domain_tables,
+    mixture_table,
+    outcome,
+    settings_table,
+    shown,
+    time_table,
+    training_table,
+)
+from doremi.report.walks import walk_figures
+from doremi.report.words import count, listed, percent, plural
+from doremi.runs import RunDirectory
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`verb` and `mixture` make the headline; `tag` is the outcome as the file has it, `mark` its known form."""
+
+    verb: str
+    mixture: str
+    reason: str
+    notes: list[str]
+    tag: str
+    mark: str
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the run: `state` is done, partly or missing; `words` say what there is."""
+
+    name: str
+    state: str
+    words: str
+
+
+def render(run: RunDirectory) -> str:
+    """The page of a run as HTML text, ASCII control characters and lone surrogates replaced."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    facts = read_facts(run)
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["picture"] = Markup
+    template = environment.from_string(_asset("page.html"))
+    page = template.render(style=Markup(_asset("style.css")), **_view(facts))
+    return "\n".join(printable(line) for line in page.split("\n"))
+
+
+def _asset(name: str) -> str:
+    return resources.files("doremi.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _view(facts: Facts) -> dict[str, Any]:
+    stages = _stages(facts)
+    return {
+        "name": facts.name,
+        "setting": _setting(facts),
+        "answer": _answer(facts),
+        "stages": stages,
+        "complete": all(stage.state == "done" for stage in stages),
+        "mixture": mixture_table(facts),
+        "mixture_notes": _mixture_notes(facts),
+        "cut": _cut(facts),
+        "candidates": candidate_table(facts),
+        "comparisons": comparison_tables(facts),
+        "verdict_note": _verdict_note(facts),
+        "domain_tables": domain_tables(facts),
+        "figures": figures(facts),
+        "baseline": facts.baseline_name,
+        "margin": percent(inner(facts.verdict, "margin"), 1),
+        "confidence": percent(inner(facts.verdict, "confidence"), 0),
+        "made": [t for t in (training_table(facts), time_table(facts)) if t is not None],
+        "settings": _settings(facts),
+    }
+
+
+def figures(facts: Facts) -> dict[str, Figure]:
+    """All pictures by key, each drawn or with the reason why not."""
+    with drawing():
+        made = [change_figure(facts), epochs_figure(facts), curves_figure(facts), *walk_figures(facts)]
+    return {figure.key: figure for figure in made}
+
+
+# -- the answer ------------------------------------------------------------------------------------------------------
+
+
+def _answer(facts: Facts) -> Answer:
+    held = inner(facts.verdict, "recommendation")
+    if not isinstance(held, Mapping):
+        return _no_answer(facts)
+    found = str(held.get("outcome"))
+    verb = "Undecided so far; until then, train on" if found == "undecided" else "Train on"
+    tied = held.get("tied_with")
+    notes = []
+    if isinstance(tied, list) and tied:
+        notes.append(f"On the select documents, by which it was chosen, it cannot be told apart from {listed(tied)}.")
+    seeds = held.get("seeds_to_decide")
+    if seeds is not None and f"{seeds} seeds" not in str(held.get("reason")):
+        notes.append(f"About {count(seeds)} seeds would decide it.")
+    return Answer(verb, str(held.get("mixture")), str(held.get("reason") or ""), notes, found, outcome(found))
+
+
+def _no_answer(facts: Facts) -> Answer:
+    if facts.doremi is None:
+        return Answer("There is no answer yet.", "", "DoReMi's mixture and the verdict are still to come.", [], "", "")
+    reason = (
+        "The proxies have chosen a mixture, below. Whether it beats the plain ones is not known: "
+        "the candidates have not been compared."
+    )
+    return Answer("There is a mixture, but no verdict yet.", "", reason, [], "", "")
+
+
+def _setting(facts: Facts) -> str:
+    """The size of the experiment in one line."""
+    verdict = facts.verdict or {}
+    parts = [plural(len(facts.domains), "domain")] if facts.domains else []
+    if verdict:
+        seeds = verdict.get("seeds")
+        parts.append(f"{plural(len(listing(verdict, 'candidates')), 'mixture')} compared")
+        parts.append(f"models of size {verdict.get('size')} on {count(verdict.get('tokens'))} tokens each")
+        parts.append(plural(len(seeds), "seed") if isinstance(seeds, list) else "")
+    return ", ".join(p for p in parts if p)
+
+
+def _verdict_note(facts: Facts) -> str:
+    if facts.verdict is not None:
+        target = inner(facts.verdict, "recommendation", "target")
+        return f"The recommendation goes by the {target} mean." if target else ""
+    done = len(facts.finished("main"))
+    return f"The candidates have not been compared yet; {plural(done, 'main model')} finished so far."
+
+
+def _mixture_notes(facts: Facts) -> list[str]:
+    if facts.doremi is None:
+        return ["DoReMi's own mixture is not there yet: it is made when the proxies are finished."]
+    notes = []
+    weights = facts.weights("doremi") or []
+    often = [d for d, e in zip(facts.domains, facts.epochs(weights), strict=True) if e > 4]
+    if often:
+        named = listed(often) if len(often) <= 5 else f"{listed(often[:4])} and {len(often) - 4} others"
+        notes.append(
+            f"At this budget DoReMi's mixture shows {plural(len(often), 'domain')} more than four times: {named}."
+        )
+    seeds = inner(facts.doremi, "seeds")
+    if isinstance(seeds, list) and seeds:
+        notes.append(f"DoReMi's weights are the mean over {plural(len(seeds), 'proxy', 'proxies')}.")
+    return notes
+
+
+def _cut(facts: Facts) -> str:
+    """What every table of domains leaves out, said once."""
+    if len(facts.domains) <= SHOWN:
+        return ""
+    return (
+        f"This page shows the {len(shown(facts))} largest of {len(facts.domains):,} domains; "
+        "mixture.json, verdict.json and the evaluation files hold all."
+    )
+
+
+# -- what is done ----------------------------------------------------------------------------------------------------
+
+
+def _stages(facts: Facts) -> list[Stage]:
+    return [
+        _corpus_stage(facts),
+        _model_stage(facts, "reference", "Reference models", "No reference model has been trained yet."),
+        _model_stage(facts, "proxy", "Proxy models", "No proxy model has been trained yet."),
+        _mixture_stage(facts),
+        _model_stage(facts, "main", "Main models", "No main model has been trained yet."),
+        _verdict_stage(facts),
+    ]
+
+
+def _corpus_stage(facts: Facts) -> Stage:
+    if facts.corpus is None:
+        return Stage("Corpus", "missing", "The corpus has not been prepared, or was not copied with the run.")
+    tokens = sum(t for t in facts.train_tokens() if t == t)
+    vocabulary = inner(facts.corpus.manifest, "tokenizer", "vocab_size")
+    words = (
+        f"{plural(len(facts.domains), 'domain')}, {count(tokens)} training tokens, vocabulary of {count(vocabulary)}."
+    )
+    return Stage("Corpus", "done", words)
+
+
+def _model_stage(facts: Facts, role: str, name: str, missing: str) -> Stage:
+    everyone, done = facts.of(role), facts.finished(role)
+    if not everyone:
+        return Stage(name, "missing", missing)
+    seeds = sorted({t.seed for t in done})
+    words = f"{plural(len(done), 'model')} finished" + (f", seeds {listed(seeds)}" if seeds else "")
+    left = len(everyone) - len(done)
+    return Stage(name, "partly" if left else "done", f"{words}; {left:,} unfinished." if left else f"{words}.")
+
+
+def _mixture_stage(facts: Facts) -> Stage:
+    if facts.doremi is None:
+        return Stage("DoReMi's mixture", "missing", "It is made when the proxies are finished.")
+    return Stage("DoReMi's mixture", "done", "In mixture.json.")
+
+
+def _verdict_stage(facts: Facts) -> Stage:
+    if facts.verdict is None:
+        return Stage("Verdict", "missing", "The candidates have not been compared yet.")
+    return Stage(
+        "Verdict", "done", f"{plural(len(listing(facts.verdict, 'comparisons')), 'comparison')}, in verdict.json."
+    )
+
+
+def _settings(facts: Facts) -> list[Any]:
+    made = (
+        settings_table("configuration", "The resolved configuration, as in config.yaml.", facts.config),
+        settings_table("versions", "Versions, seeds and data, as in manifest.json.", facts.manifest),
+        settings_table("tokenizer", "Tokenizer, as in the corpus manifest.", inner(_corpus(facts), "tokenizer") or {}),
+    )
+    return [table for table in made if table is not None]
+
+
+def _corpus(facts: Facts) -> Mapping[str, Any]:
+    return {} if facts.corpus is None else facts.corpus.manifest

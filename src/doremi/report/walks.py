@@ -1,0 +1,165 @@
+"""What the proxies did, step by step: the path of the weights, and the excess losses that drove them.
+
+`D` is the number of domains shown, `T` of steps, `P` of points drawn.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from doremi.report import plots
+from doremi.report.facts import Facts, Training, paths
+from doremi.report.figures import Figure, Panel, chosen, percent_tick, short_tick
+from doremi.report.tables import Cell, Table, shown
+from doremi.report.words import fixed, listed, percent, plural
+
+_POINTS = 14_000  # of all lines of a figure together: the page stays small for any number of steps and domains
+
+
+@dataclass(frozen=True)
+class Walk:
+    """A proxy's path over the domains shown: `step` `[T]`, `weights`, `average`, `scores` `[T, D]`."""
+
+    seed: int
+    step: np.ndarray
+    weights: np.ndarray
+    average: np.ndarray
+    scores: np.ndarray
+
+
+def walk_figures(facts: Facts) -> list[Figure]:
+    """The weights' path and the excess losses, drawn or with the reason why not."""
+    order = shown(facts)
+    walks = [walk for t in facts.of("proxy") if (walk := _walk(t, facts, order)) is not None]
+    return [weights_figure(facts, order, walks), scores_figure(facts, order, walks)]
+
+
+def _walk(training: Training, facts: Facts, order: list[int]) -> Walk | None:
+    trace = paths(training, len(facts.domains))
+    if trace is None or not np.isfinite(trace["weights"]).any():
+        return None
+    weights = trace["weights"][:, order].astype(np.float64)
+    average = np.cumsum(weights, axis=0) / np.arange(1, len(weights) + 1)[:, None]
+    scores = trace["scores"][:, order].astype(np.float64)
+    return Walk(training.seed, trace["step"].astype(np.float64), weights, average, scores)
+
+
+def weights_figure(facts: Facts, order: list[int], walks: list[Walk]) -> Figure:
+    """The weights' path and their running mean, a panel a domain."""
+    key, title = "weights", "How the weights moved"
+    if not walks:
+        return Figure(key, title, "There is no path of the weights yet: no proxy model has started.")
+    reference = facts.reference_weights() or [math.nan] * len(facts.domains)
+    points = _points(2 * len(walks) * len(order))
+    drawn = [_picked(walk, points) for walk in walks]
+    values = np.concatenate([x for _, w, a in drawn for x in (w, a)])
+    known = [reference[i] for i in order if reference[i] > 0]
+    scales = plots.frame(_span(walks), np.append(values, known), percent_tick)
+    final = np.mean([walk.average[-1] for walk in walks], axis=0)
+    contents = [
+        (
+            [plots.Line(x, w[:, at], "s0", 0.7, 0.55) for x, w, _ in drawn]
+            + [plots.Line(x, a[:, at], "s0", 1.8) for x, _, a in drawn],
+            reference[i],
+        )
+        for at, i in enumerate(order)
+    ]
+    panels = _panels(facts, order, plots.panels(key, contents, scales), [percent(x, 1) for x in final])
+    legend = [("s0", "thin", "weight at a step"), ("s0", "thick", "running mean; its end is the mixture")]
+    if known:
+        legend.append(("ink", "dotted", f"share in the reference mixture ({facts.reference_name})"))
+    caption = f"{_what(facts, walks)} {_scale_words(scales)} Beside the name: the last running mean."
+    return Figure(key, title, caption, panels=panels, legend=legend, table=_weights_table(facts, order, walks))
+
+
+def scores_figure(facts: Facts, order: list[int], walks: list[Walk]) -> Figure:
+    """Excess losses in block means, a panel a domain."""
+    key, title = "scores", "Where the proxy lags behind the reference"
+    if not walks or not any(np.isfinite(walk.scores).any() for walk in walks):
+        return Figure(key, title, "There are no excess losses yet: no proxy model has started.")
+    points = min(60, _points(len(walks) * len(order)))
+    drawn = [_blocks(walk, points) for walk in walks]
+    scales = plots.frame(_span(walks), np.concatenate([y for _, y in drawn]), short_tick)
+    last = _mean([y[-1] for _, y in drawn])
+    contents = [([plots.Line(x, y[:, at], "s1", 1.1, 0.9) for x, y in drawn], math.nan) for at in range(len(order))]
+    panels = _panels(facts, order, plots.panels(key, contents, scales), [fixed(float(x), 3) for x in last])
+    block = math.ceil(max(len(walk.step) for walk in walks) / points)
+    caption = (
+        f"Excess loss in nats a token, clipped at 0, as means over {plural(block, 'step')}. {_what(facts, walks)} "
+        f"DoReMi moves weight to where this stays high. {_scale_words(scales)} Beside the name: the last mean."
+    )
+    return Figure(key, title, caption, panels=panels, table=_scores_table(facts, order, drawn))
+
+
+def _panels(facts: Facts, order: list[int], pictures: list[str], notes: list[str]) -> list[Panel]:
+    names = [facts.domains[i] for i in order]
+    return [Panel(*parts) for parts in zip(names, notes, pictures, strict=True)]
+
+
+def _what(facts: Facts, walks: list[Walk]) -> str:
+    """Who is in the picture: one line a seed, and how many of the domains."""
+    seeds = f"seed {walks[0].seed}" if len(walks) == 1 else f"one line each for seeds {listed(w.seed for w in walks)}"
+    left = len(facts.domains) - walks[0].weights.shape[1]
+    more = f"; the {walks[0].weights.shape[1]} largest of {len(facts.domains):,} domains" if left > 0 else ""
+    unfinished = [t.seed for t in facts.of("proxy") if not t.finished]
+    note = f" Unfinished so far: seed {listed(unfinished)}." if unfinished else ""
+    return f"A panel a domain, largest weight first; {seeds}{more}.{note}"
+
+
+def _scale_words(scales: plots.Frame) -> str:
+    return f"All panels have the same scales, the upright one {'logarithmic' if scales.log else 'from zero'}."
+
+
+def _points(lines: int) -> int:
+    return max(24, min(160, _POINTS // max(1, lines)))
+
+
+def _span(walks: list[Walk]) -> tuple[float, float]:
+    first, last = min(float(w.step[0]) for w in walks), max(float(w.step[-1]) for w in walks)
+    return first, last if last > first else first + 1.0
+
+
+def _picked(walk: Walk, points: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    at = chosen(len(walk.step), points)
+    return walk.step[at], walk.weights[at], walk.average[at]
+
+
+def _blocks(walk: Walk, points: int) -> tuple[np.ndarray, np.ndarray]:
+    """Middle steps `[P]` and mean scores `[P, D]` of equal blocks; NaN where a block has no score."""
+    starts = np.arange(0, len(walk.step), math.ceil(len(walk.step) / points))
+    known = np.isfinite(walk.scores)
+    sums = np.add.reduceat(np.where(known, walk.scores, 0.0), starts, axis=0)
+    counts = np.add.reduceat(known.astype(float), starts, axis=0)
+    middle = np.add.reduceat(walk.step, starts) / np.diff(np.append(starts, len(walk.step)))
+    return middle, np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
+
+
+def _mean(arrays: list[np.ndarray]) -> np.ndarray:
+    """Mean of equally shaped arrays where there are numbers, NaN where there are none."""
+    known = np.isfinite(arrays)
+    total, seen = np.where(known, arrays, 0.0).sum(axis=0), known.sum(axis=0)
+    return np.divide(total, seen, out=np.full(total.shape, np.nan), where=seen > 0)
+
+
+def _weights_table(facts: Facts, order: list[int], walks: list[Walk]) -> Table:
+    at = chosen(min(len(walk.step) for walk in walks))
+    mean = np.mean([walk.weights[at] for walk in walks], axis=0)
+    columns = [("Domain", "text"), *((f"Step {walks[0].step[i]:,.0f}", "number") for i in at)]
+    columns += [(f"Running mean, seed {walk.seed}", "number") for walk in walks]
+    rows = [
+        [Cell(facts.domains[i]), *(Cell(percent(x)) for x in mean[:, d])]
+        + [Cell(percent(walk.average[-1, d])) for walk in walks]
+        for d, i in enumerate(order)
+    ]
+    return Table("weights-table", "Weights at some steps, mean over seeds, and each last running mean.", columns, rows)
+
+
+def _scores_table(facts: Facts, order: list[int], drawn: list[tuple[np.ndarray, np.ndarray]]) -> Table:
+    at = chosen(min(len(x) for x, _ in drawn))
+    mean = _mean([y[at] for _, y in drawn])
+    columns = [("Domain", "text"), *((f"Around step {drawn[0][0][i]:,.0f}", "number") for i in at)]
+    rows = [[Cell(facts.domains[i]), *(Cell(fixed(float(x), 4)) for x in mean[:, d])] for d, i in enumerate(order)]
+    return Table("scores-table", "Excess loss in nats a token, mean over seeds.", columns, rows)
