@@ -84,11 +84,11 @@ data:
   vocab_size: 2048
   tokenizer_sample_bytes: 3000000
   sequence_length: 128
-  validation_max_tokens: 6000
+  validation_max_tokens: 2500
 model: {{preset: 0.3m}}
 training:
   steps: {steps}
-  batch_size: 32
+  batch_size: 16
   learning_rate: 0.006
   evaluate_every: {evaluate_every}
 proxy: {{seeds: 1}}
@@ -113,13 +113,13 @@ def write_domain(folder: Path, texts: Iterator[str]) -> int:
     return size
 
 
-def main(root: Path = Path("demo"), steps: int = 400) -> int:
+def main(root: Path = Path("demo"), steps: int = 140) -> int:
     """Gather, configure, run; returns the command's exit code."""
     sizes = {name: write_domain(root / "text" / name, texts()) for name, texts in DOMAINS.items()}
     chosen = [name for name, size in sizes.items() if size >= FEWEST]
     domains = "\n".join(f"    {name}: {root / 'text' / name}" for name in chosen)
     config = root / "demo.yaml"
-    config.write_text(CONFIG.format(domains=domains, steps=steps, evaluate_every=max(1, steps // 8)), encoding="utf-8")
+    config.write_text(CONFIG.format(domains=domains, steps=steps, evaluate_every=max(1, steps // 4)), encoding="utf-8")
     print(f"{len(chosen)} domains: " + ", ".join(f"{name} {sizes[name] / 1e6:.1f} MB" for name in chosen), flush=True)
     return subprocess.run([sys.executable, "-m", "doremi", "run", str(config)], check=False).returncode
 
