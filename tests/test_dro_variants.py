@@ -168,6 +168,12 @@ def test_state_dict_resumes_exactly() -> None:
     assert torch.equal(second.average_weights, straight.average_weights)
 
 
+@pytest.mark.parametrize("bad", [{"clip": "sometimes"}, {"absent": None}, {"average_from": -1}])
+def test_choices_that_do_not_exist_are_refused(bad: dict) -> None:
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        Choices(**bad)
+
+
 @pytest.mark.parametrize("bad", [[1.0], [0.0, 0.0, 0.0], [1.0, -1.0, 1.0], [1.0, math.inf, 1.0]])
 def test_weights_that_are_none_are_refused(bad: list[float]) -> None:
     with pytest.raises(ValueError, match="weights"):

@@ -147,6 +147,7 @@ def test_the_page_needs_nothing_else(page: Page, finished: Path) -> None:
     text = (finished / "report.html").read_text()
     assert not re.findall(r"https?:|//\w|@import|url\((?!#)|\bsrc=", text)
     assert not page.root.all("script")
+    assert len(page.root.all("style")) == 1
     links = [str(e.attributes[n]) for e in page.root.all() for n in ("href", "src") if n in e.attributes]
     assert all(link.startswith("#") or link == "data:," for link in links)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 import torch
 from torch import Tensor
@@ -38,6 +38,14 @@ class Choices:
     """First step that enters the average: 1 is the paper, 0 adds alpha_0 (official), more drops early steps."""
     sampling: Sequence[float] | None = None
     """If given, tokens weigh alpha/p normalised over the batch (official) instead of alpha / n_i."""
+
+    def __post_init__(self) -> None:
+        for name, hint in get_type_hints(Choices).items():
+            allowed, value = get_args(hint), getattr(self, name)
+            if all(isinstance(choice, str) for choice in allowed) and allowed and value not in allowed:
+                raise ValueError(f"{name} is {value!r}, but must be one of {', '.join(allowed)}")
+        if not isinstance(self.average_from, int) or self.average_from < 0:
+            raise ValueError(f"average_from is {self.average_from!r}, but must be a step, 0 or later")
 
 
 def simplex(weights: Sequence[float] | None, num_domains: int) -> Tensor:

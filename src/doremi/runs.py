@@ -50,7 +50,7 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise RunError(f"{path}: there is no {what} here yet") from None
+        raise RunError(f"{path}: there is no {what} here yet; `doremi run` makes it") from None
     except (OSError, ValueError) as error:
         raise DamageError(f"{path}: this {what} cannot be read ({error}); remove it and run again") from None
     if not isinstance(value, dict):

@@ -109,7 +109,8 @@ def proxy(space: Workspace, corpus: Corpus, seed: int) -> None:
     if is_finished(folder, key):
         return
     stream = stream_for(space, corpus, sampling, order_of("proxy", seed))
-    objective = make_objective(space.config.proxy, corpus, sampling)
+    vocab_size = corpus.manifest["tokenizer"]["vocab_size"]
+    objective = make_objective(space.config.proxy, corpus.domains, vocab_size, sampling)
     job = make_job(
         space, corpus, folder.folder, key,
         model=fresh_model(space, corpus, None, seed),
@@ -160,9 +161,10 @@ def _options(space: Workspace) -> dict[str, Any]:
     }
 
 
-def make_objective(settings: ProxyConfig, corpus: Corpus, sampling: Mixture) -> GroupDRO | VariantDRO:
+def make_objective(
+    settings: ProxyConfig, domains: DomainSet, vocab_size: int, sampling: Mixture
+) -> GroupDRO | VariantDRO:
     """Algorithm 1, or the variant that the configuration names; `ConfigError` for impossible choices."""
-    domains, vocab_size = corpus.domains, corpus.manifest["tokenizer"]["vocab_size"]
     if settings.variant == "paper" and not settings.choices:
         return GroupDRO(len(domains), eta=settings.eta, smoothing=settings.smoothing)
     try:

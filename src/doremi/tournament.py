@@ -9,6 +9,7 @@ from typing import Any
 from doremi import stages
 from doremi.config import RunConfig
 from doremi.errors import Interrupted
+from doremi.heuristics import uniform
 from doremi.mixtures import candidate_name, check_name
 from doremi.model import shape
 from doremi.overview import judge
@@ -18,13 +19,14 @@ from doremi.workspace import Workspace, shape_of
 
 
 def check(config: RunConfig) -> None:
-    """Names in the configuration that would only be looked up hours later: sizes and mixtures."""
+    """What would only be looked up hours later: sizes, mixtures and the proxy's choices."""
     shape_of(config)
     for size in config.candidates.sizes:
         if size != config.size_name:
             shape(size, None, {})
     for name in [*config.candidates.mixtures, config.reference.mixture, config.proxy.sampling]:
         check_name(name)
+    stages.make_objective(config.proxy, config.domains, 2, uniform(list(config.domains)))
 
 
 def search(space: Workspace, corpus: Corpus, what: str = "all") -> None:

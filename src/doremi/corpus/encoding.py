@@ -180,8 +180,8 @@ class Encoder:
                 yield from join.documents(*waiting.popleft())
         except BrokenProcessPool:
             raise RunError(
-                "a worker process of the preparation died, most often for lack of memory: set data.workers to a smaller "
-                "number and run again (a script of your own also needs `if __name__ == '__main__':`)"
+                "a worker process of the preparation died, most often for lack of memory: set data.workers lower "
+                "and run again (a script of your own also needs `if __name__ == '__main__':`)"
             ) from None
         finally:
             for future, _ in waiting:

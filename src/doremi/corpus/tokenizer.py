@@ -82,7 +82,7 @@ class TextTokenizer:
 def tokenizer_sha256(backend: Tokenizer, end_of_text: str) -> str:
     """Identity of a tokenizer: SHA-256 of all that decides a document's ids, keys sorted, and of its end-of-text token.
 
-    How prompts are padded, cut and framed with special tokens is left out: libraries change it, documents never meet it.
+    How prompts are padded, cut and framed is left out: libraries change it; documents never meet it.
     """
     described = json.loads(backend.to_str())
     decisive = {name: value for name, value in described.items() if name not in _FRAMING}

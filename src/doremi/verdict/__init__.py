@@ -1,0 +1,161 @@
+"""The verdict: finished candidates of a run directory compared, with intervals, and the mixture to use.
+
+The spine is a two-way bootstrap, paired: documents are resampled within each domain, seeds jointly, the same for both
+candidates. Two things are not done as in a textbook, so that a stated level of 95 % holds with two or three seeds:
+
+- Seeds. Resampling n of them shows only (n - 1) / n of their variance and tails that end at the best and the worst
+  seed. That direction needs no drawing, so it is computed: variance of the paired difference between seeds, over n,
+  with Student's t of n - 1 degrees. It is not pooled over pairs: noise between seeds depends on the mixture.
+- Tails. Holm's correction asks for levels that percentiles of 2000 resamples cannot show. The documents' part is
+  therefore the standard error of the resamples, with the degrees that the number and sizes of documents allow.
+
+Both half widths add in quadrature: h^2 = t_seeds^2 v_seeds + t_documents^2 v_documents. This keeps its level for any
+share of the two: given the estimates, the chance that a normal deviate exceeds h is a convex function of the share
+(P(Z^2 > x) is convex in x), and at both ends it is exactly the stated level, by the definition of t. The variation
+that seeds and documents share is counted in both parts, again to the wide side. Measured in
+tests/test_verdict_level.py.
+
+An interval is drawn at the error level that Holm's rule gives its comparison: it excludes 0 where the adjusted
+p-value is at or under 1 - confidence. All pairs on both targets are one family; the domains of a pair are another.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from doremi.errors import ConfigError
+from doremi.runs import FORMAT, SPLITS, RunDirectory, write_json
+from doremi.verdict.compare import Result
+from doremi.verdict.describe import candidate, targets
+from doremi.verdict.measure import Measured, measure
+from doremi.verdict.pairs import Pair, assign_roles, compare_domains, compare_overall, ordered_pairs
+from doremi.verdict.recommend import Basis, recommend
+from doremi.verdict.table import format_table
+
+__all__ = ["TARGETS", "format_table", "judge", "write"]
+
+TARGETS = ("uniform", "natural")
+
+
+def judge(
+    run: RunDirectory,
+    *,
+    size: str,
+    seeds: Sequence[int],
+    mixtures: Sequence[str],
+    reference_mixture: str,
+    margin: float = 0.005,
+    confidence: float = 0.95,
+    target: str = "uniform",
+) -> dict[str, Any]:
+    """Compare the finished candidates `mixtures` of one `size`, each trained with each of `seeds`.
+
+    Returns verdict.json as docs/formats.md has it; reads only, and the same run gives the same value. `margin` is
+    relative to the opponent's bits per byte; `target` is the average that the choice is made on. `ConfigError`:
+    an impossible argument. `RunError`: a candidate is missing, or nothing plain is among them. `DamageError`,
+    `DataError`: see `measure`.
+    """
+    _check(seeds, mixtures, margin, confidence, target)
+    measured = measure(run, size, seeds, mixtures)
+    weightings = targets(measured)
+    means = measured.samples["select"].bits.mean(axis=1) @ weightings[target]
+    roles = assign_roles(mixtures, reference_mixture, means)
+    pairs = ordered_pairs(len(mixtures), roles)
+    select, report = (
+        compare_overall(measured.samples[split], pairs, weightings, confidence, margin) for split in SPLITS
+    )
+    basis = Basis(mixtures, seeds, target, margin, means, select[target], report[target])
+    return {
+        **_head(measured, reference_mixture, confidence, margin),
+        "candidates": [candidate(measured, i, roles.baseline, roles.reference) for i in range(len(mixtures))],
+        "comparisons": _comparisons(measured, report),
+        "domain_comparisons": _domain_comparisons(measured, pairs, confidence, margin),
+        "recommendation": recommend(basis, roles),
+    }
+
+
+def write(run: RunDirectory, verdict: Mapping[str, Any]) -> None:
+    """Write verdict.json into the run directory, atomically."""
+    write_json(run.root / "verdict.json", verdict)
+
+
+def _check(seeds: Sequence[int], mixtures: Sequence[str], margin: float, confidence: float, target: str) -> None:
+    for what, values in (("seed", seeds), ("mixture", mixtures)):
+        if not values:
+            raise ConfigError(f"there is no {what} to compare; name at least one under candidates")
+        twice = [value for i, value in enumerate(values) if value in values[:i]]
+        if twice:
+            raise ConfigError(f"{what} {twice[0]!r} is named twice under candidates; name it once")
+    if not 0 < confidence < 1:
+        raise ConfigError(f"verdict.confidence is {confidence!r}; it must lie between 0 and 1, for example 0.95")
+    if not 0 <= margin < math.inf:
+        raise ConfigError(f"verdict.margin is {margin!r}; it must be 0 or more, for example 0.005")
+    if target not in TARGETS:
+        raise ConfigError(f"verdict.target is {target!r}; it must be one of {', '.join(TARGETS)}")
+
+
+def _head(measured: Measured, reference: str, confidence: float, margin: float) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "split": "report",
+        "unit": "bits_per_byte",
+        "confidence": confidence,
+        "margin": margin,
+        "domains": list(measured.domains),
+        "natural_weights": measured.natural.tolist(),
+        "reference_mixture": reference,
+        "size": measured.size,
+        "seeds": list(measured.seeds),
+        "tokens": measured.tokens,
+    }
+
+
+def _comparisons(measured: Measured, by_target: Mapping[str, Sequence[Pair]]) -> list[dict[str, Any]]:
+    """Pair by pair, each on all targets."""
+    return [
+        {
+            "candidate": measured.names[pair.candidate],
+            "opponent": measured.names[pair.opponent],
+            "target": target,
+            "difference": _number(pair.result.difference),
+            "relative": _number(pair.result.difference / pair.result.opponent),
+            "interval": _interval(pair.result),
+            "p_value": _number(pair.result.p_value),
+            "p_adjusted": _number(pair.result.p_adjusted),
+            "outcome": pair.result.outcome,
+        }
+        for row in zip(*by_target.values(), strict=True)
+        for target, pair in zip(by_target, row, strict=True)
+    ]
+
+
+def _domain_comparisons(
+    measured: Measured, pairs: Sequence[tuple[int, int]], confidence: float, margin: float
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "candidate": measured.names[pair[0]],
+            "opponent": measured.names[pair[1]],
+            "domain": domain,
+            "difference": _number(result.difference),
+            "interval": _interval(result),
+            "outcome": result.outcome,
+        }
+        for pair in pairs
+        for domain, result in zip(
+            measured.domains, compare_domains(measured.samples["report"], pair, confidence, margin), strict=True
+        )
+    ]
+
+
+def _interval(result: Result) -> list[float | None] | None:
+    if not math.isfinite(result.half):
+        return None
+    return [_number(result.difference - result.half), _number(result.difference + result.half)]
+
+
+def _number(value: float) -> float | None:
+    """Ten digits: what a sum over threads changes in the last ones must not change the file. NaN becomes null."""
+    return float(f"{value:.10g}") if math.isfinite(value) else None

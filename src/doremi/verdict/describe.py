@@ -1,0 +1,69 @@
+"""What is shown of each candidate by itself: losses, averages, worst domains, epochs, steps to baseline.
+
+Everything here is of the `report` split and a mean over seeds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from doremi.verdict.measure import Curve, Measured
+
+_LARGEST_EXPONENT = 700.0  # exp of more is not a number that JSON can hold
+
+
+def targets(measured: Measured) -> dict[str, np.ndarray]:
+    """The weightings that average domains, `[K]` each: every domain alike, and by natural size."""
+    count = len(measured.domains)
+    return {"uniform": np.full(count, 1 / count), "natural": measured.natural}
+
+
+def candidate(measured: Measured, index: int, baseline: int, reference: int | None) -> dict[str, Any]:
+    """One entry of `candidates` in verdict.json. `worst` is the domain with the most bits per byte."""
+    sample = measured.samples["report"]
+    loss, bits = sample.loss.mean(axis=1), sample.bits.mean(axis=1)
+    regret = bits[index] - bits[baseline]
+    worst, regretted = int(np.argmax(bits[index])), int(np.argmax(regret))
+    names = measured.domains.names
+    return {
+        "name": measured.names[index],
+        "weights": measured.weights[index].tolist(),
+        "epochs": measured.epochs[index].tolist(),
+        "loss": loss[index].tolist(),
+        "bits_per_byte": bits[index].tolist(),
+        "perplexity": np.exp(np.minimum(loss[index], _LARGEST_EXPONENT)).tolist(),
+        "mean": {
+            target: {"bits_per_byte": float(bits[index] @ weights), "loss": float(loss[index] @ weights)}
+            for target, weights in targets(measured).items()
+        },
+        "worst": {
+            "domain": names[worst],
+            "bits_per_byte": float(bits[index, worst]),
+            "loss": float(loss[index, worst]),
+        },
+        "worst_regret": {"domain": names[regretted], "bits_per_byte": float(regret[regretted])},
+        "domains_better_than_reference": None if reference is None else int(np.sum(bits[index] < bits[reference])),
+        "steps_to_baseline": steps_to_baseline(
+            measured.curves[index], float(measured.curves[baseline].loss[-1]), measured.steps
+        ),
+    }
+
+
+def steps_to_baseline(curve: Curve, goal: float, of: int) -> dict[str, Any]:
+    """First step from which `curve` stays at or under `goal`, linear between evaluations; `of`: steps of the run.
+
+    Reaching it and rising above it again does not count. A curve under the goal from its first evaluation on gets
+    that evaluation's step, as nothing is known before it. Losses that are not finite are above any goal.
+    """
+    above = np.flatnonzero(~(curve.loss <= goal))
+    if len(above) and above[-1] == len(curve.step) - 1:
+        return {"reached": False, "step": None, "of": of, "speedup": None}
+    step = float(curve.step[0])
+    if len(above):
+        last, after = above[-1], above[-1] + 1
+        drop = curve.loss[last] - curve.loss[after]
+        part = (curve.loss[last] - goal) / drop if np.isfinite(drop) else 1.0
+        step = float(curve.step[last] + part * (curve.step[after] - curve.step[last]))
+    return {"reached": True, "step": step, "of": of, "speedup": of / step}

@@ -1,0 +1,159 @@
+"""What a run directory says about its finished candidates, as arrays; nothing is judged here.
+
+Shapes: C candidates, S seeds, K domains, D documents of one domain, E evaluations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from doremi.domains import DomainSet, Mixture
+from doremi.errors import DamageError, DataError, RunError
+from doremi.heuristics import natural
+from doremi.runs import SPLITS, Corpus, RunDirectory, TrainingFolder
+from doremi.verdict.bootstrap import DomainSample, Sample, gather, sample_domain
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Mean loss of one candidate over training: `step` `[E]` rising, `loss` `[E]` in nats a token, report split."""
+
+    step: np.ndarray
+    loss: np.ndarray
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All candidates of one size. `weights` and `epochs` are means over seeds, `[C, K]`."""
+
+    names: tuple[str, ...]
+    seeds: tuple[int, ...]
+    size: str
+    domains: DomainSet
+    natural: np.ndarray
+    weights: np.ndarray
+    epochs: np.ndarray
+    steps: int
+    tokens: int
+    samples: dict[str, Sample]
+    curves: tuple[Curve, ...]
+
+
+def measure(run: RunDirectory, size: str, seeds: Sequence[int], names: Sequence[str]) -> Measured:
+    """Read the finished candidates `names` of `size`, one run for each of `seeds`.
+
+    `RunError`: one is missing, or they were trained on different numbers of tokens. `DamageError`: its document
+    losses don't fit the corpus or are not finite. `DataError`: a domain has no documents in a split.
+    """
+    corpus = run.corpus()
+    domains = corpus.domains
+    folders = [[_finished(run, size, name, seed) for seed in seeds] for name in names]
+    stages = [[folder.stage() for folder in row] for row in folders]
+    train = np.array(corpus.count("train", "tokens"), float)
+    passes = [entry["epochs"] for entry in corpus.manifest["domains"].values()]
+    by_size = natural(dict(zip(domains, map(float, train * passes), strict=True)))
+    consumed = np.array([[stage["consumed_tokens"] for stage in row] for row in stages], float)
+    weights = np.array([[Mixture(stage["mixture"]).aligned(domains) for stage in row] for row in stages])
+    return Measured(
+        names=tuple(names),
+        seeds=tuple(seeds),
+        size=size,
+        domains=domains,
+        natural=np.array(by_size.aligned(domains)),
+        weights=weights.mean(axis=1),
+        epochs=consumed.mean(axis=1) / train,
+        steps=_same("steps", folders, stages),
+        tokens=_same("tokens", folders, stages),
+        samples=_samples(corpus, domains, folders),
+        curves=tuple(_curve(row) for row in folders),
+    )
+
+
+def _finished(run: RunDirectory, size: str, name: str, seed: int) -> TrainingFolder:
+    folder = run.main(size, name, seed)
+    if not folder.finished:
+        raise RunError(
+            f"{folder.folder}: mixture {name!r} at size {size!r} with seed {seed} is not trained to the end; "
+            f"finish it with: doremi train {run.root / 'config.yaml'}"
+        )
+    return folder
+
+
+def _same(key: str, folders: list[list[TrainingFolder]], stages: list[list[dict[str, Any]]]) -> int:
+    expected = stages[0][0][key]
+    for row, values in zip(folders, stages, strict=True):
+        for folder, stage in zip(row, values, strict=True):
+            if stage[key] != expected:
+                raise RunError(
+                    f"{folder.folder}: was trained on {stage[key]} {key}, {folders[0][0].folder} on {expected}; "
+                    "only equal lengths can be compared: train them again with one config"
+                )
+    return int(expected)
+
+
+def _samples(corpus: Corpus, domains: DomainSet, folders: list[list[TrainingFolder]]) -> dict[str, Sample]:
+    """Both splits, one domain in memory at a time."""
+    counts = corpus.count("validation", "documents")
+    nats = [[_document_nats(folder, sum(counts)) for folder in row] for row in folders]
+    found: dict[str, list[DomainSample]] = {split: [] for split in SPLITS}
+    start = 0
+    for k, (domain, count) in enumerate(zip(domains, counts, strict=True)):
+        nats_CSD = np.array([[array[start : start + count] for array in row] for row in nats])
+        _check_finite(nats_CSD, domain, folders)
+        start += count
+        documents = corpus.validation_documents(domain)
+        if len(documents["report"]) != count:
+            raise DamageError(f"{corpus.path(domain, 'validation.documents')}: does not hold {count} documents")
+        for i, split in enumerate(SPLITS):
+            chosen = documents["report"] == (split == "report")
+            found[split].append(_domain_sample(domain, split, nats_CSD, documents, chosen, (i, k)))
+    return {split: gather(samples) for split, samples in found.items()}
+
+
+def _domain_sample(
+    domain: str, split: str, nats_CSD: np.ndarray, documents: dict[str, np.ndarray], chosen_D: np.ndarray, key: tuple
+) -> DomainSample:
+    tokens, size = documents["tokens"][chosen_D], documents["bytes"][chosen_D]
+    if not size.sum():
+        raise DataError(
+            f"domain {domain!r} has no validation text in its {split!r} half, so nothing can be said of it; "
+            "hold out more of its documents and prepare the corpus again"
+        )
+    return sample_domain(nats_CSD[:, :, chosen_D], tokens, size, key)
+
+
+def _document_nats(folder: TrainingFolder, documents: int) -> np.ndarray:
+    path = folder.folder / "evaluation.documents.f64"
+    size = path.stat().st_size if path.exists() else 0
+    if size != 8 * documents or not documents:
+        raise DamageError(
+            f"{path}: has {size} bytes, {8 * documents} are due for the {documents} validation documents; "
+            f"remove {folder.folder} and run again"
+        )
+    return np.memmap(path, dtype="<f8", mode="r")
+
+
+def _check_finite(nats_CSD: np.ndarray, domain: str, folders: list[list[TrainingFolder]]) -> None:
+    for c, s, _ in np.argwhere(~np.isfinite(nats_CSD)):
+        folder: Path = folders[c][s].folder
+        raise DamageError(
+            f"{folder / 'evaluation.documents.f64'}: has a loss in domain {domain!r} that is not finite; "
+            f"remove {folder} and run again"
+        )
+
+
+def _curve(folders: list[TrainingFolder]) -> Curve:
+    """Mean over seeds of the unweighted mean over domains, at the steps at which every seed was evaluated."""
+    by_seed = [
+        {record["step"]: np.array(record["report"]["loss"], float).mean() for record in folder.records("evaluation")}
+        for folder in folders
+    ]
+    steps = sorted(set(by_seed[0]).intersection(*by_seed))
+    if not steps:
+        raise DamageError(f"{folders[0].folder / 'metrics.jsonl'}: has no evaluation that its other seeds have too")
+    return Curve(np.array(steps), np.array([np.mean([losses[step] for losses in by_seed]) for step in steps]))

@@ -1,0 +1,115 @@
+"""Who stands against whom, and the results of all pairs on one split.
+
+Every pair is compared, not only those with an opponent: which plain mixture is the best is read off the same runs,
+and a correction that counted only the pairs chosen afterwards would be too small.
+
+Shapes: C candidates, K domains, T targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+
+from doremi.errors import RunError
+from doremi.verdict.bootstrap import Sample
+from doremi.verdict.compare import FLIPPED, Contrasts, Result, contrast, results, together
+
+LEARNED = "doremi"  # the name of the mixture that a search found; every other one is plain
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Positions among the candidates. `reference` is None where that mixture was not trained as a candidate."""
+
+    baseline: int
+    reference: int | None
+    best_plain: int
+    learned: tuple[int, ...]
+
+    def rank(self, index: int) -> int:
+        """The lower of two is the opponent: natural, then the reference mixture, then the best plain one."""
+        opponents = (self.baseline, self.reference, self.best_plain)
+        if index in opponents:
+            return opponents.index(index)
+        return len(opponents) + (index in self.learned)
+
+
+def assign_roles(names: Sequence[str], reference: str, means_C: np.ndarray) -> Roles:
+    """`means_C`: each candidate's target on the `select` split, by which the best plain mixture is chosen.
+
+    Where natural is not among `names`, the reference mixture stands in as baseline; `RunError` if neither is.
+    """
+    baseline = next((name for name in ("natural", reference) if name in names), None)
+    if baseline is None:
+        raise RunError(
+            f"there is nothing to compare with: neither 'natural' nor the reference mixture {reference!r} is among "
+            f"the candidates ({', '.join(names)}); add one under candidates.mixtures"
+        )
+    learned = tuple(i for i, name in enumerate(names) if name == LEARNED)
+    plain = [i for i in range(len(names)) if i not in learned] or [names.index(baseline)]
+    return Roles(
+        baseline=names.index(baseline),
+        reference=names.index(reference) if reference in names else None,
+        best_plain=min(plain, key=lambda i: means_C[i]),
+        learned=learned,
+    )
+
+
+@dataclass(frozen=True)
+class Pair:
+    """`index` is the position of this comparison in the family it was judged with."""
+
+    candidate: int
+    opponent: int
+    result: Result
+    family: Contrasts
+    index: int
+
+
+def ordered_pairs(count: int, roles: Roles) -> list[tuple[int, int]]:
+    """All pairs (candidate, opponent) of `count` candidates."""
+    return [(b, a) if roles.rank(a) <= roles.rank(b) else (a, b) for a, b in combinations(range(count), 2)]
+
+
+def compare_overall(
+    sample: Sample,
+    pairs: Sequence[tuple[int, int]],
+    targets: Mapping[str, np.ndarray],
+    confidence: float,
+    margin: float,
+) -> dict[str, list[Pair]]:
+    """All pairs on all targets, corrected together; results by target."""
+    if not pairs:
+        return {target: [] for target in targets}
+    weights_TK = np.stack(list(targets.values()))
+    family = together([contrast(sample, a, b, weights_TK) for a, b in pairs])
+    judged = results(family, confidence, margin)
+    count = len(targets)
+    return {
+        target: [Pair(a, b, judged[i * count + t], family, i * count + t) for i, (a, b) in enumerate(pairs)]
+        for t, target in enumerate(targets)
+    }
+
+
+def compare_domains(sample: Sample, pair: tuple[int, int], confidence: float, margin: float) -> list[Result]:
+    """One pair domain by domain, corrected over the domains."""
+    return results(contrast(sample, *pair, np.eye(sample.bits.shape[-1])), confidence, margin)
+
+
+def seen_from(pairs: Sequence[Pair], me: int, other: int) -> Pair:
+    """The pair of `me` and `other` with `me` as the candidate, turned round if need be."""
+    found = next(pair for pair in pairs if {pair.candidate, pair.opponent} == {me, other})
+    if found.candidate == me:
+        return found
+    turned = found.result
+    result = replace(
+        turned,
+        difference=-turned.difference,
+        opponent=turned.opponent + turned.difference,
+        outcome=FLIPPED[turned.outcome],
+    )
+    return replace(found, candidate=me, opponent=other, result=result)

@@ -1,0 +1,82 @@
+"""The verdict as plain text for a terminal: fixed width, ASCII, at most `WIDTH` columns."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+WIDTH = 110
+_NAME = 20
+_HEADINGS = ("mixture", "mean (uniform)", "mean (natural)", "worst domain", "better", "steps to baseline")
+
+
+def format_table(verdict: Mapping[str, Any]) -> str:
+    """The table of candidates, a line for each comparison on the recommendation's target, the recommendation."""
+    chosen = verdict["recommendation"]
+    lines = [
+        f"Bits per byte on the {verdict['split']} documents; size {verdict['size']}, {verdict['tokens']} tokens each, "
+        f"seeds {', '.join(map(str, verdict['seeds']))}",
+        "",
+        *_grid([_HEADINGS, *[_row(candidate, verdict) for candidate in verdict["candidates"]]]),
+        "",
+        f"Differences on the {chosen['target']} average (negative: fewer bits), all true at once with "
+        f"{verdict['confidence']:.0%}; tie: within {verdict['margin']:.2%}",
+        *_grid(_comparisons(verdict, chosen["target"])),
+        "",
+        f"Use {chosen['mixture']}. {chosen['reason']}",
+        *_tied(chosen["tied_with"]),
+    ]
+    return "\n".join(folded for line in lines for folded in _fold(line)) + "\n"
+
+
+def _row(candidate: Mapping[str, Any], verdict: Mapping[str, Any]) -> tuple[str, ...]:
+    mean, worst, steps = candidate["mean"], candidate["worst"], candidate["steps_to_baseline"]
+    better = candidate["domains_better_than_reference"]
+    return (
+        _short(candidate["name"]),
+        f"{mean['uniform']['bits_per_byte']:.4f}",
+        f"{mean['natural']['bits_per_byte']:.4f}",
+        f"{worst['bits_per_byte']:.4f} {_short(worst['domain'])}",
+        "-" if better is None else f"{better} of {len(verdict['domains'])}",
+        f"{steps['step']:.0f} of {steps['of']} ({steps['speedup']:.2f}x)" if steps["reached"] else "not reached",
+    )
+
+
+def _comparisons(verdict: Mapping[str, Any], target: str) -> list[tuple[str, ...]]:
+    bits = {candidate["name"]: candidate["mean"][target]["bits_per_byte"] for candidate in verdict["candidates"]}
+    return [_comparison(one, bits[one["opponent"]]) for one in verdict["comparisons"] if one["target"] == target]
+
+
+def _comparison(one: Mapping[str, Any], opponent: float) -> tuple[str, ...]:
+    bounds = [bound / opponent for bound in one["interval"] or ()]
+    return (
+        f"{_short(one['candidate'])} vs {_short(one['opponent'])}",
+        one["outcome"],
+        f"{one['relative']:+.2%}",
+        f"[{bounds[0]:+.2%}, {bounds[1]:+.2%}]" if bounds else "no interval",
+    )
+
+
+def _tied(names: Sequence[str]) -> list[str]:
+    return [f"Not told apart from it: {', '.join(_short(name) for name in names)}."] if names else []
+
+
+def _grid(rows: Sequence[Sequence[str]]) -> list[str]:
+    rows = [[_ascii(cell) for cell in row] for row in rows]
+    if not rows:
+        return ["(nothing to compare)"]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _fold(line: str) -> list[str]:
+    return textwrap.wrap(_ascii(line), WIDTH) if len(line) > WIDTH else [_ascii(line)]
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _NAME else name[: _NAME - 2] + ".."
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "replace").decode()

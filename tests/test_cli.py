@@ -1,0 +1,182 @@
+"""The command line as a stranger meets it: every mistake is one line on stderr, exit code 2, never a traceback."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from doremi import checkpoint
+from doremi.cli import main
+from tiny import tiny_values, write_corpus, write_tiny
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of one command, in this process."""
+    monkeypatch.setattr(sys, "argv", ["doremi", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    out, err = capsys.readouterr()
+    return int(stopped.value.code or 0), out, err
+
+
+def text_file(path: Path, data: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def lines(*values: object) -> bytes:
+    return "\n".join(json.dumps(v) for v in values).encode()
+
+
+GOOD = lines(*[{"text": f"a fine document, number {i}, of a few words"} for i in range(30)])
+
+BAD_FILES: dict[str, tuple[str, bytes, str]] = {
+    "line that is not JSON": ("a.jsonl", GOOD + b"\n{broken", r"a\.jsonl.*31"),
+    "missing field": ("a.jsonl", GOOD + b"\n" + lines({"body": "x"}), r"a\.jsonl.*31.*text.*body"),
+    "text is a number": ("a.jsonl", GOOD + b"\n" + lines({"text": 3}), r"a\.jsonl.*31"),
+    "invalid UTF-8": ("a.jsonl", GOOD + b'\n{"text": "\xff\xfe"}', r"a\.jsonl.*31"),
+    "truncated gz": ("a.jsonl.gz", gzip.compress(GOOD)[:-20], r"a\.jsonl\.gz"),
+    "not zstd": ("a.jsonl.zst", b"not zstd at all", r"a\.jsonl\.zst"),
+    "not parquet": ("a.parquet", b"not parquet", r"a\.parquet"),
+    "empty file": ("a.jsonl", b"", r"bad"),
+    "one short document": ("a.jsonl", lines({"text": "x"}), r"bad"),
+    "unknown suffix": ("a.docx", b"x", r"bad.*\.jsonl"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_broken_files_name_file_and_line(
+    name: str, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, data, says = BAD_FILES[name]
+    text_file(tmp_path / "bad" / file, data)
+    values = tiny_values(corpus, tmp_path / "runs")
+    values["data"]["domains"]["bad"] = str(tmp_path / "bad")
+    config = text_file(tmp_path / "c.yaml", yaml.safe_dump(values).encode())
+    code, _, err = call(monkeypatch, capsys, "prepare", str(config))
+    *_, last = err.strip().splitlines()
+    assert code == 2
+    assert last.startswith("error: ")
+    assert "Traceback" not in err
+    import re
+
+    assert re.search(says, last), last
+    assert not (tmp_path / "runs/tiny/corpus/manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["run", "none.yaml"], "there is no such file"),
+        (["run", "CONFIG", "--set", "training.stepz=3"], "did you mean 'steps'"),
+        (["run", "CONFIG", "--set", "data.domains.prose=nowhere"], "nowhere"),
+        (["run", "CONFIG", "--set", "model.options={}", "--set", "model.architecture=null",
+          "--set", "model.preset=280x"], "did you mean '280m'"),
+        (["run", "CONFIG", "--set", "candidates.mixtures=[doremy]"], "did you mean 'doremi'"),
+        (["run", "CONFIG", "--set", "reference.mixture=missing.json"], "missing.json"),
+        (["train", "CONFIG", "--mixture", "UNKNOWN"], "'elsewhere', which is not a domain here"),
+        (["train", "CONFIG", "--mixture", "NEGATIVE"], "not negative"),
+        (["proxy", "CONFIG", "--set", "proxy.choices={clip: sometimes}"], "proxy.choices"),
+        (["report", "CONFIG"], "there is no such run directory"),
+        (["evaluate", "CONFIG"], "doremi"),
+        (["export", "nowhere", "--to", "megatron"], "nowhere"),
+        (["init", "CONFIG", "."], "exists already"),
+        (["init", "new.yaml", "nowhere"], "is not a folder"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_line_and_exit_code_2(
+    arguments: list[str], says: str, corpus: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    places = {
+        "CONFIG": str(write_tiny(tmp_path / "tiny.yaml", corpus, tmp_path / "runs", training={"steps": 2})),
+        "UNKNOWN": str(text_file(tmp_path / "u.json", b'{"prose": 1, "code": 1, "digits": 1, "elsewhere": 1}')),
+        "NEGATIVE": str(text_file(tmp_path / "n.json", b'{"prose": -1, "code": 1, "digits": 1}')),
+    }
+    code, _, err = call(monkeypatch, capsys, *[places.get(a, a) for a in arguments])
+    assert code == 2
+    assert err.strip().splitlines()[-1].startswith("error: ")
+    assert says in err.strip().splitlines()[-1]
+    assert "Traceback" not in err
+
+
+def full_disk(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device", "tensors.safetensors")
+
+
+def test_full_disk_is_one_line_and_the_run_goes_on_afterwards(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = str(write_tiny(tmp_path / "tiny.yaml", corpus, tmp_path / "runs"))
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_file", full_disk)
+        code, _, err = call(monkeypatch, capsys, "reference", config)
+    assert code == 2
+    assert "No space left on device" in err.strip().splitlines()[-1]
+    assert "finished work is kept" in err.strip().splitlines()[-1]
+    assert call(monkeypatch, capsys, "reference", config)[0] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+def test_signals_save_and_the_same_command_goes_on(number: int, code: int, corpus: Path, tmp_path: Path) -> None:
+    config = str(write_tiny(tmp_path / "tiny.yaml", corpus, tmp_path / "runs", training={"steps": 3000}))
+    command = [sys.executable, "-m", "doremi", "reference", config]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: (tmp_path / "runs/tiny/reference/seed-0/trace.f32").exists())
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "the same command goes on" in err.strip().splitlines()[-1]
+    assert "Traceback" not in err
+    assert list((tmp_path / "runs/tiny/reference/seed-0/checkpoint").glob("step-*"))
+
+
+def wait_for(there: Callable[[], bool], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not there():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.1)
+
+
+def test_init_writes_a_configuration_that_runs(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = call(monkeypatch, capsys, "init", "my.yaml", str(corpus))
+    assert code == 0
+    assert all(name in out for name in ("prose", "code", "digits", "my.yaml"))
+    assert "120" in out  # documents of prose
+    code, out, _ = call(monkeypatch, capsys, "run", "my.yaml", "--dry-run")
+    assert code == 0
+    assert "3 domains" in out
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "command", ["", "init", "run", "prepare", "reference", "proxy", "train", "evaluate", "report", "status", "export"]
+)
+def test_help_of_every_command(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = call(monkeypatch, capsys, *command.split(), "--help")
+    assert code == 0
+    assert "Usage:" in out
+    assert len(out.split()) > 15
