@@ -32,7 +32,8 @@ def validate(value: dict[str, Any], where: str) -> RunConfig:
     try:
         return RunConfig.model_validate(value)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {_explain(error.errors()[0])}") from None
+        reason = " ".join(_explain(error.errors()[0]).split())  # keys and values may hold line breaks
+        raise ConfigError(f"{where}: {reason}") from None
     except RecursionError:
         raise ConfigError(f"{where}: is nested too deeply to be a configuration") from None
 
