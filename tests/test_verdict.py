@@ -287,10 +287,9 @@ def test_damaged_losses_are_named(tmp_path: Path, harm: str):
     run = run_of(tmp_path)
     path = run.root / "main/tiny/uniform/seed-1/evaluation.documents.f64"
     nats = np.fromfile(path, "<f8")
-    nats[50] = math.nan
     path.unlink()
     if harm != "gone":
-        {"nan": nats, "short": nats[:-1], "long": np.append(nats, 1.0)}[harm].tofile(path)
+        {"nan": np.append(nats[1:], math.nan), "short": nats[:-1], "long": np.append(nats, 1.0)}[harm].tofile(path)
     with pytest.raises(DamageError, match=r"uniform.seed-1.evaluation\.documents\.f64.*run again") as error:
         verdict_of(run)
     assert "\n" not in str(error.value)

@@ -11,7 +11,7 @@ import numpy as np
 from doremi.report import plots
 from doremi.report.facts import Facts, inner
 from doremi.report.tables import Cell, Table, epochs_of, shown
-from doremi.report.words import NBSP, count, factor, fixed, number, percent, plural
+from doremi.report.words import NBSP, count, factor, number, passes, percent, plural
 
 COLUMNS = 6  # steps in a picture's table
 
@@ -102,8 +102,9 @@ def epochs_figure(facts: Facts) -> Figure:
         return Figure(key, title, "Epochs need a mixture, a budget and token counts; one of them is not there yet.")
     marks = [plots.Dots(name, [epochs[i] for i in order], tone, filled) for name, tone, filled, epochs in held]
     legend = [(tone, "dot" if filled else "hollow", name) for name, tone, filled, _ in held]
-    legend.append(("ink", "dotted", "all of a domain's text once"))
-    rows = [[Cell(facts.domains[i]), *(Cell(fixed(e[i], 3)) for *_, e in held)] for i in order]
+    left, right, _ = plots.dots_scale(np.array([mark.values for mark in marks]))
+    legend += [("ink", "dotted", "all of a domain's text once")] if left < 1 < right else []
+    rows = [[Cell(facts.domains[i]), *(Cell(passes(e[i])) for *_, e in held)] for i in order]
     columns = [("Domain", "text"), *((name, "number") for name, *_ in held)]
     table = Table(f"{key}-table", f"Epochs at {count(facts.budget())} tokens.", columns, rows)
     caption = (

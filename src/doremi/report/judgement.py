@@ -16,6 +16,7 @@ from doremi.report.words import (
     fixed,
     number,
     numbers,
+    passes,
     percent,
     signed,
     signed_percent,
@@ -54,7 +55,7 @@ def _candidate(facts: Facts, candidate: Mapping[str, Any], best: Sequence[float]
         Cell(ABSENT) if base else _named(candidate.get("worst_regret"), signed),
         _better(candidate, facts),
         Cell(ABSENT) if base else _steps(candidate.get("steps_to_baseline")),
-        Cell(fixed(max(epochs), 2) if epochs else ABSENT),
+        Cell(passes(max(epochs)) if epochs else ABSENT),
     ]
 
 

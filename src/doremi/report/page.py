@@ -116,7 +116,8 @@ def _answer(facts: Facts) -> Answer:
     seeds = held.get("seeds_to_decide")
     if seeds is not None and f"{seeds} seeds" not in str(held.get("reason")):
         notes.append(f"About {count(seeds)} seeds would decide it.")
-    return Answer(verb, str(held.get("mixture")), str(held.get("reason") or ""), notes, found, outcome(found))
+    tag = "" if found == "undecided" else found  # the headline says it already
+    return Answer(verb, str(held.get("mixture")), str(held.get("reason") or ""), notes, tag, outcome(found))
 
 
 def _no_answer(facts: Facts) -> Answer:

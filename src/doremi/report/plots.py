@@ -242,23 +242,24 @@ def _curves(width: int, lines: Sequence[Line], gaps: Sequence[Line], baseline: f
     if math.isfinite(baseline):
         _dotted(rows[0].axhline, baseline)
     if gaps:
-        _lines(rows[1], gaps, "difference")
+        _lines(rows[1], gaps, "difference", from_zero=True)
         _dotted(rows[1].axhline, 0.0)
-    _end_labels(rows[-1], [line for line in (gaps or lines) if line.label])
+    for axes, held in zip(rows, (lines, gaps), strict=False):
+        _end_labels(axes, [line for line in held if line.label])
     rows[-1].set_xlabel("training tokens")
     ticks = _ticks(*rows[-1].get_xlim(), log=False, most=4 if width == NARROW else 7)
     rows[-1].set_xticks(ticks, [count(t).replace(f".0{NBSP}", NBSP) for t in ticks])
     return figure
 
 
-def _lines(axes: Axes, lines: Sequence[Line], label: str) -> None:
-    """The lines after the first quarter, whose fall would press all that follows flat."""
+def _lines(axes: Axes, lines: Sequence[Line], label: str, from_zero: bool = False) -> None:
+    """The lines after the first quarter, whose fall would press all that follows flat; with 0 on the scale if asked."""
     axes.patch.set_visible(False)
     for line in lines:
         _draw(axes, line)
     end = max(float(np.nanmax(line.x)) for line in lines)
     late = np.concatenate([line.y[line.x >= end / 4] for line in lines])
-    late = late[np.isfinite(late)]
+    late = np.append(late[np.isfinite(late)], [0.0] if from_zero else [])
     low, high = (float(late.min()), float(late.max())) if late.size else (0.0, 1.0)
     pad = 0.06 * (high - low) or 0.01
     axes.set_xlim(end / 4, end)

@@ -21,6 +21,7 @@ from doremi.report.words import (
     listed,
     number,
     numbers,
+    passes,
     percent,
     plural,
     signed_percent,
@@ -117,7 +118,7 @@ def mixture_table(facts: Facts) -> Table | None:
         [Cell(facts.domains[i])]
         + [Cell(percent(w[i]), bar=_fraction(w[i] / largest), tone=tone) for _, tone, w in columns]
         + [cells[i] for cells in change]
-        + [Cell(fixed(passes[i], 2)) for _, passes in epochs]
+        + [Cell(passes(held[i])) for _, held in epochs]
         for i in order
     ]
     titles = ["Domain", *(title for title, _, _ in columns)] + ["Change, DoReMi / reference"] * len(change)
@@ -140,7 +141,7 @@ def _epoch_columns(facts: Facts) -> list[tuple[str, list[float]]]:
     recommended = inner(facts.verdict, "recommendation", "mixture")
     names = [("DoReMi", "doremi")] + ([(recommended, recommended)] if recommended not in ("doremi", None) else [])
     found = [(title, epochs_of(facts, name, facts.weights(name))) for title, name in names]
-    return [(title, passes) for title, passes in found if any(math.isfinite(x) for x in passes)]
+    return [(title, held) for title, held in found if any(math.isfinite(x) for x in held)]
 
 
 def _change(before: float, after: float) -> Cell:

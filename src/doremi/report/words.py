@@ -75,6 +75,14 @@ def count(value: Any) -> str:
     return f"{x:,.0f}"
 
 
+def passes(value: Any) -> str:
+    """Epochs: two decimals, and two digits where these would show next to nothing."""
+    x = number(value)
+    if 0 < x < 0.1:
+        return f"{x:#.2g}" if x >= 1e-4 else "<0.0001"
+    return fixed(value, 2)
+
+
 def factor(value: float) -> str:
     """A ratio: how many times as much."""
     return f"{TIMES}{value:.2f}" if math.isfinite(value) else ABSENT
