@@ -45,7 +45,7 @@ check: dev
 	$(MAKE) --no-print-directory test
 
 slow: dev
-	$(BIN)/pytest -q -m "slow and not network"
+	$(BIN)/pytest -q -m "slow and not network" --timeout 1800
 
 bench: dev
 	$(BIN)/python benchmarks/run.py
