@@ -124,10 +124,11 @@ def test_a_worker_that_dies_is_told_in_one_line(tokenizer: TextTokenizer) -> Non
     def source() -> Iterator[tuple[str, int]]:
         yield "x" * encoding.CHUNK, 0
         yield "y" * encoding.CHUNK, 1
+        yield "w" * encoding.CHUNK, 2  # both workers are started by now: the pool cannot lose one while it adds one
         for worker in multiprocessing.active_children():
             assert worker.pid is not None
             os.kill(worker.pid, signal.SIGKILL)
-        yield "z" * encoding.CHUNK, 2
+        yield "z" * encoding.CHUNK, 3
 
     with (
         pytest.raises(RunError, match="worker process of the preparation died"),
