@@ -12,11 +12,12 @@ blocks, one for each bit of t, hence:
 for ever, and the count itself is a few integer operations: seeking costs the same at step 0 and at step 10^9.
 
 Which sequence that is. The n-th sequence drawn from a domain with N sequences is number `n mod N` of epoch `n // N`;
-each epoch is a fresh permutation of 0 .. N-1, computed by a keyed Feistel network with cycle walking (a bijection on
-the next power of 4, repeated until the value is below N), so that no table is kept and no index is favoured.
+each epoch is a fresh permutation of 0 .. N-1, computed by a keyed Feistel network with cycle walking (a bijection of
+a grid just larger than N, repeated until the value is below N), so that no table is kept and no index is favoured.
 
-Integers are unsigned 64 bits (steps below 2^40, batches below 2^20, domains below 2^62 sequences). Weights are
-realised to within 2^-40 of a sequence a batch. Shapes: K domains, R rows (sequences of this rank).
+Limits: steps up to 2^40, batches up to 2^20, domains below 2^62 sequences. Weights are realised to within 2^-40 of a
+sequence a batch, and the bound above holds for the weights as given. Shapes: K domains, J bits, R rows (sequences of
+this rank).
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import accumulate
+from math import isqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +37,8 @@ from doremi.errors import MixtureError
 U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
 
-_ROUNDS = 8
+_ROUND_KEYS = np.arange(16, dtype=np.uint64).reshape(8, 2) * np.uint64(0xD1342543DE82EF95)
+_UNIT = 62  # positions on the line are whole multiples of 2^-62 of a sequence
 _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 
@@ -63,32 +67,36 @@ class Sampler:
     def __init__(self, weights: Sequence[float], sequences: Sequence[int], batch_size: int, key: str) -> None:
         if len(weights) != len(sequences) or not weights or batch_size < 1:
             raise MixtureError("a sampler needs one weight and one count a domain and a batch of at least 1")
+        if batch_size > 2**20:
+            raise MixtureError(f"a batch of {batch_size} sequences is more than the sampler can count; at most 2^20")
+        if not np.isfinite(weights).all():
+            raise MixtureError("weights must be finite numbers")
         empty = [i for i, (w, n) in enumerate(zip(weights, sequences, strict=True)) if w > 0 and n < 1]
         if empty:
             raise MixtureError(f"domain number {empty[0]} has a positive weight but no sequences")
         self.batch_size = batch_size
         self._sequences = np.maximum(np.asarray(sequences, dtype=np.uint64), 1)
-        phase = _hash64(f"phase/{key}")
-        self._whole, part = _edges(weights, batch_size)
-        # shifts that push edge i past a whole unit lie in the arc [-part - phase, -phase) of the circle 2^64
-        self._arc_start = np.uint64(0) - (part + phase)
-        self._arc_end = np.array([(-int(phase)) % 2**64], dtype=np.uint64)
+        self._phase = int(_hash64(f"phase/{key}")) >> 2
+        self._whole, self._part = _edges(weights, batch_size)
         self._keys = np.array([_hash64(f"order/{key}/{i}") for i in range(len(weights))], dtype=np.uint64)
-        self._half_bits = np.array([_half_bits(int(n)) for n in self._sequences], dtype=np.uint64)
+        self._width = np.array([_width(int(n)) for n in self._sequences], dtype=np.uint64)
 
     def drawn(self, step: int) -> I64:
         """Sequences of each domain in all batches before `step`, `[K]`."""
-        up_to = np.uint64(step) * self._whole + _carries(self._arc_start, self._arc_end, step)
-        return np.diff(up_to, prepend=np.uint64(0)).astype(np.int64)
+        first, bits = _blocks(step, self._phase)
+        carried = ((self._part + first) >> (_UNIT - bits)).sum(axis=0)
+        return np.diff(step * self._whole + carried)
 
     def counts(self, step: int) -> I64:
         """Sequences of each domain in batch `step`, `[K]`: floor or ceiling of B x p_i, B in all."""
-        return self.drawn(step + 1) - self.drawn(step)
+        return np.diff(self._whole + (self._part + _shift(step, self._phase) >> _UNIT))
 
     def rows(self, step: int, rank: int = 0, world_size: int = 1) -> Rows:
         """The rows of `rank` in batch `step`: every `world_size`-th of the batch, so that ranks get like shares."""
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank {rank} is not among {world_size} ranks")
         drawn = self.drawn(step)
-        counts = self.drawn(step + 1) - drawn
+        counts = self.counts(step)
         place = np.arange(rank, self.batch_size, world_size)
         ends = np.cumsum(counts)
         domain = np.searchsorted(ends, place, side="right")
@@ -100,14 +108,14 @@ class Sampler:
         size = self._sequences[domain]
         epoch, position = np.divmod(draw.astype(np.uint64), size)
         key = _mix(self._keys[domain] + epoch * np.uint64(0x9E3779B97F4A7C15))
-        return _permute(position, size, key, self._half_bits[domain]).astype(np.int64)
+        return _permute(position, size, key, self._width[domain]).astype(np.int64)
 
 
 # -- how many ---------------------------------------------------------------------------------------------------------
 
 
-def _edges(weights: Sequence[float], batch_size: int) -> tuple[U64, U64]:
-    """Right ends of the domains on the line of length B, as whole units and 2^-64ths of one, `[K]` each.
+def _edges(weights: Sequence[float], batch_size: int) -> tuple[I64, I64]:
+    """Ends of the domains on the line of length B, 0 first, as whole units and 2^-62ths of one, `[K + 1]` each.
 
     Exact rational arithmetic, rounded once to 2^-40 of a unit: sums of floats that should be whole then are whole.
     """
@@ -115,65 +123,54 @@ def _edges(weights: Sequence[float], batch_size: int) -> tuple[U64, U64]:
     total = sum(exact)
     if total <= 0 or min(exact) < 0:
         raise MixtureError("weights must not be negative and must not all be zero")
-    edge, edges = Fraction(0), []
-    for weight in exact:
-        edge += weight
-        edges.append(round(edge * batch_size * 2**40 / total) << 24)
-    whole = np.array([e >> 64 for e in edges], dtype=np.uint64)
-    part = np.array([e & (2**64 - 1) for e in edges], dtype=np.uint64)
-    return whole, part
+    scale = batch_size * 2**40 / total
+    edges = [round(edge * scale) << _UNIT - 40 for edge in accumulate(exact, initial=Fraction(0))]
+    whole, part = zip(*(divmod(edge, 2**_UNIT) for edge in edges), strict=True)
+    return np.array(whole, dtype=np.int64), np.array(part, dtype=np.int64)
 
 
-def _carries(start: U64, end: U64, steps: int) -> U64:
-    """How many of the points bitreverse(0) .. bitreverse(steps - 1) lie in the arcs [start, end), `[K]`."""
-    count = np.zeros_like(start)
-    done = 0
-    for bits in reversed(range(steps.bit_length())):
-        if steps >> bits & 1:
-            first = _bit_reverse(done)
-            count += _below(end, first, bits) - _below(start, first, bits)
-            count += np.where(start > end, np.uint64(1 << bits), np.uint64(0))  # the arc wraps around
-            done |= 1 << bits
-    return count
+def _shift(step: int, phase: int) -> int:
+    """The shift of batch `step` in 2^-62ths: the step's bits in reverse behind the point, plus the phase."""
+    return (int(f"{step:0{_UNIT}b}"[::-1], 2) + phase) % 2**_UNIT
 
 
-def _below(x: U64, first: int, bits: int) -> U64:
-    """How many of the 2^bits points `first + j 2^(64 - bits)` are less than `x`; first < 2^(64 - bits)."""
-    distance = np.where(x > np.uint64(first), x - np.uint64(first), np.uint64(0))
-    if bits == 0:
-        return (distance > 0).astype(np.uint64)
-    spacing = np.uint64(64 - bits)  # ceil(d / s) is floor((d - 1) / s) + 1, which cannot overflow
-    return np.where(distance > 0, ((distance - np.uint64(1)) >> spacing) + np.uint64(1), np.uint64(0))
+def _blocks(steps: int, phase: int) -> tuple[I64, I64]:
+    """Steps 0 .. steps - 1 as blocks of 2^j steps whose shifts lie 2^-j apart: smallest shift and j, `[J, 1]` each.
 
-
-def _bit_reverse(value: int) -> int:
-    return int(f"{value:064b}"[::-1], 2)
+    A block puts floor(2^j (edge + smallest shift)) marks before an edge (Hermite's identity).
+    """
+    bits = [j for j in range(steps.bit_length()) if steps >> j & 1]
+    first = [_shift(steps >> j + 1 << j + 1, phase) % 2 ** (_UNIT - j) for j in bits]
+    return np.array(first, dtype=np.int64)[:, np.newaxis], np.array(bits, dtype=np.int64)[:, np.newaxis]
 
 
 # -- which one --------------------------------------------------------------------------------------------------------
 
 
-def _half_bits(size: int) -> int:
-    """Half the bits of the smallest power of 4 that is at least `size` (and at least 4)."""
-    return max(1, ((size - 1).bit_length() + 1) // 2)
+def _width(size: int) -> int:
+    """The smallest even number that is at least sqrt(size); even, so that permutations of both signs occur."""
+    return 2 * ((isqrt(size - 1) + 2) // 2)
 
 
-def _permute(position: U64, size: U64, key: U64, half_bits: U64) -> U64:
+def _permute(position: U64, size: U64, key: U64, width: U64) -> U64:
     """A permutation of 0 .. size-1 chosen by `key`, applied to `position`; all `[R]`."""
-    value = _feistel(position, key, half_bits)
+    height = (size + width - np.uint64(1)) // width
+    value = _feistel(position, key, height, width)
     outside = np.flatnonzero(value >= size)
     while outside.size:
-        value[outside] = _feistel(value[outside], key[outside], half_bits[outside])
+        value[outside] = _feistel(value[outside], key[outside], height[outside], width[outside])
         outside = outside[value[outside] >= size[outside]]
     return value
 
 
-def _feistel(value: U64, key: U64, half_bits: U64) -> U64:
-    mask = (np.uint64(1) << half_bits) - np.uint64(1)
-    left, right = value >> half_bits, value & mask
-    for number in range(_ROUNDS):
-        left, right = right, left ^ (_mix(right + key + np.uint64(number * 0xD1342543DE82EF95 & (2**64 - 1))) & mask)
-    return (left << half_bits) | right
+def _feistel(value: U64, key: U64, height: U64, width: U64) -> U64:
+    """A permutation of 0 .. height x width - 1: each line shifts by a hash of the other one's number, in turns."""
+    row = value // width
+    column = value - row * width
+    for across, down in _ROUND_KEYS:
+        row = (row + (_mix(column + key + across) >> np.uint64(1))) % height
+        column = (column + (_mix(row + key + down) >> np.uint64(1))) % width
+    return row * width + column
 
 
 def _mix(value: U64) -> U64:
