@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -163,7 +164,7 @@ def _mixture_file(root: Path, made: MadeRun, corpus: dict, name: str) -> None:
 
 def _training(folder: Path, made: MadeRun, mixture_name: str, seed: int, weights: Mixture | None) -> None:
     folder.mkdir(parents=True)
-    k, rng = len(made.domains), np.random.default_rng([seed, len(mixture_name)])
+    k, rng = len(made.domains), np.random.default_rng([seed, zlib.crc32(mixture_name.encode())])
     scale = 1.0 + made.effect.get(mixture_name, 0.0) + made.noise * rng.standard_normal()
     final = np.array([made.base_loss(i) * scale for i in range(k)])
     alpha = None if weights is None else np.array([weights[d] for d in made.domains])

@@ -15,7 +15,7 @@ from doremi.cli import app
 from doremi.config import RunConfig
 from doremi.distributed import World
 from doremi.errors import DamageError, DoremiError, Interrupted, RunError, TrainingError
-from doremi.runs import RunDirectory, TrainingFolder, read_mixture
+from doremi.runs import RunDirectory, TrainingFolder, file_sha256, read_mixture, write_json
 from doremi.tournament import everything
 from doremi.workspace import open_workspace
 from tiny import DOMAINS, Silent, tiny_config, write_corpus, write_tiny
@@ -267,3 +267,21 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(straight: RunDirectory,
     resumed = run(config, watch)
     assert any("step-00000013 is damaged" in message for message in watch.messages)
     assert resumed.mixture_path("doremi").read_bytes() == straight.mixture_path("doremi").read_bytes()
+
+
+def test_checkpoints_of_another_training_are_not_gone_on_from(tmp_path: Path, corpus: Path) -> None:
+    """The same folder, other data: the old checkpoints must neither be used nor outlive the new ones."""
+    config = tiny_config(tmp_path, corpus)
+    with pytest.raises(Interrupted):
+        run(config, Silent(13))
+    state = config.root / "reference/seed-0/checkpoint"
+    for folder in state.iterdir():
+        values = json.loads((folder / "state.json").read_text())
+        write_json(folder / "state.json", {**values, "key": "of other data"})
+        sums = {name: file_sha256(folder / name) for name in ("tensors.safetensors", "state.json")}
+        write_json(folder / "checksums.json", {"format": 1, "sha256": sums})
+    watch = Silent(8)
+    with pytest.raises(Interrupted):
+        run(config, watch)
+    assert any("starting over" in message for message in watch.messages)
+    assert sorted(p.name for p in state.iterdir()) == ["step-00000006", "step-00000008"]

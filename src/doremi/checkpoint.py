@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from doremi.runs import FORMAT, file_sha256, flush_to_disk, write_json
+from doremi.runs import FORMAT, file_sha256, flush_to_disk, tensor_files, write_json
 
 KEEP = 2
 _FILES = ("tensors.safetensors", "state.json")
@@ -40,7 +40,8 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
-        save_file({name: t.detach().contiguous().cpu() for name, t in tensors.items()}, temporary / _FILES[0])
+        with tensor_files(temporary):
+            save_file({name: t.detach().contiguous().cpu() for name, t in tensors.items()}, temporary / _FILES[0])
         write_json(temporary / _FILES[1], {"format": FORMAT, "step": step, **state})
         write_json(
             temporary / "checksums.json",
@@ -54,6 +55,17 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     for old in saved(folder)[:-KEEP]:
+        shutil.rmtree(old)
+
+
+def remove(folder: Path) -> None:
+    """Drop all."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def keep_last(folder: Path) -> None:
+    """Drop all but the newest: of a finished training one says it all, wherever earlier ones fell."""
+    for old in saved(folder)[:-1]:
         shutil.rmtree(old)
 
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from doremi.errors import ConfigError, RunError
+from doremi.runs import flush_to_disk, tensor_files
 
 # float32 logits above this size are not kept: the loss is computed from the hidden states in chunks
 LOGITS_LIMIT_BYTES = 512 * 2**20
@@ -113,9 +114,12 @@ def save(model: Any, tokenizer_folder: Path, folder: Path) -> None:
     logging.disable_progress_bar()
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    model.save_pretrained(temporary)
+    with tensor_files(temporary):
+        model.save_pretrained(temporary)
     for file in tokenizer_folder.iterdir():
         shutil.copyfile(file, temporary / file.name)
+    for file in temporary.iterdir():
+        flush_to_disk(file)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.replace(folder)
 

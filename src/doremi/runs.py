@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,20 @@ def flush_to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def tensor_files(folder: Path) -> Iterator[None]:
+    """Around writing tensors: what safetensors says of a full disk, which is no OSError, as one line for the user."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except SafetensorError as error:
+        raise RunError(
+            f"{folder}: cannot be written ({error}); free disk space and give the same command again, "
+            "finished work is kept"
+        ) from None
 
 
 def file_sha256(path: Path) -> str:
@@ -172,18 +187,16 @@ class TrainingFolder:
         return np.fromfile(self.folder / "evaluation.documents.f64", dtype="<f8")
 
     def records(self, kind: str) -> Iterator[dict[str, Any]]:
-        """Records of one kind (`header`, `train`, `evaluation`) from metrics.jsonl, in order."""
-        with (self.folder / "metrics.jsonl").open(encoding="utf-8") as lines:
-            for line in lines:
-                record = json.loads(line)
-                if record["kind"] == kind:
-                    yield record
+        """Whole records of one kind (`header`, `train`, `evaluation`) from metrics.jsonl, in order."""
+        yield from (record for record in _whole_records(self.folder / "metrics.jsonl") if record["kind"] == kind)
 
     def trace(self) -> dict[str, np.ndarray]:
         """`step`, `learning_rate`, `gradient_norm` `[T]`; `loss`, `tokens`, `weights`, `scores` `[T, K]`."""
-        names = next(self.records("header"))["domains"]
-        k = len(names)
-        rows = np.fromfile(self.folder / "trace.f32", dtype="<f4").reshape(-1, 3 + 4 * k)
+        header = next(self.records("header"), None)
+        if header is None:
+            raise DamageError(f"{self.folder / 'metrics.jsonl'}: has no header; remove {self.folder} and run again")
+        k = len(header["domains"])
+        rows = _whole_rows(self.folder / "trace.f32", k)
         parts = {name: rows[:, 3 + i * k : 3 + (i + 1) * k] for i, name in enumerate(TRACE_DOMAIN_FIELDS)}
         return {"step": rows[:, 0], "learning_rate": rows[:, 1], "gradient_norm": rows[:, 2], **parts}
 
@@ -204,10 +217,7 @@ class MetricsWriter:
         if self.metrics.exists():
             kept += [r for r in _whole_records(self.metrics) if r["kind"] != "header" and r["step"] <= step]
         write_bytes(self.metrics, "".join(_line(record) for record in kept).encode())
-        rows = np.zeros((0, 3 + 4 * self.k), dtype="<f4")
-        if self.trace.exists():
-            values = np.fromfile(self.trace, dtype="<f4")
-            rows = values[: len(values) // rows.shape[1] * rows.shape[1]].reshape(-1, rows.shape[1])
+        rows = _whole_rows(self.trace, self.k)
         write_bytes(self.trace, rows[rows[:, 0] <= step].tobytes())
 
     def rows(self, rows: np.ndarray, summary: Mapping[str, Any]) -> None:
@@ -231,6 +241,13 @@ class MetricsWriter:
 
 def _line(record: Mapping[str, Any]) -> str:
     return json.dumps(record, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _whole_rows(path: Path, k: int) -> np.ndarray:
+    """Rows `[T, 3 + 4K]` of a trace whose last one may have been cut off; none if there is no file."""
+    width = 3 + 4 * k
+    values = np.fromfile(path, dtype="<f4") if path.exists() else np.zeros(0, dtype="<f4")
+    return values[: len(values) // width * width].reshape(-1, width)
 
 
 def _whole_records(path: Path) -> Iterator[dict[str, Any]]:
@@ -298,6 +315,11 @@ class RunDirectory:
             return yaml.safe_load((self.root / "config.yaml").read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise RunError(f"{self.root}: is not a run directory (it has no config.yaml)") from None
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            text = " ".join(str(error).split())
+            raise DamageError(
+                f"{self.root / 'config.yaml'}: cannot be read ({text}); remove it and run again"
+            ) from None
 
     def manifest(self) -> dict[str, Any]:
         return read_json(self.root / "manifest.json", "run manifest")

@@ -310,7 +310,11 @@ class Trainer:
         """Go back to the newest checkpoint; returns its step, 0 if there is none."""
         found = checkpoint.latest(self.job.folder / "checkpoint", self.watch.say)
         if found is not None and found.state["key"] != self.job.key:
-            found = None  # of an earlier, other attempt: stages.py has said so
+            self.watch.say(f"{self.job.folder}: its checkpoints are of other settings or data; starting over")
+            self.world.barrier()  # every process has read them
+            if self.world.is_main:
+                checkpoint.remove(self.job.folder / "checkpoint")
+            found = None
         step = found.step if found else 0
         if found is not None:
             checkpoint.restore_tensors(found.tensors, self.model, self.optimizer, self.world.device)
@@ -361,6 +365,7 @@ def train(job: Job, world: World, watch: Watch) -> None:
     nats, summary = trainer.evaluate(settings.steps)
     if world.is_main:
         trainer.metrics.flush()
+        checkpoint.keep_last(job.folder / "checkpoint")
         write_evaluation(job.folder, settings.steps, job.domains, nats, summary)
 
 

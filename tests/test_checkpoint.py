@@ -1,0 +1,94 @@
+"""Checkpoints: complete or absent, checked before use, two kept, restored to the bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from doremi import checkpoint
+from doremi.config import TrainingConfig
+from doremi.train import make_optimizer
+
+CPU = torch.device("cpu")
+
+
+def save(folder: Path, step: int) -> None:
+    checkpoint.save(folder, step, {"x": torch.full((3,), float(step))}, {"key": "k"})
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_last_two_are_kept_and_of_a_finished_training_one(tmp_path: Path) -> None:
+    for step in (5, 10, 15):
+        save(tmp_path, step)
+    assert names(tmp_path) == ["step-00000010", "step-00000015"]
+    checkpoint.keep_last(tmp_path)
+    assert names(tmp_path) == ["step-00000015"]
+    found = checkpoint.latest(tmp_path, pytest.fail)
+    assert found is not None
+    assert found.tensors["x"].tolist() == [15.0] * 3
+
+
+@pytest.mark.parametrize("file", ["tensors.safetensors", "state.json", "checksums.json"])
+@pytest.mark.parametrize("how", ["missing", "empty", "one bit"])
+def test_damage_is_detected_said_and_passed_over(file: str, how: str, tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    save(tmp_path, 2)
+    path = tmp_path / "step-00000002" / file
+    if how == "missing":
+        path.unlink()
+    else:
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(b"" if how == "empty" else bytes(data))
+    said: list[str] = []
+    found = checkpoint.latest(tmp_path, said.append)
+    assert found is not None
+    assert found.step == 1
+    assert len(said) == 1
+    assert "step-00000002 is damaged" in said[0]
+
+
+def test_nothing_is_left_of_a_save_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path, 1)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "write_json", full)
+    with pytest.raises(OSError, match="No space"):
+        save(tmp_path, 2)
+    assert names(tmp_path) == ["step-00000001"]
+
+
+def module_and_optimizer(seed: int, name: str) -> tuple[nn.Module, torch.optim.Optimizer]:
+    torch.manual_seed(seed)
+    module = nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8), nn.Linear(8, 2))
+    return module, make_optimizer(module, TrainingConfig(optimizer=name))
+
+
+def steps(module: nn.Module, optimizer: torch.optim.Optimizer, number: int) -> None:
+    for _ in range(number):
+        module(torch.randn(5, 4)).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+@pytest.mark.parametrize("name", ["adamw", "adafactor"])
+def test_restored_training_goes_on_to_the_bit(name: str, tmp_path: Path) -> None:
+    module, optimizer = module_and_optimizer(0, name)
+    steps(module, optimizer, 3)
+    checkpoint.save(tmp_path, 3, checkpoint.training_tensors(module, optimizer, CPU), {})
+    steps(module, optimizer, 3)
+    other, other_optimizer = module_and_optimizer(1, name)
+    found = checkpoint.latest(tmp_path, pytest.fail)
+    assert found is not None
+    checkpoint.restore_tensors(found.tensors, other, other_optimizer, CPU)
+    steps(other, other_optimizer, 3)
+    for one, two in zip(module.parameters(), other.parameters(), strict=True):
+        assert torch.equal(one, two)

@@ -1,0 +1,110 @@
+"""The run directory's files: written whole or not at all, read with one line about what is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors import SafetensorError
+
+from doremi.domains import DomainSet
+from doremi.errors import DamageError, RunError
+from doremi.runs import MetricsWriter, RunDirectory, TrainingFolder, read_json, tensor_files, write_bytes, write_json
+
+DOMAINS = DomainSet(["a", "b"])
+
+
+def row(step: int) -> np.ndarray:
+    return np.full((1, 11), step, dtype=np.float64)
+
+
+def written(folder: Path, steps: int) -> MetricsWriter:
+    writer = MetricsWriter(folder, DOMAINS, "plain")
+    writer.cut_back(0)
+    for step in range(1, steps + 1):
+        writer.rows(row(step), {"loss": 1.0 / step})
+    return writer
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "value.json"
+    write_json(path, {"format": 1, "x": 1})
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("doremi.runs.os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_json(path, {"format": 1, "x": 2})
+    assert read_json(path, "value")["x"] == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["value.json"]
+
+
+def test_not_a_number_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Out of range float"):
+        write_json(tmp_path / "x.json", {"x": float("nan")})
+    assert not (tmp_path / "x.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "says"),
+    [
+        ("{", DamageError, "cannot be read.*remove it"),
+        ("[1]", DamageError, "not a JSON object"),
+        ('{"format": 7}', RunError, "has format 7, this doremi reads 1"),
+        ("\ud800", DamageError, "cannot be read"),
+    ],
+)
+def test_broken_json(text: str, error: type[Exception], says: str, tmp_path: Path) -> None:
+    path = tmp_path / "manifest.json"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(error, match=says) as caught:
+        read_json(path, "corpus manifest")
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_broken_config_is_one_line(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "config.yaml", b"a: [1,\nb: }")
+    with pytest.raises(DamageError, match=r"config.yaml: cannot be read") as caught:
+        RunDirectory(tmp_path).config()
+    assert "\n" not in str(caught.value)
+
+
+def test_log_that_was_cut_off_is_read_as_far_as_it_is_whole(tmp_path: Path) -> None:
+    written(tmp_path, 3)
+    for name, cut in (("metrics.jsonl", 7), ("trace.f32", 5)):
+        path = tmp_path / name
+        path.write_bytes(path.read_bytes()[:-cut])
+    folder = TrainingFolder(tmp_path)
+    assert [r["step"] for r in folder.records("train")] == [1, 2]
+    assert folder.trace()["step"].tolist() == [1, 2]
+
+
+def test_log_without_header(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text("")
+    with pytest.raises(DamageError, match="has no header"):
+        TrainingFolder(tmp_path).trace()
+
+
+@pytest.mark.parametrize("step", [0, 2, 3, 9])
+def test_cut_back_keeps_what_the_checkpoint_knows(step: int, tmp_path: Path) -> None:
+    written(tmp_path, 3).cut_back(step)
+    kept = [1, 2, 3][: min(step, 3)]
+    assert [r["step"] for r in TrainingFolder(tmp_path).records("train")] == kept
+    assert TrainingFolder(tmp_path).trace()["step"].tolist() == kept
+    assert json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])["kind"] == "header"
+
+
+def test_full_disk_under_safetensors_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"cannot be written.*free disk space"), tensor_files(tmp_path):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
+def test_same_as_that_points_outside_is_refused(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    write_json(tmp_path / "run/main/1m/natural/seed-0/same-as.json", {"format": 1, "folder": "../../elsewhere"})
+    with pytest.raises(DamageError, match="points outside the run directory"):
+        run.main("1m", "natural", 0)
