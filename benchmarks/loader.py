@@ -15,6 +15,7 @@ from figures import figure
 
 from doremi.corpus.loader import BatchStream, windows
 from doremi.corpus.sampler import Sampler
+from doremi.corpus.store import TokenFile
 
 BATCH, LENGTH, DOMAINS, TOKENS = 64, 1024, 8, 8_000_000
 
@@ -24,9 +25,8 @@ def main(steps: int = 100, rounds: int = 5) -> None:
         files = [Path(folder) / f"{i}.bin" for i in range(DOMAINS)]
         for number, path in enumerate(files):
             np.random.default_rng(number).integers(0, 50_000, TOKENS).astype("<u2").tofile(path)
-        tokens = [np.memmap(path, dtype="<u2", mode="r") for path in files]
         sampler = Sampler([1 / DOMAINS] * DOMAINS, [windows(TOKENS, LENGTH)] * DOMAINS, BATCH, "bench")
-        stream = BatchStream(sampler, tokens, LENGTH)
+        stream = BatchStream(sampler, [TokenFile(path, "uint16") for path in files], LENGTH)
         rates, sampling = [], []
         for number in range(rounds + 1):
             start = time.perf_counter()

@@ -20,6 +20,7 @@ from doremi import train as training
 from doremi.config import TrainingConfig
 from doremi.corpus.loader import BatchStream
 from doremi.corpus.sampler import Sampler
+from doremi.corpus.store import TokenFile
 from doremi.distributed import World
 from doremi.domains import DomainSet
 from doremi.dro import GroupDRO, weighted_loss
@@ -44,7 +45,9 @@ def make_trainer(folder: Path, preset: str, *, scored: bool) -> training.Trainer
         batch_size=BATCH, precision="float32", compile=False, threads=torch.get_num_threads(), log_every=10**9,
         evaluate_every=10**9, checkpoint_every=10**9,
     )  # fmt: skip
-    tokens = [np.random.default_rng(i).integers(0, VOCAB, 200_000).astype(np.uint16) for i in range(DOMAINS)]
+    files = [folder / f"{number}.bin" for number in range(DOMAINS)]
+    for number, path in enumerate(files):
+        np.random.default_rng(number).integers(0, VOCAB, 200_000).astype("<u2").tofile(path)
     sampler = Sampler([1 / DOMAINS] * DOMAINS, [1000] * DOMAINS, BATCH, "bench")
     reference = None
     if scored:
@@ -57,8 +60,9 @@ def make_trainer(folder: Path, preset: str, *, scored: bool) -> training.Trainer
         model=TokenLosses(build(shape(preset, None, {}), VOCAB, LENGTH, 0), BATCH * LENGTH),
         objective=GroupDRO(DOMAINS) if scored else training.PlainObjective(),
         objective_name="bench",
-        stream=BatchStream(sampler, tokens, LENGTH),
+        stream=BatchStream(sampler, [TokenFile(path, "uint16") for path in files], LENGTH),
         reference=reference,
+        lagged=False,
         validation=None,  # type: ignore[arg-type]  # nothing is evaluated here
         domains=DomainSet(f"domain {i}" for i in range(DOMAINS)),
     )

@@ -6,17 +6,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from doremi import checkpoint
 from doremi.config import TrainingConfig
+from doremi.distributed import World
 from doremi.train import make_optimizer
 
 CPU = torch.device("cpu")
+ALONE = World(0, 1, CPU)
 
 
 def save(folder: Path, step: int) -> None:
-    checkpoint.save(folder, step, {"x": torch.full((3,), float(step))}, {"key": "k"})
+    checkpoint.save(folder, step, {"x": torch.full((3,), float(step))}, {"key": "k"}, ALONE, sharded=False)
 
 
 def names(folder: Path) -> list[str]:
@@ -29,9 +32,9 @@ def test_last_two_are_kept_and_of_a_finished_training_one(tmp_path: Path) -> Non
     assert names(tmp_path) == ["step-00000010", "step-00000015"]
     checkpoint.keep_last(tmp_path)
     assert names(tmp_path) == ["step-00000015"]
-    found = checkpoint.latest(tmp_path, pytest.fail)
+    found = checkpoint.latest(tmp_path, pytest.fail, ALONE)
     assert found is not None
-    assert found.tensors["x"].tolist() == [15.0] * 3
+    assert load_file(found.folder / "tensors.safetensors")["x"].tolist() == [15.0] * 3
 
 
 @pytest.mark.parametrize("file", ["tensors.safetensors", "state.json", "checksums.json"])
@@ -47,7 +50,7 @@ def test_damage_is_detected_said_and_passed_over(file: str, how: str, tmp_path: 
         data[len(data) // 2] ^= 1
         path.write_bytes(b"" if how == "empty" else bytes(data))
     said: list[str] = []
-    found = checkpoint.latest(tmp_path, said.append)
+    found = checkpoint.latest(tmp_path, said.append, ALONE)
     assert found is not None
     assert found.step == 1
     assert len(said) == 1
@@ -83,12 +86,12 @@ def steps(module: nn.Module, optimizer: torch.optim.Optimizer, number: int) -> N
 def test_restored_training_goes_on_to_the_bit(name: str, tmp_path: Path) -> None:
     module, optimizer = module_and_optimizer(0, name)
     steps(module, optimizer, 3)
-    checkpoint.save(tmp_path, 3, checkpoint.training_tensors(module, optimizer, CPU), {})
+    checkpoint.save(tmp_path, 3, checkpoint.training_tensors(module, optimizer, CPU), {}, ALONE, sharded=False)
     steps(module, optimizer, 3)
     other, other_optimizer = module_and_optimizer(1, name)
-    found = checkpoint.latest(tmp_path, pytest.fail)
+    found = checkpoint.latest(tmp_path, pytest.fail, ALONE)
     assert found is not None
-    checkpoint.restore_tensors(found.tensors, other, other_optimizer, CPU)
+    checkpoint.restore_tensors(found.folder, other, other_optimizer, CPU)
     steps(other, other_optimizer, 3)
     for one, two in zip(module.parameters(), other.parameters(), strict=True):
         assert torch.equal(one, two)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from doremi.corpus import store
-from doremi.corpus.store import DomainWriter, SplitWriter, disk_errors, expected_size, tokens, verify
+from doremi.corpus.store import DomainWriter, SplitWriter, disk_errors, expected_size, token_file, tokens, verify
 from doremi.corpus.tokenizer import train_tokenizer
 from doremi.errors import DamageError, RunError
 from doremi.runs import FORMAT, Corpus, write_json
@@ -72,11 +73,6 @@ def test_four_byte_tokens(tmp_path: Path) -> None:
         entry = writer.finish()
     assert entry["train"]["tokens"] == 2
     assert np.fromfile(tmp_path / "web" / "train.bin", "<u4").tolist() == [70_000, 0]
-
-
-def test_tokens_cannot_be_written_to(corpus: Corpus) -> None:
-    with pytest.raises(ValueError, match="read-only"):
-        tokens(corpus, "web", "train")[0] = 5
 
 
 # -- nothing half-written --------------------------------------------------------------------------------------------
@@ -211,3 +207,40 @@ def test_ends_beyond_32_bits(tmp_path: Path) -> None:
         file.close()
         file.publish()
     assert np.fromfile(tmp_path / "train.ends", "<u8").tolist() == [2**33 + 2]
+
+
+def test_token_files_are_read_in_place_and_say_where_they_fail(corpus: Corpus) -> None:
+    file = token_file(corpus, "web", "train")
+    out = np.zeros(3, dtype=np.int64)
+    file.read(3, out)
+    assert out.tolist() == [0, 4, 0]
+    with pytest.raises(DamageError, match=r"web/train.bin: ends before token 9;"):
+        file.read(6, out)
+
+
+def test_a_file_cut_off_while_it_is_read_is_an_error_not_a_crash(corpus: Corpus) -> None:
+    file = token_file(corpus, "web", "train")
+    os.truncate(file.path, 4)
+    with pytest.raises(DamageError, match=r"web/train.bin: ends before token 8;"):
+        file.read(5, np.zeros(3, dtype=np.int64))
+
+
+def test_disk_that_fails_is_named_with_file_and_token(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = token_file(corpus, "web", "train")
+
+    def broken(*_: object) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("doremi.corpus.store.os.pread", broken)
+    with pytest.raises(DamageError, match=r"web/train.bin: cannot be read at token 2 \(Input/output error\)"):
+        file.read(2, np.zeros(3, dtype=np.int64))
+
+
+def test_more_domains_than_the_shell_allows_files(corpus: Corpus) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    try:
+        files = [token_file(corpus, "web", "train") for _ in range(100)]
+        assert len(files) == 100
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

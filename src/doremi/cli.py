@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,8 +48,6 @@ def _load(config: Path, overrides: list[str] | None) -> RunConfig:
 @contextlib.contextmanager
 def _workspace(config: RunConfig, *, own_model: bool = False) -> Iterator[Workspace]:
     """The run directory opened for training; on the way out, how it ended stands in status.json."""
-    import os
-
     from doremi.display import Display
 
     with Display(quiet=int(os.environ.get("RANK", "0")) != 0) as display:
@@ -58,7 +57,7 @@ def _workspace(config: RunConfig, *, own_model: bool = False) -> Iterator[Worksp
         from doremi.workspace import open_workspace
 
         check(config)
-        world = distributed.start()
+        world = distributed.start(config.training.timeout)
         try:
             with open_workspace(config, world, display, own_model=own_model) as space:
                 try:
@@ -72,8 +71,7 @@ def _workspace(config: RunConfig, *, own_model: bool = False) -> Iterator[Worksp
             if display.signal == 15:
                 interrupted.exit_code = RUN_AGAIN
             raise
-        finally:
-            distributed.stop()
+        distributed.stop()
 
 
 # -- commands ---------------------------------------------------------------------------------------------------------
@@ -253,5 +251,12 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    print(message, file=sys.stderr)
-    sys.exit(code)
+    """End with one message; of several processes only the first that fails prints it."""
+    alone = "WORLD_SIZE" not in os.environ
+    if not alone:
+        from doremi.distributed import first_to_fail
+
+    if alone or first_to_fail(message):
+        print(message, file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    os._exit(code) if not alone else sys.exit(code)

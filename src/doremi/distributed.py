@@ -1,14 +1,35 @@
-"""The only file that knows torch.distributed: ranks, sums, data parallelism. With one process all of it is identity."""
+"""The only file that knows torch.distributed: ranks, sums, DDP, FSDP2, and what happens when a process is lost.
+
+Tensors travel over NCCL or gloo. Beside that there is always a control group over gloo, on the CPU: for agreeing to
+stop, and for waiting with a time limit, so that a process that hangs or dies is noticed and named on any device. The
+first process that fails puts its message into the store that all of them share and prints it; the others end quietly.
+With one process all of this is identity.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
+
+from doremi.errors import PeerError
+
+GRACE_SECONDS = 3.0  # after a loss: time for the process that failed to say so, and for the others to notice
+POLL_SECONDS = 0.1
+_FAILED = "failed"
+_works = itertools.count()  # pieces of work that one process did for all; every process counts alike
 
 
 @dataclass(frozen=True)
@@ -18,45 +39,245 @@ class World:
     rank: int
     size: int
     device: torch.device
+    store: dist.Store | None = None
+    """Small strings that all processes share; None with one process."""
+    control: dist.ProcessGroup | None = None
 
     @property
     def is_main(self) -> bool:
         """Whether this process prints and writes."""
         return self.rank == 0
 
+    @property
+    def local_size(self) -> int:
+        """How many of the processes are on this machine."""
+        return int(os.environ.get("LOCAL_WORLD_SIZE", self.size)) if self.size > 1 else 1
+
+    # -- together ------------------------------------------------------------------------------------------------
+
     def sum(self, tensor: Tensor) -> Tensor:
         """The sum over all processes, in place."""
         if self.size > 1:
-            dist.all_reduce(tensor)
+            with self.guard():
+                dist.all_reduce(tensor)
         return tensor
 
-    def barrier(self) -> None:
-        """Wait until every process is here."""
-        if self.size > 1:
-            dist.barrier()
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set on any process: the same answer on all of them."""
+        if self.size == 1:
+            return flag
+        value = torch.tensor([int(flag)])
+        with self.guard():
+            dist.all_reduce(value, op=dist.ReduceOp.MAX, group=self.control)
+        return bool(value)
 
-    def wrap(self, module: nn.Module) -> nn.Module:
-        """`module` with gradients averaged over processes."""
+    def barrier(self) -> None:
+        """Wait until every process is here; `PeerError` after the time limit."""
+        self.any(False)
+
+    def from_main(self, value: int) -> int:
+        """The main process's value, on all of them."""
+        if self.size == 1:
+            return value
+        number = torch.tensor([value if self.is_main else 0])
+        with self.guard():
+            dist.all_reduce(number, group=self.control)
+        return int(number)
+
+    def on_main(self, work: Callable[[], None]) -> None:
+        """`work` on the main process while the others wait for it, for as long as it takes."""
+        if self.is_main:
+            work()
+        if self.store is None:
+            return
+        key = f"done/{next(_works)}"
+        if self.is_main:
+            self.store.set(key, "")
+        while not self.store.check([key]):
+            if self.store.check([_FAILED]):
+                raise PeerError(self._failure())
+            time.sleep(POLL_SECONDS)
+
+    # -- a lost process ------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def guard(self) -> Iterator[None]:
+        """Around anything that waits for other processes: if one is lost, `PeerError` says which."""
+        try:
+            yield
+        except RuntimeError as error:
+            if self.size == 1 or not _is_loss(error):
+                raise
+            raise PeerError(self._who_is_lost(str(error))) from None
+
+    def _who_is_lost(self, error: str) -> str:
+        assert self.store is not None
+        with contextlib.suppress(RuntimeError):  # the store itself goes down with its process
+            self.store.set(f"alive/{self.rank}", "")
+            deadline = time.monotonic() + GRACE_SECONDS
+            while time.monotonic() < deadline:
+                if self.store.check([_FAILED]):
+                    return self._failure()
+                time.sleep(POLL_SECONDS)
+            lost = [str(rank) for rank in range(self.size) if not self.store.check([f"alive/{rank}"])]
+            what = "did not answer in time: it hangs or is stopped" if "imed out" in error else "died without a word"
+            if lost:
+                return (
+                    f"rank {', '.join(lost)} of {self.size} {what}; the same command goes on from the last checkpoint"
+                )
+        return f"rank {self.rank} lost the other processes ({error.splitlines()[0]})"
+
+    def _failure(self) -> str:
+        assert self.store is not None
+        return self.store.get(_FAILED).decode()
+
+    # -- models --------------------------------------------------------------------------------------------------
+
+    def wrap(self, module: nn.Module, parallel: str) -> nn.Module:
+        """`module` with gradients averaged over processes: a copy on each (`ddp`) or in shards (`fsdp`)."""
         if self.size == 1:
             return module
+        if parallel == "fsdp":
+            return self.shard(module)
         devices = [self.device] if self.device.type == "cuda" else None
         return DistributedDataParallel(module, device_ids=devices, gradient_as_bucket_view=True)
 
+    def shard(self, module: nn.Module) -> nn.Module:
+        """Split the parameters over processes, one group a transformer block; in place."""
+        if self.size > 1:
+            from torch.distributed.fsdp import fully_shard
 
-def start() -> World:
-    """This process's place, from the environment that `torchrun` sets; alone without one."""
+            mesh = dist.init_device_mesh(self.device.type, (self.size,))
+            for block in _blocks(module):
+                fully_shard(block, mesh=mesh)
+            fully_shard(module, mesh=mesh)
+        return module
+
+    @contextlib.contextmanager
+    def gradients_shared(self, module: nn.Module, last: bool) -> Iterator[None]:
+        """Around one micro-batch: processes exchange gradients with the `last` one only."""
+        if isinstance(module, DistributedDataParallel) and not last:
+            with module.no_sync():
+                yield
+            return
+        if is_sharded(module):
+            module.set_requires_gradient_sync(last)  # type: ignore[operator]
+        yield
+
+    def whole(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors without shards, on the CPU; every process must ask, and the main one alone keeps them."""
+        found = {}
+        for name, tensor in tensors.items():
+            full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+            if self.is_main:
+                found[name] = full.detach().cpu()
+        return found
+
+
+def _blocks(module: nn.Module) -> list[nn.Module]:
+    """The transformer blocks, as the model itself names them."""
+    names = {name for part in module.modules() for name in getattr(part, "_no_split_modules", None) or []}
+    return [part for part in module.modules() if type(part).__name__ in names]
+
+
+def _is_loss(error: RuntimeError) -> bool:
+    return isinstance(error, dist.DistError) or "gloo" in str(error)
+
+
+def is_sharded(module: nn.Module) -> bool:
+    """Whether `shard` split this module."""
+    return any(isinstance(parameter, DTensor) for parameter in module.parameters())
+
+
+def plain(tensor: Tensor) -> Tensor:
+    """A sharded scalar as an ordinary tensor."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+# -- starting and ending ----------------------------------------------------------------------------------------------
+
+
+def start(timeout_seconds: float = 600.0) -> World:
+    """This process's place, from the environment that `torchrun` (or Slurm's variables under its names) sets.
+
+    `timeout_seconds` is how long processes wait for one another before they give up.
+    """
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    device = torch.device("cpu")
     if torch.cuda.is_available():
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.cuda.set_device(device)
-    else:
-        device = torch.device("cpu")
-    if size > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return World(rank, size, device)
+    if size == 1:
+        return World(rank, size, device)
+    timeout = timedelta(seconds=timeout_seconds)
+    if not dist.is_initialized():
+        store = _store(timeout)
+        dist.init_process_group(
+            "nccl" if device.type == "cuda" else "gloo", store=store, rank=rank, world_size=size, timeout=timeout
+        )
+    control = dist.new_group(backend="gloo", timeout=timeout)
+    return World(rank, size, device, _store(timeout), control)
+
+
+_stores: list[dist.Store] = []
+
+
+def _store(timeout: timedelta) -> dist.Store:
+    """The store of this attempt: `torchrun` keeps one over restarts, in which earlier attempts have left things."""
+    if not _stores:
+        store, _, _ = next(dist.rendezvous("env://", timeout=timeout))
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        _stores.append(dist.PrefixStore(f"doremi/{attempt}", store))
+    return _stores[0]
+
+
+def first_to_fail(message: str) -> bool:
+    """Whether no other process has failed before this one, which then is to print `message`."""
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        return True
+    try:
+        store = _store(timedelta(seconds=30))
+        if store.add("failures", 1) > 1:
+            return False
+        store.set(_FAILED, message)
+    except RuntimeError:
+        return os.environ.get("RANK") == "0"
+    return True
 
 
 def stop() -> None:
     """Leave the process group."""
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+# -- shards on disk (DCP) ---------------------------------------------------------------------------------------------
+
+
+def save_shards(tensors: dict[str, Tensor], folder: Path) -> None:
+    """Every process writes its own shards, as safetensors; what all have alike is written once."""
+    from torch.distributed.checkpoint import HuggingFaceStorageWriter, save
+
+    save(tensors, storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
+
+
+def saved_tensors(folder: Path) -> dict[str, Tensor]:
+    """Names, shapes and types in a folder of safetensors files, whoever wrote them; on the meta device."""
+    from torch.distributed.checkpoint import HuggingFaceStorageReader
+
+    entries = HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
+    return {
+        name: torch.empty(entry.size, dtype=entry.properties.dtype, device="meta") for name, entry in entries.items()
+    }
+
+
+def load_shards(tensors: dict[str, Tensor], folder: Path) -> None:
+    """Fill `tensors`, sharded in any way or not at all, from a folder of safetensors files.
+
+    This reader knows safetensors headers only. DCP's usual one unpickles a file named .metadata.
+    """
+    from torch.distributed.checkpoint import HuggingFaceStorageReader, load
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one process: that is meant
+        load(tensors, storage_reader=HuggingFaceStorageReader(str(folder)), no_dist=not dist.is_initialized())

@@ -7,6 +7,7 @@
     |-- RunError             the run directory: other config, other format, locked, unfinished
     |-- DamageError          a file of ours whose checksum or size is wrong
     |-- TrainingError        a run that cannot go on (loss not finite)
+    |-- PeerError            another process of the same run failed, died or hangs
     `-- ExportError          a mixture that the target format cannot hold
 
     Interrupted              not an error: a signal asked us to stop and the work was saved
@@ -44,6 +45,10 @@ class DamageError(DoremiError):
 
 class TrainingError(DoremiError):
     """Training cannot go on, for example because the loss is not finite."""
+
+
+class PeerError(DoremiError):
+    """Another process of the same run failed (it has said why), died, or no longer answers."""
 
 
 class ExportError(DoremiError):

@@ -19,6 +19,7 @@ from doremi import train as training
 from doremi.corpus import store
 from doremi.corpus.loader import BatchStream, windows
 from doremi.corpus.sampler import Sampler
+from doremi.distributed import is_sharded
 from doremi.domains import Mixture
 from doremi.errors import ConfigError, RunError
 from doremi.evaluation.perplexity import ValidationSet
@@ -30,6 +31,16 @@ from doremi.workspace import Workspace, shape_of
 EXACT_SHARE_SEQUENCES = 2**22  # up to here the share that the reference has seen is counted, above it is expected
 
 
+DOES_NOT_MATTER = (
+    "accumulation",
+    "checkpoint_every",
+    "log_every",
+    "parallel",
+    "threads",
+    "timeout",
+)  # to a training's result
+
+
 def order_of(stage: str, seed: int) -> str:
     """The key of a stream of batches: `main` for reference and main models, `proxy` for the proxy."""
     return f"{stage}/{seed}"
@@ -39,7 +50,7 @@ def job_key(
     space: Workspace, corpus: Corpus, mixture: Mixture, order: str, *, seed: int, size: str | None, objective: Any
 ) -> str:
     """Hash of everything that the result of a training depends on."""
-    settings = space.settings.model_dump(mode="json", exclude={"threads", "checkpoint_every", "log_every"})
+    settings = space.settings.model_dump(mode="json", exclude=set(DOES_NOT_MATTER))
     return key_of(
         {
             "format": FORMAT,
@@ -97,9 +108,9 @@ def stream_for(space: Workspace, corpus: Corpus, mixture: Mixture, order: str) -
             f"({world.size} x {settings.accumulation})"
         )
     sampler = sampler_for(space, corpus, mixture, order)
-    tokens = [store.tokens(corpus, name, "train") for name in corpus.domains]
+    files = [store.token_file(corpus, name, "train") for name in corpus.domains]
     length = space.config.data.sequence_length
-    return BatchStream(sampler, tokens, length, world.rank, world.size, settings.accumulation)
+    return BatchStream(sampler, files, length, world.rank, world.size, settings.accumulation)
 
 
 def make_job(
@@ -117,21 +128,26 @@ def make_job(
         objective_name=objective[0],
         stream=stream,
         reference=reference,
+        lagged=reference is not None and space.config.proxy.update == "lagged",
         validation=ValidationSet(corpus, tokens, space.config.data.sequence_length),
         domains=corpus.domains,
     )
 
 
 def run_job(space: Workspace, job: training.Job, mixture: Mixture, outputs: Callable[[], dict[str, Any]]) -> None:
-    """Train, write the stage's own `outputs` (which returns more fields for stage.json), mark the folder finished."""
+    """Train, write the stage's own `outputs` (which returns more fields for stage.json), mark the folder finished.
+
+    All processes call `outputs`; it writes on the main one only.
+    """
     stage = str(job.folder.relative_to(space.root))
     if space.world.is_main:
         job.folder.mkdir(parents=True, exist_ok=True)
     space.world.barrier()
     with space.timed(stage, tokens=space.config.run_tokens):
         training.train(job, space.world, space.watch)
+        fields = outputs()
         if space.world.is_main:
-            write_json(job.folder / "stage.json", {**_summary(job, mixture), **outputs()})
+            write_json(job.folder / "stage.json", {**_summary(job, mixture), **fields})
     space.world.barrier()
 
 
@@ -163,7 +179,9 @@ def train_plain(
     job = make_job(space, corpus, folder.folder, key, model=model, stream=stream, objective=objective)
 
     def outputs() -> dict[str, Any]:
-        save(model.lm, corpus.folder / "tokenizer", folder.folder / "model")
+        tensors = space.world.whole(model.lm.state_dict()) if is_sharded(model) else None
+        if space.world.is_main:
+            save(model.lm, corpus.folder / "tokenizer", folder.folder / "model", tensors)
         return {}
 
     run_job(space, job, mixture, outputs)

@@ -107,15 +107,18 @@ def load(folder: Path) -> Any:
         raise RunError(f"{folder}: holds no model that can be loaded ({' '.join(str(error).split())[:200]})") from None
 
 
-def save(model: Any, tokenizer_folder: Path, folder: Path) -> None:
-    """Save for `AutoModelForCausalLM` and `AutoTokenizer`, atomically: a folder with this name is complete."""
+def save(model: Any, tokenizer_folder: Path, folder: Path, tensors: dict[str, Tensor] | None = None) -> None:
+    """Save for `AutoModelForCausalLM` and `AutoTokenizer`, atomically: a folder with this name is complete.
+
+    `tensors` are the model's, whole, where it holds shards of them only.
+    """
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     with tensor_files(temporary):
-        model.save_pretrained(temporary)
+        model.save_pretrained(temporary, state_dict=tensors)
     for file in tokenizer_folder.iterdir():
         shutil.copyfile(file, temporary / file.name)
     for file in temporary.iterdir():

@@ -49,19 +49,19 @@ SAY_EVERY_BYTES = 50 * 10**6
 def prepare(space: Workspace, *, full_check: bool = False) -> Corpus:
     """Tokenize the corpus, or check the one that is there; `DamageError` if a file of it has changed."""
     folder = space.directory.corpus_folder
-    if space.world.is_main and not (folder / "manifest.json").exists():
-        with space.timed("prepare"):
-            prepare_corpus(
-                prepare_request(space.config), folder, progress=_progress(space), stop=space.watch.stop_requested
-            )
-    space.world.barrier()
-    corpus = Corpus.read(folder)
-    if space.world.is_main:
+
+    def work() -> None:
+        if not (folder / "manifest.json").exists():
+            with space.timed("prepare"):
+                request = prepare_request(space.config)
+                prepare_corpus(request, folder, progress=_progress(space), stop=space.watch.stop_requested)
+        corpus = Corpus.read(folder)
         small = sum(corpus.count("train", "tokens")) * 2 < FULL_CHECK_BYTES
         store.verify(corpus, full=small or full_check)
         write_json(space.root / "manifest.json", {**space.directory.manifest(), "fingerprint": corpus.fingerprint})
-    space.world.barrier()
-    return corpus
+
+    space.world.on_main(work)
+    return Corpus.read(folder)
 
 
 def prepare_request(config: RunConfig) -> PrepareRequest:
@@ -136,7 +136,8 @@ def proxy(space: Workspace, corpus: Corpus, seed: int) -> None:
             "options": _options(space),
             "seeds": [seed],
         }
-        write_json(folder.folder / "mixture.json", record(space.config, corpus, Mixture(weights), **origin))
+        if space.world.is_main:
+            write_json(folder.folder / "mixture.json", record(space.config, corpus, Mixture(weights), **origin))
         mixture = Mixture(trained.stage()["mixture"])
         other = sampler_for(space, corpus, mixture, order_of("main", seed))
         counts = [windows(n, space.config.data.sequence_length) for n in corpus.count("train", "tokens")]
@@ -153,6 +154,8 @@ def _proxy_key(space: Workspace, corpus: Corpus, sampling: Mixture, seed: int, t
 
 def _live_reference(space: Workspace, trained: TrainingFolder) -> LiveReference:
     module = TokenLosses(load(trained.folder / "model"), tokens_per_micro_batch(space)).to(space.world.device)
+    if space.settings.parallel == "fsdp":
+        module = space.world.shard(module)
     return LiveReference(module, training.forward_pass(module, space.settings, space.world.device))
 
 

@@ -57,7 +57,7 @@ def one_candidate(space: Workspace, corpus: Corpus, mixture_file: Path) -> Train
 
 
 def _next(space: Workspace, work: Callable[[], Any]) -> None:
-    if space.watch.stop_requested():
+    if space.world.any(space.watch.stop_requested()):
         raise Interrupted("stopped between two stages; the same command goes on from there")
     work()
 

@@ -9,7 +9,6 @@ Shapes: B sequences, T tokens, K domains.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 from doremi import checkpoint
 from doremi.config import TrainingConfig
 from doremi.corpus.loader import Batch, BatchStream
-from doremi.distributed import World
+from doremi.distributed import World, is_sharded, plain
 from doremi.domains import DomainSet
 from doremi.dro import sum_by_domain, weighted_loss
 from doremi.errors import Interrupted, TrainingError
@@ -93,6 +92,8 @@ class Job:
     stream: BatchStream
     reference: ReferenceLosses | None
     """What losses are scored against; None where the objective scores nothing."""
+    lagged: bool
+    """Whether a batch is weighted with the weights from before it (one forward pass however it is split)."""
     validation: ValidationSet
     domains: DomainSet
 
@@ -153,8 +154,9 @@ class Trainer:
         self.job, self.world, self.watch = job, world, watch
         self.settings, self.k, self.scored = job.settings, len(job.domains), job.reference is not None
         self.model = job.model.to(world.device).train()
+        self.wrapped = world.wrap(self.model, self.settings.parallel)
+        self.sharded = is_sharded(self.model)
         self.optimizer = make_optimizer(self.model, self.settings)
-        self.wrapped = world.wrap(self.model)
         self.forward = forward_pass(self.wrapped, self.settings, world.device)
         self.evaluating = forward_pass(self.model, self.settings, world.device)
         self.metrics = MetricsWriter(job.folder, job.domains, job.objective_name)
@@ -165,8 +167,8 @@ class Trainer:
 
     def forward_backward(self, batches: list[DeviceBatch]) -> Tensor:
         """Losses, update of the weights, gradients; returns sums of loss and token counts by domain `[2, K]`."""
-        token_weight_K = None
-        if not self.scored:
+        lagged, token_weight_K = self.job.lagged, None
+        if lagged or not self.scored:  # what a token counts is known before the batch is
             count_K = torch.stack([self._counts(batch) for batch in batches]).sum(dim=0)
             token_weight_K = self.job.objective.token_weights(self.world.sum(count_K))
         elif len(batches) > 1:  # score the whole global batch first, so that every micro-batch sees the same weights
@@ -174,21 +176,22 @@ class Trainer:
                 sums = [self._sums(batch, self.forward(batch.input_BT, batch.label_BT)) for batch in batches]
             token_weight_K = self._update(torch.stack(sums).sum(dim=0))
         losses_2K = torch.zeros(2, self.k, dtype=torch.float64, device=self.world.device)
+        sums_2K = torch.zeros_like(losses_2K)
         for number, batch in enumerate(batches):
-            with self._gradients_shared(last=number == len(batches) - 1):
+            with self.world.gradients_shared(self.wrapped, last=number == len(batches) - 1):
                 loss_BT = self.forward(batch.input_BT, batch.label_BT)
                 if token_weight_K is None:
                     token_weight_K = self._update(self._sums(batch, loss_BT))
+                elif lagged:
+                    sums_2K += self._sums(batch, loss_BT)
                 # gradients are averaged over processes: the factor makes that a sum
                 loss = weighted_loss(loss_BT, batch.mask_BT, batch.domain_B, token_weight_K)
                 (loss * self.world.size).backward()
             losses_2K[0] += sum_by_domain(loss_BT, batch.mask_BT, batch.domain_B, self.k)
             losses_2K[1] += self._counts(batch)
+        if lagged:
+            self._update(sums_2K)
         return self.world.sum(losses_2K)
-
-    def _gradients_shared(self, last: bool) -> contextlib.AbstractContextManager[None]:
-        """Processes exchange gradients with the last micro-batch only."""
-        return contextlib.nullcontext() if last or self.world.size == 1 else self.wrapped.no_sync()  # type: ignore[operator]
 
     def _counts(self, batch: DeviceBatch) -> Tensor:
         return sum_by_domain(torch.ones_like(batch.mask_BT, dtype=torch.float32), batch.mask_BT, batch.domain_B, self.k)
@@ -205,7 +208,7 @@ class Trainer:
 
     def optimizer_step(self, step: int) -> Tensor:
         """Clip, set this step's rate, step; returns the gradient's norm."""
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.gradient_clip)
+        norm = plain(nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.gradient_clip))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(step, self.settings)
         self.optimizer.step()
@@ -303,37 +306,40 @@ class Trainer:
             tensors["pending"] = torch.stack(self.pending)
         if self.world.is_main:
             self.metrics.flush()
-            checkpoint.save(self.job.folder / "checkpoint", step, tensors, state)
-        self.world.barrier()
+        checkpoint.save(self.job.folder / "checkpoint", step, tensors, state, self.world, sharded=self.sharded)
 
     def restore(self) -> int:
         """Go back to the newest checkpoint; returns its step, 0 if there is none."""
-        found = checkpoint.latest(self.job.folder / "checkpoint", self.watch.say)
+        folder = self.job.folder / "checkpoint"
+        found = checkpoint.latest(folder, self.watch.say, self.world)
         if found is not None and found.state["key"] != self.job.key:
             self.watch.say(f"{self.job.folder}: its checkpoints are of other settings or data; starting over")
             self.world.barrier()  # every process has read them
             if self.world.is_main:
-                checkpoint.remove(self.job.folder / "checkpoint")
+                checkpoint.remove(folder)
             found = None
-        step = found.step if found else 0
         if found is not None:
-            checkpoint.restore_tensors(found.tensors, self.model, self.optimizer, self.world.device)
-            self._restore_objective(found)
-            if "pending" in found.tensors:
-                self.pending = list(found.tensors["pending"].to(self.world.device))
+            rest = checkpoint.restore_tensors(found.folder, self.model, self.optimizer, self.world.device)
+            tensors = {n.removeprefix("objective."): t for n, t in rest.items() if n.startswith("objective.")}
+            self.job.objective.load_state_dict({**tensors, **found.state["objective"]})
+            self.pending = list(rest["pending"].to(self.world.device)) if "pending" in rest else []
+        step = found.step if found else 0
         if self.world.is_main:
             self.metrics.cut_back(step)
         self.world.barrier()
         return step
 
-    def _restore_objective(self, found: checkpoint.Checkpoint) -> None:
-        prefix = "objective."
-        tensors = {n.removeprefix(prefix): t for n, t in found.tensors.items() if n.startswith(prefix)}
-        self.job.objective.load_state_dict({**tensors, **found.state["objective"]})
-
 
 def train(job: Job, world: World, watch: Watch) -> None:
-    """Train to the end, from the newest checkpoint on, and write the final evaluation. Rerunning is harmless."""
+    """Train to the end, from the newest checkpoint on, and write the final evaluation. Rerunning is harmless.
+
+    `PeerError` if another process is lost.
+    """
+    with world.guard():
+        _train(job, world, watch)
+
+
+def _train(job: Job, world: World, watch: Watch) -> None:
     trainer = Trainer(job, world, watch)
     settings = job.settings
     for step in range(trainer.restore() + 1, settings.steps + 1):
@@ -357,7 +363,7 @@ def train(job: Job, world: World, watch: Watch) -> None:
             trainer.evaluate(step)
 
         # -- save ------------------------------------------------------------------------------
-        stop = watch.stop_requested()
+        stop = world.any(watch.stop_requested())
         if step % int(settings.checkpoint_every) == 0 or step == settings.steps or stop:
             trainer.save(step)
         if stop:

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import platform
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -30,8 +31,11 @@ FREE_KEYS = (
     "data.workers",
     "proxy.seeds",
     "runs",
+    "training.accumulation",
     "training.checkpoint_every",
+    "training.parallel",
     "training.threads",
+    "training.timeout",
     "verdict.",
 )
 COMPILE_AFTER_SECONDS = 240  # a training shorter than this does not earn the compiler's warm-up back
@@ -88,6 +92,7 @@ def open_workspace(config: RunConfig, world: World, watch: Watch, *, own_model: 
     world.barrier()
     with _locked(directory.root) if world.is_main else contextlib.nullcontext():
         if world.is_main:
+            _sweep(directory.root)
             _check_config(config, directory, FREE_KEYS + (("model.", "training.") if own_model else ()))
         joins = own_model and (directory.root / "manifest.json").exists()
         settings = _resolved(config, {} if own_model else _recorded(directory), world)
@@ -115,6 +120,15 @@ def _locked(root: Path) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def _sweep(root: Path) -> None:
+    """Remove what a killed process left under temporary names; nobody else works here, we hold the lock."""
+    for path in list(root.rglob(".*.tmp")):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 # -- is it the same run? ----------------------------------------------------------------------------------------------
@@ -193,7 +207,7 @@ def _recorded(directory: RunDirectory) -> dict[str, Any]:
 def _resolved(config: RunConfig, recorded: Mapping[str, Any], world: World) -> TrainingConfig:
     """Replace every `auto`, once: a run that goes on uses what was recorded, threads excepted."""
     training = config.training
-    threads = available_cores() if training.threads == "auto" else training.threads
+    threads = max(1, available_cores() // world.local_size) if training.threads == "auto" else training.threads
     update: dict[str, Any] = {"threads": threads}
     if training.precision == "auto":
         update["precision"] = recorded.get("precision") or auto_precision(world.device)

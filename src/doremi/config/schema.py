@@ -105,6 +105,9 @@ class TrainingConfig(Section):
     """Sequences in a global batch (one optimiser step)."""
     accumulation: int = Field(default=1, ge=1)
     """Micro-batches that a batch is split into; the result does not depend on it."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """With several processes: a whole model on each (ddp), or its parameters, gradients and optimiser state split over
+    them (fsdp: FSDP2). The result does not depend on it."""
     optimizer: Literal["adamw", "adafactor"] = "adamw"
     """The paper used Adafactor for all its runs."""
     learning_rate: float = Field(default=1e-3, gt=0)
@@ -131,6 +134,8 @@ class TrainingConfig(Section):
     """Steps between evaluations. auto: a tenth of the run."""
     checkpoint_every: int | Auto = "auto"
     """Steps between checkpoints. auto: a twentieth of the run, at least 20."""
+    timeout: float = Field(default=600, gt=0)
+    """Seconds that processes wait for one another before the run ends and says which one hangs."""
     log_every: int = Field(default=10, ge=1)
     """Steps between lines of metrics.jsonl."""
 
@@ -145,6 +150,8 @@ class TrainingConfig(Section):
     def _micro_batches(self) -> TrainingConfig:
         if self.batch_size % self.accumulation:
             raise ValueError(f"batch_size {self.batch_size} is not a multiple of accumulation {self.accumulation}")
+        if self.parallel == "fsdp" and self.optimizer == "adafactor":
+            raise ValueError("adafactor needs whole matrices and fsdp splits them: use parallel ddp or adamw")
         return self
 
 
@@ -168,6 +175,9 @@ class ProxyConfig(Section):
     """Mixture that the proxy's batches are drawn with (the paper: uniform)."""
     variant: Literal["paper", "official", "hardest", "easiest"] = "paper"
     """Algorithm 1, the authors' code, or the paper's ablations (proxy loss only; minus reference loss only)."""
+    update: Literal["exact", "lagged"] = "exact"
+    """exact: a batch is weighted with the weights that it has just updated, as in Algorithm 1; with accumulation that
+    takes a second forward pass. lagged: with those from before it, in one forward pass."""
     choices: dict[str, Any] = {}
     """Single choices of docs/algorithm.md, over the variant's own: excess, clip, absent, unseen_score, start,
     smoothing_target, average_from, sampling."""

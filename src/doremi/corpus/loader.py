@@ -1,4 +1,4 @@
-"""Batches of token windows from the memory-mapped files: what the sampler names, read and nothing kept.
+"""Batches of token windows from the token files: what the sampler names, read and nothing kept.
 
 Window n of a domain covers inputs `tokens[nT : (n+1)T]` and, one further on, their labels; so a domain with M tokens
 has (M - 1) // T windows, and every token but the first is predicted once an epoch. Documents follow one another in a
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from doremi.corpus.sampler import Sampler
+from doremi.corpus.store import TokenFile
 
 I64 = NDArray[np.int64]
 
@@ -38,10 +39,10 @@ class BatchStream:
     """What one rank reads: `micro_batches(step)` is a pure function of the step."""
 
     def __init__(
-        self, sampler: Sampler, tokens: Sequence[NDArray[np.unsignedinteger]], sequence_length: int,
+        self, sampler: Sampler, files: Sequence[TokenFile], sequence_length: int,
         rank: int = 0, world_size: int = 1, accumulation: int = 1,
     ) -> None:  # fmt: skip
-        self.sampler, self.tokens, self.sequence_length = sampler, tokens, sequence_length
+        self.sampler, self.files, self.sequence_length = sampler, files, sequence_length
         self.rank, self.world_size, self.accumulation = rank, world_size, accumulation
 
     def micro_batches(self, step: int) -> list[Batch]:
@@ -54,5 +55,5 @@ class BatchStream:
         length = self.sequence_length
         block = np.empty((len(domain_B), length + 1), dtype=np.int64)
         for row, (domain, start) in enumerate(zip(domain_B.tolist(), (sequence_B * length).tolist(), strict=True)):
-            block[row] = self.tokens[domain][start : start + length + 1]
+            self.files[domain].read(start, block[row])
         return Batch(block[:, :-1], block[:, 1:], domain_B, sequence_B)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import resource
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,12 +14,14 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from doremi.errors import DamageError, RunError
 from doremi.runs import Corpus, file_sha256
 
 SPLITS = ("train", "validation")
 _BUFFER = 1 << 20
+_DISK = "see to the disk and give the same command again, it goes on from the last checkpoint"
 _AGAIN = "remove the corpus folder and run doremi prepare again"
 
 
@@ -142,14 +147,57 @@ class DomainWriter:
 # -- reading ---------------------------------------------------------------------------------------------------------
 
 
-def tokens(corpus: Corpus, domain: str, split: str) -> np.memmap:
-    """The token ids of a domain's `train` or `validation` file, read-only, mapped and not loaded. `[tokens]`."""
+def tokens(corpus: Corpus, domain: str, split: str) -> NDArray[np.unsignedinteger]:
+    """The token ids of a domain's `train` or `validation` file, all of them in memory. `[tokens]`."""
     path = corpus.path(domain, f"{split}.bin")
-    dtype = np.dtype(corpus.manifest["dtype"]).newbyteorder("<")
     try:
-        return np.memmap(path, dtype=dtype, mode="r")
+        return np.fromfile(path, np.dtype(corpus.manifest["dtype"]).newbyteorder("<"))
     except (OSError, ValueError) as error:
         raise DamageError(f"{path}: cannot be read ({error}); {_AGAIN}") from None
+
+
+class TokenFile:
+    """Token ids of one file, read piece by piece; nothing of it is kept.
+
+    With `pread`, not through a memory map: a map gives a disk that fails, or a file that was cut off under our hands,
+    the form of a SIGBUS, which ends the process without a word.
+    """
+
+    def __init__(self, path: Path, dtype: str) -> None:
+        self.path, self.dtype = path, np.dtype(dtype).newbyteorder("<")
+        try:
+            self._descriptor = _open(path)
+        except OSError as error:
+            raise DamageError(f"{path}: cannot be read ({error.strerror}); {_AGAIN}") from None
+        weakref.finalize(self, os.close, self._descriptor)
+
+    def read(self, start: int, out: NDArray[np.int64]) -> None:
+        """Fill `out` with the tokens from number `start` on; `DamageError` if the file does not give them."""
+        size = self.dtype.itemsize
+        try:
+            data = os.pread(self._descriptor, len(out) * size, start * size)
+        except OSError as error:
+            raise DamageError(f"{self.path}: cannot be read at token {start:,} ({error.strerror}); {_DISK}") from None
+        if len(data) < len(out) * size:
+            raise DamageError(f"{self.path}: ends before token {start + len(out):,}; {_AGAIN}")
+        out[:] = np.frombuffer(data, self.dtype)
+
+
+def _open(path: Path) -> int:
+    """A descriptor; the limit on them is raised where the shell's is too low for a thousand domains."""
+    try:
+        return os.open(path, os.O_RDONLY)
+    except OSError as error:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if error.errno != errno.EMFILE or soft == hard:
+            raise
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        return os.open(path, os.O_RDONLY)
+
+
+def token_file(corpus: Corpus, domain: str, split: str) -> TokenFile:
+    """The token ids of a domain's `train` or `validation` file, to be read where they lie."""
+    return TokenFile(corpus.path(domain, f"{split}.bin"), corpus.manifest["dtype"])
 
 
 def verify(corpus: Corpus, full: bool) -> None:

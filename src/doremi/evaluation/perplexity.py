@@ -57,10 +57,14 @@ class ValidationSet:
         ]
 
     def nats(self, forward: Callable[[Tensor, Tensor], Tensor], world: World) -> NDArray[np.float64]:
-        """Total loss of each document under `forward(input_BT, label_BT) -> loss_BT`, `[D]`; ranks share the work."""
+        """Total loss of each document under `forward(input_BT, label_BT) -> loss_BT`, `[D]`.
+
+        Ranks share the work, and each calls `forward` equally often: where the model is sharded, all take part in it.
+        """
         rows = max(1, TOKENS_PER_BATCH // self.sequence_length)
         total = np.zeros(len(self.documents.tokens))
-        for first in range(world.rank * rows, len(self._windows), world.size * rows):
+        for start in range(0, len(self._windows), world.size * rows):
+            first = start + world.rank * rows
             blocks = [self._window(*window) for window in self._windows[first : first + rows]]
             input_BT, label_BT, document_BT = self._padded(blocks, rows)
             with torch.no_grad():

@@ -1,0 +1,164 @@
+"""The same answer from any number of processes and micro-batches, and what happens when a process is lost."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tiny import DOMAINS, write_corpus, write_tiny
+from tolerances import ALPHA_FIRST_STEP, ALPHA_PATH, GRADIENT
+
+HERE = Path(__file__).resolve().parent
+STEPS = 50
+LEAST_MOVE = 0.2  # L1 between alpha's first and last value: a path that stays uniform would prove nothing
+# Reference losses are float16: where two ways to batch differ in the last bit, a loss may round to another neighbour,
+# 0.004 nats away. In a domain of 500 tokens that moves a score by 1e-5 at most, in one of 40 it would show.
+LONG = {"steps": STEPS, "batch_size": 24, "learning_rate": 0.005, "evaluate_every": STEPS, "checkpoint_every": 20}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search left behind."""
+
+    alpha: np.ndarray
+    gradient: np.ndarray
+    rows: list[list[list[int]]]
+    """Of each step, reference first: sorted `[domain, sequence]` of all ranks."""
+
+
+def torchrun(processes: int, *arguments: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    return subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=timeout, check=False)
+
+
+class Searches:
+    """Searches on one small corpus, several in one launch."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        write_corpus(root / "text")
+
+    def case(self, name: str, *, mutant: str | None = None, stop_after: int | None = None, **changes: Any) -> Any:
+        folder = self.root / name
+        folder.mkdir(exist_ok=True)
+        changes["data"] = {"sequence_length": 64}
+        changes["training"] = {**LONG, **changes.get("training", {})}
+        config = write_tiny(folder / "tiny.yaml", self.root / "text", folder / "runs", **changes)
+        return {"config": str(config), "out": str(folder), "mutant": mutant, "stop_after": stop_after}
+
+    def searched(self, name: str, like: str, **changes: Any) -> Any:
+        """A case that starts from the corpus and the finished reference of another one."""
+        source, target = (self.root / n / "runs" / "tiny" for n in (like, name))
+        for part in ("corpus", "reference", "mixtures"):
+            shutil.copytree(source / part, target / part)
+        return self.case(name, **changes)
+
+    def launch(self, processes: int, cases: Mapping[str, Any]) -> None:
+        path = self.root / f"cases-{'-'.join(cases)[:60]}-{processes}.json".replace(" ", "_")
+        path.write_text(json.dumps(list(cases.values())))
+        result = torchrun(processes, str(HERE / "ranks.py"), str(path))
+        assert result.returncode == 0, result.stderr[-3000:]
+
+    def found(self, name: str) -> Found:
+        folder = self.root / name
+        per_rank = [json.loads(path.read_text()) for path in sorted(folder.glob("rows-*.json"))]
+        rows = [sorted(row for part in step for row in part) for step in zip(*per_rank, strict=True)]
+        return Found(np.load(folder / "alpha.npy"), np.load(folder / "gradient.npy"), rows)
+
+
+@pytest.fixture(scope="module")
+def searches(tmp_path_factory: pytest.TempPathFactory) -> Searches:
+    made = Searches(tmp_path_factory.mktemp("ranks"))
+    made.launch(1, {"one": made.case("one")})
+
+    def case(name: str, parts: int = 1, update: str = "exact", **changes: Any) -> dict[str, Any]:
+        training = {"accumulation": parts, **changes.pop("training", {})}
+        return {name: made.searched(name, "one", training=training, proxy={"update": update}, **changes)}
+
+    made.launch(
+        1,
+        case("one, accumulated", 2) | case("one, in four", 4)
+        | case("lagged", 1, "lagged") | case("lagged, in four", 4, "lagged"),
+    )  # fmt: skip
+    stopped = made.case("two, stopped", training={"parallel": "fsdp"}, stop_after=STEPS + 30)
+    mutants = ("scores of one rank", "stale on other ranks")
+    made.launch(
+        2,
+        {"two": made.case("two"), "two, stopped": stopped}
+        | case("two, accumulated", 2) | case("two, sharded", 1, training={"parallel": "fsdp"})
+        | case("two, lagged", 2, "lagged")
+        | case("stale in early micro-batches", 2, mutant="stale in early micro-batches")
+        | {name: one for mutant in mutants for name, one in case(mutant, mutant=mutant).items()},
+    )  # fmt: skip
+    return made
+
+
+def assert_same(one: Found, other: Found) -> None:
+    assert other.rows == one.rows[-len(other.rows) :]
+    assert len(other.rows) >= STEPS
+    assert np.abs(other.alpha[0] - one.alpha[0]).max() <= ALPHA_FIRST_STEP
+    assert np.abs(other.alpha - one.alpha).max() <= ALPHA_PATH
+    assert np.linalg.norm(other.gradient - one.gradient) <= GRADIENT * np.linalg.norm(one.gradient)
+
+
+def test_the_weights_move_enough_to_tell(searches: Searches) -> None:
+    one = searches.found("one")
+    assert one.alpha.shape == (STEPS, len(DOMAINS))
+    assert np.abs(one.alpha - one.alpha[0]).sum(axis=1).max() >= LEAST_MOVE
+    assert len(one.rows) == 2 * STEPS
+
+
+@pytest.mark.parametrize("name", ["one, accumulated", "one, in four", "two", "two, accumulated", "two, sharded"])
+def test_processes_and_micro_batches_change_nothing(name: str, searches: Searches) -> None:
+    assert_same(searches.found("one"), searches.found(name))
+
+
+@pytest.mark.parametrize("name", ["lagged, in four", "two, lagged"])
+def test_the_lagged_form_does_not_depend_on_them_either(name: str, searches: Searches) -> None:
+    assert_same(searches.found("lagged"), searches.found(name))
+
+
+def test_the_lagged_form_starts_alike_and_is_another_one(searches: Searches) -> None:
+    exact, lagged = searches.found("one"), searches.found("lagged")
+    assert np.abs(exact.alpha[0] - lagged.alpha[0]).max() <= ALPHA_FIRST_STEP  # the same scores of the same model
+    assert np.abs(exact.gradient - lagged.gradient).max() > 1e-4  # but alpha_0 weighs the first batch, not alpha_1
+    assert np.abs(exact.alpha - lagged.alpha).max() > 1e-5
+
+
+@pytest.mark.parametrize("mutant", ["scores of one rank", "stale on other ranks", "stale in early micro-batches"])
+def test_mistakes_of_other_implementations_would_be_seen(mutant: str, searches: Searches) -> None:
+    with pytest.raises(AssertionError):
+        assert_same(searches.found("one"), searches.found(mutant))
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_stopped_shards_go_on_in_any_number_of_processes(processes: int, searches: Searches) -> None:
+    """Two sharded processes stopped after 30 steps of the proxy; one process, or two with whole models, go on."""
+    name = f"resumed by {processes}"
+    stopped, resumed = searches.root / "two, stopped", searches.root / name
+    shutil.copytree(stopped, resumed, ignore=shutil.ignore_patterns("rows-*"))
+    shards = list((resumed / "runs/tiny/proxy/seed-0/checkpoint/step-00000030").glob("*.safetensors"))
+    assert len(shards) == 2
+    searches.launch(processes, {name: searches.case(name)})
+    whole, found = searches.found("one"), searches.found(name)
+    assert np.abs(found.alpha - whole.alpha).max() <= ALPHA_PATH
+    assert found.rows == whole.rows[STEPS + 30 :]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_four_processes(parallel: str, accumulation: int, searches: Searches) -> None:
+    name = f"four {parallel} {accumulation}"
+    training = {"parallel": parallel, "accumulation": accumulation}
+    searches.launch(4, {name: searches.case(name, training=training)})
+    assert_same(searches.found("one"), searches.found(name))
