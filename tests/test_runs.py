@@ -22,7 +22,7 @@ def row(step: int) -> np.ndarray:
 
 def written(folder: Path, steps: int) -> MetricsWriter:
     writer = MetricsWriter(folder, DOMAINS, "plain")
-    writer.cut_back(0)
+    writer.cut_back(0, 0)
     for step in range(1, steps + 1):
         writer.rows(row(step), {"loss": 1.0 / step})
     return writer
@@ -91,11 +91,23 @@ def test_log_without_header(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("step", [0, 2, 3, 9])
 def test_cut_back_keeps_what_the_checkpoint_knows(step: int, tmp_path: Path) -> None:
-    written(tmp_path, 3).cut_back(step)
+    written(tmp_path, 3).cut_back(step, step)
     kept = [1, 2, 3][: min(step, 3)]
     assert [r["step"] for r in TrainingFolder(tmp_path).records("train")] == kept
     assert TrainingFolder(tmp_path).trace()["step"].tolist() == kept
     assert json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])["kind"] == "header"
+
+
+def test_cut_back_knows_what_a_checkpoint_holds_itself(tmp_path: Path) -> None:
+    """Rows 2 and 3 are in the checkpoint of step 3, and step 3 is evaluated again: neither may appear twice."""
+    writer = written(tmp_path, 4)
+    for step in (2, 3):
+        writer.evaluation(step, step, {})
+    writer.cut_back(logged=1, evaluated=2)
+    folder = TrainingFolder(tmp_path)
+    assert folder.trace()["step"].tolist() == [1]
+    assert [r["step"] for r in folder.records("train")] == [1]
+    assert [r["step"] for r in folder.records("evaluation")] == [2]
 
 
 def test_full_disk_under_safetensors_is_one_line(tmp_path: Path) -> None:

@@ -8,3 +8,4 @@ GRADIENT = 1e-5  # relative, float32 gradients through a model
 GOLDEN = 1e-5  # golden curves on another processor than the recorded one
 ALPHA_FIRST_STEP = 1e-7  # domain weights after one step, any number of processes and micro-batches
 ALPHA_PATH = 1e-5  # the same after 50 steps
+SMALL_BATCH = 1e-4  # averaged weights where a float16 rounding of one loss in 128 tokens shows

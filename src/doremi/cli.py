@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,19 +59,18 @@ def _workspace(config: RunConfig, *, own_model: bool = False) -> Iterator[Worksp
 
         check(config)
         world = distributed.start(config.training.timeout)
-        try:
-            with open_workspace(config, world, display, own_model=own_model) as space:
-                try:
-                    yield space
-                    space.status("done", display.name)
-                except BaseException as error:
-                    stopped = isinstance(error, Interrupted | KeyboardInterrupt)
-                    space.status("interrupted" if stopped else "failed", display.name, str(error))
-                    raise
-        except Interrupted as interrupted:
-            if display.signal == 15:
-                interrupted.exit_code = RUN_AGAIN
-            raise
+        with open_workspace(config, world, display, own_model=own_model) as space:
+            try:
+                yield space
+            except BaseException as error:
+                if isinstance(error, Interrupted) and display.signal == signal.SIGTERM:
+                    error.exit_code = RUN_AGAIN
+                stopped = isinstance(error, Interrupted | KeyboardInterrupt)
+                code = getattr(error, "exit_code", Interrupted.exit_code if stopped else 1)
+                with contextlib.suppress(OSError):  # on a full disk, say
+                    space.status("interrupted" if stopped else "failed", display.name, str(error), code)
+                raise
+            space.status("done", display.name, exit_code=0)
         distributed.stop()
 
 

@@ -101,10 +101,17 @@ def load(folder: Path) -> Any:
     """A saved causal LM; `RunError` when the folder holds none. Remote code is never run."""
     from transformers import AutoModelForCausalLM
 
+    _no_progress_bars()
     try:
         return AutoModelForCausalLM.from_pretrained(folder, attn_implementation="sdpa", dtype=torch.float32)
     except (OSError, ValueError) as error:
         raise RunError(f"{folder}: holds no model that can be loaded ({' '.join(str(error).split())[:200]})") from None
+
+
+def _no_progress_bars() -> None:
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
 
 
 def save(model: Any, tokenizer_folder: Path, folder: Path, tensors: dict[str, Tensor] | None = None) -> None:
@@ -112,9 +119,7 @@ def save(model: Any, tokenizer_folder: Path, folder: Path, tensors: dict[str, Te
 
     `tensors` are the model's, whole, where it holds shards of them only.
     """
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
+    _no_progress_bars()
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     with tensor_files(temporary):

@@ -211,14 +211,15 @@ class MetricsWriter:
         self.metrics, self.trace, self.k = folder / "metrics.jsonl", folder / "trace.f32", len(domains)
         self.header = {"kind": "header", "format": FORMAT, "domains": list(domains), "objective": objective}
 
-    def cut_back(self, step: int) -> None:
-        """Keep what was written up to `step`, drop what came after: the training goes on from there."""
+    def cut_back(self, logged: int, evaluated: int) -> None:
+        """Keep rows and records of steps up to `logged` and evaluations up to `evaluated`; drop what came after."""
         kept = [self.header]
         if self.metrics.exists():
-            kept += [r for r in _whole_records(self.metrics) if r["kind"] != "header" and r["step"] <= step]
+            last = {"train": logged, "evaluation": evaluated}
+            kept += [r for r in _whole_records(self.metrics) if r.get("step", 0) <= last.get(r["kind"], -1)]
         write_bytes(self.metrics, "".join(_line(record) for record in kept).encode())
         rows = _whole_rows(self.trace, self.k)
-        write_bytes(self.trace, rows[rows[:, 0] <= step].tobytes())
+        write_bytes(self.trace, rows[rows[:, 0] <= logged].tobytes())
 
     def rows(self, rows: np.ndarray, summary: Mapping[str, Any]) -> None:
         """Append `[n, 3 + 4K]` rows of the trace and the `train` record that sums them up."""

@@ -324,8 +324,9 @@ class Trainer:
             self.job.objective.load_state_dict({**tensors, **found.state["objective"]})
             self.pending = list(rest["pending"].to(self.world.device)) if "pending" in rest else []
         step = found.step if found else 0
-        if self.world.is_main:
-            self.metrics.cut_back(step)
+        if self.world.is_main:  # the last step is evaluated after its checkpoint, all others before
+            evaluated = step if step < self.settings.steps else step - 1
+            self.metrics.cut_back(logged=step - len(self.pending), evaluated=evaluated)
         self.world.barrier()
         return step
 

@@ -72,11 +72,11 @@ class Workspace:
         yield
         self.note_time(stage, time.monotonic() - start, **figures)
 
-    def status(self, state: str, stage: str, message: str = "") -> None:
-        """Write status.json."""
+    def status(self, state: str, stage: str, message: str = "", exit_code: int | None = None) -> None:
+        """Write status.json; with an exit code the work has ended."""
         if self.world.is_main:
             value = {"format": FORMAT, "state": state, "stage": stage, "message": message, "process": os.getpid()}
-            write_json(self.root / "status.json", value)
+            write_json(self.root / "status.json", {**value, "exit_code": exit_code})
 
 
 @contextlib.contextmanager
@@ -127,8 +127,8 @@ def _sweep(root: Path) -> None:
     for path in list(root.rglob(".*.tmp")):
         if path.is_dir():
             shutil.rmtree(path)
-        else:
-            path.unlink()
+        else:  # gone already if it lay in such a folder
+            path.unlink(missing_ok=True)
 
 
 # -- is it the same run? ----------------------------------------------------------------------------------------------

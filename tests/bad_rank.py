@@ -1,0 +1,76 @@
+"""`doremi` on a rank that something happens to: `torchrun ... tests/bad_rank.py WHAT RANK doremi's arguments ...`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+from unittest import mock
+
+import torch
+
+from doremi import cli, train
+from doremi.corpus.store import TokenFile
+
+STEP = 5
+
+
+def not_a_number() -> Any:
+    """The loss of one sequence becomes NaN."""
+    right = train.Trainer._counts
+    seen = [0]
+
+    def counts(self: train.Trainer, batch: train.DeviceBatch) -> torch.Tensor:
+        seen[0] += 1
+        if seen[0] == STEP:
+            with torch.no_grad():
+                next(self.model.parameters()).fill_(float("nan"))
+        return right(self, batch)
+
+    return mock.patch.object(train.Trainer, "_counts", counts)
+
+
+def read_error() -> Any:
+    """The disk fails in the middle of a token file."""
+    right, reads = TokenFile.read, [0]
+
+    def read(self: TokenFile, start: int, out: Any) -> None:
+        reads[0] += 1
+        if reads[0] == 10 * STEP:
+            with mock.patch("os.pread", side_effect=OSError(5, "Input/output error")):
+                right(self, start, out)
+        right(self, start, out)
+
+    return mock.patch.object(TokenFile, "read", read)
+
+
+def at_step(what: int) -> Any:
+    """The process sends itself a signal: dies, stands still, or is asked to end; once, not after a restart."""
+    right = train.Trainer.optimizer_step
+
+    def optimizer_step(self: train.Trainer, step: int) -> torch.Tensor:
+        if step == STEP and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
+            os.kill(os.getpid(), what)
+        return right(self, step)
+
+    return mock.patch.object(train.Trainer, "optimizer_step", optimizer_step)
+
+
+def main() -> None:
+    what, rank, *arguments = sys.argv[1:]
+    patch = {
+        "nan": not_a_number,
+        "read error": read_error,
+        "killed": lambda: at_step(signal.SIGKILL),
+        "hung": lambda: at_step(signal.SIGSTOP),
+        "terminated": lambda: at_step(signal.SIGTERM),
+    }[what]()
+    sys.argv = ["doremi", *arguments]
+    if os.environ["RANK"] == rank:
+        patch.start()
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()
