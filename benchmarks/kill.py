@@ -104,6 +104,7 @@ def make_saves_non_atomic() -> None:
                     file.write(data[start : start + len(data) // 8])
                     file.flush()
                     os.fsync(file.fileno())
+                    time.sleep(0.01)  # a larger model takes its time
             (final / "state.json").touch()
 
     from safetensors.torch import save
