@@ -94,7 +94,7 @@ class Mixture:
         total = math.fsum(checked.values())
         if total <= 0 or not math.isfinite(total):
             raise MixtureError("all weights are zero; at least one domain needs a positive weight")
-        if abs(total - 1) <= len(checked) * 2.0**-53:  # what rounding each weight can do to the sum
+        if abs(total - 1) <= len(checked) * 2.0**-52:  # more than rounding each weight does to the sum
             total = 1.0
         object.__setattr__(self, "weights", {name: value / total for name, value in checked.items()})
 

@@ -102,9 +102,8 @@ def project(mixture: Mixture, domains: DomainSet, constraints: Constraints) -> M
     if conflict := _conflict(limits):
         _refuse(conflict, domains, constraints, supply_K)
     weight_K = [Fraction(weight) for weight in wanted_K]
-    narrowed = _narrowed(limits, weight_K)
-    rounded_K = _rounded(domains.names, _fill(Fraction(1), weight_K, *narrowed), [narrowed, limits.box()])
-    return Mixture(dict(zip(domains, rounded_K, strict=True)))
+    nearest_K = _fill(Fraction(1), weight_K, *_narrowed(limits, weight_K))
+    return Mixture({name: float(q) for name, q in zip(domains, nearest_K, strict=True)})  # rounding keeps limits
 
 
 class _Range(NamedTuple):
@@ -121,10 +120,6 @@ class _Limits(NamedTuple):
 
     own_K: list[_Range]
     parts: list[tuple[_Range, list[int]]]  # the range of the part's total, the positions of its members
-
-    def box(self) -> tuple[list[Fraction], list[Fraction]]:
-        """Lower and upper limits `[K]` of the domains; where they cross by rounding, the lower stands."""
-        return [own.lower for own in self.own_K], [max(own.lower, own.upper) for own in self.own_K]
 
 
 def _supply(domains: DomainSet, constraints: Constraints) -> Supply:
@@ -199,30 +194,14 @@ def _narrowed(limits: _Limits, weight_K: Numbers) -> tuple[list[Fraction], list[
 
     As the common scale grows, a part's total follows its members' sum until it is held, and then so is each member.
     """
-    low_K, high_K = limits.box()
+    low_K = [own.lower for own in limits.own_K]
+    high_K = [max(own.lower, own.upper) for own in limits.own_K]  # where they cross by rounding, the lower stands
     for part, members in limits.parts:
         inside = [[values[i] for i in members] for values in (weight_K, low_K, high_K)]
         ends = _fill(part.lower, *inside), _fill(max(part.lower, part.upper), *inside)
         for i, low, high in zip(members, *ends, strict=True):
             low_K[i], high_K[i] = low, high
     return low_K, high_K
-
-
-def _rounded(names: Sequence[str], nearest_K: Numbers, boxes: Iterable[tuple[Numbers, Numbers]]) -> list[float]:
-    """Floats nearest to `nearest_K` that sum to 1: what rounding lost goes to the largest weight with room for it.
-
-    The first box, which keeps totals of groups too, goes first. Without any room the sum is 1 to rounding only.
-    """
-    rounded_K = [float(q) for q in nearest_K]
-    positive = [i for i, q in enumerate(nearest_K) if q]  # a weight of 0 stays 0
-    largest_first = sorted(positive, key=lambda i: (-nearest_K[i], names[i]))  # by name: order has no meaning
-    for low_K, high_K in boxes:
-        for i in largest_first:
-            if math.fsum(rounded_K) == 1.0:
-                return rounded_K
-            rest = Fraction(1) - sum(Fraction(q) for j, q in enumerate(rounded_K) if j != i)
-            rounded_K[i] = float(_clip(rest, low_K[i], high_K[i]))
-    return rounded_K
 
 
 def _conflict(limits: _Limits) -> str:
