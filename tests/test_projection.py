@@ -262,6 +262,16 @@ def test_decimals_are_taken_as_written() -> None:
         projected(max_epochs={"a": 1.7}, tokens={"a": 10}, budget_tokens=18, min_weight={"a": 1})
 
 
+def test_limits_that_cross_by_rounding_only_are_kept() -> None:
+    seven = {"tokens": {"a": 5, "d": 5}, "budget_tokens": 7}  # 5 / 7 as a float is above five sevenths
+    assert projected(min_weight={"a": 5 / 7}, max_epochs={"a": 1}, **seven)["a"] == 5 / 7
+    assert projected(min_weight={"d": 5 / 7}, max_epochs={"d": 1}, **seven)["d"] == 5 / 7
+    assert (
+        projected(max_epochs={"a": 1}, groups={"g": Group(["a", "d"], 5 / 7)}, max_weight={"d": 0}, **seven)["a"]
+        == 5 / 7
+    )
+
+
 def test_numpy_and_great_integers_are_numbers() -> None:
     limits: dict[str, Any] = {"a": np.float64(0.4)}
     assert projected(max_weight=limits)["a"] == 0.4

@@ -194,11 +194,10 @@ def _narrowed(limits: _Limits, weight_K: Numbers) -> tuple[list[Fraction], list[
 
     As the common scale grows, a part's total follows its members' sum until it is held, and then so is each member.
     """
-    low_K = [own.lower for own in limits.own_K]
-    high_K = [max(own.lower, own.upper) for own in limits.own_K]  # where they cross by rounding, the lower stands
+    low_K, high_K = [own.lower for own in limits.own_K], [own.upper for own in limits.own_K]
     for part, members in limits.parts:
         inside = [[values[i] for i in members] for values in (weight_K, low_K, high_K)]
-        ends = _fill(part.lower, *inside), _fill(max(part.lower, part.upper), *inside)
+        ends = _fill(part.lower, *inside), _fill(part.upper, *inside)
         for i, low, high in zip(members, *ends, strict=True):
             low_K[i], high_K[i] = low, high
     return low_K, high_K
