@@ -64,6 +64,12 @@ def test_sums_to_one_in_any_order(weights: dict[str, float]) -> None:
     assert one.aligned(domains) == pytest.approx(two.aligned(domains))
 
 
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=30).filter(lambda values: sum(values) > 0))
+def test_weights_of_a_mixture_make_the_same_mixture(values: list[float]) -> None:
+    mixture = Mixture({f"domain {i}": value for i, value in enumerate(values)})
+    assert Mixture(mixture.weights).weights == mixture.weights
+
+
 def test_alignment_names_what_is_missing_or_unknown() -> None:
     domains = DomainSet(["a", "b"])
     with pytest.raises(MixtureError, match="weight for 'c', which is not a domain here"):

@@ -19,7 +19,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 # A module may import from its own layer and those before it; a folder stands for all that is in it.
 LAYERS = [
     ["errors", "domains"],
-    ["heuristics", "dro", "dro_variants", "corpus.sampler", "runs", "config", "published"],
+    ["heuristics", "projection", "dro", "dro_variants", "corpus.sampler", "runs", "config", "published"],
     ["corpus", "model", "distributed", "mixtures"],
     ["checkpoint", "reference_losses"],
     ["evaluation", "train"],
@@ -81,6 +81,7 @@ def test_light_modules_do_not_import_torch() -> None:
     """One fresh interpreter: the public package, the command line and all that works on a laptop."""
     light = "doremi doremi.cli doremi.config doremi.verdict doremi.report doremi.export doremi.heuristics doremi.runs "
     light += "doremi.mixtures doremi.start doremi.overview doremi.corpus.prepare doremi.corpus.loader doremi.display"
+    light += " doremi.projection"
     code = f"import importlib, sys\nfor m in {light.split()!r}: importlib.import_module(m)\n"
     code += "print([m for m in ('torch', 'transformers', 'matplotlib', 'pyarrow') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

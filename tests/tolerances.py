@@ -9,3 +9,4 @@ GOLDEN = 1e-5  # golden curves on another processor than the recorded one
 ALPHA_FIRST_STEP = 1e-7  # domain weights after one step, any number of processes and micro-batches
 ALPHA_PATH = 1e-5  # the same after 50 steps
 SMALL_BATCH = 1e-4  # averaged weights where a float16 rounding of one loss in 128 tokens shows
+SOLVER = 1e-5  # weights by a general iterative solver, which stops early; its objective is good to the square

@@ -81,7 +81,8 @@ class DomainSet:
 class Mixture:
     """Weights by domain name: finite, not negative, summing to 1 (tokens of each domain per token).
 
-    `Mixture({"web": 2, "code": 1})` normalises; order is kept but has no meaning of its own.
+    `Mixture({"web": 2, "code": 1})` normalises; order is kept but has no meaning of its own. Weights that sum to 1
+    but for rounding are kept bit by bit, so that a mixture's weights make the same mixture again.
     """
 
     weights: Mapping[str, float]
@@ -93,6 +94,8 @@ class Mixture:
         total = math.fsum(checked.values())
         if total <= 0 or not math.isfinite(total):
             raise MixtureError("all weights are zero; at least one domain needs a positive weight")
+        if abs(total - 1) <= len(checked) * 2.0**-52:  # more than rounding each weight does to the sum
+            total = 1.0
         object.__setattr__(self, "weights", {name: value / total for name, value in checked.items()})
 
     def __getitem__(self, name: str) -> float:
