@@ -1,1 +1,1 @@
-"""How good a trained model is: per-domain loss on the fixed validation set (perplexity.py)."""
+"""How good a trained model is: loss on the fixed validation set (perplexity.py), downstream tasks (fewshot/)."""
