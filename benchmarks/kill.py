@@ -242,12 +242,17 @@ def kill_runs(
         for plan in plans(rng, wanted, counted, driver.size):
             phase, fine = driver.run(plan)
             well &= fine
+            if not fine:
+                print(f"    a process failed or stayed behind after {plan}", flush=True)
             if phase is None:
                 break
             kills += 1
             counted["one rank of two" if driver.size > 1 else phase] += 1
         if kills:
-            well &= driver.run(None)[1] and driver.contents() == straight
+            finished = driver.run(None)[1]
+            if not finished:
+                print("    the last run failed", flush=True)
+            well &= finished and driver.contents() == straight
             good.extend([well] * kills)
             print(f"  run killed {kills} times: {'the same bytes' if well else 'DIFFERENT'}", flush=True)
             if not well:
@@ -264,7 +269,7 @@ def undisturbed(driver: Driver) -> dict[str, bytes]:
 def report_difference(driver: Driver, straight: dict[str, bytes]) -> None:
     found = driver.contents()
     names = [name for name in sorted({*found, *straight}) if found.get(name) != straight.get(name)]
-    print(f"    {len(names)} files differ, for example {names[:3]}")
+    print(f"    {len(names)} files differ{', for example ' + ', '.join(names[:3]) if names else ''}")
 
 
 @contextmanager

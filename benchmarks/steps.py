@@ -64,6 +64,7 @@ def make_trainer(folder: Path, preset: str, *, scored: bool) -> training.Trainer
         reference=reference,
         lagged=False,
         validation=None,  # type: ignore[arg-type]  # nothing is evaluated here
+        epoch_tokens=[1] * DOMAINS,
         domains=DomainSet(f"domain {i}" for i in range(DOMAINS)),
     )
     return training.Trainer(job, WORLD, Quiet())

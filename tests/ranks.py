@@ -119,7 +119,7 @@ def stale_in_early_micro_batches(trainer: Trainer, batches: list[DeviceBatch]) -
         loss = weighted_loss(loss_BT, batch.mask_BT, batch.domain_B, objective.token_weights(count_K))
         (loss * trainer.world.size).backward()
         losses[1] += trainer._counts(batch)
-    return trainer.world.sum(losses + 1)
+    return trainer.world.sum(torch.cat([losses + 1, trainer.spread_3K]))
 
 
 @contextlib.contextmanager

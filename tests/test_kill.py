@@ -14,7 +14,11 @@ PROGRAM = Path(__file__).resolve().parents[1] / "benchmarks" / "kill.py"
 
 def figure(*options: str) -> dict[str, object]:
     result = subprocess.run(
-        [sys.executable, str(PROGRAM), "--kills", "10", *options], capture_output=True, text=True, timeout=900, check=False
+        [sys.executable, str(PROGRAM), "--kills", "10", *options],
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
     )
     assert result.returncode == 0, result.stderr[-3000:]
     return json.loads(result.stdout.splitlines()[-1])

@@ -19,10 +19,21 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 # A module may import from its own layer and those before it; a folder stands for all that is in it.
 LAYERS = [
     ["errors", "domains"],
-    ["heuristics", "projection", "dro", "dro_variants", "corpus.sampler", "runs", "config", "published"],
+    [
+        "heuristics",
+        "projection",
+        "dro",
+        "dro_variants",
+        "corpus.sampler",
+        "runs",
+        "config",
+        "published",
+        "settled",
+        "health",
+    ],
     ["corpus", "model", "distributed", "mixtures"],
     ["checkpoint", "reference_losses"],
-    ["evaluation", "train"],
+    ["evaluation", "training_log", "train"],
     ["verdict", "report", "export"],
     ["overview", "start", "display"],
     ["workspace"],
@@ -30,7 +41,14 @@ LAYERS = [
     ["tournament"],
     ["cli", "__main__", "__init__"],
 ]
-READ_ONLY = {"domains", "heuristics", "runs", "errors"}  # all that verdict, report and export may know
+READ_ONLY = {
+    "domains",
+    "heuristics",
+    "runs",
+    "errors",
+    "health",
+    "settled",
+}  # all that verdict, report and export may know
 
 
 def name_of(path: Path) -> str:
@@ -81,7 +99,7 @@ def test_light_modules_do_not_import_torch() -> None:
     """One fresh interpreter: the public package, the command line and all that works on a laptop."""
     light = "doremi doremi.cli doremi.config doremi.verdict doremi.report doremi.export doremi.heuristics doremi.runs "
     light += "doremi.mixtures doremi.start doremi.overview doremi.corpus.prepare doremi.corpus.loader doremi.display"
-    light += " doremi.projection"
+    light += " doremi.projection doremi.health"
     code = f"import importlib, sys\nfor m in {light.split()!r}: importlib.import_module(m)\n"
     code += "print([m for m in ('torch', 'transformers', 'matplotlib', 'pyarrow') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -17,7 +17,7 @@ DOMAINS = DomainSet(["a", "b"])
 
 
 def row(step: int) -> np.ndarray:
-    return np.full((1, 11), step, dtype=np.float64)
+    return np.full((1, 15), step, dtype=np.float64)
 
 
 def written(folder: Path, steps: int) -> MetricsWriter:

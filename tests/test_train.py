@@ -12,9 +12,9 @@ import torch
 
 import doremi.train
 from doremi.config import TrainingConfig
-from doremi.train import learning_rate, make_optimizer
+from doremi.train import DeviceBatch, learning_rate, make_optimizer, score_error, spread_sums
 from golden import GOLDEN, curves, processor
-from tolerances import FLOAT64
+from tolerances import FLOAT32, FLOAT64
 from tolerances import GOLDEN as GOLDEN_TOLERANCE
 
 
@@ -54,3 +54,21 @@ def test_loop_is_short_and_names_no_stage() -> None:
     assert (loop.end_lineno or 0) - loop.lineno < 80
     code = "\n".join(line.split("#")[0] for line in source.splitlines()).lower()
     assert not any(word in code for word in ('"proxy', '"reference"', '"main', "stage =="))
+
+
+def test_standard_error_of_a_score_is_that_of_the_mean_over_sequences() -> None:
+    """Against numpy, sequence by sequence; a domain with one sequence has none."""
+    generator = torch.Generator().manual_seed(0)
+    loss, reference = (torch.rand(7, 16, generator=generator) for _ in range(2))
+    domain = torch.tensor([0, 1, 0, 0, 1, 0, 2])
+    mask = torch.ones(7, 16, dtype=torch.bool)
+    batch = DeviceBatch(torch.zeros(7, 16), torch.zeros(7, 16), mask, domain)
+    tokens = torch.tensor([64.0, 32.0, 16.0], dtype=torch.float64)
+    sums = torch.cat([torch.zeros(1, 3), tokens[None], spread_sums(loss, reference, batch, 3)])
+    found = score_error(sums, 16)
+    means = (loss - reference).clamp(min=0).mean(dim=1).double().numpy()
+    for k in (0, 1):
+        mine = means[domain.numpy() == k]
+        assert float(found[k]) == pytest.approx(mine.std(ddof=1) / len(mine) ** 0.5, rel=FLOAT32)
+    assert torch.isnan(found[2])
+    assert sums[4].tolist() == pytest.approx([float(reference[domain == k].sum()) for k in range(3)], rel=FLOAT32)

@@ -131,6 +131,7 @@ def make_job(
         lagged=reference is not None and space.config.proxy.update == "lagged",
         validation=ValidationSet(corpus, tokens, space.config.data.sequence_length),
         domains=corpus.domains,
+        epoch_tokens=corpus.count("train", "tokens"),
     )
 
 

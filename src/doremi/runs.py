@@ -187,21 +187,22 @@ class TrainingFolder:
         return np.fromfile(self.folder / "evaluation.documents.f64", dtype="<f8")
 
     def records(self, kind: str) -> Iterator[dict[str, Any]]:
-        """Whole records of one kind (`header`, `train`, `evaluation`) from metrics.jsonl, in order."""
+        """Whole records of one kind (`header`, `train`, `evaluation`, `alarm`) from metrics.jsonl, in order."""
         yield from (record for record in _whole_records(self.folder / "metrics.jsonl") if record["kind"] == kind)
 
     def trace(self) -> dict[str, np.ndarray]:
-        """`step`, `learning_rate`, `gradient_norm` `[T]`; `loss`, `tokens`, `weights`, `scores` `[T, K]`."""
+        """`step`, `learning_rate`, `gradient_norm` `[T]`; `loss`, `tokens`, `weights`, `scores` ... `[T, K]`."""
         header = next(self.records("header"), None)
         if header is None:
             raise DamageError(f"{self.folder / 'metrics.jsonl'}: has no header; remove {self.folder} and run again")
-        k = len(header["domains"])
-        rows = _whole_rows(self.folder / "trace.f32", k)
-        parts = {name: rows[:, 3 + i * k : 3 + (i + 1) * k] for i, name in enumerate(TRACE_DOMAIN_FIELDS)}
+        k, columns = len(header["domains"]), header.get("trace", FIRST_TRACE_COLUMNS)
+        rows = _whole_rows(self.folder / "trace.f32", 3 + len(columns) * k)
+        parts = {name: rows[:, 3 + i * k : 3 + (i + 1) * k] for i, name in enumerate(columns)}
         return {"step": rows[:, 0], "learning_rate": rows[:, 1], "gradient_norm": rows[:, 2], **parts}
 
 
-TRACE_DOMAIN_FIELDS = ("loss", "tokens", "weights", "scores")
+TRACE_COLUMNS = ("loss", "tokens", "weights", "scores", "score_error", "reference_loss")
+FIRST_TRACE_COLUMNS = TRACE_COLUMNS[:4]  # of logs whose header does not name them
 
 
 class MetricsWriter:
@@ -209,26 +210,31 @@ class MetricsWriter:
 
     def __init__(self, folder: Path, domains: DomainSet, objective: str) -> None:
         self.metrics, self.trace, self.k = folder / "metrics.jsonl", folder / "trace.f32", len(domains)
-        self.header = {"kind": "header", "format": FORMAT, "domains": list(domains), "objective": objective}
+        self.columns = TRACE_COLUMNS
+        names = {"domains": list(domains), "objective": objective, "trace": list(self.columns)}
+        self.header = {"kind": "header", "format": FORMAT, **names}
 
     def cut_back(self, logged: int, evaluated: int) -> None:
         """Keep rows and records of steps up to `logged` and evaluations up to `evaluated`; drop what came after."""
         kept = [self.header]
         if self.metrics.exists():
-            last = {"train": logged, "evaluation": evaluated}
+            last = {"train": logged, "evaluation": evaluated, "alarm": evaluated}
             kept += [r for r in _whole_records(self.metrics) if r.get("step", 0) <= last.get(r["kind"], -1)]
         write_bytes(self.metrics, "".join(_line(record) for record in kept).encode())
-        rows = _whole_rows(self.trace, self.k)
+        rows = _whole_rows(self.trace, 3 + len(self.columns) * self.k)
         write_bytes(self.trace, rows[rows[:, 0] <= logged].tobytes())
 
     def rows(self, rows: np.ndarray, summary: Mapping[str, Any]) -> None:
-        """Append `[n, 3 + 4K]` rows of the trace and the `train` record that sums them up."""
+        """Append `[n, 3 + 6K]` rows of the trace and the `train` record that sums them up."""
         with self.trace.open("ab") as file:
             file.write(rows.astype("<f4").tobytes())
         self._append({"kind": "train", "step": int(rows[-1, 0]), **summary})
 
     def evaluation(self, step: int, tokens: int, splits: Mapping[str, Any]) -> None:
         self._append({"kind": "evaluation", "step": step, "tokens": tokens, **splits})
+
+    def alarm(self, step: int, alarm: Mapping[str, Any]) -> None:
+        self._append({"kind": "alarm", "step": step, **alarm})
 
     def flush(self) -> None:
         """Everything written so far is on the disk afterwards."""
@@ -244,9 +250,8 @@ def _line(record: Mapping[str, Any]) -> str:
     return json.dumps(record, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def _whole_rows(path: Path, k: int) -> np.ndarray:
-    """Rows `[T, 3 + 4K]` of a trace whose last one may have been cut off; none if there is no file."""
-    width = 3 + 4 * k
+def _whole_rows(path: Path, width: int) -> np.ndarray:
+    """Rows `[T, width]` of a trace whose last one may have been cut off; none if there is no file."""
     values = np.fromfile(path, dtype="<f4") if path.exists() else np.zeros(0, dtype="<f4")
     return values[: len(values) // width * width].reshape(-1, width)
 

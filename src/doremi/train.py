@@ -29,7 +29,8 @@ from doremi.errors import Interrupted, TrainingError
 from doremi.evaluation.perplexity import ValidationSet
 from doremi.model import TokenLosses, eval_mode
 from doremi.reference_losses import ReferenceLosses
-from doremi.runs import MetricsWriter, write_bytes, write_json
+from doremi.runs import write_bytes, write_json
+from doremi.training_log import TrainingLog, Watch
 
 
 class Objective(Protocol):
@@ -67,16 +68,6 @@ class PlainObjective:
         assert not state
 
 
-class Watch(Protocol):
-    """Whoever looks on: is told of each step, and may ask to stop."""
-
-    def stage(self, name: str) -> None: ...
-    def step(self, step: int, steps: int, tokens: int) -> None: ...
-    def record(self, record: Mapping[str, Any]) -> None: ...
-    def say(self, message: str) -> None: ...
-    def stop_requested(self) -> bool: ...
-
-
 @dataclass(frozen=True)
 class Job:
     """One model to train."""
@@ -96,6 +87,8 @@ class Job:
     """Whether a batch is weighted with the weights from before it (one forward pass however it is split)."""
     validation: ValidationSet
     domains: DomainSet
+    epoch_tokens: list[int]
+    """Training tokens of each domain, `[K]`."""
 
 
 def learning_rate(step: int, settings: TrainingConfig) -> float:
@@ -147,6 +140,21 @@ class DeviceBatch:
         return cls(tensors[0], tensors[1], torch.ones_like(tensors[0], dtype=torch.bool), tensors[2])
 
 
+def spread_sums(loss_BT: Tensor, reference_BT: Tensor, batch: DeviceBatch, k: int) -> Tensor:
+    """`[3, K]`: sum of the sequences' clipped excess, of its squares, and of the reference's loss."""
+    excess_B = torch.where(batch.mask_BT, (loss_BT - reference_BT).detach().clamp(min=0), 0.0).sum(dim=-1)
+    rows = torch.stack([excess_B, excess_B.square(), reference_BT.sum(dim=-1)]).double()
+    return torch.zeros(3, k, dtype=torch.float64, device=rows.device).index_add(1, batch.domain_B, rows)
+
+
+def score_error(sums_5K: Tensor, sequence_length: int) -> Tensor:
+    """Standard error of each domain's score, nats a token `[K]`, from the spread between its sequences."""
+    _, tokens_K, excess_K, squares_K, _ = sums_5K
+    number_K = tokens_K / sequence_length
+    variance_K = (squares_K - excess_K.square() / number_K).clamp(min=0) / (number_K - 1)
+    return (variance_K / number_K).sqrt() / sequence_length
+
+
 class Trainer:
     """The moving parts of one training: model, optimiser, objective, log."""
 
@@ -156,18 +164,21 @@ class Trainer:
         self.model = job.model.to(world.device).train()
         self.wrapped = world.wrap(self.model, self.settings.parallel)
         self.sharded = is_sharded(self.model)
+        self.spread_3K = torch.zeros(3, self.k, dtype=torch.float64, device=world.device)
         self.optimizer = make_optimizer(self.model, self.settings)
         self.forward = forward_pass(self.wrapped, self.settings, world.device)
         self.evaluating = forward_pass(self.model, self.settings, world.device)
-        self.metrics = MetricsWriter(job.folder, job.domains, job.objective_name)
-        self.pending: list[Tensor] = []
-        """Rows of the trace, on the device, since the last line of the log."""
+        tokens_per_step = self.settings.batch_size * job.stream.sequence_length
+        self.log = TrainingLog(
+            job.folder, job.domains, job.objective_name, tokens_per_step, world, watch, job.epoch_tokens
+        )
 
     # -- one step ------------------------------------------------------------------------------------------------
 
     def forward_backward(self, batches: list[DeviceBatch]) -> Tensor:
-        """Losses, update of the weights, gradients; returns sums of loss and token counts by domain `[2, K]`."""
+        """Losses, update of the weights, gradients; sums by domain `[5, K]`: loss, tokens and `spread_sums`."""
         lagged, token_weight_K = self.job.lagged, None
+        self.spread_3K.zero_()
         if lagged or not self.scored:  # what a token counts is known before the batch is
             count_K = torch.stack([self._counts(batch) for batch in batches]).sum(dim=0)
             token_weight_K = self.job.objective.token_weights(self.world.sum(count_K))
@@ -191,7 +202,7 @@ class Trainer:
             losses_2K[1] += self._counts(batch)
         if lagged:
             self._update(sums_2K)
-        return self.world.sum(losses_2K)
+        return self.world.sum(torch.cat([losses_2K, self.spread_3K]))
 
     def _counts(self, batch: DeviceBatch) -> Tensor:
         return sum_by_domain(torch.ones_like(batch.mask_BT, dtype=torch.float32), batch.mask_BT, batch.domain_B, self.k)
@@ -199,6 +210,7 @@ class Trainer:
     def _sums(self, batch: DeviceBatch, loss_BT: Tensor) -> Tensor:
         assert self.job.reference is not None
         reference_BT = self.job.reference(batch.input_BT, batch.label_BT)
+        self.spread_3K += spread_sums(loss_BT, reference_BT, batch, self.k)
         return self.job.objective.sums(loss_BT, reference_BT, batch.mask_BT, batch.domain_B)
 
     def _update(self, sums_2K: Tensor) -> Tensor:
@@ -217,62 +229,20 @@ class Trainer:
 
     # -- log -----------------------------------------------------------------------------------------------------
 
-    def record(self, step: int, losses_2K: Tensor, norm: Tensor) -> None:
+    def record(self, step: int, sums_5K: Tensor, norm: Tensor) -> None:
         """Keep this step's row on the device."""
-        head = torch.tensor([step, learning_rate(step, self.settings)], dtype=torch.float64, device=self.world.device)
-        none_K = torch.full((self.k,), math.nan, dtype=torch.float64, device=self.world.device)
+        none_K = torch.full_like(sums_5K[0], math.nan)
         state = self.job.objective.state_dict()
-        weights_K, scores_K = (state.get(name, none_K).to(none_K) for name in ("alpha_K", "lam_K"))
-        loss_K = losses_2K[0] / losses_2K[1]
-        self.pending.append(torch.cat([head, norm.double().reshape(1), loss_K, losses_2K[1], weights_K, scores_K]))
+        row = {name: none_K for name in ("weights", "scores", "score_error", "reference_loss")}
+        if self.scored:
+            row = {"weights": state["alpha_K"], "scores": state["lam_K"], "reference_loss": sums_5K[4] / sums_5K[1]}
+            row["score_error"] = score_error(sums_5K, self.job.stream.sequence_length)
+        row |= {"loss": sums_5K[0] / sums_5K[1], "tokens": sums_5K[1]}
+        self.log.row(step, learning_rate(step, self.settings), norm, row)
 
     def flush_log(self) -> None:
         """Write the rows kept so far; `TrainingError` if one is not finite."""
-        if not self.pending:
-            return
-        rows = torch.stack(self.pending).cpu().numpy()
-        self.pending = []
-        self._check_finite(rows)
-        record = self._train_record(rows)
-        self.watch.record(record)
-        if self.world.is_main:
-            self.metrics.rows(rows, record)
-
-    def _check_finite(self, rows: np.ndarray) -> None:
-        loss, tokens = rows[:, 3 : 3 + self.k], rows[:, 3 + self.k : 3 + 2 * self.k]
-        bad = ~np.isfinite(np.where(tokens > 0, loss, 0.0))
-        bad_rows = np.flatnonzero(bad.any(axis=1) | ~np.isfinite(rows[:, 2]))
-        if not bad_rows.size:
-            return
-        row = bad_rows[0]
-        names = [name for name, is_bad in zip(self.job.domains, bad[row], strict=True) if is_bad]
-        what = f"the loss of domain {names[0]!r} is" if names else "the gradient is"
-        more = f" (and of {len(names) - 1} more)" if len(names) > 1 else ""
-        raise TrainingError(
-            f"{self.job.folder}: at step {int(rows[row, 0])} {what} not finite{more}; lower training.learning_rate "
-            f"(now {self.settings.learning_rate:g}) or training.gradient_clip; the last good checkpoint is kept"
-        )
-
-    def _train_record(self, rows: np.ndarray) -> dict[str, Any]:
-        k, last = self.k, rows[-1]
-        loss, tokens = rows[:, 3 : 3 + k], rows[:, 3 + k : 3 + 2 * k]
-        total = tokens.sum(axis=0)
-        nats = np.where(tokens > 0, loss * tokens, 0.0).sum(axis=0)
-        return {
-            "tokens": self.tokens_after(int(last[0])),
-            "loss": float(nats.sum() / total.sum()),
-            "learning_rate": float(last[1]),
-            "gradient_norm": float(last[2]),
-            "domain_loss": [float(n / t) if t else None for n, t in zip(nats, total, strict=True)],
-            "domain_tokens": [int(t) for t in total],
-            "weights": last[3 + 2 * k : 3 + 3 * k].tolist() if self.scored else None,
-            "average_weights": self.job.objective.average_weights.tolist() if self.scored else None,
-            "scores": last[3 + 3 * k :].tolist() if self.scored else None,
-        }
-
-    def tokens_after(self, step: int) -> int:
-        """Tokens trained on in the first `step` steps."""
-        return step * self.settings.batch_size * self.job.stream.sequence_length
+        self.log.flush(self.job.objective.average_weights if self.scored else None)
 
     # -- evaluate ------------------------------------------------------------------------------------------------
 
@@ -285,9 +255,7 @@ class Trainer:
                 f"{self.job.folder}: at step {step} the validation loss is not finite; lower training.learning_rate"
             )
         summary = self.job.validation.summary(nats)
-        short = {split: {key: value[key] for key in ("loss", "bits_per_byte")} for split, value in summary.items()}
-        if self.world.is_main:
-            self.metrics.evaluation(step, self.tokens_after(step), short)
+        self.log.evaluation(step, summary)
         return nats, summary
 
     # -- save and restore ----------------------------------------------------------------------------------------
@@ -301,11 +269,11 @@ class Trainer:
                 tensors[f"objective.{name}"] = value
             else:
                 state["objective"][name] = value
-        if self.pending:
-            self._check_finite(torch.stack(self.pending).cpu().numpy())
-            tensors["pending"] = torch.stack(self.pending)
+        if self.log.pending:
+            self.log.check_finite()
+            tensors["pending"] = torch.stack(self.log.pending)
         if self.world.is_main:
-            self.metrics.flush()
+            self.log.writer.flush()
         checkpoint.save(self.job.folder / "checkpoint", step, tensors, state, self.world, sharded=self.sharded)
 
     def restore(self) -> int:
@@ -322,11 +290,9 @@ class Trainer:
             rest = checkpoint.restore_tensors(found.folder, self.model, self.optimizer, self.world.device)
             tensors = {n.removeprefix("objective."): t for n, t in rest.items() if n.startswith("objective.")}
             self.job.objective.load_state_dict({**tensors, **found.state["objective"]})
-            self.pending = list(rest["pending"].to(self.world.device)) if "pending" in rest else []
+            self.log.pending = list(rest["pending"].to(self.world.device)) if "pending" in rest else []
         step = found.step if found else 0
-        if self.world.is_main:  # the last step is evaluated after its checkpoint, all others before
-            evaluated = step if step < self.settings.steps else step - 1
-            self.metrics.cut_back(logged=step - len(self.pending), evaluated=evaluated)
+        self.log.cut_back(step, self.settings.steps)
         self.world.barrier()
         return step
 
@@ -357,7 +323,7 @@ def _train(job: Job, world: World, watch: Watch) -> None:
         trainer.record(step, losses_2K, norm)
         if step % settings.log_every == 0 or step == settings.steps:
             trainer.flush_log()
-        watch.step(step, settings.steps, trainer.tokens_after(step))
+        watch.step(step, settings.steps, trainer.log.tokens_after(step))
 
         # -- evaluate --------------------------------------------------------------------------
         if step % int(settings.evaluate_every) == 0 and step < settings.steps:
@@ -371,7 +337,7 @@ def _train(job: Job, world: World, watch: Watch) -> None:
             raise Interrupted(f"stopped after step {step} of {settings.steps}; the same command goes on from there")
     nats, summary = trainer.evaluate(settings.steps)
     if world.is_main:
-        trainer.metrics.flush()
+        trainer.log.writer.flush()
         checkpoint.keep_last(job.folder / "checkpoint")
         write_evaluation(job.folder, settings.steps, job.domains, nats, summary)
 

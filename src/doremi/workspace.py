@@ -22,7 +22,7 @@ from doremi.distributed import World
 from doremi.errors import RunError
 from doremi.model import build, count_parameters, shape
 from doremi.runs import FORMAT, RunDirectory, key_of, read_json, write_bytes, write_json
-from doremi.train import Watch
+from doremi.training_log import Watch
 
 # these change neither what is on disk already nor what it is called: more candidates may join a finished run
 FREE_KEYS = (
