@@ -267,6 +267,7 @@ FOUND: list[tuple[str, bytes]] = [
     ("config", full("data", "tokenizer", '"\\ud800"')),
     ("config", full("data", '"\\e[31m"', "1")),
     *[("mixture", b'{"a": %s}' % weight) for weight in (b"1" * 400, b"-" + b"1" * 400, b"[" * 400 + b"]" * 400)],
+    (".parquet", b"PAR1\x1e\x01\0\0\0PAR1"),
     ("mixture", b'{"a": 1e308, "b": 1e308}'),
     *[(name, b"[" * 100_000) for name in ("json", "run", "training", "checkpoint")],
     ("json", b'{"format": 1}'),

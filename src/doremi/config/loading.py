@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from doremi.config.safe_yaml import parse
 from doremi.config.schema import DataConfig, RunConfig
-from doremi.errors import ConfigError
+from doremi.errors import ConfigError, one_line
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -33,7 +33,7 @@ def validate(value: dict[str, Any], where: str) -> RunConfig:
     try:
         return RunConfig.model_validate(value)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {_one_line(_explain(error.errors()[0]))}") from None
+        raise ConfigError(f"{where}: {one_line(_explain(error.errors()[0]))}") from None
     except RecursionError:
         raise ConfigError(f"{where}: is nested too deeply to be a configuration") from None
 
@@ -52,7 +52,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as UTF-8 text ({error})") from None
     except ValueError as error:
-        raise ConfigError(f"{path}: {_one_line(str(error))}") from None
+        raise ConfigError(f"{path}: {one_line(str(error))}") from None
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise ConfigError(f"{path}: is not a configuration (a mapping of keys such as data and training)")
     return value
@@ -61,18 +61,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def _set(value: dict[str, Any], override: str) -> None:
     """Apply one `a.b=c`; the value is read as YAML, so that lists and numbers work."""
     keys, equals, text = override.partition("=")
-    shown = _one_line(override)
+    shown = one_line(override)
     if not equals or not keys.strip():
         raise ConfigError(f"--set {shown}: write it as section.key=value, for example training.steps=200")
     try:
         parsed = parse(text)
     except ValueError as error:
-        raise ConfigError(f"--set {shown}: {_one_line(str(error))}") from None
+        raise ConfigError(f"--set {shown}: {one_line(str(error))}") from None
     *path, last = keys.strip().split(".")
     for key in path:
         value = value.setdefault(key, {})
         if not isinstance(value, dict):
-            raise ConfigError(f"--set {shown}: {_one_line(key)} is not a section")
+            raise ConfigError(f"--set {shown}: {one_line(key)} is not a section")
     value[last] = parsed
 
 
@@ -105,11 +105,6 @@ def _known_keys(path: Sequence[str]) -> list[str]:
             return sorted(section.model_fields)
         section = annotation
     return list(section.model_fields)
-
-
-def _one_line(text: str) -> str:
-    """Keys and values may hold line breaks, and characters that command a terminal."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(text.split()))
 
 
 def _shown(value: Any) -> str:
