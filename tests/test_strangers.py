@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import re
 from pathlib import Path
@@ -277,10 +278,7 @@ def test_no_file_of_ours_can_unpickle_or_trust() -> None:
     )
     found = [f"{p.name}: {m.group()}" for p in SOURCE.rglob("*.py") for m in loose.finditer(p.read_text())]
     assert found == []
-    loads = [p.read_text() for p in SOURCE.rglob("*.py") if re.search(r"\.from_(pretrained|config)\(", p.read_text())]
-    calls = [
-        call
-        for text in loads
-        for call in re.findall(r"Auto\w+\.from_(?:pretrained|config)\((?:[^()]|\([^()]*\))*", text)
-    ]
-    assert len([c for c in calls if "trust_remote_code=False" in c]) == 3
+    calls = [n for p in SOURCE.rglob("*.py") for n in ast.walk(ast.parse(p.read_text())) if isinstance(n, ast.Call)]
+    loads = [c for c in calls if getattr(c.func, "attr", "") in ("from_pretrained", "from_config")]
+    assert len(loads) == 3
+    assert all("trust_remote_code=False" in ast.unparse(call) for call in loads)
