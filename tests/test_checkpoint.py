@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from doremi import checkpoint
 from doremi.config import TrainingConfig
-from doremi.distributed import World
+from doremi.distributed import World, load_shards, saved_tensors
 from doremi.train import make_optimizer
 
 CPU = torch.device("cpu")
@@ -95,3 +98,31 @@ def test_restored_training_goes_on_to_the_bit(name: str, tmp_path: Path) -> None
     steps(other, other_optimizer, 3)
     for one, two in zip(module.parameters(), other.parameters(), strict=True):
         assert torch.equal(one, two)
+
+
+class Bomb:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_planted_metadata_is_never_unpickled(tmp_path: Path) -> None:
+    from torch.distributed.checkpoint import FileSystemReader
+
+    ran, folder = tmp_path / "ran", tmp_path / "step-00000001"
+    saved = {"a": torch.arange(6.0).view(2, 3), "b.c": torch.tensor([1, 2, 3])}
+    folder.mkdir()
+    save_file(saved, folder / "shard-00001-model-00001-of-00001.safetensors")
+    (folder / ".metadata").write_bytes(pickle.dumps(Bomb(ran)))
+    found = {name: torch.zeros_like(like, device="cpu") for name, like in saved_tensors(folder).items()}
+    load_shards(found, folder)
+    assert not ran.exists()
+    assert found.keys() == saved.keys()
+    assert all(torch.equal(found[name], saved[name]) for name in saved)
+    with contextlib.suppress(Exception):  # what comes out is no metadata, but by then it has run
+        FileSystemReader(str(folder)).read_metadata()
+    assert ran.exists(), "DCP's usual reader no longer unpickles: this test cannot fail any more"

@@ -66,7 +66,7 @@ def test_standard_error_of_a_score_is_that_of_the_mean_over_sequences() -> None:
     tokens = torch.tensor([64.0, 32.0, 16.0], dtype=torch.float64)
     sums = torch.cat([torch.zeros(1, 3), tokens[None], spread_sums(loss, reference, batch, 3)])
     found = score_error(sums, 16)
-    means = (loss - reference).clamp(min=0).mean(dim=1).double().numpy()
+    means = (loss - reference).clamp(min=0).double().mean(dim=1).numpy()
     for k in (0, 1):
         mine = means[domain.numpy() == k]
         assert float(found[k]) == pytest.approx(mine.std(ddof=1) / len(mine) ** 0.5, rel=FLOAT32)

@@ -86,7 +86,7 @@ def keep_last(folder: Path) -> None:
 
 def saved(folder: Path) -> list[Path]:
     """Complete checkpoints, oldest first."""
-    return sorted(folder.glob("step-????????"))
+    return sorted(folder.glob("step-" + 8 * "[0-9]"))
 
 
 def latest(folder: Path, say: Callable[[str], None], world: World) -> Checkpoint | None:
@@ -110,12 +110,14 @@ def _newest_sound(folder: Path, say: Callable[[str], None]) -> int:
 def _damage(path: Path) -> str | None:
     """What is wrong with the files of a checkpoint: each must be the one recorded, and no tensors may be added."""
     try:
+        if not isinstance(json.loads((path / _STATE).read_text(encoding="utf-8")), dict):
+            return f"{_STATE} is not a JSON object"
         recorded = json.loads((path / _SUMS).read_text(encoding="utf-8"))["sha256"]
         wrong = [name for name in recorded if file_sha256(path / name) != recorded[name]]
         wrong += [p.name for p in path.glob("*.safetensors") if p.name not in recorded]
         if _STATE not in recorded or len(recorded) < 2:
             return f"{_SUMS} does not name its files"
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         return f"{type(error).__name__}: {error}"
     return f"checksum of {wrong[0]}" if wrong else None
 

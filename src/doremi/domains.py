@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import reprlib
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from doremi.errors import MixtureError
 
 # One folder per domain, one cell in a table, one word in a command line: no separators, no markup.
 _NAME = re.compile(r"[\w(][\w .()+,'-]{0,79}")
+_BYTES = 200  # file systems allow 255, and we add to names
 
 
 def check_domain_name(name: object) -> str:
@@ -27,7 +29,7 @@ def check_domain_name(name: object) -> str:
     """
     if not isinstance(name, str):
         raise MixtureError(f"domain name {name!r} is not a string; put it in quotes")
-    if not _NAME.fullmatch(name) or name != name.strip() or name.endswith("."):
+    if not _NAME.fullmatch(name) or name != name.strip() or name.endswith(".") or len(name.encode()) > _BYTES:
         raise MixtureError(
             f"domain name {name!r} is not allowed: use 1 to 80 letters, digits, blanks or _.()+,'- "
             "(no path separators, no markup, no blank or dot at the end)"
@@ -91,8 +93,11 @@ class Mixture:
         checked = {check_domain_name(name): _check_weight(name, value) for name, value in weights.items()}
         if not checked:
             raise MixtureError("a mixture needs at least one domain")
-        total = math.fsum(checked.values())
-        if total <= 0 or not math.isfinite(total):
+        try:
+            total = math.fsum(checked.values())
+        except OverflowError:
+            raise MixtureError("the weights are too large to be added; divide them all by the same number") from None
+        if total <= 0:
             raise MixtureError("all weights are zero; at least one domain needs a positive weight")
         if abs(total - 1) <= len(checked) * 2.0**-52:  # more than rounding each weight does to the sum
             total = 1.0
@@ -126,7 +131,11 @@ class Mixture:
 
 def _check_weight(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise MixtureError(f"the weight of domain {name!r} is {value!r}, not a number")
-    if not math.isfinite(value) or value < 0:
-        raise MixtureError(f"the weight of domain {name!r} is {value!r}; weights are finite and not negative")
-    return float(value)
+        raise MixtureError(f"the weight of domain {name!r} is {reprlib.repr(value)}, not a number")
+    try:
+        weight = float(value)
+    except OverflowError:  # whole numbers have no largest one
+        weight = math.inf
+    if not math.isfinite(weight) or weight < 0:
+        raise MixtureError(f"the weight of domain {name!r} is {weight:g}; weights are finite and not negative")
+    return weight

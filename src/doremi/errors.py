@@ -59,3 +59,8 @@ class Interrupted(Exception):
     """A signal asked the run to stop; its state is saved and the same command goes on from there."""
 
     exit_code = 130
+
+
+def one_line(text: str) -> str:
+    """`text` for a message: what comes from files may hold line breaks, and characters that command a terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(text.split()))

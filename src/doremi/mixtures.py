@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from doremi.config import PLAIN_MIXTURES, RunConfig
-from doremi.domains import Mixture
-from doremi.errors import RunError
+from doremi.domains import Mixture, check_domain_name
+from doremi.errors import MixtureError, RunError
 from doremi.heuristics import epochs, natural, temperature, uniform, unimax
 from doremi.published import published_mixture, published_names, published_source
 from doremi.runs import FORMAT, Corpus, RunDirectory, read_mixture, write_json
@@ -20,8 +20,15 @@ def candidate_name(mixture: str) -> str:
 
 
 def check_name(name: str) -> None:
-    """`MixtureError` if no mixture can have this name; a file need not exist yet."""
-    if name != "doremi" and name not in PLAIN_MIXTURES and not name.endswith(".json"):
+    """`MixtureError` if no mixture can have this name; a file need not exist yet, but its stem becomes a folder."""
+    if name.endswith(".json"):
+        try:
+            check_domain_name(candidate_name(name))
+        except MixtureError:
+            raise MixtureError(
+                f"the mixture file {name!r} cannot name a folder: rename it to letters, digits and _.-"
+            ) from None
+    elif name != "doremi" and name not in PLAIN_MIXTURES:
         published_mixture(name, [*PLAIN_MIXTURES, "doremi"])
 
 

@@ -91,19 +91,22 @@ def build(description: dict[str, Any], vocab_size: int, sequence_length: int, en
         config = AutoConfig.for_model(description["architecture"], **keys)
         config.bos_token_id = config.eos_token_id = end_of_text_id
         config.use_cache = False
-        return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+        # Never remote code, which model.options can ask for: with None instead of False the library would ask the user.
+        return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", trust_remote_code=False)
     except Exception as error:  # each architecture checks its own keys, with exceptions of its own
         reason = " ".join(str(error).split())[:300]
         raise ConfigError(f"model: transformers cannot build {description['architecture']!r}: {reason}") from None
 
 
 def load(folder: Path) -> Any:
-    """A saved causal LM; `RunError` when the folder holds none. Remote code is never run."""
+    """A saved causal LM; `RunError` when the folder holds none. No remote code is run, nothing is unpickled."""
     from transformers import AutoModelForCausalLM
 
     _no_progress_bars()
     try:
-        return AutoModelForCausalLM.from_pretrained(folder, attn_implementation="sdpa", dtype=torch.float32)
+        return AutoModelForCausalLM.from_pretrained(
+            folder, attn_implementation="sdpa", dtype=torch.float32, trust_remote_code=False, use_safetensors=True
+        )
     except (OSError, ValueError) as error:
         raise RunError(f"{folder}: holds no model that can be loaded ({' '.join(str(error).split())[:200]})") from None
 

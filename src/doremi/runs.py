@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+import re
+import reprlib
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,18 +49,23 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path, what: str) -> dict[str, Any]:
-    """Read a JSON object of ours and check its `format`; `what` names it in errors."""
+    """Read a JSON object of ours and check its `format`; `what` names it in errors, also of keys that are missing."""
+
+    class Record(dict[str, Any]):
+        def __missing__(self, key: str) -> Any:
+            raise DamageError(f"{path}: this {what} has no {key!r}; remove it and run again")
+
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"), object_hook=Record)
     except FileNotFoundError:
         raise RunError(f"{path}: there is no {what} here yet; `doremi run` makes it") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DamageError(f"{path}: this {what} cannot be read ({error}); remove it and run again") from None
     if not isinstance(value, dict):
         raise DamageError(f"{path}: this {what} is not a JSON object; remove it and run again")
     if value.get("format") != FORMAT:
         raise RunError(
-            f"{path}: this {what} has format {value.get('format')!r}, this doremi reads {FORMAT}; "
+            f"{path}: this {what} has format {reprlib.repr(value.get('format'))}, this doremi reads {FORMAT}; "
             "use the doremi that wrote it, or another run directory"
         )
     return value
@@ -105,7 +112,7 @@ def key_of(value: Any) -> str:
 def read_mixture(path: Path) -> Mixture:
     """Read a `mixture.json`, ours or a bare `{"domain": weight}`; errors name the file."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_distinct)
     except OSError as error:
         raise MixtureError(f"{path}: cannot be read ({error.strerror}); give the path of a mixture.json") from None
     except (ValueError, RecursionError) as error:
@@ -120,6 +127,14 @@ def read_mixture(path: Path) -> Mixture:
         return Mixture(value)
     except MixtureError as error:
         raise MixtureError(f"{path}: {error}") from None
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, whose last of two equal keys would hide the other domain's weight."""
+    keys = [key for key, _ in pairs]
+    if len(set(keys)) < len(keys):
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is there twice")
+    return dict(pairs)
 
 
 # -- reading a run ---------------------------------------------------------------------------------------------------
@@ -177,7 +192,7 @@ class TrainingFolder:
 
     def saved_step(self) -> int:
         """Step of the newest checkpoint, 0 without one."""
-        return max((int(p.name[5:]) for p in (self.folder / "checkpoint").glob("step-????????")), default=0)
+        return max((int(p.name[5:]) for p in (self.folder / "checkpoint").glob("step-" + 8 * "[0-9]")), default=0)
 
     def evaluation(self) -> dict[str, Any]:
         return read_json(self.folder / "evaluation.json", "evaluation")
@@ -188,7 +203,7 @@ class TrainingFolder:
 
     def records(self, kind: str) -> Iterator[dict[str, Any]]:
         """Whole records of one kind (`header`, `train`, `evaluation`, `alarm`) from metrics.jsonl, in order."""
-        yield from (record for record in _whole_records(self.folder / "metrics.jsonl") if record["kind"] == kind)
+        yield from (record for _, record in _whole_records(self.folder / "metrics.jsonl") if record["kind"] == kind)
 
     def trace(self) -> dict[str, np.ndarray]:
         """`step`, `learning_rate`, `gradient_norm` `[T]`; `loss`, `tokens`, `weights`, `scores` ... `[T, K]`."""
@@ -216,11 +231,12 @@ class MetricsWriter:
 
     def cut_back(self, logged: int, evaluated: int) -> None:
         """Keep rows and records of steps up to `logged` and evaluations up to `evaluated`; drop what came after."""
-        kept = [self.header]
+        kept = [_line(self.header)]
         if self.metrics.exists():
             last = {"train": logged, "evaluation": evaluated, "alarm": evaluated}
-            kept += [r for r in _whole_records(self.metrics) if r.get("step", 0) <= last.get(r["kind"], -1)]
-        write_bytes(self.metrics, "".join(_line(record) for record in kept).encode())
+            whole = _whole_records(self.metrics)
+            kept += [line for line, record in whole if record.get("step", 0) <= last.get(record["kind"], -1)]
+        write_bytes(self.metrics, "".join(kept).encode())
         rows = _whole_rows(self.trace, 3 + len(self.columns) * self.k)
         write_bytes(self.trace, rows[rows[:, 0] <= logged].tobytes())
 
@@ -256,13 +272,28 @@ def _whole_rows(path: Path, width: int) -> np.ndarray:
     return values[: len(values) // width * width].reshape(-1, width)
 
 
-def _whole_records(path: Path) -> Iterator[dict[str, Any]]:
-    """Records of a metrics file whose last line may have been cut off."""
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+def _whole_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Lines and records of a metrics file up to the first line that is none: the last one may have been cut off."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    except FileNotFoundError:
+        raise RunError(f"{path}: there are no metrics here yet; `doremi run` makes them") from None
+    for line in lines:
         try:
-            yield json.loads(line)
-        except ValueError:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
             return
+        if not _is_record(record):
+            return
+        yield line + "\n", record
+
+
+def _is_record(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return False
+    if value.get("kind") == "header":
+        return isinstance(value.get("domains"), list) and isinstance(value.get("trace", []), list)
+    return "kind" in value and isinstance(value.get("step"), int)
 
 
 @dataclass(frozen=True)
@@ -289,10 +320,10 @@ class RunDirectory:
         folder = self.root / "main" / size / mixture / f"seed-{seed}"
         link = folder / "same-as.json"
         if link.exists():
-            target = (self.root / str(read_json(link, "link to a reference")["folder"])).resolve()
-            if not target.is_relative_to(self.root.resolve()):
-                raise DamageError(f"{link}: points outside the run directory; remove it and run again")
-            return TrainingFolder(target)
+            target = str(read_json(link, "link to a reference")["folder"])
+            if not re.fullmatch(r"reference/seed-[0-9]{1,20}", target):
+                raise DamageError(f"{link}: points outside the run directory's references; remove it and run again")
+            return TrainingFolder(self.root / target)
         return TrainingFolder(folder)
 
     def mixture_path(self, name: str) -> Path:
@@ -302,30 +333,38 @@ class RunDirectory:
     def candidates(self) -> dict[str, dict[str, list[int]]]:
         """Finished main runs: size -> mixture -> sorted seeds."""
         found: dict[str, dict[str, list[int]]] = {}
-        for folder in sorted((self.root / "main").glob("*/*/seed-*")):
-            size, mixture, seed = folder.parts[-3], folder.parts[-2], int(folder.name.removeprefix("seed-"))
+        for folder, seed in _seeds((self.root / "main").glob("*/*/seed-*")):
+            size, mixture = folder.parts[-3], folder.parts[-2]
             if self.main(size, mixture, seed).finished:
                 found.setdefault(size, {}).setdefault(mixture, []).append(seed)
         return {size: {name: sorted(seeds) for name, seeds in byname.items()} for size, byname in found.items()}
 
     def seeds(self, stage: str) -> list[int]:
         """Seeds of finished folders under `reference` or `proxy`."""
-        folders = (self.root / stage).glob("seed-*")
-        return sorted(int(f.name.removeprefix("seed-")) for f in folders if TrainingFolder(f).finished)
+        folders = _seeds((self.root / stage).glob("seed-*"))
+        return sorted(seed for folder, seed in folders if TrainingFolder(folder).finished)
 
     def config(self) -> dict[str, Any]:
         """The resolved configuration as plain values."""
-        import yaml
+        from doremi.config.safe_yaml import parse
 
         try:
-            return yaml.safe_load((self.root / "config.yaml").read_text(encoding="utf-8"))
+            value = parse((self.root / "config.yaml").read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise RunError(f"{self.root}: is not a run directory (it has no config.yaml)") from None
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            text = " ".join(str(error).split())
+        except (OSError, ValueError) as error:
             raise DamageError(
-                f"{self.root / 'config.yaml'}: cannot be read ({text}); remove it and run again"
+                f"{self.root / 'config.yaml'}: cannot be read ({error}); remove it and run again"
             ) from None
+        if not isinstance(value, dict):
+            raise DamageError(f"{self.root / 'config.yaml'}: is not a configuration; remove it and run again")
+        return value
 
     def manifest(self) -> dict[str, Any]:
         return read_json(self.root / "manifest.json", "run manifest")
+
+
+def _seeds(folders: Iterable[Path]) -> list[tuple[Path, int]]:
+    """Folders called `seed-<number>` with their numbers, sorted by path; others are not ours."""
+    named = ((folder, folder.name.removeprefix("seed-")) for folder in sorted(folders))
+    return [(folder, int(number)) for folder, number in named if re.fullmatch("[0-9]{1,20}", number)]

@@ -38,6 +38,7 @@ FREE_KEYS = (
     "training.timeout",
     "verdict.",
 )
+OURS = ("run.lock", "config.yaml", "manifest.json")  # a run directory has the first from its first moment on
 COMPILE_AFTER_SECONDS = 240  # a training shorter than this does not earn the compiler's warm-up back
 CPU_FLOPS_PER_CORE = 2e10  # float32, a small model, measured with benchmarks/steps.py; only decides on `compile`
 
@@ -88,12 +89,12 @@ def open_workspace(config: RunConfig, world: World, watch: Watch, *, own_model: 
     """
     directory = RunDirectory(config.root)
     if world.is_main:
-        directory.root.mkdir(parents=True, exist_ok=True)
+        _make_or_recognise(directory.root)
     world.barrier()
     with _locked(directory.root) if world.is_main else contextlib.nullcontext():
         if world.is_main:
-            _sweep(directory.root)
             _check_config(config, directory, FREE_KEYS + (("model.", "training.") if own_model else ()))
+            _sweep(directory.root)
         joins = own_model and (directory.root / "manifest.json").exists()
         settings = _resolved(config, {} if own_model else _recorded(directory), world)
         torch.set_num_threads(int(settings.threads))
@@ -102,6 +103,17 @@ def open_workspace(config: RunConfig, world: World, watch: Watch, *, own_model: 
             write_json(directory.root / "manifest.json", _manifest(config, directory, settings))
         world.barrier()
         yield Workspace(config, directory, world, watch, settings)
+
+
+def _make_or_recognise(root: Path) -> None:
+    """Create the run directory; a folder of someone's files, which the configuration may name, is left alone."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        names = {path.name for path in root.iterdir()}
+    except OSError as error:
+        raise RunError(f"{root}: cannot be a run directory ({error.strerror}); change runs or name") from None
+    if names and names.isdisjoint(OURS):
+        raise RunError(f"{root}: holds files that are not a run of doremi; change runs or name, or empty the folder")
 
 
 @contextlib.contextmanager

@@ -14,8 +14,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from doremi.config.safe_yaml import parse
 from doremi.config.schema import DataConfig, RunConfig
-from doremi.errors import ConfigError
+from doremi.errors import ConfigError, one_line
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -32,8 +33,7 @@ def validate(value: dict[str, Any], where: str) -> RunConfig:
     try:
         return RunConfig.model_validate(value)
     except ValidationError as error:
-        reason = " ".join(_explain(error.errors()[0]).split())  # keys and values may hold line breaks
-        raise ConfigError(f"{where}: {reason}") from None
+        raise ConfigError(f"{where}: {one_line(_explain(error.errors()[0]))}") from None
     except RecursionError:
         raise ConfigError(f"{where}: is nested too deeply to be a configuration") from None
 
@@ -46,55 +46,33 @@ def dump(config: RunConfig) -> str:
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML mapping from a file; repeated keys are an error, for they hide one of two domains."""
     try:
-        value = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+        value = parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such file; `doremi init {path} FOLDER` writes one") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as UTF-8 text ({error})") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: {_yaml_problem(error)}") from None
-    except (RecursionError, ValueError) as error:
-        raise ConfigError(f"{path}: is not YAML that can be read ({error})") from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: {one_line(str(error))}") from None
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise ConfigError(f"{path}: is not a configuration (a mapping of keys such as data and training)")
     return value
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """PyYAML's safe loader, which keeps the last of two equal keys, made to refuse them."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"the key {key.value!r} is there twice; rename or remove one", key.start_mark
-                    )
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def _yaml_problem(error: yaml.YAMLError) -> str:
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        return f"line {error.problem_mark.line + 1}: {error.problem}"
-    return " ".join(str(error).split())
-
-
 def _set(value: dict[str, Any], override: str) -> None:
     """Apply one `a.b=c`; the value is read as YAML, so that lists and numbers work."""
     keys, equals, text = override.partition("=")
+    shown = one_line(override)
     if not equals or not keys.strip():
-        raise ConfigError(f"--set {override}: write it as section.key=value, for example training.steps=200")
+        raise ConfigError(f"--set {shown}: write it as section.key=value, for example training.steps=200")
     try:
-        parsed = yaml.load(text, Loader=_UniqueKeyLoader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override}: {_yaml_problem(error)}") from None
+        parsed = parse(text)
+    except ValueError as error:
+        raise ConfigError(f"--set {shown}: {one_line(str(error))}") from None
     *path, last = keys.strip().split(".")
     for key in path:
         value = value.setdefault(key, {})
         if not isinstance(value, dict):
-            raise ConfigError(f"--set {override}: {key} is not a section")
+            raise ConfigError(f"--set {shown}: {one_line(key)} is not a section")
     value[last] = parsed
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from doremi.domains import DomainSet, check_domain_name
 from doremi.errors import MixtureError
@@ -86,7 +86,7 @@ class ModelConfig(Section):
     `architecture` is given."""
     architecture: str | None = None
     """A Hugging Face model type such as llama or gpt2."""
-    options: dict[str, Any] = {}
+    options: dict[str, JsonValue] = {}
     """Keys of that architecture's configuration; with a preset they override its own."""
 
     @model_validator(mode="after")
@@ -178,7 +178,7 @@ class ProxyConfig(Section):
     update: Literal["exact", "lagged"] = "exact"
     """exact: a batch is weighted with the weights that it has just updated, as in Algorithm 1; with accumulation that
     takes a second forward pass. lagged: with those from before it, in one forward pass."""
-    choices: dict[str, Any] = {}
+    choices: dict[str, JsonValue] = {}
     """Single choices of docs/algorithm.md, over the variant's own: excess, clip, absent, unseen_score, start,
     smoothing_target, average_from, sampling."""
 

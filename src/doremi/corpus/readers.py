@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import orjson
 import zstandard
 
-from doremi.errors import DataError
+from doremi.errors import DataError, one_line
 
 # C4 and Dolma call their compressed JSON lines .json.gz; a bare .json is as a rule metadata, so it is not read.
 _JSON_LINES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json.gz", ".json.zst")
@@ -83,7 +83,7 @@ def _expand_one(pattern: str, key: str) -> list[str]:
     try:
         found = _remote_files(pattern) if _is_remote(pattern) else _local_files(pattern)
     except (OSError, ImportError, ValueError) as error:
-        raise DataError(_one_line(f"{key}: {pattern}: cannot be read ({_reason(error)}); check the path")) from None
+        raise DataError(one_line(f"{key}: {pattern}: cannot be read ({_reason(error)}); check the path")) from None
     if found is None:
         raise DataError(
             f"{key}: {pattern}: there is no such file or folder; check the path (relative to where you are)"
@@ -168,12 +168,12 @@ class _Place:
 
     def error(self, what: str) -> DataError:
         where = f", {self.unit} {self.number}" if self.number else ""
-        return DataError(_one_line(f"domain {self.domain!r}: {self.file}{where}: {what}"))
+        return DataError(one_line(f"domain {self.domain!r}: {self.file}{where}: {what}"))
 
     def unreadable(self, error: BaseException) -> DataError:
         after = f" after {self.unit} {self.number}" if self.number else ""
         return DataError(
-            _one_line(
+            one_line(
                 f"domain {self.domain!r}: {self.file}: cannot be read{after} ({_reason(error)}); "
                 "check that the file is complete and may be read, or make it again"
             )
@@ -351,7 +351,3 @@ def _some(names: Iterable[str]) -> str:
 
 def _reason(error: BaseException) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
