@@ -113,7 +113,7 @@ def write_domain(folder: Path, texts: Iterator[str]) -> int:
     return size
 
 
-def main(root: Path = Path("demo"), steps: int = 105) -> int:
+def main(root: Path = Path("demo"), steps: int = 150) -> int:
     """Gather, configure, run; returns the command's exit code."""
     sizes = {name: write_domain(root / "text" / name, texts()) for name, texts in DOMAINS.items()}
     chosen = [name for name, size in sizes.items() if size >= FEWEST]

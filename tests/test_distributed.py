@@ -60,6 +60,7 @@ class Searches:
         source, target = (self.root / n / "runs" / "tiny" for n in (like, name))
         for part in ("corpus", "reference", "mixtures"):
             shutil.copytree(source / part, target / part)
+        (target / "run.lock").touch()  # as every run directory has
         return self.case(name, **changes)
 
     def launch(self, processes: int, cases: Mapping[str, Any]) -> None:

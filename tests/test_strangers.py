@@ -280,5 +280,5 @@ def test_no_file_of_ours_can_unpickle_or_trust() -> None:
     assert found == []
     calls = [n for p in SOURCE.rglob("*.py") for n in ast.walk(ast.parse(p.read_text())) if isinstance(n, ast.Call)]
     loads = [c for c in calls if getattr(c.func, "attr", "") in ("from_pretrained", "from_config")]
-    assert len(loads) == 3
+    assert len(loads) >= 3
     assert all("trust_remote_code=False" in ast.unparse(call) for call in loads)

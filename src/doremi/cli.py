@@ -252,11 +252,12 @@ def main() -> None:
 
 def _fail(message: str, code: int) -> None:
     """End with one message; of several processes only the first that fails prints it."""
-    alone = "WORLD_SIZE" not in os.environ
-    if not alone:
-        from doremi.distributed import first_to_fail
+    if "WORLD_SIZE" not in os.environ:
+        print(message, file=sys.stderr)
+        sys.exit(code)
+    from doremi.distributed import first_to_fail
 
-    if alone or first_to_fail(message):
+    if first_to_fail(message):
         print(message, file=sys.stderr, flush=True)
     sys.stdout.flush()
-    os._exit(code) if not alone else sys.exit(code)
+    os._exit(code)  # destroying the process group would wait for processes that are lost

@@ -6,6 +6,9 @@ first process that fails puts its message into the store that all of them share 
 With one process all of this is identity.
 """
 
+# pyright: reportPrivateImportUsage=false
+# torch.distributed gives its names to everyone, but does not list them.
+
 from __future__ import annotations
 
 import contextlib
@@ -17,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -26,6 +30,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from doremi.errors import PeerError
 
+Module = TypeVar("Module", bound=nn.Module)
 GRACE_SECONDS = 3.0  # after a loss: time for the process that failed to say so, and for the others to notice
 POLL_SECONDS = 0.1
 _FAILED = "failed"
@@ -142,7 +147,7 @@ class World:
         devices = [self.device] if self.device.type == "cuda" else None
         return DistributedDataParallel(module, device_ids=devices, gradient_as_bucket_view=True)
 
-    def shard(self, module: nn.Module) -> nn.Module:
+    def shard(self, module: Module) -> Module:
         """Split the parameters over processes, one group a transformer block; in place."""
         if self.size > 1:
             from torch.distributed.fsdp import fully_shard
@@ -216,6 +221,7 @@ def start(timeout_seconds: float = 600.0) -> World:
             "nccl" if device.type == "cuda" else "gloo", store=store, rank=rank, world_size=size, timeout=timeout
         )
     control = dist.new_group(backend="gloo", timeout=timeout)
+    assert isinstance(control, dist.ProcessGroup)
     return World(rank, size, device, _store(timeout), control)
 
 
@@ -264,10 +270,13 @@ def save_shards(tensors: dict[str, Tensor], folder: Path) -> None:
 def saved_tensors(folder: Path) -> dict[str, Tensor]:
     """Names, shapes and types in a folder of safetensors files, whoever wrote them; on the meta device."""
     from torch.distributed.checkpoint import HuggingFaceStorageReader
+    from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
     entries = HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
     return {
-        name: torch.empty(entry.size, dtype=entry.properties.dtype, device="meta") for name, entry in entries.items()
+        name: torch.empty(entry.size, dtype=entry.properties.dtype, device="meta")
+        for name, entry in entries.items()
+        if isinstance(entry, TensorStorageMetadata)
     }
 
 

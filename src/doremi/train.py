@@ -142,8 +142,9 @@ class DeviceBatch:
 
 def spread_sums(loss_BT: Tensor, reference_BT: Tensor, batch: DeviceBatch, k: int) -> Tensor:
     """`[3, K]`: sum of the sequences' clipped excess, of its squares, and of the reference's loss."""
-    excess_B = torch.where(batch.mask_BT, (loss_BT - reference_BT).detach().clamp(min=0), 0.0).sum(dim=-1)
-    rows = torch.stack([excess_B, excess_B.square(), reference_BT.sum(dim=-1)]).double()
+    excess_BT = torch.where(batch.mask_BT, (loss_BT - reference_BT).detach().clamp(min=0), 0.0)
+    excess_B, reference_B = (value_BT.sum(dim=-1, dtype=torch.float64) for value_BT in (excess_BT, reference_BT))
+    rows = torch.stack([excess_B, excess_B.square(), reference_B])
     return torch.zeros(3, k, dtype=torch.float64, device=rows.device).index_add(1, batch.domain_B, rows)
 
 

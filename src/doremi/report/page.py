@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
+from doremi.report.alarms import alarm_table, alarm_words
 from doremi.report.curves import curves_figure
 from doremi.report.facts import Facts, inner, listing, read_facts
 from doremi.report.figures import Figure, change_figure, epochs_figure
@@ -76,7 +77,7 @@ def _view(facts: Facts) -> dict[str, Any]:
         "setting": _setting(facts),
         "answer": _answer(facts),
         "stages": stages,
-        "complete": all(stage.state == "done" for stage in stages),
+        "complete": all(stage.state == "done" for stage in stages if stage.name != "Health"),
         "mixture": mixture_table(facts),
         "mixture_notes": _mixture_notes(facts),
         "cut": _cut(facts),
@@ -88,7 +89,7 @@ def _view(facts: Facts) -> dict[str, Any]:
         "baseline": facts.baseline_name,
         "margin": percent(inner(facts.verdict, "margin"), 1),
         "confidence": percent(inner(facts.verdict, "confidence"), 0),
-        "made": [t for t in (training_table(facts), time_table(facts)) if t is not None],
+        "made": [t for t in (alarm_table(facts), training_table(facts), time_table(facts)) if t is not None],
         "settings": _settings(facts),
     }
 
@@ -188,6 +189,7 @@ def _stages(facts: Facts) -> list[Stage]:
         _mixture_stage(facts),
         _model_stage(facts, "main", "Main models", "No main model has been trained yet."),
         _verdict_stage(facts),
+        Stage("Health", *alarm_words(facts)),
     ]
 
 

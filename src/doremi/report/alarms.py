@@ -1,0 +1,41 @@
+"""What rang while references and proxies trained: a line of the page, and a table if there is something to tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from doremi.report.facts import Facts, Training, records
+from doremi.report.tables import Cell, Table
+from doremi.report.words import count, plural
+
+
+def alarms(facts: Facts) -> list[tuple[Training, Mapping[str, Any]]]:
+    """The alarm records of all trainings, references first."""
+    trainings = [*facts.of("reference"), *facts.of("proxy"), *(t for t in facts.of("main") if not t.shared)]
+    return [(t, record) for t in trainings for record in records(t.folder, "alarm")]
+
+
+def alarm_words(facts: Facts) -> tuple[str, str]:
+    """State and words of the line "Health"."""
+    found = alarms(facts)
+    if not found and not facts.finished("proxy"):
+        return "missing", "Alarms are listed here while references and proxies train."
+    if not found:
+        return "done", "No alarm rang while the models trained."
+    return "partly", f"{plural(len(found), 'alarm')} rang; see the table under How it was made."
+
+
+def alarm_table(facts: Facts) -> Table | None:
+    """One row an alarm: where it rang, what was seen, what to do."""
+    rows = [
+        [
+            Cell(str(record.get("name")).replace("_", " ")),
+            Cell(f"{training.role}, seed {training.seed}", small=f"step {count(record.get('step'))}"),
+            Cell(str(record.get("reason"))),
+            Cell(str(record.get("advice"))),
+        ]
+        for training, record in alarms(facts)
+    ]
+    columns = [("Alarm", "text"), ("Where", "text"), ("What was seen", "text"), ("What to do", "text")]
+    return Table("alarms", "Alarms: each when it first rang.", columns, rows) if rows else None
