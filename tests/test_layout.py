@@ -38,6 +38,7 @@ LAYERS = [
     ["overview", "start", "display"],
     ["workspace"],
     ["jobs", "stages"],
+    ["downstream"],
     ["tournament"],
     ["cli", "__main__", "__init__"],
 ]

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from doremi.config import PLAIN_MIXTURES, RunConfig
+from doremi.config import PLAIN_MIXTURES, DomainLimits, RunConfig
 from doremi.domains import Mixture, check_domain_name
 from doremi.errors import MixtureError, RunError
 from doremi.heuristics import epochs, natural, temperature, uniform, unimax
+from doremi.projection import Constraints, Group, project
 from doremi.published import published_mixture, published_names, published_source
 from doremi.runs import FORMAT, Corpus, RunDirectory, read_mixture, write_json
 
@@ -64,17 +65,46 @@ def _plain(config: RunConfig, corpus: Corpus, name: str) -> Mixture:
     return make[name]()
 
 
+def limited(config: RunConfig, corpus: Corpus, mixture: Mixture) -> Mixture:
+    """The nearest mixture that `limits` allows; `MixtureError` if there is none, with the largest budget that has."""
+    limits, names = config.limits, list(corpus.domains)
+    own = {name: limits.domains.get(name, DomainLimits()) for name in names}
+    low = {name: _first(own[name].weight, own[name].min_weight, limits.min_weight) for name in names}
+    high = {name: _first(own[name].weight, own[name].max_weight, limits.max_weight) for name in names}
+    caps = {name: _first(own[name].max_epochs, limits.max_epochs) for name in names}
+    constraints = Constraints(
+        min_weight=low,
+        max_weight=high,
+        groups={
+            name: Group(group.domains, group.min_weight, group.max_weight) for name, group in limits.groups.items()
+        },
+        max_epochs={name: cap for name, cap in caps.items() if cap is not None},
+        tokens=dict(zip(names, corpus.count("train", "tokens"), strict=True)),
+        budget_tokens=config.budget,
+    )
+    return project(mixture, corpus.domains, constraints)
+
+
+def _first(*values: float | None) -> Any:
+    """The first that is given; None if none is."""
+    return next((value for value in values if value is not None), None)
+
+
 def write_plain(config: RunConfig, directory: RunDirectory, corpus: Corpus, name: str) -> Mixture:
-    """Leave a candidate's mixture under mixtures/ and return it."""
+    """Leave a candidate's mixture, as `limits` allow it, under mixtures/ and return it."""
     mixture = mixture_named(config, directory, corpus, name)
     source = published_source(name) if name in published_names() else "token counts"
     origin = {"method": candidate_name(name), "source": source if not name.endswith(".json") else "a given file"}
-    write_json(directory.mixture_path(candidate_name(name)), record(config, corpus, mixture, **origin))
-    return mixture
+    value = record(config, corpus, mixture, **origin)
+    write_json(directory.mixture_path(candidate_name(name)), value)
+    return Mixture(value["weights"])
 
 
-def record(config: RunConfig, corpus: Corpus, mixture: Mixture, **origin: Any) -> dict[str, Any]:
-    """mixture.json (docs/formats.md); `origin` says where the weights are from."""
+def record(config: RunConfig, corpus: Corpus, found: Mixture, **origin: Any) -> dict[str, Any]:
+    """mixture.json (docs/formats.md) of the nearest allowed mixture; `origin` says where the weights are from."""
+    mixture = limited(config, corpus, found)
+    if mixture != found:
+        origin["before_limits"] = {name: found[name] for name in corpus.domains}
     counts = {what: corpus.count("train", what) for what in ("tokens", "documents", "bytes")}
     tokens = dict(zip(corpus.domains, counts["tokens"], strict=True))
     passes = epochs(mixture, tokens, config.budget)

@@ -9,8 +9,9 @@ from typing import Any
 from doremi import verdict
 from doremi.config import RunConfig
 from doremi.corpus.readers import expand, find_splits
+from doremi.domains import Mixture
 from doremi.mixtures import candidate_name
-from doremi.runs import RunDirectory, TrainingFolder, read_json, read_mixture
+from doremi.runs import RunDirectory, TrainingFolder, read_json
 
 
 def trainings(config: RunConfig) -> Iterator[tuple[str, TrainingFolder]]:
@@ -39,6 +40,12 @@ def judge(config: RunConfig) -> dict[str, Any]:
         confidence=config.verdict.confidence,
         target=config.verdict.target,
     )
+    tasks = verdict.downstream(
+        directory, size=result["size"], seeds=result["seeds"], mixtures=[c["name"] for c in result["candidates"]],
+        confidence=config.verdict.confidence, margin=config.verdict.margin,
+    )  # fmt: skip
+    if tasks is not None:
+        result["downstream"] = tasks
     verdict.write(directory, result)
     return result
 
@@ -92,7 +99,8 @@ def mixture_table(config: RunConfig) -> str:
     directory = RunDirectory(config.root)
     record = read_json(directory.mixture_path("doremi"), "mixture")
     reference = candidate_name(config.reference.mixture)
-    other = read_mixture(directory.mixture_path(reference))
+    trained_on = read_json(directory.mixture_path(reference), "mixture")
+    other = Mixture(trained_on.get("before_limits", trained_on["weights"]))
     lines = [f"{'domain':<28} {reference:>10} {'doremi':>8} {'change':>8} {'epochs':>8}"]
     for name, weight in record["weights"].items():
         change = f"x{weight / other[name]:.2f}" if other[name] else "new"

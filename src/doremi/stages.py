@@ -18,6 +18,7 @@ from doremi.domains import DomainSet, Mixture
 from doremi.dro import GroupDRO
 from doremi.dro_variants import Choices, VariantDRO, official
 from doremi.errors import ConfigError, RunError
+from doremi.heuristics import uniform
 from doremi.jobs import (
     fresh_model,
     is_finished,
@@ -32,7 +33,7 @@ from doremi.jobs import (
     tokens_per_micro_batch,
     train_plain,
 )
-from doremi.mixtures import candidate_name, mixture_named, record, write_plain
+from doremi.mixtures import candidate_name, limited, mixture_named, record, write_plain
 from doremi.model import TokenLosses, load
 from doremi.reference_losses import LiveReference
 from doremi.runs import FORMAT, Corpus, TrainingFolder, read_mixture, write_json
@@ -61,7 +62,9 @@ def prepare(space: Workspace, *, full_check: bool = False) -> Corpus:
         write_json(space.root / "manifest.json", {**space.directory.manifest(), "fingerprint": corpus.fingerprint})
 
     space.world.on_main(work)
-    return Corpus.read(folder)
+    corpus = Corpus.read(folder)
+    limited(space.config, corpus, uniform(list(corpus.domains)))  # limits that no mixture keeps are said now
+    return corpus
 
 
 def prepare_request(config: RunConfig) -> PrepareRequest:
@@ -101,7 +104,9 @@ def _progress(space: Workspace) -> Callable[[str, int], None]:
 
 def reference(space: Workspace, corpus: Corpus, seed: int) -> None:
     """A small model trained in the ordinary way on the reference mixture."""
-    mixture = write_plain(space.config, space.directory, corpus, space.config.reference.mixture)
+    name = space.config.reference.mixture
+    write_plain(space.config, space.directory, corpus, name)
+    mixture = mixture_named(space.config, space.directory, corpus, name)  # limits are for what may be recommended
     train_plain(space, corpus, space.directory.reference(seed), mixture, seed=seed, size=None)
 
 
@@ -137,7 +142,9 @@ def proxy(space: Workspace, corpus: Corpus, seed: int) -> None:
             "seeds": [seed],
         }
         if space.world.is_main:
-            write_json(folder.folder / "mixture.json", record(space.config, corpus, Mixture(weights), **origin))
+            value = record(space.config, corpus, Mixture(weights), **origin)
+            value["weights"] = value.pop("before_limits", value["weights"])  # what this proxy found
+            write_json(folder.folder / "mixture.json", value)
         mixture = Mixture(trained.stage()["mixture"])
         other = sampler_for(space, corpus, mixture, order_of("main", seed))
         counts = [windows(n, space.config.data.sequence_length) for n in corpus.count("train", "tokens")]
@@ -197,8 +204,8 @@ def _variant(name: str, domains: DomainSet, vocab_size: int, sampling: Mixture) 
     }[name]
 
 
-def combine(space: Workspace, corpus: Corpus) -> Mixture:
-    """DoReMi's mixture: the mean of the averaged weights of the configured proxies."""
+def combine(space: Workspace, corpus: Corpus) -> None:
+    """DoReMi's mixture: the mean of the averaged weights of the configured proxies, as `limits` allow it."""
     seeds = space.config.search_seeds()
     each = {seed: read_mixture(space.directory.proxy(seed).folder / "mixture.json") for seed in seeds}
     mean = Mixture({name: sum(m[name] for m in each.values()) / len(each) for name in corpus.domains})
@@ -212,7 +219,6 @@ def combine(space: Workspace, corpus: Corpus) -> Mixture:
     if space.world.is_main:
         write_json(space.directory.mixture_path("doremi"), record(space.config, corpus, mean, **origin))
     space.world.barrier()
-    return mean
 
 
 # -- step 3: main models ----------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Any
 
 from doremi import stages
 from doremi.config import RunConfig
+from doremi.downstream import evaluate_candidates
 from doremi.errors import Interrupted
 from doremi.heuristics import uniform
 from doremi.mixtures import candidate_name, check_name
@@ -69,6 +70,7 @@ def everything(space: Workspace) -> dict[str, Any]:
     candidates(space, corpus)
     result: dict[str, Any] = {}
     if space.world.is_main:
+        evaluate_candidates(space)
         result = judge(space.config)
         write_report(space.directory)
     return result

@@ -29,6 +29,8 @@ FREE_KEYS = (
     "budget_tokens",
     "candidates.",
     "data.workers",
+    "downstream.",
+    "limits.",
     "proxy.seeds",
     "runs",
     "training.accumulation",

@@ -205,6 +205,66 @@ class CandidatesConfig(Section):
         return value
 
 
+class DomainLimits(Section):
+    """What one domain's weight may be; what is not given is as in `limits` itself."""
+
+    weight: float | None = Field(default=None, ge=0, le=1)
+    """Fixes it."""
+    min_weight: float | None = Field(default=None, ge=0, le=1)
+    """Smallest weight."""
+    max_weight: float | None = Field(default=None, ge=0, le=1)
+    """Largest weight."""
+    max_epochs: float | None = Field(default=None, gt=0)
+    """Most passes over its training tokens at the budget."""
+
+    @model_validator(mode="after")
+    def _fixed_or_bounded(self) -> DomainLimits:
+        if self.weight is not None and (self.min_weight, self.max_weight) != (None, None):
+            raise ValueError("give either weight, which fixes it, or min_weight and max_weight")
+        return self
+
+
+class GroupLimits(Section):
+    """What several domains' weights may add up to."""
+
+    domains: list[str] = Field(min_length=1)
+    """Their names; a domain is in one group at most."""
+    min_weight: float = Field(default=0.0, ge=0, le=1)
+    """Smallest total."""
+    max_weight: float = Field(default=1.0, ge=0, le=1)
+    """Largest total; the same as min_weight fixes it."""
+
+
+class LimitsConfig(Section):
+    """What a mixture may be. Every candidate is replaced by the nearest allowed one (least KL divergence), and that is
+    the one that is trained, judged, recommended and exported; the reference's mixture is left as it is."""
+
+    max_epochs: float | None = Field(default=None, gt=0)
+    """Most passes over any domain's training tokens in a final run of `budget_tokens`."""
+    min_weight: float = Field(default=0.0, ge=0, le=1)
+    """Smallest weight of any domain."""
+    max_weight: float = Field(default=1.0, ge=0, le=1)
+    """Largest weight of any domain."""
+    domains: dict[str, DomainLimits] = {}
+    """Domain name -> its own limits."""
+    groups: dict[str, GroupLimits] = {}
+    """Any name -> domains and what they may add up to."""
+
+
+class DownstreamConfig(Section):
+    """The paper's five few-shot tasks on the main models (docs/formats.md: fewshot.json)."""
+
+    tasks: str | None = None
+    """Folder with triviaqa.jsonl, nq_open.jsonl, webquestions.jsonl, squad_v2.jsonl, lambada.jsonl; null: no tasks."""
+    shots: int = Field(default=1, ge=0)
+    """Solved examples before each question (the paper: 1)."""
+    limit: int | None = Field(default=None, ge=1)
+    """Items of each task, the first ones; all if not given."""
+    generate: bool = False
+    """Also generate answers and count exact matches, as in the paper: needs the extra `eval`, and models of a size that
+    answers anything. Without it: likelihood of the answers, and LAMBADA's last word."""
+
+
 class VerdictConfig(Section):
     """How the candidates are compared."""
 
@@ -226,13 +286,16 @@ class RunConfig(Section):
     seed: int = Field(default=0, ge=0, le=2**31)
     """First seed; further seeds count up from it."""
     budget_tokens: int | None = Field(default=None, ge=1)
-    """Tokens of the final run, for the epochs shown beside weights; the candidates' own tokens if not given."""
+    """Tokens of the final run, for the epochs shown beside weights and for limits.max_epochs; the candidates' own
+    tokens if not given."""
     data: DataConfig
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     reference: ReferenceConfig = ReferenceConfig()
     proxy: ProxyConfig = ProxyConfig()
     candidates: CandidatesConfig = CandidatesConfig()
+    limits: LimitsConfig = LimitsConfig()
+    downstream: DownstreamConfig = DownstreamConfig()
     verdict: VerdictConfig = VerdictConfig()
 
     @field_validator("name")
@@ -251,6 +314,9 @@ class RunConfig(Section):
                 f"training.batch_size is {batch} but there are {domains} domains; "
                 f"a batch must hold every domain: use at least {domains}"
             )
+        for name in [*self.limits.domains, *(d for g in self.limits.groups.values() for d in g.domains)]:
+            if name not in self.data.domains:
+                raise ValueError(f"limits names {name!r}, which is not in data.domains: {', '.join(self.data.domains)}")
         if self.reference.mixture == "doremi":
             raise ValueError("reference.mixture cannot be doremi: the reference is trained before it is known")
         return self

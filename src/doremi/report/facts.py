@@ -99,6 +99,9 @@ class Facts:
 
     def natural_weights(self) -> list[float] | None:
         """Shares by token count: the natural mixture's file, else from the corpus manifest. `[K]`"""
+        before = inner(self.mixtures.get("natural"), "before_limits")
+        if isinstance(before, Mapping):
+            return [number(before.get(d)) for d in self.domains]
         held = self.weights("natural")
         if held is not None or self.corpus is None:
             return held

@@ -28,7 +28,7 @@ from doremi.report.tables import (
     training_table,
 )
 from doremi.report.walks import walk_figures
-from doremi.report.words import count, listed, percent, plural
+from doremi.report.words import count, listed, number, percent, plural
 from doremi.runs import RunDirectory
 
 
@@ -161,6 +161,13 @@ def _mixture_notes(facts: Facts) -> list[str]:
         named = listed(often) if len(often) <= 5 else f"{listed(often[:4])} and {len(often) - 4} others"
         notes.append(
             f"At this budget DoReMi's mixture shows {plural(len(often), 'domain')} more than four times: {named}."
+        )
+    before = inner(facts.doremi, "before_limits")
+    if isinstance(before, Mapping):
+        changed = [d for d, w in zip(facts.domains, weights, strict=False) if number(before.get(d)) != w]
+        notes.append(
+            f"The configured limits changed {plural(len(changed), 'weight')} of what the proxies found, by up to "
+            f"{percent(max(abs(w - number(before.get(d))) for d, w in zip(facts.domains, weights, strict=False)))}."
         )
     seeds = inner(facts.doremi, "seeds")
     if isinstance(seeds, list) and seeds:

@@ -29,12 +29,13 @@ from doremi.errors import ConfigError
 from doremi.runs import FORMAT, SPLITS, RunDirectory, write_json
 from doremi.verdict.compare import Result
 from doremi.verdict.describe import candidate, targets
+from doremi.verdict.downstream import downstream
 from doremi.verdict.measure import Measured, measure
 from doremi.verdict.pairs import Pair, assign_roles, compare_domains, compare_overall, ordered_pairs
 from doremi.verdict.recommend import Basis, recommend
 from doremi.verdict.table import format_table
 
-__all__ = ["TARGETS", "format_table", "judge", "write"]
+__all__ = ["TARGETS", "downstream", "format_table", "judge", "write"]
 
 TARGETS = ("uniform", "natural")
 

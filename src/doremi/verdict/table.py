@@ -23,6 +23,7 @@ def format_table(verdict: Mapping[str, Any]) -> str:
         f"Differences on the {chosen['target']} average (negative: fewer bits), all true at once with "
         f"{verdict['confidence']:.0%}; tie: within {verdict['margin']:.2%}",
         *_grid(_comparisons(verdict, chosen["target"])),
+        *_downstream(verdict.get("downstream")),
         "",
         f"Use {chosen['mixture']}. {chosen['reason']}",
         *_tied(chosen["tied_with"]),
@@ -55,6 +56,32 @@ def _comparison(one: Mapping[str, Any], opponent: float) -> tuple[str, ...]:
         one["outcome"],
         f"{one['relative']:+.2%}",
         f"[{bounds[0]:+.2%}, {bounds[1]:+.2%}]" if bounds else "no interval",
+    )
+
+
+def _downstream(tasks: Mapping[str, Any] | None) -> list[str]:
+    """A grid for each metric: candidates down, tasks across; then the differences of the means."""
+    if tasks is None:
+        return []
+    lines = ["", f"Downstream, {tasks['shots']} shot, mean over seeds"]
+    for metric, found in tasks["metrics"].items():
+        columns = ["mean", *found["tasks"]]
+        better = "higher" if found["higher_is_better"] else "lower"
+        rows = [[_short(name), *(f"{values[c]:.4f}" for c in columns)] for name, values in found["values"].items()]
+        lines += ["", *_grid([[f"{metric.replace('_', ' ')}, {better} is better", *columns], *rows])]
+        lines += _grid(
+            [_task_difference(one) for one in found["comparisons"] if one["task"] == "mean"] or [["all at 0"]]
+        )
+    return lines
+
+
+def _task_difference(one: Mapping[str, Any]) -> tuple[str, ...]:
+    bounds = one["interval"]
+    return (
+        f"{_short(one['candidate'])} vs {_short(one['opponent'])}",
+        one["outcome"],
+        f"{one['difference']:+.4f}",
+        f"[{bounds[0]:+.4f}, {bounds[1]:+.4f}]" if bounds else "no interval",
     )
 
 

@@ -1,0 +1,46 @@
+"""Few-shot tasks on every finished main model: fewshot.json in each folder, done once for a model and its tasks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from doremi.config import DownstreamConfig
+from doremi.errors import ConfigError
+from doremi.evaluation import fewshot
+from doremi.runs import TrainingFolder, file_sha256, read_json
+from doremi.workspace import Workspace
+
+
+def evaluate_candidates(space: Workspace) -> None:
+    """All candidates on the configured tasks, on the main process; nothing where no tasks are configured."""
+    settings = space.config.downstream
+    if settings.tasks is None:
+        return
+    if not Path(settings.tasks).is_dir():
+        raise ConfigError(f"downstream.tasks: {settings.tasks} is not a folder; it holds the files of the five tasks")
+    for size, by_name in space.directory.candidates().items():
+        for name, seeds in by_name.items():
+            for seed in seeds:
+                _one(space, settings, space.directory.main(size, name, seed))
+
+
+def _one(space: Workspace, settings: DownstreamConfig, folder: TrainingFolder) -> None:
+    asked = {"shots": settings.shots, "limit": settings.limit, "generate": settings.generate}
+    identity = {"key": folder.stage()["key"], "asked": asked, "tasks": _files(Path(str(settings.tasks)))}
+    path = folder.folder / fewshot.FILE
+    if path.exists() and read_json(path, "few-shot evaluation").get("identity") == identity:
+        return
+    run = fewshot.evaluate if settings.generate else fewshot.score
+    with space.timed(f"downstream/{folder.folder.relative_to(space.root)}"):
+        result: dict[str, Any] = run(
+            folder.folder / "model", Path(str(settings.tasks)),
+            shots=settings.shots, limit=settings.limit, device=str(space.world.device),
+        )  # fmt: skip
+        fewshot.write(folder.folder, {**result, "identity": identity})
+
+
+def _files(tasks: Path) -> dict[str, str | None]:
+    """SHA-256 of each task's file; what is missing is said by who reads them."""
+    paths = {name: tasks / f"{name}.jsonl" for name in fewshot.TASKS}
+    return {name: file_sha256(path) if path.is_file() else None for name, path in paths.items()}

@@ -1,0 +1,106 @@
+"""Downstream tasks compared: fewshot.json of candidates and seeds, judged with the verdict's own statistics.
+
+Tasks take the place of domains, examples that of documents, and 1 - accuracy that of bits per byte, so that lower is
+better throughout. All pairs, on the mean over tasks and on each task, are one family.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from doremi.errors import RunError
+from doremi.runs import RunDirectory, TrainingFolder, read_json
+from doremi.verdict.bootstrap import gather, sample_domain
+from doremi.verdict.compare import Result, contrast, results, together
+
+FILE = "fewshot.json"
+METRICS = ("exact_match", "answer_nats_per_byte", "last_word_accuracy")
+
+Runs = list[list[dict[str, Any]]]  # of each candidate and seed, its fewshot.json
+
+
+def downstream(
+    run: RunDirectory, size: str, seeds: Sequence[int], mixtures: Sequence[str], confidence: float, margin: float
+) -> dict[str, Any] | None:
+    """What verdict.json says of downstream tasks; None where a candidate has not been evaluated on any.
+
+    `RunError` if candidates were evaluated on different files or with different settings.
+    """
+    folders = [[run.main(size, name, seed) for seed in seeds] for name in mixtures]
+    if not all((folder.folder / FILE).exists() for row in folders for folder in row):
+        return None
+    runs = [[_read(folder) for folder in row] for row in folders]
+    found = {(r["shots"], r["limit"], *(t["sha256"] for t in r["tasks"].values())) for row in runs for r in row}
+    if len(found) > 1:
+        raise RunError(f"{run.root}: candidates have {FILE} of different tasks or settings; run `doremi run` again")
+    first = runs[0][0]
+    metrics = [metric for metric in METRICS if any(metric in task["metrics"] for task in first["tasks"].values())]
+    return {
+        "shots": first["shots"],
+        "examples": {name: task["n"] for name, task in first["tasks"].items()},
+        "metrics": {metric: _metric(runs, metric, mixtures, confidence, margin) for metric in metrics},
+    }
+
+
+def _read(folder: TrainingFolder) -> dict[str, Any]:
+    return read_json(folder.folder / FILE, "few-shot evaluation")
+
+
+def _metric(
+    runs: Runs, metric: str, mixtures: Sequence[str], confidence: float, margin: float
+) -> dict[str, Any]:  # fmt: skip
+    tasks = [name for name, task in runs[0][0]["tasks"].items() if metric in task["metrics"]]
+    higher = runs[0][0]["tasks"][tasks[0]]["metrics"][metric]["higher_is_better"]
+    values_KCSN = [np.array([[r["tasks"][t]["metrics"][metric]["values"] for r in row] for row in runs]) for t in tasks]
+    means_CK = np.array([values.mean(axis=(1, 2)) for values in values_KCSN]).T
+    pairs = [(a, b) for a in range(len(mixtures)) for b in range(a + 1, len(mixtures))]
+    samples = [_sample(1 - v if higher else v, number) for number, v in enumerate(values_KCSN)]
+    weights_TK = np.vstack([np.full(len(tasks), 1 / len(tasks)), np.eye(len(tasks))])
+    told = not (higher and np.all(means_CK == 0))  # all models at 0 are not a tie: they are too small to ask
+    judged: list[Result] = []
+    if pairs and told:
+        judged = results(together([contrast(gather(samples), a, b, weights_TK) for a, b in pairs]), confidence, margin)
+    sign = -1 if higher else 1
+    return {
+        "higher_is_better": higher,
+        "tasks": tasks,
+        "values": {name: _by_task(tasks, means_CK[i]) for i, name in enumerate(mixtures)},
+        "comparisons": [
+            {"candidate": mixtures[a], "opponent": mixtures[b], "task": task, **_difference(result, sign)}
+            for (a, b), task, result in zip(
+                [pair for pair in pairs for _ in range(len(tasks) + 1)],
+                ["mean", *tasks] * len(pairs),
+                judged,
+                strict=False,
+            )
+        ],
+    }
+
+
+def _sample(cost_CSN: np.ndarray, number: int) -> Any:
+    """One task as a domain: bits per byte become the plain mean of the costs."""
+    one = np.ones(cost_CSN.shape[-1])
+    return sample_domain(cost_CSN, one, one / math.log(2), (7, number))
+
+
+def _by_task(tasks: Sequence[str], mean_K: np.ndarray) -> dict[str, float]:
+    return {"mean": _digits(float(mean_K.mean())), **{t: _digits(float(v)) for t, v in zip(tasks, mean_K, strict=True)}}
+
+
+def _difference(result: Result, sign: int) -> Mapping[str, Any]:
+    """As the metric counts: positive is more of it."""
+    known = math.isfinite(result.half)
+    ends = sorted((sign * (result.difference - result.half), sign * (result.difference + result.half)))
+    return {
+        "difference": _digits(sign * result.difference),
+        "interval": [_digits(end) for end in ends] if known else None,
+        "outcome": result.outcome,
+    }
+
+
+def _digits(value: float) -> float:
+    return float(f"{value:.10g}")

@@ -1,0 +1,133 @@
+"""Downstream tasks in a run: evaluated once for each main model, compared in the verdict, shown."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from doremi.cli import app
+from doremi.config import load
+from doremi.errors import ConfigError, RunError
+from doremi.overview import judge
+from doremi.runs import RunDirectory, read_json, write_json
+from doremi.verdict import downstream, format_table
+from test_fewshot import ITEMS, write_tasks
+from tiny import write_corpus, write_tiny
+from tolerances import FLOAT64
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run with tasks, two seeds and two candidates, and what it printed."""
+    root = tmp_path_factory.mktemp("downstream")
+    config = write_tiny(
+        root / "tiny.yaml", write_corpus(root / "text"), root / "runs",
+        candidates={"seeds": 2, "mixtures": ["doremi", "natural"]},
+        downstream={"tasks": str(write_tasks(root / "tasks", ITEMS))},
+    )  # fmt: skip
+    result = CliRunner().invoke(app, ["run", str(config)], catch_exceptions=False)
+    assert result.exit_code == 0
+    return config, result.stdout
+
+
+def run_of(config: Path) -> RunDirectory:
+    return RunDirectory(config.parent / "runs/tiny")
+
+
+def test_every_main_model_is_evaluated_once(finished: tuple[Path, str]) -> None:
+    run = run_of(finished[0])
+    paths = sorted(run.root.rglob("fewshot.json"))
+    assert [str(p.parent.relative_to(run.root)) for p in paths] == [
+        "main/custom/doremi/seed-0", "main/custom/doremi/seed-1", "main/custom/natural/seed-1", "reference/seed-0",
+    ]  # fmt: skip
+    before = [p.stat().st_mtime_ns for p in paths]
+    assert CliRunner().invoke(app, ["run", str(finished[0])], catch_exceptions=False).exit_code == 0
+    assert [p.stat().st_mtime_ns for p in paths] == before
+
+
+def test_other_tasks_are_evaluated_again(finished: tuple[Path, str]) -> None:
+    run = run_of(finished[0])
+    path = run.main("custom", "doremi", 0).folder / "fewshot.json"
+    value = read_json(path, "few-shot evaluation")
+    write_json(path, {**value, "identity": {**value["identity"], "tasks": {}}})
+    stamp = path.stat().st_mtime_ns
+    assert CliRunner().invoke(app, ["run", str(finished[0])], catch_exceptions=False).exit_code == 0
+    assert path.stat().st_mtime_ns != stamp
+    assert read_json(path, "few-shot evaluation") == value
+
+
+def test_verdict_holds_means_and_differences(finished: tuple[Path, str]) -> None:
+    config, printed = finished
+    run = run_of(config)
+    found = read_json(run.root / "verdict.json", "verdict")["downstream"]
+    nats = found["metrics"]["answer_nats_per_byte"]
+    assert set(found["metrics"]) == {"answer_nats_per_byte", "last_word_accuracy"}
+    assert nats["tasks"] == list(ITEMS)
+    files = [read_json(run.main("custom", "doremi", s).folder / "fewshot.json", "") for s in (0, 1)]
+    values = [v for f in files for v in f["tasks"]["nq_open"]["metrics"]["answer_nats_per_byte"]["values"]]
+    assert nats["values"]["doremi"]["nq_open"] == pytest.approx(np.mean(values), rel=1e-9)
+    mean = next(one for one in nats["comparisons"] if one["task"] == "mean")
+    by_name = nats["values"]
+    assert mean["difference"] == pytest.approx(by_name["doremi"]["mean"] - by_name["natural"]["mean"], abs=1e-9)
+    assert mean["interval"][0] <= mean["difference"] <= mean["interval"][1]
+    assert "answer nats per byte, lower is better" in printed
+
+
+def test_all_at_zero_is_no_tie(finished: tuple[Path, str]) -> None:
+    """Models that are too small to answer anything cannot be compared by what they answer."""
+    run = run_of(finished[0])
+    verdict = read_json(run.root / "verdict.json", "verdict")
+    words = verdict["downstream"]["metrics"]["last_word_accuracy"]
+    if words["values"]["doremi"]["mean"] == words["values"]["natural"]["mean"] == 0:
+        assert words["comparisons"] == []
+        assert "all at 0" in format_table(verdict)
+    else:
+        assert words["comparisons"] != []
+
+
+def test_a_candidate_without_tasks_leaves_them_out(finished: tuple[Path, str]) -> None:
+    run = run_of(finished[0])
+    assert downstream(run, "custom", [0, 1], ["doremi", "uniform"], 0.95, 0.005) is None
+
+
+def test_different_tasks_are_not_compared(finished: tuple[Path, str]) -> None:
+    config = finished[0]
+    path = run_of(config).main("custom", "doremi", 1).folder / "fewshot.json"
+    value = read_json(path, "few-shot evaluation")
+    write_json(path, {**value, "shots": 5})
+    try:
+        with pytest.raises(RunError, match=r"different tasks or settings; run `doremi run` again"):
+            judge(load(config))
+    finally:
+        write_json(path, value)
+
+
+def test_higher_is_better_is_turned_round(tmp_path: Path) -> None:
+    """Accuracy 0.9 against 0.1 on forty examples and three seeds is a win, and a positive difference."""
+    from make_run import MadeRun, make_run
+
+    run = RunDirectory(make_run(tmp_path / "made", MadeRun(seeds=(0, 1, 2))))
+    for name, accuracy in (("doremi", 0.9), ("natural", 0.1)):
+        for seed in (0, 1, 2):
+            right = [float(i < accuracy * 40) for i in range(40)]
+            metric = {"value": accuracy, "higher_is_better": True, "values": right[seed:] + right[:seed]}
+            task = {"n": 40, "sha256": "0", "metrics": {"exact_match": metric}}
+            value = {"format": 1, "shots": 1, "limit": None, "tasks": {"triviaqa": task}}
+            write_json(run.main(MadeRun().size, name, seed).folder / "fewshot.json", value)
+    found = downstream(run, MadeRun().size, [0, 1, 2], ["doremi", "natural"], 0.95, 0.005)
+    assert found is not None
+    mean = found["metrics"]["exact_match"]["comparisons"][0]
+    assert mean["outcome"] == "win"
+    assert mean["difference"] == pytest.approx(0.8, abs=FLOAT64)
+    assert 0 < mean["interval"][0] < 0.8 < mean["interval"][1]
+
+
+def test_a_folder_that_is_not_there(finished: tuple[Path, str]) -> None:
+    result = CliRunner().invoke(app, ["run", str(finished[0]), "--set", "downstream.tasks=/nowhere"])
+    assert isinstance(result.exception, ConfigError)
+    assert "downstream.tasks: /nowhere is not a folder" in str(result.exception)
+    assert json.loads((run_of(finished[0]).root / "status.json").read_text())["state"] == "failed"
