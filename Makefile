@@ -28,6 +28,12 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,hub]'
 	touch $@
 
+# what only slow tests use; they skip, with the reason, where it cannot be had
+$(VENV)/.installed-slow: $(VENV)/.installed-dev
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]' || echo "no atheris here"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[eval]' || echo "no lm-eval here"
+	touch $@
+
 install: $(VENV)/.installed
 
 dev: $(VENV)/.installed-dev
@@ -44,7 +50,7 @@ check: dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(MAKE) --no-print-directory test
 
-slow: dev
+slow: $(VENV)/.installed-slow
 	$(BIN)/pytest -q -m "slow and not network" --timeout 1800
 
 bench: dev

@@ -26,6 +26,7 @@ from doremi.config import load
 from doremi.corpus.loader import Batch, BatchStream
 from doremi.distributed import World
 from doremi.errors import Interrupted
+from doremi.mixtures import mixture_named
 from doremi.runs import RunDirectory
 from doremi.train import DeviceBatch, Trainer, weighted_loss
 from doremi.workspace import open_workspace
@@ -57,8 +58,10 @@ def run_case(case: dict[str, Any], world: World, out: Path) -> None:
 def search(config: Path, world: World, stop_after: int | None) -> None:
     with open_workspace(load(config), world, Silent(stop_after)) as space, contextlib.suppress(Interrupted):
         corpus = stages.prepare(space)
-        stages.reference(space, corpus, 0)
-        stages.proxy(space, corpus, 0)
+        stages.reference(
+            space, corpus, space.directory, 0, mixture_named(space.config, space.directory, corpus, "natural")
+        )
+        stages.proxy(space, corpus, space.directory, 0)
 
 
 # -- what is recorded -------------------------------------------------------------------------------------------------

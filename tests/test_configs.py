@@ -12,8 +12,9 @@ import yaml
 from doremi.config import load
 from doremi.distributed import World
 from doremi.overview import describe
-from doremi.runs import RunDirectory
-from doremi.stages import combine, prepare, proxy, reference
+from doremi.rounds import search
+from doremi.runs import RunDirectory, read_mixture
+from doremi.stages import prepare
 from doremi.workspace import open_workspace
 from tiny import Silent, write_corpus
 
@@ -69,11 +70,10 @@ def test_loads_says_and_makes_two_steps(path: Path, tmp_path: Path) -> None:
     assert f"{len(config.domains)} domains" in text
     with open_workspace(config, World(0, 1, torch.device("cpu")), Silent()) as space:
         corpus = prepare(space)
-        reference(space, corpus, 0)
-        proxy(space, corpus, 0)
-        mixture = combine(space, corpus)
-    assert set(mixture.weights) == set(config.data.domains)
-    assert RunDirectory(config.root).proxy(0).stage()["steps"] == 2
+        search(space, corpus)
+    run = RunDirectory(config.root)
+    assert set(read_mixture(run.mixture_path("doremi")).weights) == set(config.data.domains)
+    assert run.proxy(0).stage()["steps"] == 2
 
 
 def test_paper_configs_have_the_papers_values() -> None:

@@ -13,7 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch.nn.functional import cross_entropy
 
+from doremi.corpus.store import tokens
+from doremi.runs import RunDirectory
 from tiny import DOMAINS, write_corpus, write_tiny
 from tolerances import ALPHA_FIRST_STEP, ALPHA_PATH, GRADIENT
 
@@ -163,3 +167,28 @@ def test_four_processes(parallel: str, accumulation: int, searches: Searches) ->
     training = {"parallel": parallel, "accumulation": accumulation}
     searches.launch(4, {name: searches.case(name, training=training)})
     assert_same(searches.found("one"), searches.found(name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_a_whole_run_in_two_processes(parallel: str, searches: Searches) -> None:
+    """Preparation to report; the main models are whole, and have the loss that was reported of them."""
+    from transformers import AutoModelForCausalLM
+
+    folder = searches.root / f"whole run {parallel}"
+    folder.mkdir()
+    config = write_tiny(folder / "tiny.yaml", searches.root / "text", folder / "runs", training={"parallel": parallel})
+    result = torchrun(2, "-m", "doremi", "run", str(config))
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert result.stdout.count("report: ") == 1
+    run = RunDirectory(folder / "runs/tiny")
+    trained, corpus = run.main("custom", "doremi", 0), run.corpus()
+    model = AutoModelForCausalLM.from_pretrained(trained.folder / "model")
+    for number, name in enumerate(DOMAINS):
+        documents = corpus.validation_documents(name)
+        ids = [0, *tokens(corpus, name, "validation").tolist()]
+        windows = [torch.tensor([ids[start : start + 17]]) for start in range(0, len(ids) - 1, 16)]
+        losses = [cross_entropy(model(w[:, :-1]).logits[0], w[0, 1:], reduction="none").detach() for w in windows]
+        report = torch.from_numpy(documents["report"].repeat(documents["tokens"]))
+        mean = float(torch.cat(losses).double()[report].mean())
+        assert mean == pytest.approx(trained.evaluation()["report"]["loss"][number], rel=GRADIENT)

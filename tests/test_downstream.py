@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,18 @@ def test_verdict_holds_means_and_differences(finished: tuple[Path, str]) -> None
     assert mean["difference"] == pytest.approx(by_name["doremi"]["mean"] - by_name["natural"]["mean"], abs=1e-9)
     assert mean["interval"][0] <= mean["difference"] <= mean["interval"][1]
     assert "answer nats per byte, lower is better" in printed
+
+
+def test_it_has_the_documented_form(finished: tuple[Path, str]) -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "formats.md").read_text()
+    block = re.search(r"## verdict\.json\s+```json\n(.*?)```", page, re.S)
+    assert block is not None
+    documented = json.loads(block[1])["downstream"]
+    found = read_json(run_of(finished[0]).root / "verdict.json", "verdict")["downstream"]
+    assert found.keys() == documented.keys()
+    one, other = (value["metrics"]["answer_nats_per_byte"] for value in (found, documented))
+    assert one.keys() == other.keys()
+    assert one["comparisons"][0].keys() == other["comparisons"][0].keys()
 
 
 def test_all_at_zero_is_no_tie(finished: tuple[Path, str]) -> None:

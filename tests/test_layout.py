@@ -37,8 +37,9 @@ LAYERS = [
     ["verdict", "report", "export"],
     ["overview", "start", "display"],
     ["workspace"],
+    ["uncertainty"],
     ["jobs", "stages"],
-    ["downstream"],
+    ["rounds", "downstream"],
     ["tournament"],
     ["cli", "__main__", "__init__"],
 ]

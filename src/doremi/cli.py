@@ -135,9 +135,9 @@ def proxy(config: ConfigArgument, set_: SetOption = None) -> None:
 
 def _search(config: Path, set_: list[str] | None, what: str) -> None:
     with _workspace(_load(config, set_)) as space:
-        from doremi import stages, tournament
+        from doremi import rounds, stages
 
-        tournament.search(space, stages.prepare(space), what)
+        rounds.search(space, stages.prepare(space), what)
 
 
 @app.command()

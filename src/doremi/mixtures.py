@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,11 @@ def _plain(config: RunConfig, corpus: Corpus, name: str) -> Mixture:
         "unimax": lambda: unimax(tokens, config.budget, config.candidates.max_epochs),
     }
     return make[name]()
+
+
+def found_weights(record: Mapping[str, Any]) -> Mixture:
+    """What a mixture.json's weights were before limits."""
+    return Mixture(record.get("before_limits", record["weights"]))
 
 
 def limited(config: RunConfig, corpus: Corpus, mixture: Mixture) -> Mixture:

@@ -9,22 +9,31 @@ from typing import Any
 from doremi import verdict
 from doremi.config import RunConfig
 from doremi.corpus.readers import expand, find_splits
-from doremi.domains import Mixture
-from doremi.mixtures import candidate_name
+from doremi.mixtures import candidate_name, found_weights
 from doremi.runs import RunDirectory, TrainingFolder, read_json
 
 
 def trainings(config: RunConfig) -> Iterator[tuple[str, TrainingFolder]]:
     """Every training of a run in order: its name (its folder in the run directory) and the folder."""
     directory = RunDirectory(config.root)
-    for seed in config.search_seeds():
-        for folder in (directory.reference(seed), directory.proxy(seed)):
-            yield str(folder.folder.relative_to(directory.root)), folder
+    for search in _searches(config, directory):
+        for seed in config.search_seeds():
+            for folder in (search.reference(seed), search.proxy(seed)):
+                yield str(folder.folder.relative_to(directory.root)), folder
     for size in config.size_names():
         for seed in config.candidate_seeds():
             for mixture in config.candidates.mixtures:
                 name = candidate_name(mixture)
                 yield f"main/{size}/{name}/seed-{seed}", directory.main(size, name, seed)
+
+
+def _searches(config: RunConfig, directory: RunDirectory) -> list[RunDirectory]:
+    """The rounds that are, or may still be: those after a search that has ended are not."""
+    if config.rounds.max == 1:
+        return [directory]
+    path = directory.mixture_path("doremi")
+    ended = read_json(path, "mixture").get("rounds") if path.exists() else None
+    return [directory.round(number + 1) for number in range(len(ended) if ended else config.rounds.max)]
 
 
 def judge(config: RunConfig) -> dict[str, Any]:
@@ -100,7 +109,7 @@ def mixture_table(config: RunConfig) -> str:
     record = read_json(directory.mixture_path("doremi"), "mixture")
     reference = candidate_name(config.reference.mixture)
     trained_on = read_json(directory.mixture_path(reference), "mixture")
-    other = Mixture(trained_on.get("before_limits", trained_on["weights"]))
+    other = found_weights(trained_on)
     lines = [f"{'domain':<28} {reference:>10} {'doremi':>8} {'change':>8} {'epochs':>8}"]
     for name, weight in record["weights"].items():
         change = f"x{weight / other[name]:.2f}" if other[name] else "new"

@@ -309,6 +309,15 @@ class RunDirectory:
     def corpus(self) -> Corpus:
         return Corpus.read(self.corpus_folder)
 
+    def round(self, number: int) -> RunDirectory:
+        """Round `number` of an iterated search, 1 the first: references, proxies and mixture as in a run directory."""
+        return RunDirectory(self.root / "rounds" / str(number))
+
+    def last_search(self) -> RunDirectory:
+        """The latest round that has begun; the run directory itself where there is one round only."""
+        begun = [int(p.name) for p in (self.root / "rounds").glob("*") if p.name.isdecimal()]
+        return self.round(max(begun)) if begun else self
+
     def reference(self, seed: int) -> TrainingFolder:
         return TrainingFolder(self.root / "reference" / f"seed-{seed}")
 
@@ -321,7 +330,7 @@ class RunDirectory:
         link = folder / "same-as.json"
         if link.exists():
             target = str(read_json(link, "link to a reference")["folder"])
-            if not re.fullmatch(r"reference/seed-[0-9]{1,20}", target):
+            if not re.fullmatch(r"(rounds/1/)?reference/seed-[0-9]{1,20}", target):
                 raise DamageError(f"{link}: points outside the run directory's references; remove it and run again")
             return TrainingFolder(self.root / target)
         return TrainingFolder(folder)

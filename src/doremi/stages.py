@@ -36,7 +36,8 @@ from doremi.jobs import (
 from doremi.mixtures import candidate_name, limited, mixture_named, record, write_plain
 from doremi.model import TokenLosses, load
 from doremi.reference_losses import LiveReference
-from doremi.runs import FORMAT, Corpus, TrainingFolder, read_mixture, write_json
+from doremi.runs import FORMAT, Corpus, RunDirectory, TrainingFolder, read_mixture, write_json
+from doremi.uncertainty import uncertainty, whether_settled
 from doremi.workspace import Workspace
 
 FULL_CHECK_BYTES = 4 * 2**30  # above this, checksums of the token files are verified by `doremi prepare` only
@@ -102,20 +103,17 @@ def _progress(space: Workspace) -> Callable[[str, int], None]:
 # -- step 1: reference ------------------------------------------------------------------------------------------------
 
 
-def reference(space: Workspace, corpus: Corpus, seed: int) -> None:
-    """A small model trained in the ordinary way on the reference mixture."""
-    name = space.config.reference.mixture
-    write_plain(space.config, space.directory, corpus, name)
-    mixture = mixture_named(space.config, space.directory, corpus, name)  # limits are for what may be recommended
-    train_plain(space, corpus, space.directory.reference(seed), mixture, seed=seed, size=None)
+def reference(space: Workspace, corpus: Corpus, search: RunDirectory, seed: int, mixture: Mixture) -> None:
+    """A small model trained in the ordinary way on the reference mixture; `search` is where this round lies."""
+    train_plain(space, corpus, search.reference(seed), mixture, seed=seed, size=None)
 
 
 # -- step 2: proxy ----------------------------------------------------------------------------------------------------
 
 
-def proxy(space: Workspace, corpus: Corpus, seed: int) -> None:
+def proxy(space: Workspace, corpus: Corpus, search: RunDirectory, seed: int) -> None:
     """A model of the reference's size, trained with Group DRO; its averaged weights are its mixture.json."""
-    folder, trained = space.directory.proxy(seed), space.directory.reference(seed)
+    folder, trained = search.proxy(seed), search.reference(seed)
     if not trained.finished:
         raise RunError(f"{trained.folder}: the reference is not trained yet; run `doremi reference` first")
     sampling = mixture_named(space.config, space.directory, corpus, space.config.proxy.sampling)
@@ -204,10 +202,10 @@ def _variant(name: str, domains: DomainSet, vocab_size: int, sampling: Mixture) 
     }[name]
 
 
-def combine(space: Workspace, corpus: Corpus) -> None:
+def combine(space: Workspace, corpus: Corpus, search: RunDirectory) -> None:
     """DoReMi's mixture: the mean of the averaged weights of the configured proxies, as `limits` allow it."""
     seeds = space.config.search_seeds()
-    each = {seed: read_mixture(space.directory.proxy(seed).folder / "mixture.json") for seed in seeds}
+    each = {seed: read_mixture(search.proxy(seed).folder / "mixture.json") for seed in seeds}
     mean = Mixture({name: sum(m[name] for m in each.values()) / len(each) for name in corpus.domains})
     origin = {
         "method": "doremi",
@@ -215,9 +213,11 @@ def combine(space: Workspace, corpus: Corpus) -> None:
         "options": _options(space),
         "seeds": seeds,
         "per_seed": {str(seed): {name: m[name] for name in corpus.domains} for seed, m in each.items()},
+        "uncertainty": uncertainty(each, corpus.domains, space.config.verdict.confidence),
+        "settled": {str(seed): whether_settled(search.proxy(seed).trace()["weights"]) for seed in seeds},
     }
     if space.world.is_main:
-        write_json(space.directory.mixture_path("doremi"), record(space.config, corpus, mean, **origin))
+        write_json(search.mixture_path("doremi"), record(space.config, corpus, mean, **origin))
     space.world.barrier()
 
 
@@ -232,7 +232,8 @@ def main_model(space: Workspace, corpus: Corpus, size: str, mixture_name: str, s
     else:
         mixture = write_plain(space.config, space.directory, corpus, mixture_name)
     key = plain_key(space, corpus, mixture, seed=seed, size=size)
-    trained = space.directory.reference(seed)
+    first = space.directory if space.config.rounds.max == 1 else space.directory.round(1)
+    trained = first.reference(seed)
     if trained.finished and trained.stage()["key"] == key:
         folder = space.root / "main" / size / name / f"seed-{seed}"
         value = {"format": FORMAT, "folder": str(trained.folder.relative_to(space.root))}

@@ -1,20 +1,19 @@
-"""Many trainings: references and proxies over seeds, then candidates x sizes x seeds, then verdict and report."""
+"""Many trainings: the search, then candidates x sizes x seeds, then verdict and report."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from doremi import stages
 from doremi.config import RunConfig
 from doremi.downstream import evaluate_candidates
-from doremi.errors import Interrupted
 from doremi.heuristics import uniform
 from doremi.mixtures import candidate_name, check_name
 from doremi.model import shape
 from doremi.overview import judge
 from doremi.report import write_report
+from doremi.rounds import search, step
 from doremi.runs import Corpus, TrainingFolder
 from doremi.workspace import Workspace, shape_of
 
@@ -30,37 +29,20 @@ def check(config: RunConfig) -> None:
     stages.make_objective(config.proxy, config.domains, 2, uniform(list(config.domains)))
 
 
-def search(space: Workspace, corpus: Corpus, what: str = "all") -> None:
-    """References and proxies (`what`: reference, proxy or all), and DoReMi's mixture from them."""
-    for seed in space.config.search_seeds():
-        if what in ("reference", "all"):
-            _next(space, lambda seed=seed: stages.reference(space, corpus, seed))
-        if what in ("proxy", "all"):
-            _next(space, lambda seed=seed: stages.proxy(space, corpus, seed))
-    if what in ("proxy", "all"):
-        stages.combine(space, corpus)
-
-
 def candidates(space: Workspace, corpus: Corpus) -> None:
     """Main models of every configured size, seed and mixture."""
     config = space.config
     for size in config.size_names():
         for seed in config.candidate_seeds():
             for name in config.candidates.mixtures:
-                _next(space, lambda s=size, n=name, i=seed: stages.main_model(space, corpus, s, n, i))
+                step(space, lambda s=size, n=name, i=seed: stages.main_model(space, corpus, s, n, i))
 
 
 def one_candidate(space: Workspace, corpus: Corpus, mixture_file: Path) -> TrainingFolder:
     """The user's own main model: the configured model on a given mixture."""
     size, seed = space.config.size_name, space.config.seed
-    _next(space, lambda: stages.main_model(space, corpus, size, str(mixture_file), seed))
+    step(space, lambda: stages.main_model(space, corpus, size, str(mixture_file), seed))
     return space.directory.main(size, candidate_name(str(mixture_file)), seed)
-
-
-def _next(space: Workspace, work: Callable[[], Any]) -> None:
-    if space.world.any(space.watch.stop_requested()):
-        raise Interrupted("stopped between two stages; the same command goes on from there")
-    work()
 
 
 def everything(space: Workspace) -> dict[str, Any]:

@@ -32,6 +32,7 @@ FREE_KEYS = (
     "downstream.",
     "limits.",
     "proxy.seeds",
+    "rounds.until",
     "runs",
     "training.accumulation",
     "training.checkpoint_every",

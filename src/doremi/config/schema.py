@@ -183,6 +183,16 @@ class ProxyConfig(Section):
     smoothing_target, average_from, sampling."""
 
 
+class RoundsConfig(Section):
+    """Iterated DoReMi: the mixture becomes the next reference mixture (paper section 2)."""
+
+    max: int = Field(default=1, ge=1)
+    """Rounds at most; 1 is DoReMi as it is. The paper's took three at most."""
+    until: float = Field(default=1e-3, gt=0, le=1)
+    """A round in which no weight changes by this is the last one; so is one whose change is within the spread between
+    proxies."""
+
+
 class CandidatesConfig(Section):
     """The main models (step 3) that are trained and compared, all on the same number of tokens."""
 
@@ -293,6 +303,7 @@ class RunConfig(Section):
     training: TrainingConfig = TrainingConfig()
     reference: ReferenceConfig = ReferenceConfig()
     proxy: ProxyConfig = ProxyConfig()
+    rounds: RoundsConfig = RoundsConfig()
     candidates: CandidatesConfig = CandidatesConfig()
     limits: LimitsConfig = LimitsConfig()
     downstream: DownstreamConfig = DownstreamConfig()

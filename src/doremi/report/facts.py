@@ -200,7 +200,7 @@ def _domains(
 def _trainings(run: RunDirectory) -> list[Training]:
     found = []
     for role, pattern in (("reference", "reference/seed-*"), ("proxy", "proxy/seed-*"), ("main", "main/*/*/seed-*")):
-        for path in run.root.glob(pattern):
+        for path in (run if role == "main" else run.last_search()).root.glob(pattern):
             seed = path.name.removeprefix("seed-")
             if not path.is_dir() or not seed.isdecimal():
                 continue

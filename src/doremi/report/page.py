@@ -15,10 +15,12 @@ from doremi.report.alarms import alarm_table, alarm_words
 from doremi.report.curves import curves_figure
 from doremi.report.facts import Facts, inner, listing, read_facts
 from doremi.report.figures import Figure, change_figure, epochs_figure
+from doremi.report.iterated import rounds_table
 from doremi.report.judgement import candidate_table, comparison_tables
 from doremi.report.svg import drawing, printable
 from doremi.report.tables import (
     SHOWN,
+    Table,
     domain_tables,
     mixture_table,
     outcome,
@@ -89,9 +91,13 @@ def _view(facts: Facts) -> dict[str, Any]:
         "baseline": facts.baseline_name,
         "margin": percent(inner(facts.verdict, "margin"), 1),
         "confidence": percent(inner(facts.verdict, "confidence"), 0),
-        "made": [t for t in (alarm_table(facts), training_table(facts), time_table(facts)) if t is not None],
+        "made": [t for t in _made(facts) if t is not None],
         "settings": _settings(facts),
     }
+
+
+def _made(facts: Facts) -> list[Table | None]:
+    return [rounds_table(facts), alarm_table(facts), training_table(facts), time_table(facts)]
 
 
 def figures(facts: Facts) -> dict[str, Figure]:
@@ -172,6 +178,27 @@ def _mixture_notes(facts: Facts) -> list[str]:
     seeds = inner(facts.doremi, "seeds")
     if isinstance(seeds, list) and seeds:
         notes.append(f"DoReMi's weights are the mean over {plural(len(seeds), 'proxy', 'proxies')}.")
+    return notes + _certainty(facts)
+
+
+def _certainty(facts: Facts) -> list[str]:
+    """How far proxies are apart, and which have not settled."""
+    notes = []
+    apart, sure = inner(facts.doremi, "uncertainty", "distance"), inner(facts.doremi, "uncertainty", "confidence")
+    if isinstance(apart, Mapping):
+        notes.append(
+            f"Two proxies differ in where {percent(number(apart.get('mean')))} of the tokens come from on average, "
+            f"{percent(number(apart.get('largest')))} at most; the ranges under weights are {percent(number(sure), 0)} "
+            "intervals of their mean, for each weight by itself."
+        )
+    held = inner(facts.doremi, "settled")
+    restless = [s for s, j in held.items() if inner(j, "settled") is False] if isinstance(held, Mapping) else []
+    if isinstance(held, Mapping) and restless:
+        reason = inner(held[restless[0]], "reason")
+        notes.append(
+            f"The averaged weights have not settled in {len(restless)} of {plural(len(held), 'proxy', 'proxies')} "
+            f"(seed {restless[0]}: {reason}); more proxy steps would move them."
+        )
     return notes
 
 

@@ -113,10 +113,14 @@ def mixture_table(facts: Facts) -> Table | None:
         return None
     order = shown(facts)
     change, epochs = _changes(facts), _epoch_columns(facts)
+    sure = _intervals(facts)
     largest = max((w[i] for _, _, w in columns for i in order if w[i] == w[i]), default=1.0) or 1.0
     rows = [
         [Cell(facts.domains[i])]
-        + [Cell(percent(w[i]), bar=_fraction(w[i] / largest), tone=tone) for _, tone, w in columns]
+        + [
+            Cell(percent(w[i]), small=sure[i] if title == "DoReMi" else "", bar=_fraction(w[i] / largest), tone=tone)
+            for title, tone, w in columns
+        ]
         + [cells[i] for cells in change]
         + [Cell(passes(held[i])) for _, held in epochs]
         for i in order
@@ -126,6 +130,14 @@ def mixture_table(facts: Facts) -> Table | None:
     foot = _rest(facts, order, [w for _, _, w in columns], len(titles))
     kinds = [(title, "number" if n else "text") for n, title in enumerate(titles)]
     return Table("mixture", "Share of the training tokens by domain, largest first.", kinds, rows, foot)
+
+
+def _intervals(facts: Facts) -> list[str]:
+    """Each weight's interval over proxies in words, `[K]`; nothing with one proxy."""
+    held = inner(facts.doremi, "uncertainty", "interval")
+    pairs = [numbers(inner(held, d), 2) for d in facts.domains] if isinstance(held, Mapping) else []
+    words = [f"{percent(low)} to {percent(high)}" if low == low else "" for low, high in pairs]
+    return words or [""] * len(facts.domains)
 
 
 def _changes(facts: Facts) -> list[list[Cell]]:
