@@ -73,7 +73,7 @@ def test_loads_says_and_makes_two_steps(path: Path, tmp_path: Path) -> None:
         search(space, corpus)
     run = RunDirectory(config.root)
     assert set(read_mixture(run.mixture_path("doremi")).weights) == set(config.data.domains)
-    assert run.proxy(0).stage()["steps"] == 2
+    assert run.last_search().proxy(0).stage()["steps"] == 2
 
 
 def test_paper_configs_have_the_papers_values() -> None:

@@ -34,6 +34,7 @@ def search(space: Workspace, corpus: Corpus, what: str = "all") -> None:
     write_plain(space.config, space.directory, corpus, name)
     mixture = mixture_named(space.config, space.directory, corpus, name)  # limits are for what may be recommended
     history: list[dict[str, Any]] = []
+    record: dict[str, Any] = {}
     for number, directory in enumerate(round_directories(space.config), start=1):
         for seed in space.config.search_seeds():
             if what in ("reference", "all") or number > 1:

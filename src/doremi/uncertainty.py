@@ -33,7 +33,7 @@ def uncertainty(per_seed: Mapping[int, Mixture], domains: DomainSet, confidence:
     }
 
 
-def _intervals(weights_SK: np.ndarray, domains: DomainSet, confidence: float) -> dict[str, list[float]]:
+def _intervals(weights_SK: np.ndarray, domains: DomainSet, confidence: float) -> dict[str, list[float | None]]:
     seeds = len(weights_SK)
     t = float(student.quantile(np.array(1 - confidence), np.array(seeds - 1)))
     mean_K, half_K = weights_SK.mean(axis=0), t * weights_SK.std(axis=0, ddof=1) / math.sqrt(seeds)
