@@ -15,7 +15,7 @@ from figures import figure
 
 from doremi.corpus.loader import BatchStream, windows
 from doremi.corpus.sampler import Sampler
-from doremi.corpus.store import TokenFile
+from doremi.corpus.store import FlatFile
 
 BATCH, LENGTH, DOMAINS, TOKENS = 64, 1024, 8, 8_000_000
 
@@ -26,7 +26,7 @@ def main(steps: int = 100, rounds: int = 5) -> None:
         for number, path in enumerate(files):
             np.random.default_rng(number).integers(0, 50_000, TOKENS).astype("<u2").tofile(path)
         sampler = Sampler([1 / DOMAINS] * DOMAINS, [windows(TOKENS, LENGTH)] * DOMAINS, BATCH, "bench")
-        stream = BatchStream(sampler, [TokenFile(path, "uint16") for path in files], LENGTH)
+        stream = BatchStream(sampler, [FlatFile(path, "uint16") for path in files], LENGTH)
         rates, sampling = [], []
         for number in range(rounds + 1):
             start = time.perf_counter()

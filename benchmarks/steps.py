@@ -9,6 +9,7 @@ import argparse
 import statistics
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,12 @@ from doremi import train as training
 from doremi.config import TrainingConfig
 from doremi.corpus.loader import BatchStream
 from doremi.corpus.sampler import Sampler
-from doremi.corpus.store import TokenFile
+from doremi.corpus.store import FlatFile
 from doremi.distributed import World
 from doremi.domains import DomainSet
 from doremi.dro import GroupDRO, weighted_loss
 from doremi.model import TokenLosses, build, shape
-from doremi.reference_losses import LiveReference
+from doremi.reference_losses import LiveReference, ReferenceLosses, StoredReference
 
 VOCAB, LENGTH, BATCH, DOMAINS = 4096, 128, 48, 12
 WORLD = World(0, 1, torch.device("cpu"))
@@ -38,21 +39,36 @@ class Quiet:
         return lambda *_: None
 
 
-def make_trainer(folder: Path, preset: str, *, scored: bool) -> training.Trainer:
-    """A trainer on random tokens, as the stages build it."""
+class FilesOfLosses(StoredReference):
+    """Stored losses without the manifest: random ones."""
+
+    def __init__(self, folder: Path) -> None:
+        self.sequence_length, self.files = LENGTH, []
+        for number in range(DOMAINS):
+            path = folder / f"{number}.f16"
+            (5 + np.random.default_rng(number).random(200_000)).astype("<f2").tofile(path)
+            self.files.append(FlatFile(path, "float16"))
+
+
+def make_trainer(
+    folder: Path, preset: str, *, scored: str = "", accumulation: int = 1, lagged: bool = False, compiled: bool = False
+) -> training.Trainer:
+    """A trainer on random tokens, as the stages build it; `scored` is empty, live or stored."""
     torch.manual_seed(0)
     settings = TrainingConfig(
-        batch_size=BATCH, precision="float32", compile=False, threads=torch.get_num_threads(), log_every=10**9,
-        evaluate_every=10**9, checkpoint_every=10**9,
+        batch_size=BATCH, accumulation=accumulation, precision="float32", compile=compiled,
+        threads=torch.get_num_threads(), log_every=10**9, evaluate_every=10**9, checkpoint_every=10**9,
     )  # fmt: skip
     files = [folder / f"{number}.bin" for number in range(DOMAINS)]
     for number, path in enumerate(files):
         np.random.default_rng(number).integers(0, VOCAB, 200_000).astype("<u2").tofile(path)
     sampler = Sampler([1 / DOMAINS] * DOMAINS, [1000] * DOMAINS, BATCH, "bench")
-    reference = None
-    if scored:
+    reference: ReferenceLosses | None = None
+    if scored == "live":
         frozen = TokenLosses(build(shape(preset, None, {}), VOCAB, LENGTH, 0), BATCH * LENGTH)
-        reference = LiveReference(frozen, frozen)
+        reference = LiveReference(frozen, training.forward_pass(frozen, settings, WORLD.device))
+    elif scored == "stored":
+        reference = FilesOfLosses(folder)
     job = training.Job(
         folder=folder,
         key="",
@@ -60,9 +76,9 @@ def make_trainer(folder: Path, preset: str, *, scored: bool) -> training.Trainer
         model=TokenLosses(build(shape(preset, None, {}), VOCAB, LENGTH, 0), BATCH * LENGTH),
         objective=GroupDRO(DOMAINS) if scored else training.PlainObjective(),
         objective_name="bench",
-        stream=BatchStream(sampler, [TokenFile(path, "uint16") for path in files], LENGTH),
+        stream=BatchStream(sampler, [FlatFile(path, "uint16") for path in files], LENGTH, accumulation=accumulation),
         reference=reference,
-        lagged=False,
+        lagged=lagged,
         validation=None,  # type: ignore[arg-type]  # nothing is evaluated here
         epoch_tokens=[1] * DOMAINS,
         domains=DomainSet(f"domain {i}" for i in range(DOMAINS)),
@@ -72,7 +88,8 @@ def make_trainer(folder: Path, preset: str, *, scored: bool) -> training.Trainer
 
 def one_step(trainer: training.Trainer, counter: list[int]) -> None:
     counter[0] += 1
-    batches = [training.DeviceBatch.of(b, WORLD.device) for b in trainer.job.stream.micro_batches(counter[0])]
+    job = trainer.job
+    batches = [training.DeviceBatch.of(b, WORLD.device, job.reference) for b in job.stream.micro_batches(counter[0])]
     losses = trainer.forward_backward(batches)
     norm = trainer.optimizer_step(counter[0])
     trainer.record(counter[0], losses, norm)
@@ -105,7 +122,7 @@ def outside_seconds(trainer: training.Trainer, repeats: int) -> list[float]:
         else:
             weights = trainer.job.objective.token_weights(trainer._counts(batch))
         weighted_loss(loss_BT, batch.mask_BT, batch.domain_B, weights)
-        losses = torch.stack([trainer._counts(batch), trainer._counts(batch)])
+        losses = torch.cat([torch.stack([trainer._counts(batch)] * 2), trainer.spread_3K])
         trainer.record(step, losses, torch.tensor(1.0))
         seconds.append(fetched + time.perf_counter() - start)
     return seconds
@@ -115,30 +132,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--preset", default="1m")
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--compile", action="store_true", help="all ways compiled (a minute more)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        plain = make_trainer(Path(folder), arguments.preset, scored=False)
-        scored = make_trainer(Path(folder), arguments.preset, scored=True)
+        make = partial(make_trainer, Path(folder), arguments.preset, compiled=arguments.compile)
+        trainers = {
+            "plain": make(),
+            "live": make(scored="live"),
+            "stored": make(scored="stored"),
+            "plain in 4": make(accumulation=4),
+            "exact in 4": make(scored="stored", accumulation=4),
+            "lagged in 4": make(scored="stored", accumulation=4, lagged=True),
+        }
+        plain = trainers["plain"]
         FIXED.append(training.DeviceBatch.of(plain.job.stream.micro_batches(0)[0], WORLD.device))
         counter = [0]
-        seconds = interleaved(
-            {
-                "bare": lambda: bare_step(plain),
-                "plain": lambda: one_step(plain, counter),
-                "dro": lambda: one_step(scored, counter),
-            },
-            arguments.steps,
-        )
-        outside = {name: statistics.median(outside_seconds(t, 50)) for name, t in (("plain", plain), ("dro", scored))}
+        ways = {name: partial(one_step, trainer, counter) for name, trainer in trainers.items()}
+        seconds = interleaved({"bare": lambda: bare_step(plain), **ways}, arguments.steps)
+        outside = {name: statistics.median(outside_seconds(trainers[name], 50)) for name in ("plain", "live")}
     tokens = BATCH * LENGTH
     print(
-        f"preset {arguments.preset}, vocabulary {VOCAB}, {BATCH} x {LENGTH} tokens, {torch.get_num_threads()} threads"
+        f"preset {arguments.preset}, vocabulary {VOCAB}, {BATCH} x {LENGTH} tokens, {torch.get_num_threads()} threads, "
+        f"{'compiled' if arguments.compile else 'eager'}"
     )
     for name, values in seconds.items():
-        print(f"{name:<6} {tokens / statistics.median(values):>10,.0f} tokens/s")
+        print(f"{name:<12} {tokens / statistics.median(values):>10,.0f} tokens/s")
     for name, one, other in (
         ("plain_step_over_bare_loop", "plain", "bare"),
-        ("dro_step_live_over_plain", "dro", "plain"),
+        ("dro_step_live_over_plain", "live", "plain"),
+        ("dro_step_stored_over_plain", "stored", "plain"),
+        ("dro_step_exact_accumulation_over_plain", "exact in 4", "plain in 4"),
+        ("dro_step_lagged_accumulation_over_plain", "lagged in 4", "plain in 4"),
     ):
         middle, low, high = ratio(seconds, one, other)
         figure(name, middle, "ratio", low=round(low, 3), high=round(high, 3))

@@ -11,7 +11,7 @@ from unittest import mock
 import torch
 
 from doremi import cli, train
-from doremi.corpus.store import TokenFile
+from doremi.corpus.store import FlatFile
 
 STEP = 5
 
@@ -33,16 +33,16 @@ def not_a_number() -> Any:
 
 def read_error() -> Any:
     """The disk fails in the middle of a token file."""
-    right, reads = TokenFile.read, [0]
+    right, reads = FlatFile.read, [0]
 
-    def read(self: TokenFile, start: int, out: Any) -> None:
+    def read(self: FlatFile, start: int, out: Any) -> None:
         reads[0] += 1
         if reads[0] == 10 * STEP:
             with mock.patch("os.pread", side_effect=OSError(5, "Input/output error")):
                 right(self, start, out)
         right(self, start, out)
 
-    return mock.patch.object(TokenFile, "read", read)
+    return mock.patch.object(FlatFile, "read", read)
 
 
 def at_step(what: int) -> Any:

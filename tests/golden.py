@@ -11,8 +11,9 @@ import torch
 import transformers
 
 from doremi.distributed import World
+from doremi.rounds import search
 from doremi.runs import RunDirectory
-from doremi.stages import prepare, proxy, reference
+from doremi.stages import prepare
 from doremi.workspace import open_workspace
 from tiny import Silent, tiny_config, write_corpus
 
@@ -35,9 +36,7 @@ def curves() -> dict[str, list]:
     with tempfile.TemporaryDirectory() as folder:
         config = tiny_config(Path(folder), write_corpus(Path(folder) / "corpus"))
         with open_workspace(config, World(0, 1, torch.device("cpu")), Silent()) as space:
-            corpus = prepare(space)
-            reference(space, corpus, 0)
-            proxy(space, corpus, 0)
+            search(space, prepare(space))
         run = RunDirectory(config.root)
         trace = run.proxy(0).trace()
         return {

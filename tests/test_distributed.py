@@ -177,7 +177,8 @@ def test_a_whole_run_in_two_processes(parallel: str, searches: Searches) -> None
 
     folder = searches.root / f"whole run {parallel}"
     folder.mkdir()
-    config = write_tiny(folder / "tiny.yaml", searches.root / "text", folder / "runs", training={"parallel": parallel})
+    changes = {"training": {"parallel": parallel}, "reference": {"losses": "stored"}}
+    config = write_tiny(folder / "tiny.yaml", searches.root / "text", folder / "runs", **changes)
     result = torchrun(2, "-m", "doremi", "run", str(config))
     assert result.returncode == 0, result.stderr[-3000:]
     assert result.stdout.count("report: ") == 1

@@ -5,7 +5,10 @@ A finished stage is left alone, an unfinished one goes on where its last checkpo
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from doremi import train as training
@@ -35,7 +38,7 @@ from doremi.jobs import (
 )
 from doremi.mixtures import candidate_name, limited, mixture_named, record, write_plain
 from doremi.model import TokenLosses, load
-from doremi.reference_losses import LiveReference
+from doremi.reference_losses import Forward, LiveReference, ReferenceLosses, StoredReference, write_store
 from doremi.runs import FORMAT, Corpus, RunDirectory, TrainingFolder, read_mixture, write_json
 from doremi.uncertainty import uncertainty, whether_settled
 from doremi.workspace import Workspace
@@ -105,7 +108,31 @@ def _progress(space: Workspace) -> Callable[[str, int], None]:
 
 def reference(space: Workspace, corpus: Corpus, search: RunDirectory, seed: int, mixture: Mixture) -> None:
     """A small model trained in the ordinary way on the reference mixture; `search` is where this round lies."""
+    if space.config.reference.reuse is not None:
+        key = plain_key(space, corpus, mixture, seed=seed, size=None)
+        space.world.on_main(lambda: _reuse(space, search.reference(seed), key))
     train_plain(space, corpus, search.reference(seed), mixture, seed=seed, size=None)
+
+
+def _reuse(space: Workspace, folder: TrainingFolder, key: str) -> None:
+    """Take a finished reference with this key from another run directory, if it has one."""
+    other = TrainingFolder(Path(str(space.config.reference.reuse)) / folder.folder.relative_to(space.root))
+    if folder.finished or not other.finished or other.stage()["key"] != key:
+        if not folder.finished:
+            space.watch.say(f"{other.folder}: no reference that is trained alike; training it")
+        return
+    temporary = folder.folder.with_name(f".{folder.folder.name}.tmp")
+    shutil.copytree(other.folder, temporary, copy_function=_link_or_copy)
+    shutil.rmtree(folder.folder, ignore_errors=True)
+    temporary.replace(folder.folder)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    """Finished files are never written to again, so one copy on a disk will do."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 # -- step 2: proxy ----------------------------------------------------------------------------------------------------
@@ -128,7 +155,7 @@ def proxy(space: Workspace, corpus: Corpus, search: RunDirectory, seed: int) -> 
         model=fresh_model(space, corpus, None, seed),
         stream=stream,
         objective=(space.config.proxy.variant, objective),
-        reference=_live_reference(space, trained),
+        reference=_reference_losses(space, corpus, trained),
     )  # fmt: skip
 
     def outputs() -> dict[str, Any]:
@@ -157,11 +184,27 @@ def _proxy_key(space: Workspace, corpus: Corpus, sampling: Mixture, seed: int, t
     return job_key(space, corpus, sampling, order_of("proxy", seed), seed=seed, size=None, objective=objective)
 
 
-def _live_reference(space: Workspace, trained: TrainingFolder) -> LiveReference:
-    module = TokenLosses(load(trained.folder / "model"), tokens_per_micro_batch(space)).to(space.world.device)
+def _reference_losses(space: Workspace, corpus: Corpus, trained: TrainingFolder) -> ReferenceLosses:
+    """Losses of a finished reference: from its store, which is made here if need be, or live."""
+    config, length, key = space.config, space.config.data.sequence_length, trained.stage()["key"]
+    folder = trained.folder / "losses"
+    stored = config.run_tokens > sum(corpus.count("train", "tokens")) or (folder / "manifest.json").exists()
+    if config.reference.losses == "live" or (config.reference.losses == "auto" and not stored):
+        return LiveReference(*_frozen(space, trained))
+    if not (folder / "manifest.json").exists():
+        _, forward = _frozen(space, trained)
+        rows = max(1, tokens_per_micro_batch(space) // length)
+        with space.timed(f"{folder.relative_to(space.root)}", tokens=sum(corpus.count("train", "tokens"))):
+            write_store(folder, corpus, length, key, forward, space.world, rows)
+    return StoredReference(folder, corpus, length, key)
+
+
+def _frozen(space: Workspace, trained: TrainingFolder) -> tuple[TokenLosses, Forward]:
+    """The reference as it was trained, and its forward pass."""
+    module = TokenLosses(load(trained.folder / "model"), tokens_per_micro_batch(space)).to(space.world.device).eval()
     if space.settings.parallel == "fsdp":
         module = space.world.shard(module)
-    return LiveReference(module, training.forward_pass(module, space.settings, space.world.device))
+    return module, training.forward_pass(module, space.settings, space.world.device)
 
 
 def _options(space: Workspace) -> dict[str, Any]:

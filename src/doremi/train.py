@@ -127,17 +127,21 @@ def forward_pass(
 
 @dataclass(frozen=True)
 class DeviceBatch:
-    """A micro-batch on the device; `loss_BT` and `reference_BT` follow once they are computed."""
+    """A micro-batch on the device."""
 
     input_BT: Tensor
     label_BT: Tensor
     mask_BT: Tensor
     domain_B: Tensor
+    reference_BT: Tensor | None = None
+    """The reference's losses, where they are kept on disk."""
 
     @classmethod
-    def of(cls, batch: Batch, device: torch.device) -> DeviceBatch:
+    def of(cls, batch: Batch, device: torch.device, reference: ReferenceLosses | None = None) -> DeviceBatch:
         tensors = [torch.from_numpy(a).to(device) for a in (batch.input_BT, batch.label_BT, batch.domain_B)]
-        return cls(tensors[0], tensors[1], torch.ones_like(tensors[0], dtype=torch.bool), tensors[2])
+        stored = None if reference is None else reference.read(batch)
+        reference_BT = None if stored is None else torch.from_numpy(stored).to(device)
+        return cls(tensors[0], tensors[1], torch.ones_like(tensors[0], dtype=torch.bool), tensors[2], reference_BT)
 
 
 def spread_sums(loss_BT: Tensor, reference_BT: Tensor, batch: DeviceBatch, k: int) -> Tensor:
@@ -209,8 +213,10 @@ class Trainer:
         return sum_by_domain(torch.ones_like(batch.mask_BT, dtype=torch.float32), batch.mask_BT, batch.domain_B, self.k)
 
     def _sums(self, batch: DeviceBatch, loss_BT: Tensor) -> Tensor:
-        assert self.job.reference is not None
-        reference_BT = self.job.reference(batch.input_BT, batch.label_BT)
+        reference_BT = batch.reference_BT
+        if reference_BT is None:
+            assert self.job.reference is not None
+            reference_BT = self.job.reference(batch.input_BT, batch.label_BT)
         self.spread_3K += spread_sums(loss_BT, reference_BT, batch, self.k)
         return self.job.objective.sums(loss_BT, reference_BT, batch.mask_BT, batch.domain_B)
 
@@ -312,7 +318,7 @@ def _train(job: Job, world: World, watch: Watch) -> None:
     settings = job.settings
     for step in range(trainer.restore() + 1, settings.steps + 1):
         # -- fetch ---------------------------------------------------------------------------
-        batches = [DeviceBatch.of(batch, world.device) for batch in job.stream.micro_batches(step - 1)]
+        batches = [DeviceBatch.of(b, world.device, job.reference) for b in job.stream.micro_batches(step - 1)]
 
         # -- losses, update of the weights, backward -------------------------------------------
         losses_2K = trainer.forward_backward(batches)

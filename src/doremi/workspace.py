@@ -32,6 +32,8 @@ FREE_KEYS = (
     "downstream.",
     "limits.",
     "proxy.seeds",
+    "reference.losses",
+    "reference.reuse",
     "rounds.until",
     "runs",
     "training.accumulation",

@@ -160,6 +160,12 @@ class ReferenceConfig(Section):
 
     mixture: str = "natural"
     """natural, uniform, temperature, unimax, the name of a published mixture, or the path of a mixture.json."""
+    losses: Literal["auto", "live", "stored"] = "auto"
+    """live: the reference's losses are computed beside the proxy, step by step. stored: once for the whole corpus and
+    kept on disk, two bytes a token. auto: stored where the proxy sees the corpus more than once."""
+    reuse: str | None = None
+    """Another run directory: references (and stored losses) that would be trained exactly alike are taken from there,
+    for example to try another eta."""
 
 
 class ProxyConfig(Section):

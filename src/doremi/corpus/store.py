@@ -156,8 +156,8 @@ def tokens(corpus: Corpus, domain: str, split: str) -> NDArray[np.unsignedintege
         raise DamageError(f"{path}: cannot be read ({error}); {_AGAIN}") from None
 
 
-class TokenFile:
-    """Token ids of one file, read piece by piece; nothing of it is kept.
+class FlatFile:
+    """Numbers of one file (token ids, losses), read piece by piece; nothing of it is kept.
 
     With `pread`, not through a memory map: a map gives a disk that fails, or a file that was cut off under our hands,
     the form of a SIGBUS, which ends the process without a word.
@@ -171,8 +171,8 @@ class TokenFile:
             raise DamageError(f"{path}: cannot be read ({error.strerror}); {_AGAIN}") from None
         weakref.finalize(self, os.close, self._descriptor)
 
-    def read(self, start: int, out: NDArray[np.int64]) -> None:
-        """Fill `out` with the tokens from number `start` on; `DamageError` if the file does not give them."""
+    def read(self, start: int, out: NDArray[np.int64] | NDArray[np.float32]) -> None:
+        """Fill `out` with the numbers from place `start` on; `DamageError` if the file does not give them."""
         size = self.dtype.itemsize
         try:
             data = os.pread(self._descriptor, len(out) * size, start * size)
@@ -195,9 +195,9 @@ def _open(path: Path) -> int:
         return os.open(path, os.O_RDONLY)
 
 
-def token_file(corpus: Corpus, domain: str, split: str) -> TokenFile:
+def token_file(corpus: Corpus, domain: str, split: str) -> FlatFile:
     """The token ids of a domain's `train` or `validation` file, to be read where they lie."""
-    return TokenFile(corpus.path(domain, f"{split}.bin"), corpus.manifest["dtype"])
+    return FlatFile(corpus.path(domain, f"{split}.bin"), corpus.manifest["dtype"])
 
 
 def verify(corpus: Corpus, full: bool) -> None:
