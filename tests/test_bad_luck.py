@@ -96,7 +96,7 @@ def status(config: Path) -> dict[str, object]:
     ],
 )
 def test_all_end_together_with_one_message(what: str, rank: int, says: str, two: Path, straight: bytes) -> None:
-    result = launch(what, rank, two, "--set", "training.timeout=5")
+    result = launch(what, rank, two, "--set", "training.timeout=10")
     messages = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert len(messages) == 1, result.stderr[-3000:]
     assert says in messages[0]

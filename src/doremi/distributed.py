@@ -31,6 +31,7 @@ from torch.nn.parallel import DistributedDataParallel
 from doremi.errors import PeerError
 
 Module = TypeVar("Module", bound=nn.Module)
+START_SECONDS = 600.0  # within which all processes must have started
 GRACE_SECONDS = 3.0  # after a loss: time for the process that failed to say so, and for the others to notice
 POLL_SECONDS = 0.1
 _FAILED = "failed"
@@ -214,15 +215,19 @@ def start(timeout_seconds: float = 600.0) -> World:
         torch.cuda.set_device(device)
     if size == 1:
         return World(rank, size, device)
-    timeout = timedelta(seconds=timeout_seconds)
+    timeout, patience = timedelta(seconds=timeout_seconds), timedelta(seconds=max(timeout_seconds, START_SECONDS))
+    store = _store(patience)
     if not dist.is_initialized():
-        store = _store(timeout)
+        store.set(f"started/{rank}", "")  # starting may take one of them longer than any step will
+        store.wait(
+            [f"started/{other}" for other in range(size)], timedelta(seconds=max(timeout_seconds, START_SECONDS))
+        )
         dist.init_process_group(
             "nccl" if device.type == "cuda" else "gloo", store=store, rank=rank, world_size=size, timeout=timeout
         )
     control = dist.new_group(backend="gloo", timeout=timeout)
     assert isinstance(control, dist.ProcessGroup)
-    return World(rank, size, device, _store(timeout), control)
+    return World(rank, size, device, store, control)
 
 
 _stores: list[dist.Store] = []
