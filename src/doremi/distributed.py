@@ -219,9 +219,7 @@ def start(timeout_seconds: float = 600.0) -> World:
     store = _store(patience)
     if not dist.is_initialized():
         store.set(f"started/{rank}", "")  # starting may take one of them longer than any step will
-        store.wait(
-            [f"started/{other}" for other in range(size)], timedelta(seconds=max(timeout_seconds, START_SECONDS))
-        )
+        store.wait([f"started/{other}" for other in range(size)], patience)
         dist.init_process_group(
             "nccl" if device.type == "cuda" else "gloo", store=store, rank=rank, world_size=size, timeout=timeout
         )
