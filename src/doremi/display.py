@@ -36,7 +36,7 @@ class Display:
         if self.signal is not None:
             raise KeyboardInterrupt
         self.signal = number
-        self.say("stopping: saving after this step (once more to stop at once)")
+        self.say("stopping at the next step, saving what is done (once more to stop at once)")
 
     # -- train.Watch -----------------------------------------------------------------------------------------------
 
@@ -62,7 +62,8 @@ class Display:
         if not self.began:
             self.began, self.first = time.monotonic(), step
         speed = (step - self.first) / max(1e-9, time.monotonic() - self.began) * tokens / step
-        text = f"{self.note}, {speed:,.0f} tokens/s" if step > self.first else self.note
+        parts = [self.note] * bool(self.note) + [f"{speed:,.0f} tokens/s"] * (step > self.first)
+        text = ", ".join(parts)
         if self.console.is_terminal:
             self._show(step, steps, text)
         elif step % max(1, steps // LINES_A_STAGE) == 0 or step == steps:

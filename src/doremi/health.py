@@ -98,7 +98,7 @@ def reference_alarms(
 def near_one_domain(domains: DomainSet, weights_TK: np.ndarray) -> list[Alarm]:
     """The recent half's mean weight of one domain is above `ONE_DOMAIN`."""
     mean_K = _recent(weights_TK).mean(axis=0)
-    advice = "train the reference on the natural mixture, use a larger batch or a smaller eta (0.1)"
+    advice = "use a larger batch or a smaller eta (0.1); a reference that has seen little of it may be the cause"
     return _alarm("near_one_domain", domains, mean_K > ONE_DOMAIN, mean_K, "mean weight of the recent half: {}", advice)
 
 

@@ -43,7 +43,7 @@ def search(space: Workspace, corpus: Corpus, what: str = "all") -> None:
                 step(space, lambda s=seed, d=directory: stages.proxy(space, corpus, d, s))
         if what == "reference":
             return
-        stages.combine(space, corpus, directory)
+        stages.combine(space, corpus, directory, name if number == 1 else f"round {number - 1}")
         record = read_json(directory.mixture_path("doremi"), "mixture")
         found = found_weights(record)
         history.append({"round": number, **_change(space.config, mixture, found, record)})

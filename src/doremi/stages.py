@@ -245,7 +245,7 @@ def _variant(name: str, domains: DomainSet, vocab_size: int, sampling: Mixture) 
     }[name]
 
 
-def combine(space: Workspace, corpus: Corpus, search: RunDirectory) -> None:
+def combine(space: Workspace, corpus: Corpus, search: RunDirectory, reference_mixture: str) -> None:
     """DoReMi's mixture: the mean of the averaged weights of the configured proxies, as `limits` allow it."""
     seeds = space.config.search_seeds()
     each = {seed: read_mixture(search.proxy(seed).folder / "mixture.json") for seed in seeds}
@@ -253,7 +253,7 @@ def combine(space: Workspace, corpus: Corpus, search: RunDirectory) -> None:
     origin = {
         "method": "doremi",
         "source": f"{len(seeds)} {'proxy' if len(seeds) == 1 else 'proxies'} of run {space.config.name}",
-        "options": _options(space),
+        "options": {**_options(space), "reference_mixture": reference_mixture},
         "seeds": seeds,
         "per_seed": {str(seed): {name: m[name] for name in corpus.domains} for seed, m in each.items()},
         "uncertainty": uncertainty(each, corpus.domains, space.config.verdict.confidence),

@@ -127,7 +127,8 @@ class TrainingLog:
             if alarm.name not in self.rung:
                 self.rung.add(alarm.name)
                 self.writer.alarm(step, vars(alarm))
-                self.watch.say(f"{alarm.name}: {alarm.reason}; {alarm.advice}")
+                where = f"{self.folder.parent.name}/{self.folder.name}"
+                self.watch.say(f"alarm in {where}: {alarm.name.replace('_', ' ')}: {alarm.reason}; {alarm.advice}")
 
     def _alarms(self, step: int) -> list[Alarm]:
         folder = TrainingFolder(self.folder)

@@ -231,10 +231,21 @@ def _resolved(config: RunConfig, recorded: Mapping[str, Any], world: World) -> T
     if training.compile == "auto":
         update["compile"] = recorded["compile"] if "compile" in recorded else auto_compile(config, world.device)
     if training.evaluate_every == "auto":
-        update["evaluate_every"] = max(1, training.steps // 10)
+        update["evaluate_every"] = auto_evaluate_every(config)
     if training.checkpoint_every == "auto":
         update["checkpoint_every"] = max(20, training.steps // 20)
     return training.model_copy(update=update)
+
+
+def auto_evaluate_every(config: RunConfig) -> int:
+    """Ten evaluations a training, but no more than take a fifth of its time, and at least two.
+
+    A token that is only evaluated costs a third of one that is trained on; how many there are is not known before the
+    corpus is, so the configured most is taken.
+    """
+    evaluation = len(config.domains) * config.data.validation_max_tokens / 3
+    number = min(10, max(2, int(config.run_tokens / 5 / evaluation)))
+    return max(1, config.training.steps // number)
 
 
 def available_cores() -> int:

@@ -131,7 +131,7 @@ class TrainingConfig(Section):
     threads: int | Auto = "auto"
     """CPU threads. auto: the cores this process may use."""
     evaluate_every: int | Auto = "auto"
-    """Steps between evaluations. auto: a tenth of the run."""
+    """Steps between evaluations. auto: a tenth of the run, or more where evaluating would take over a fifth of it."""
     checkpoint_every: int | Auto = "auto"
     """Steps between checkpoints. auto: a twentieth of the run, at least 20."""
     timeout: float = Field(default=600, gt=0)

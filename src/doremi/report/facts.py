@@ -71,6 +71,14 @@ class Facts:
         return Path(named).stem if isinstance(named, str) else "reference"  # a mixture may be given as a file
 
     @property
+    def searched_from(self) -> str:
+        """What the proxies shown were compared with: the reference mixture, or in a later round the one before."""
+        last = self.run.last_search().root
+        return (
+            f"round {int(last.name) - 1}" if last.parent.name == "rounds" and last.name != "1" else self.reference_name
+        )
+
+    @property
     def baseline_name(self) -> str:
         """What candidates are shown against: natural where it was trained, else the reference mixture."""
         candidates = [c.get("name") for c in listing(self.verdict, "candidates")]

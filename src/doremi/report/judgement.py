@@ -48,7 +48,7 @@ def _candidate(facts: Facts, candidate: Mapping[str, Any], best: Sequence[float]
     epochs = [x for x in numbers(candidate.get("epochs"), len(facts.domains)) if math.isfinite(x)]
     at = [number(inner(candidate, *where)) for where in _MEANS]
     return [
-        Cell(name, small="the reference mixture" if name == facts.reference_name else ""),
+        Cell(name, small=_kind(facts, name)),
         _mean_cell(facts, candidate, "uniform", at[0] == best[0]),
         _mean_cell(facts, candidate, "natural", at[1] == best[1]),
         _named(candidate.get("worst"), fixed, best=at[2] == best[2]),
@@ -57,6 +57,13 @@ def _candidate(facts: Facts, candidate: Mapping[str, Any], best: Sequence[float]
         Cell(ABSENT) if base else _steps(candidate.get("steps_to_baseline")),
         Cell(passes(max(epochs)) if epochs else ABSENT),
     ]
+
+
+def _kind(facts: Facts, name: str) -> str:
+    """What a candidate is beside its name; one that limits changed is no longer what it is called."""
+    if inner(facts.mixtures.get(name), "before_limits") is not None:
+        return "as limits allow it"
+    return "the reference mixture" if name == facts.reference_name else ""
 
 
 def _mean_cell(facts: Facts, candidate: Mapping[str, Any], target: str, best: bool) -> Cell:

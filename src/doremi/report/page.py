@@ -175,6 +175,12 @@ def _mixture_notes(facts: Facts) -> list[str]:
             f"The configured limits changed {plural(len(changed), 'weight')} of what the proxies found, by up to "
             f"{percent(max(abs(w - number(before.get(d))) for d, w in zip(facts.domains, weights, strict=False)))}."
         )
+    others = [name for name, held in facts.mixtures.items() if name != "doremi" and "before_limits" in held]
+    if others:
+        notes.append(
+            f"They changed {listed(others)} too: below, a candidate of that name is the nearest allowed mixture, and "
+            "comparisons are with that one. The reference model was trained on the mixture itself."
+        )
     seeds = inner(facts.doremi, "seeds")
     if isinstance(seeds, list) and seeds:
         notes.append(f"DoReMi's weights are the mean over {plural(len(seeds), 'proxy', 'proxies')}.")

@@ -90,7 +90,7 @@ def mixtures_shown(facts: Facts) -> list[tuple[str, str, list[float]]]:
     same = natural is not None and reference is not None and np.allclose(natural, reference, rtol=1e-9, atol=0)
     found = [
         ("Natural share, also the reference mixture" if same else "Natural share", "natural", natural),
-        (f"Reference mixture ({name})", "reference", None if same else reference),
+        (f"Reference mixture ({facts.searched_from})", "reference", None if same else reference),
         ("DoReMi", "doremi", facts.weights("doremi")),
     ]
     if recommended not in ("natural", name, "doremi", None):

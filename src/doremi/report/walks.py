@@ -70,7 +70,7 @@ def weights_figure(facts: Facts, order: list[int], walks: list[Walk]) -> Figure:
     panels = _panels(facts, order, plots.panels(key, contents, scales), [percent(x, 1) for x in final])
     legend = [("s0", "thin", "weight at a step"), ("s0", "thick", "running mean; its end is the mixture")]
     if known:
-        legend.append(("ink", "dotted", f"share in the reference mixture ({facts.reference_name})"))
+        legend.append(("ink", "dotted", f"share in the reference mixture ({facts.searched_from})"))
     caption = f"{_what(facts, walks)} {_scale_words(scales)} Beside the name: the last running mean."
     return Figure(key, title, caption, panels=panels, legend=legend, table=_weights_table(facts, order, walks))
 

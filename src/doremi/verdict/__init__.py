@@ -26,7 +26,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from doremi.errors import ConfigError
-from doremi.runs import FORMAT, SPLITS, RunDirectory, write_json
+from doremi.runs import FORMAT, SPLITS, RunDirectory, read_json, write_json
 from doremi.verdict.compare import Result
 from doremi.verdict.describe import candidate, targets
 from doremi.verdict.downstream import downstream
@@ -70,11 +70,20 @@ def judge(
     basis = Basis(mixtures, seeds, target, margin, means, select[target], report[target])
     return {
         **_head(measured, reference_mixture, confidence, margin),
-        "candidates": [candidate(measured, i, roles.baseline, roles.reference) for i in range(len(mixtures))],
+        "candidates": [
+            {**candidate(measured, i, roles.baseline, roles.reference), "limited": _is_limited(run, name)}
+            for i, name in enumerate(mixtures)
+        ],
         "comparisons": _comparisons(measured, report),
         "domain_comparisons": _domain_comparisons(measured, pairs, confidence, margin),
         "recommendation": recommend(basis, roles),
     }
+
+
+def _is_limited(run: RunDirectory, name: str) -> bool:
+    """Whether the configuration's limits changed this candidate."""
+    path = run.mixture_path(name)
+    return path.exists() and "before_limits" in read_json(path, "mixture")
 
 
 def write(run: RunDirectory, verdict: Mapping[str, Any]) -> None:

@@ -25,8 +25,9 @@ def format_table(verdict: Mapping[str, Any]) -> str:
         *_grid(_comparisons(verdict, chosen["target"])),
         *_downstream(verdict.get("downstream")),
         "",
-        f"Use {chosen['mixture']}. {chosen['reason']}",
+        f"{_lead(chosen)} {chosen['mixture']}. {chosen['reason']}",
         *_tied(chosen["tied_with"]),
+        *_limited([c["name"] for c in verdict["candidates"] if c.get("limited")]),
     ]
     return "\n".join(folded for line in lines for folded in _fold(line)) + "\n"
 
@@ -57,6 +58,17 @@ def _comparison(one: Mapping[str, Any], opponent: float) -> tuple[str, ...]:
         f"{one['relative']:+.2%}",
         f"[{bounds[0]:+.2%}, {bounds[1]:+.2%}]" if bounds else "no interval",
     )
+
+
+def _lead(chosen: Mapping[str, Any]) -> str:
+    return "Undecided; until then use" if chosen["outcome"] == "undecided" else "Use"
+
+
+def _limited(names: Sequence[str]) -> list[str]:
+    if not names:
+        return []
+    named = ", ".join(_short(name) for name in names)
+    return [f"Limits changed {named}: each is the nearest allowed mixture, not the one itself."]
 
 
 def _downstream(tasks: Mapping[str, Any] | None) -> list[str]:
