@@ -143,13 +143,16 @@ class Watcher:
         except EOFError:
             time.sleep(timeout)
             return None
+        self.take(message)
+        self.begun[self.now] += 1
+        return self.now
+
+    def take(self, message: str) -> None:
+        """A phase has begun or ended."""
         if message[0] == "+":
             self.stack.append(message[1:])
         else:
             self.stack.pop()
-        now = self.now
-        self.begun[now] += 1
-        return now
 
     @property
     def now(self) -> str:
@@ -159,13 +162,9 @@ class Watcher:
         """The phase in which the victim was when it died."""
         while self.phases.poll(0):
             try:
-                message = self.phases.recv_bytes().decode()
+                self.take(self.phases.recv_bytes().decode())
             except EOFError:
                 break
-            if message[0] == "+":
-                self.stack.append(message[1:])
-            else:
-                self.stack.pop()
         return self.now
 
 

@@ -21,12 +21,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from doremi import distributed, stages
+from doremi import distributed, rounds, runs, stages
 from doremi.config import load
 from doremi.corpus.loader import Batch, BatchStream
 from doremi.distributed import World
 from doremi.errors import Interrupted
-from doremi.mixtures import mixture_named
 from doremi.runs import RunDirectory
 from doremi.train import DeviceBatch, Trainer, weighted_loss
 from doremi.workspace import open_workspace
@@ -57,11 +56,7 @@ def run_case(case: dict[str, Any], world: World, out: Path) -> None:
 
 def search(config: Path, world: World, stop_after: int | None) -> None:
     with open_workspace(load(config), world, Silent(stop_after)) as space, contextlib.suppress(Interrupted):
-        corpus = stages.prepare(space)
-        stages.reference(
-            space, corpus, space.directory, 0, mixture_named(space.config, space.directory, corpus, "natural")
-        )
-        stages.proxy(space, corpus, space.directory, 0)
+        rounds.search(space, stages.prepare(space))
 
 
 # -- what is recorded -------------------------------------------------------------------------------------------------
@@ -69,7 +64,7 @@ def search(config: Path, world: World, stop_after: int | None) -> None:
 
 @contextlib.contextmanager
 def recording(world: World, out: Path, rows: list[list[list[int]]]) -> Iterator[None]:
-    """What the stages read, and the gradient of the proxy's first step."""
+    """What the stages read, and the gradient of the proxy's first step; no rank but the first may write a file."""
     read, step = BatchStream.micro_batches, Trainer.optimizer_step
 
     def micro_batches(self: BatchStream, number: int) -> list[Batch]:
@@ -85,7 +80,13 @@ def recording(world: World, out: Path, rows: list[list[list[int]]]) -> Iterator[
                 np.save(out / "gradient.npy", torch.cat([g.flatten() for g in whole.values()]).numpy())
         return step(self, number)
 
+    def write_bytes(path: Path, data: bytes) -> None:
+        assert world.is_main, f"rank {world.rank} writes {path}"
+        write(path, data)
+
+    write = runs.write_bytes
     with (
+        mock.patch.object(runs, "write_bytes", write_bytes),
         mock.patch.object(BatchStream, "micro_batches", micro_batches),
         mock.patch.object(Trainer, "optimizer_step", optimizer_step),
     ):

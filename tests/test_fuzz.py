@@ -10,6 +10,7 @@ import io
 import json
 import math
 import string
+import traceback
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -291,9 +292,18 @@ def fuzz(name: str, folder: Path, examples: int) -> None:
     @settings(max_examples=examples, derandomize=True, deadline=None, database=None)
     @given(FEED[name])
     def feed(data: bytes) -> None:
-        TARGETS[name](folder, data)
+        assert bug_in(name, folder, data) is None
 
     feed()
+
+
+def bug_in(name: str, folder: Path, data: bytes) -> str | None:
+    """What comes out of a target that may not; None where all is well."""
+    try:
+        TARGETS[name](folder, data)
+    except Exception as error:
+        return "".join(traceback.format_exception(error))
+    return None
 
 
 @pytest.mark.parametrize("name", FEED)
@@ -305,7 +315,7 @@ def test_only_errors_of_ours_come_out(name: str, tmp_path: Path) -> None:
     ("name", "data"), FOUND, ids=lambda value: value if isinstance(value, str) else repr(value)[2:40]
 )
 def test_what_was_found_once(name: str, data: bytes, tmp_path: Path) -> None:
-    TARGETS[name](tmp_path, data)
+    assert bug_in(name, tmp_path, data) is None
 
 
 def test_a_domain_that_is_weighted_twice_is_an_error(tmp_path: Path) -> None:

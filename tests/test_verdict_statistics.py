@@ -359,4 +359,4 @@ def test_steps_to_baseline_by_hand(losses: list[float], step: float | None):
 
 def test_no_torch_is_needed():
     code = "import sys; sys.modules['torch'] = None; import doremi.verdict, doremi.heuristics"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -12,7 +12,7 @@ from doremi.errors import MixtureError, RunError
 from doremi.heuristics import epochs, natural, temperature, uniform, unimax
 from doremi.projection import Constraints, Group, project
 from doremi.published import published_mixture, published_names, published_source
-from doremi.runs import FORMAT, Corpus, RunDirectory, read_mixture, write_json
+from doremi.runs import FORMAT, Corpus, RunDirectory, read_mixture
 
 
 def candidate_name(mixture: str) -> str:
@@ -95,14 +95,12 @@ def _first(*values: float | None) -> Any:
     return next((value for value in values if value is not None), None)
 
 
-def write_plain(config: RunConfig, directory: RunDirectory, corpus: Corpus, name: str) -> Mixture:
-    """Leave a candidate's mixture, as `limits` allow it, under mixtures/ and return it."""
+def plain_record(config: RunConfig, directory: RunDirectory, corpus: Corpus, name: str) -> dict[str, Any]:
+    """mixtures/<name>.json of a candidate."""
     mixture = mixture_named(config, directory, corpus, name)
     source = published_source(name) if name in published_names() else "token counts"
     origin = {"method": candidate_name(name), "source": source if not name.endswith(".json") else "a given file"}
-    value = record(config, corpus, mixture, **origin)
-    write_json(directory.mixture_path(candidate_name(name)), value)
-    return Mixture(value["weights"])
+    return record(config, corpus, mixture, **origin)
 
 
 def record(config: RunConfig, corpus: Corpus, found: Mixture, **origin: Any) -> dict[str, Any]:

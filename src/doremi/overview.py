@@ -29,11 +29,9 @@ def trainings(config: RunConfig) -> Iterator[tuple[str, TrainingFolder]]:
 
 def _searches(config: RunConfig, directory: RunDirectory) -> list[RunDirectory]:
     """The rounds that are, or may still be: those after a search that has ended are not."""
-    if config.rounds.max == 1:
-        return [directory]
     path = directory.mixture_path("doremi")
     ended = read_json(path, "mixture").get("rounds") if path.exists() else None
-    return [directory.round(number + 1) for number in range(len(ended) if ended else config.rounds.max)]
+    return directory.searches(config.rounds.max)[: len(ended) if ended else None]
 
 
 def judge(config: RunConfig) -> dict[str, Any]:

@@ -13,15 +13,9 @@ from doremi import stages
 from doremi.config import RunConfig
 from doremi.domains import Mixture
 from doremi.errors import Interrupted
-from doremi.mixtures import found_weights, mixture_named, write_plain
-from doremi.runs import Corpus, RunDirectory, read_json, write_json
+from doremi.mixtures import found_weights, mixture_named
+from doremi.runs import Corpus, read_json, write_json
 from doremi.workspace import Workspace
-
-
-def round_directories(config: RunConfig) -> list[RunDirectory]:
-    """Where the rounds that the configuration allows lie."""
-    directory = RunDirectory(config.root)
-    return [directory] if config.rounds.max == 1 else [directory.round(n + 1) for n in range(config.rounds.max)]
 
 
 def search(space: Workspace, corpus: Corpus, what: str = "all") -> None:
@@ -31,11 +25,11 @@ def search(space: Workspace, corpus: Corpus, what: str = "all") -> None:
     round, and `proxy` goes through to the end.
     """
     name = space.config.reference.mixture
-    write_plain(space.config, space.directory, corpus, name)
+    stages.plain_mixture(space, corpus, name)
     mixture = mixture_named(space.config, space.directory, corpus, name)  # limits are for what may be recommended
     history: list[dict[str, Any]] = []
     record: dict[str, Any] = {}
-    for number, directory in enumerate(round_directories(space.config), start=1):
+    for number, directory in enumerate(space.directory.searches(space.config.rounds.max), start=1):
         for seed in space.config.search_seeds():
             if what in ("reference", "all") or number > 1:
                 step(space, lambda s=seed, d=directory, m=mixture: stages.reference(space, corpus, d, s, m))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import reprlib
@@ -69,6 +70,11 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
             "use the doremi that wrote it, or another run directory"
         )
     return value
+
+
+def ten_digits(value: float) -> float | None:
+    """What a sum over threads changes in the last digits must not change a file; NaN and infinity become null."""
+    return float(f"{value:.10g}") if math.isfinite(value) else None
 
 
 def flush_to_disk(path: Path) -> None:
@@ -312,6 +318,10 @@ class RunDirectory:
     def round(self, number: int) -> RunDirectory:
         """Round `number` of an iterated search, 1 the first: references, proxies and mixture as in a run directory."""
         return RunDirectory(self.root / "rounds" / str(number))
+
+    def searches(self, most: int) -> list[RunDirectory]:
+        """Where `most` rounds lie: one is the run directory itself."""
+        return [self] if most == 1 else [self.round(number + 1) for number in range(most)]
 
     def last_search(self) -> RunDirectory:
         """The latest round that has begun; the run directory itself where there is one round only."""

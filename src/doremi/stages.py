@@ -36,7 +36,7 @@ from doremi.jobs import (
     tokens_per_micro_batch,
     train_plain,
 )
-from doremi.mixtures import candidate_name, limited, mixture_named, record, write_plain
+from doremi.mixtures import candidate_name, limited, mixture_named, plain_record, record
 from doremi.model import TokenLosses, load
 from doremi.reference_losses import Forward, LiveReference, ReferenceLosses, StoredReference, write_store
 from doremi.runs import FORMAT, Corpus, RunDirectory, TrainingFolder, read_mixture, write_json
@@ -264,6 +264,14 @@ def combine(space: Workspace, corpus: Corpus, search: RunDirectory, reference_mi
     space.world.barrier()
 
 
+def plain_mixture(space: Workspace, corpus: Corpus, name: str) -> Mixture:
+    """A candidate's mixture as `limits` allow it; left under mixtures/."""
+    value = plain_record(space.config, space.directory, corpus, name)
+    if space.world.is_main:
+        write_json(space.directory.mixture_path(candidate_name(name)), value)
+    return Mixture(value["weights"])
+
+
 # -- step 3: main models ----------------------------------------------------------------------------------------------
 
 
@@ -273,10 +281,9 @@ def main_model(space: Workspace, corpus: Corpus, size: str, mixture_name: str, s
     if mixture_name == "doremi":
         mixture = mixture_named(space.config, space.directory, corpus, mixture_name)
     else:
-        mixture = write_plain(space.config, space.directory, corpus, mixture_name)
+        mixture = plain_mixture(space, corpus, mixture_name)
     key = plain_key(space, corpus, mixture, seed=seed, size=size)
-    first = space.directory if space.config.rounds.max == 1 else space.directory.round(1)
-    trained = first.reference(seed)
+    trained = space.directory.searches(space.config.rounds.max)[0].reference(seed)
     if trained.finished and trained.stage()["key"] == key:
         folder = space.root / "main" / size / name / f"seed-{seed}"
         value = {"format": FORMAT, "folder": str(trained.folder.relative_to(space.root))}

@@ -277,8 +277,7 @@ class Trainer:
             else:
                 state["objective"][name] = value
         if self.log.pending:
-            self.log.check_finite()
-            tensors["pending"] = torch.stack(self.log.pending)
+            tensors["pending"] = self.log.finite_rows()
         if self.world.is_main:
             self.log.writer.flush()
         checkpoint.save(self.job.folder / "checkpoint", step, tensors, state, self.world, sharded=self.sharded)

@@ -63,24 +63,22 @@ class TrainingLog:
         """Write the rows kept so far and a line that sums them up; `TrainingError` if one is not finite."""
         if not self.pending:
             return
-        self.check_finite()
-        rows = torch.stack(self.pending).cpu().numpy()
+        rows = self.finite_rows().numpy()
         self.pending = []
         record = self._record(rows, average_weights)
         self.watch.record(record)
         if self.world.is_main:
             self.writer.rows(rows, record)
 
-    def check_finite(self) -> None:
-        """`TrainingError` naming step and domain if a row that is kept is not finite."""
-        if not self.pending:
-            return
-        rows = torch.stack(self.pending).cpu().numpy()
+    def finite_rows(self) -> Tensor:
+        """The rows kept so far (one at least), on the CPU; `TrainingError` names step and domain of one not finite."""
+        kept = torch.stack(self.pending).cpu()
+        rows = kept.numpy()
         loss, tokens = self._column(rows, "loss"), self._column(rows, "tokens")
         bad = ~np.isfinite(np.where(tokens > 0, loss, 0.0))
         bad_rows = np.flatnonzero(bad.any(axis=1) | ~np.isfinite(rows[:, 2]))
         if not bad_rows.size:
-            return
+            return kept
         row = bad_rows[0]
         names = [name for name, is_bad in zip(self.domains, bad[row], strict=True) if is_bad]
         what = f"the loss of domain {names[0]!r} is" if names else "the gradient is"
@@ -134,7 +132,7 @@ class TrainingLog:
         folder = TrainingFolder(self.folder)
         trace = folder.trace()
         if np.isnan(trace["weights"]).all():
-            return reference_alarms(self.domains, *_losses(folder, self.k, self.epoch_tokens))
+            return reference_alarms(self.domains, *_losses(folder, trace, self.epoch_tokens))
         found = proxy_alarms(self.domains, trace)
         return [alarm for alarm in found if alarm.name != "not_settled" or step >= FEWEST_STEPS]
 
@@ -150,9 +148,11 @@ class TrainingLog:
         self.rung = {record["name"] for record in TrainingFolder(self.folder).records("alarm")}
 
 
-def _losses(folder: TrainingFolder, k: int, epoch_tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _losses(
+    folder: TrainingFolder, trace: Mapping[str, np.ndarray], epoch_tokens: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Training and validation loss and passes over the tokens at each evaluation, `[E, K]` each."""
-    trace = folder.trace()
+    k = len(epoch_tokens)
     tokens_TK = np.cumsum(trace["tokens"], axis=0, dtype=np.float64)
     nats_TK = np.cumsum(np.nan_to_num(trace["loss"]) * trace["tokens"], axis=0, dtype=np.float64)
     before, rows = (np.zeros(k), np.zeros(k)), []

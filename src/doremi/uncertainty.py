@@ -15,6 +15,7 @@ import numpy as np
 
 from doremi import settled
 from doremi.domains import DomainSet, Mixture
+from doremi.runs import ten_digits
 from doremi.verdict import student
 
 
@@ -29,7 +30,7 @@ def uncertainty(per_seed: Mapping[int, Mixture], domains: DomainSet, confidence:
     return {
         "confidence": confidence,
         "interval": _intervals(weights_SK, domains, confidence) if len(weights_SK) > 1 else None,
-        "distance": {"mean": _digits(float(np.mean(apart))), "largest": _digits(max(apart))} if apart else None,
+        "distance": {"mean": ten_digits(float(np.mean(apart))), "largest": ten_digits(max(apart))} if apart else None,
     }
 
 
@@ -38,15 +39,12 @@ def _intervals(weights_SK: np.ndarray, domains: DomainSet, confidence: float) ->
     t = float(student.quantile(np.array(1 - confidence), np.array(seeds - 1)))
     mean_K, half_K = weights_SK.mean(axis=0), t * weights_SK.std(axis=0, ddof=1) / math.sqrt(seeds)
     low_K, high_K = np.maximum(mean_K - half_K, 0), np.minimum(mean_K + half_K, 1)
-    return {name: [_digits(float(a)), _digits(float(b))] for name, a, b in zip(domains, low_K, high_K, strict=True)}
+    return {
+        name: [ten_digits(float(a)), ten_digits(float(b))] for name, a, b in zip(domains, low_K, high_K, strict=True)
+    }
 
 
 def whether_settled(alpha_TK: np.ndarray) -> dict[str, Any]:
     """Whether one proxy's averaged weights have settled, and why."""
     judged = settled.judge(alpha_TK)
-    return {"settled": judged.settled, "reason": judged.reason, "change": _digits(judged.change)}
-
-
-def _digits(value: float) -> float | None:
-    """Ten digits: what a sum over threads changes in the last ones must not change the file."""
-    return float(f"{value:.10g}") if math.isfinite(value) else None
+    return {"settled": judged.settled, "reason": judged.reason, "change": ten_digits(judged.change)}

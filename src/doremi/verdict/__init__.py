@@ -26,7 +26,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from doremi.errors import ConfigError
-from doremi.runs import FORMAT, SPLITS, RunDirectory, read_json, write_json
+from doremi.runs import FORMAT, SPLITS, RunDirectory, read_json, ten_digits, write_json
 from doremi.verdict.compare import Result
 from doremi.verdict.describe import candidate, targets
 from doremi.verdict.downstream import downstream
@@ -129,11 +129,11 @@ def _comparisons(measured: Measured, by_target: Mapping[str, Sequence[Pair]]) ->
             "candidate": measured.names[pair.candidate],
             "opponent": measured.names[pair.opponent],
             "target": target,
-            "difference": _number(pair.result.difference),
-            "relative": _number(pair.result.difference / pair.result.opponent),
+            "difference": ten_digits(pair.result.difference),
+            "relative": ten_digits(pair.result.difference / pair.result.opponent),
             "interval": _interval(pair.result),
-            "p_value": _number(pair.result.p_value),
-            "p_adjusted": _number(pair.result.p_adjusted),
+            "p_value": ten_digits(pair.result.p_value),
+            "p_adjusted": ten_digits(pair.result.p_adjusted),
             "outcome": pair.result.outcome,
         }
         for row in zip(*by_target.values(), strict=True)
@@ -149,7 +149,7 @@ def _domain_comparisons(
             "candidate": measured.names[pair[0]],
             "opponent": measured.names[pair[1]],
             "domain": domain,
-            "difference": _number(result.difference),
+            "difference": ten_digits(result.difference),
             "interval": _interval(result),
             "outcome": result.outcome,
         }
@@ -163,9 +163,4 @@ def _domain_comparisons(
 def _interval(result: Result) -> list[float | None] | None:
     if not math.isfinite(result.half):
         return None
-    return [_number(result.difference - result.half), _number(result.difference + result.half)]
-
-
-def _number(value: float) -> float | None:
-    """Ten digits: what a sum over threads changes in the last ones must not change the file. NaN becomes null."""
-    return float(f"{value:.10g}") if math.isfinite(value) else None
+    return [ten_digits(result.difference - result.half), ten_digits(result.difference + result.half)]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from doremi.errors import RunError
-from doremi.runs import RunDirectory, TrainingFolder, read_json
+from doremi.runs import RunDirectory, TrainingFolder, read_json, ten_digits
 from doremi.verdict.bootstrap import gather, sample_domain
 from doremi.verdict.compare import Result, contrast, results, together
 
@@ -50,9 +50,7 @@ def _read(folder: TrainingFolder) -> dict[str, Any]:
     return read_json(folder.folder / FILE, "few-shot evaluation")
 
 
-def _metric(
-    runs: Runs, metric: str, mixtures: Sequence[str], confidence: float, margin: float
-) -> dict[str, Any]:  # fmt: skip
+def _metric(runs: Runs, metric: str, mixtures: Sequence[str], confidence: float, margin: float) -> dict[str, Any]:
     tasks = [name for name, task in runs[0][0]["tasks"].items() if metric in task["metrics"]]
     higher = runs[0][0]["tasks"][tasks[0]]["metrics"][metric]["higher_is_better"]
     values_KCSN = [np.array([[r["tasks"][t]["metrics"][metric]["values"] for r in row] for row in runs]) for t in tasks]
@@ -87,8 +85,9 @@ def _sample(cost_CSN: np.ndarray, number: int) -> Any:
     return sample_domain(cost_CSN, one, one / math.log(2), (7, number))
 
 
-def _by_task(tasks: Sequence[str], mean_K: np.ndarray) -> dict[str, float]:
-    return {"mean": _digits(float(mean_K.mean())), **{t: _digits(float(v)) for t, v in zip(tasks, mean_K, strict=True)}}
+def _by_task(tasks: Sequence[str], mean_K: np.ndarray) -> dict[str, float | None]:
+    each = {task: ten_digits(value) for task, value in zip(tasks, mean_K.tolist(), strict=True)}
+    return {"mean": ten_digits(float(mean_K.mean())), **each}
 
 
 def _difference(result: Result, sign: int) -> Mapping[str, Any]:
@@ -96,11 +95,7 @@ def _difference(result: Result, sign: int) -> Mapping[str, Any]:
     known = math.isfinite(result.half)
     ends = sorted((sign * (result.difference - result.half), sign * (result.difference + result.half)))
     return {
-        "difference": _digits(sign * result.difference),
-        "interval": [_digits(end) for end in ends] if known else None,
+        "difference": ten_digits(sign * result.difference),
+        "interval": [ten_digits(end) for end in ends] if known else None,
         "outcome": result.outcome,
     }
-
-
-def _digits(value: float) -> float:
-    return float(f"{value:.10g}")
