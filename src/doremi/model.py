@@ -1,6 +1,6 @@
 """Build or load a causal language model, and its loss token by token.
 
-Models are Hugging Face's, so that everyone can load what is saved. Presets from 0.3m to 30m are Llama shapes for
+Models are Hugging Face's, so that everyone can load what is saved. Presets from 0.1m to 30m are Llama shapes for
 machines without an accelerator, named by their non-embedding parameters; 70m to 8b are the shapes of the paper's
 table 9 (ungated feed-forward, tied head), named as there, by their total with a vocabulary of 256,000.
 
@@ -55,6 +55,7 @@ def _paper(layers: int, heads: int, width: int, feed_forward: int) -> dict[str, 
 
 
 PRESETS: dict[str, dict[str, Any]] = {
+    "0.1m": _llama(64, 2, 2, 176),
     "0.3m": _llama(96, 3, 3, 256),
     "1m": _llama(160, 3, 5, 448),
     "3m": _llama(256, 4, 4, 704),

@@ -82,7 +82,7 @@ class ModelConfig(Section):
     """A causal language model: a preset, or any Hugging Face architecture by its configuration."""
 
     preset: str | None = "1m"
-    """Name of a shape: 0.3m, 1m, 3m, 10m, 30m, or the paper's 70m, 150m, 280m, 510m, 760m, 1b, 8b; null if
+    """Name of a shape: 0.1m, 0.3m, 1m, 3m, 10m, 30m, or the paper's 70m, 150m, 280m, 510m, 760m, 1b, 8b; null if
     `architecture` is given."""
     architecture: str | None = None
     """A Hugging Face model type such as llama or gpt2."""
