@@ -32,7 +32,7 @@ LAYERS = [
         "health",
     ],
     ["corpus", "model", "distributed", "mixtures"],
-    ["checkpoint", "reference_losses"],
+    ["checkpoint", "reference_losses", "operations"],
     ["evaluation", "training_log", "train"],
     ["verdict", "report", "export"],
     ["overview", "start", "display"],

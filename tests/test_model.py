@@ -34,7 +34,9 @@ def test_paper_presets_have_the_papers_sizes(name: str) -> None:
     assert lm.get_output_embeddings().weight is lm.get_input_embeddings().weight
 
 
-@pytest.mark.parametrize(("name", "body"), [("0.3m", 0.3e6), ("1m", 1e6), ("3m", 3e6), ("10m", 10e6), ("30m", 30e6)])
+@pytest.mark.parametrize(
+    ("name", "body"), [("0.1m", 0.1e6), ("0.3m", 0.3e6), ("1m", 1e6), ("3m", 3e6), ("10m", 10e6), ("30m", 30e6)]
+)
 def test_small_presets_are_named_by_their_body(name: str, body: float) -> None:
     with torch.device("meta"):
         lm = build(shape(name, None, {}), 8192, 256, 0)
