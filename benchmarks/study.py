@@ -2,7 +2,7 @@
 
 python benchmarks/study.py [--workers 2] [--only NAME ...]
 
-A search is `doremi reference` and `doremi proxy`; one that differs from another in its proxy alone takes its references.
+A search is `doremi reference` and `doremi proxy`; one that differs in its proxy alone takes another's references.
 """
 
 from __future__ import annotations

@@ -40,6 +40,7 @@ LAYERS = [
     ["uncertainty"],
     ["jobs", "stages"],
     ["rounds", "downstream"],
+    ["equal_compute"],
     ["tournament"],
     ["cli", "__main__", "__init__"],
 ]

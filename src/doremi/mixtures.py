@@ -12,7 +12,7 @@ from doremi.errors import MixtureError, RunError
 from doremi.heuristics import epochs, natural, temperature, uniform, unimax
 from doremi.projection import Constraints, Group, project
 from doremi.published import published_mixture, published_names, published_source
-from doremi.runs import FORMAT, Corpus, RunDirectory, read_mixture
+from doremi.runs import FORMAT, PER_SEED, Corpus, RunDirectory, read_mixture
 
 
 def candidate_name(mixture: str) -> str:
@@ -29,8 +29,8 @@ def check_name(name: str) -> None:
             raise MixtureError(
                 f"the mixture file {name!r} cannot name a folder: rename it to letters, digits and _.-"
             ) from None
-    elif name != "doremi" and name not in PLAIN_MIXTURES:
-        published_mixture(name, [*PLAIN_MIXTURES, "doremi"])
+    elif name not in ("doremi", PER_SEED, *PLAIN_MIXTURES):
+        published_mixture(name, [*PLAIN_MIXTURES, "doremi", PER_SEED])
 
 
 def mixture_named(config: RunConfig, directory: RunDirectory, corpus: Corpus, name: str) -> Mixture:

@@ -10,7 +10,7 @@ from doremi import verdict
 from doremi.config import RunConfig
 from doremi.corpus.readers import expand, find_splits
 from doremi.mixtures import candidate_name, found_weights
-from doremi.runs import RunDirectory, TrainingFolder, read_json
+from doremi.runs import LEARNED, PER_SEED, RunDirectory, TrainingFolder, read_json
 
 
 def trainings(config: RunConfig) -> Iterator[tuple[str, TrainingFolder]]:
@@ -22,7 +22,7 @@ def trainings(config: RunConfig) -> Iterator[tuple[str, TrainingFolder]]:
                 yield str(folder.folder.relative_to(directory.root)), folder
     for size in config.size_names():
         for seed in config.candidate_seeds():
-            for mixture in config.candidates.mixtures:
+            for mixture in config.candidate_mixtures():
                 name = candidate_name(mixture)
                 yield f"main/{size}/{name}/seed-{seed}", directory.main(size, name, seed)
 
@@ -35,18 +35,24 @@ def _searches(config: RunConfig, directory: RunDirectory) -> list[RunDirectory]:
 
 
 def judge(config: RunConfig) -> dict[str, Any]:
-    """Compare the finished candidates of the first size and write verdict.json; returns it."""
+    """Compare the finished candidates, size by size, and write verdict.json; returns it.
+
+    The verdict is that of the largest size, which is nearest to the final run.
+    """
     directory = RunDirectory(config.root)
-    result = verdict.judge(
-        directory,
-        size=config.size_names()[0],
-        seeds=config.candidate_seeds(),
-        mixtures=[candidate_name(name) for name in config.candidates.mixtures],
-        reference_mixture=candidate_name(config.reference.mixture),
-        margin=config.verdict.margin,
-        confidence=config.verdict.confidence,
-        target=config.verdict.target,
-    )
+    mixtures = [candidate_name(name) for name in config.candidate_mixtures()]
+    by_size = [_judge_size(config, directory, size, mixtures) for size in config.size_names()]
+    by_size.sort(key=lambda pair: pair[1])
+    result, _ = by_size[-1]
+    if len(by_size) > 1:
+        sizes = [verdict.summary(judged, parameters) for judged, parameters in by_size]
+        result |= {"sizes": sizes, "ranking": verdict.ranking(sizes)}
+    if config.candidates.equal_compute:
+        plain = [name for name in mixtures if name not in (LEARNED, PER_SEED)]
+        result["equal_compute"] = verdict.equal_compute(
+            directory, size=result["size"], seeds=result["seeds"], plain=plain,
+            confidence=config.verdict.confidence, margin=config.verdict.margin,
+        )  # fmt: skip
     tasks = verdict.downstream(
         directory, size=result["size"], seeds=result["seeds"], mixtures=[c["name"] for c in result["candidates"]],
         confidence=config.verdict.confidence, margin=config.verdict.margin,
@@ -55,6 +61,23 @@ def judge(config: RunConfig) -> dict[str, Any]:
         result["downstream"] = tasks
     verdict.write(directory, result)
     return result
+
+
+def _judge_size(
+    config: RunConfig, directory: RunDirectory, size: str, mixtures: list[str]
+) -> tuple[dict[str, Any], int]:
+    """The verdict at one size, and how many parameters that is."""
+    judged = verdict.judge(
+        directory,
+        size=size,
+        seeds=config.candidate_seeds(),
+        mixtures=mixtures,
+        reference_mixture=candidate_name(config.reference.mixture),
+        margin=config.verdict.margin,
+        confidence=config.verdict.confidence,
+        target=config.verdict.target,
+    )
+    return judged, directory.main(size, mixtures[0], config.seed).stage()["parameters"]
 
 
 def status_table(config: RunConfig) -> str:

@@ -24,6 +24,8 @@ from doremi.domains import DomainSet, Mixture
 from doremi.errors import DamageError, MixtureError, RunError
 
 FORMAT = 1
+LEARNED, PER_SEED = "doremi", "doremi-per-seed"  # what main models on found mixtures are called
+WITH_SEARCH = "+search"  # added to the name of a mixture whose main model trained on for what the search cost
 SPLITS = ("select", "report")
 
 
@@ -302,6 +304,9 @@ def _is_record(value: Any) -> bool:
     return "kind" in value and isinstance(value.get("step"), int)
 
 
+_NAME = r"(?!\.)[^/]+"  # of a folder in a link
+
+
 @dataclass(frozen=True)
 class RunDirectory:
     """`runs/<name>`: paths and readers, no policy."""
@@ -335,13 +340,13 @@ class RunDirectory:
         return TrainingFolder(self.root / "proxy" / f"seed-{seed}")
 
     def main(self, size: str, mixture: str, seed: int) -> TrainingFolder:
-        """A candidate's folder, following `same-as.json` where it is a reference under another name."""
+        """A candidate's folder, following `same-as.json` where it is another training under a second name."""
         folder = self.root / "main" / size / mixture / f"seed-{seed}"
         link = folder / "same-as.json"
         if link.exists():
-            target = str(read_json(link, "link to a reference")["folder"])
-            if not re.fullmatch(r"(rounds/1/)?reference/seed-[0-9]{1,20}", target):
-                raise DamageError(f"{link}: points outside the run directory's references; remove it and run again")
+            target = str(read_json(link, "link to a training")["folder"])
+            if not re.fullmatch(rf"((rounds/1/)?reference|main/{_NAME}/{_NAME})/seed-[0-9]{{1,20}}", target):
+                raise DamageError(f"{link}: points outside the run directory's trainings; remove it and run again")
             return TrainingFolder(self.root / target)
         return TrainingFolder(folder)
 

@@ -39,7 +39,7 @@ from doremi.jobs import (
 from doremi.mixtures import candidate_name, limited, mixture_named, plain_record, record
 from doremi.model import TokenLosses, load
 from doremi.reference_losses import Forward, LiveReference, ReferenceLosses, StoredReference, write_store
-from doremi.runs import FORMAT, Corpus, RunDirectory, TrainingFolder, read_mixture, write_json
+from doremi.runs import FORMAT, PER_SEED, Corpus, RunDirectory, TrainingFolder, read_mixture, write_json
 from doremi.uncertainty import uncertainty, whether_settled
 from doremi.workspace import Workspace
 
@@ -275,20 +275,37 @@ def plain_mixture(space: Workspace, corpus: Corpus, name: str) -> Mixture:
 # -- step 3: main models ----------------------------------------------------------------------------------------------
 
 
-def main_model(space: Workspace, corpus: Corpus, size: str, mixture_name: str, seed: int) -> None:
-    """One candidate; where it would be trained exactly like a reference, a link to that reference."""
-    name = candidate_name(mixture_name)
-    if mixture_name == "doremi":
-        mixture = mixture_named(space.config, space.directory, corpus, mixture_name)
-    else:
-        mixture = plain_mixture(space, corpus, mixture_name)
+def main_model(space: Workspace, corpus: Corpus, size: str, mixture_name: str, seed: int, suffix: str = "") -> None:
+    """One candidate; where a reference or another candidate was trained exactly alike, a link to that one.
+
+    `suffix` is added to the folder's name where one mixture is trained in several ways.
+    """
+    name = candidate_name(mixture_name) + suffix
+    mixture = _candidate_mixture(space, corpus, mixture_name, seed)
     key = plain_key(space, corpus, mixture, seed=seed, size=size)
-    trained = space.directory.searches(space.config.rounds.max)[0].reference(seed)
-    if trained.finished and trained.stage()["key"] == key:
-        folder = space.root / "main" / size / name / f"seed-{seed}"
-        value = {"format": FORMAT, "folder": str(trained.folder.relative_to(space.root))}
-        if space.world.is_main:
-            write_json(folder / "same-as.json", value)
-        space.world.barrier()
+    folder = space.directory.main(size, name, seed)
+    same = None if folder.finished else _trained_alike(space, size, seed, key)
+    if same is None:
+        train_plain(space, corpus, folder, mixture, seed=seed, size=size)
         return
-    train_plain(space, corpus, space.directory.main(size, name, seed), mixture, seed=seed, size=size)
+    value = {"format": FORMAT, "folder": str(same.folder.relative_to(space.root))}
+    if space.world.is_main:
+        write_json(space.root / "main" / size / name / f"seed-{seed}" / "same-as.json", value)
+    space.world.barrier()
+
+
+def _candidate_mixture(space: Workspace, corpus: Corpus, name: str, seed: int) -> Mixture:
+    if name == "doremi":
+        return mixture_named(space.config, space.directory, corpus, name)
+    if name == PER_SEED:
+        found = read_mixture(space.directory.last_search().proxy(seed).folder / "mixture.json")
+        return limited(space.config, corpus, found)
+    return plain_mixture(space, corpus, name)
+
+
+def _trained_alike(space: Workspace, size: str, seed: int, key: str) -> TrainingFolder | None:
+    """A finished training of this run with the same key."""
+    others = sorted(path.name for path in (space.root / "main" / size).glob("*"))
+    found = [space.directory.searches(space.config.rounds.max)[0].reference(seed)]
+    found += [space.directory.main(size, other, seed) for other in others]
+    return next((folder for folder in found if folder.finished and folder.stage()["key"] == key), None)

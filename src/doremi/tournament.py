@@ -8,6 +8,7 @@ from typing import Any
 from doremi import stages
 from doremi.config import RunConfig
 from doremi.downstream import evaluate_candidates
+from doremi.equal_compute import train_longer
 from doremi.heuristics import uniform
 from doremi.mixtures import candidate_name, check_name
 from doremi.model import shape
@@ -24,7 +25,7 @@ def check(config: RunConfig) -> None:
     for size in config.candidates.sizes:
         if size != config.size_name:
             shape(size, None, {})
-    for name in [*config.candidates.mixtures, config.reference.mixture, config.proxy.sampling]:
+    for name in [*config.candidate_mixtures(), config.reference.mixture, config.proxy.sampling]:
         check_name(name)
     stages.make_objective(config.proxy, config.domains, 2, uniform(list(config.domains)))
 
@@ -34,8 +35,10 @@ def candidates(space: Workspace, corpus: Corpus) -> None:
     config = space.config
     for size in config.size_names():
         for seed in config.candidate_seeds():
-            for name in config.candidates.mixtures:
+            for name in config.candidate_mixtures():
                 step(space, lambda s=size, n=name, i=seed: stages.main_model(space, corpus, s, n, i))
+    if config.candidates.equal_compute:
+        train_longer(space, corpus)
 
 
 def one_candidate(space: Workspace, corpus: Corpus, mixture_file: Path) -> TrainingFolder:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, m
 
 from doremi.domains import DomainSet, check_domain_name
 from doremi.errors import MixtureError
+from doremi.runs import PER_SEED
 
 Auto = Literal["auto"]
 PLAIN_MIXTURES = ("natural", "uniform", "temperature", "unimax")
@@ -202,12 +203,16 @@ class RoundsConfig(Section):
 class CandidatesConfig(Section):
     """The main models (step 3) that are trained and compared, all on the same number of tokens."""
 
-    mixtures: list[str] = ["doremi", "natural", "uniform"]
-    """Mixtures to train on: doremi, natural, uniform, temperature, unimax, published names, paths of mixture.json."""
+    mixtures: list[str] = ["doremi", "reference", "natural", "uniform", "temperature", "unimax"]
+    """Mixtures to train on: doremi, reference (the one that is the reference's), natural, uniform, temperature, unimax,
+    published names, paths of mixture.json; and doremi-per-seed, where each seed trains on the mixture of its own proxy:
+    its interval is that of the method, doremi's that of one mixture."""
     sizes: list[str] = []
     """Model presets; the proxy's own model if empty."""
-    seeds: int = Field(default=1, ge=1)
+    seeds: int = Field(default=3, ge=1)
     """Runs of each candidate; one seed gives no verdict, three or more do."""
+    equal_compute: bool = False
+    """Also train the plain mixtures for as many more steps as the search for DoReMi's cost, and compare those."""
     temperature: float = Field(default=2.0, gt=0)
     """T of the temperature mixture, weights proportional to tokens^(1/T)."""
     max_epochs: float = Field(default=4.0, gt=0)
@@ -334,8 +339,15 @@ class RunConfig(Section):
         for name in [*self.limits.domains, *(d for g in self.limits.groups.values() for d in g.domains)]:
             if name not in self.data.domains:
                 raise ValueError(f"limits names {name!r}, which is not in data.domains: {', '.join(self.data.domains)}")
-        if self.reference.mixture == "doremi":
-            raise ValueError("reference.mixture cannot be doremi: the reference is trained before it is known")
+        if self.reference.mixture in ("doremi", PER_SEED, "reference"):
+            raise ValueError(
+                f"reference.mixture cannot be {self.reference.mixture}: the reference is trained before it is known"
+            )
+        if PER_SEED in self.candidates.mixtures and self.proxy.seeds < self.candidates.seeds:
+            raise ValueError(
+                f"{PER_SEED} needs a proxy for each of the {self.candidates.seeds} seeds under candidates: "
+                f"set proxy.seeds to {self.candidates.seeds}"
+            )
         return self
 
     @property
@@ -361,6 +373,11 @@ class RunConfig(Section):
 
     def candidate_seeds(self) -> list[int]:
         return list(range(self.seed, self.seed + self.candidates.seeds))
+
+    def candidate_mixtures(self) -> list[str]:
+        """What is trained and compared, each once; the reference mixture by its own name."""
+        named = (self.reference.mixture if name == "reference" else name for name in self.candidates.mixtures)
+        return list(dict.fromkeys(named))
 
     def size_names(self) -> list[str]:
         return list(self.candidates.sizes) or [self.size_name]

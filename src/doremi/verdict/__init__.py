@@ -27,15 +27,16 @@ from typing import Any
 
 from doremi.errors import ConfigError
 from doremi.runs import FORMAT, SPLITS, RunDirectory, read_json, ten_digits, write_json
-from doremi.verdict.compare import Result
-from doremi.verdict.describe import candidate, targets
+from doremi.verdict.describe import candidate, comparisons, interval, targets
 from doremi.verdict.downstream import downstream
+from doremi.verdict.equal_compute import equal_compute
 from doremi.verdict.measure import Measured, measure
-from doremi.verdict.pairs import Pair, assign_roles, compare_domains, compare_overall, ordered_pairs
+from doremi.verdict.pairs import assign_roles, compare_domains, compare_overall, ordered_pairs
 from doremi.verdict.recommend import Basis, recommend
+from doremi.verdict.sizes import ranking, summary
 from doremi.verdict.table import format_table
 
-__all__ = ["TARGETS", "downstream", "format_table", "judge", "write"]
+__all__ = ["TARGETS", "downstream", "equal_compute", "format_table", "judge", "ranking", "summary", "write"]
 
 TARGETS = ("uniform", "natural")
 
@@ -71,10 +72,14 @@ def judge(
     return {
         **_head(measured, reference_mixture, confidence, margin),
         "candidates": [
-            {**candidate(measured, i, roles.baseline, roles.reference), "limited": _is_limited(run, name)}
+            {
+                **candidate(measured, i, roles.baseline, roles.reference),
+                "limited": _is_limited(run, name),
+                "interval_of": "method" if i in roles.method else "mixture",
+            }
             for i, name in enumerate(mixtures)
         ],
-        "comparisons": _comparisons(measured, report),
+        "comparisons": comparisons(measured.names, report),
         "domain_comparisons": _domain_comparisons(measured, pairs, confidence, margin),
         "recommendation": recommend(basis, roles),
     }
@@ -122,25 +127,6 @@ def _head(measured: Measured, reference: str, confidence: float, margin: float) 
     }
 
 
-def _comparisons(measured: Measured, by_target: Mapping[str, Sequence[Pair]]) -> list[dict[str, Any]]:
-    """Pair by pair, each on all targets."""
-    return [
-        {
-            "candidate": measured.names[pair.candidate],
-            "opponent": measured.names[pair.opponent],
-            "target": target,
-            "difference": ten_digits(pair.result.difference),
-            "relative": ten_digits(pair.result.difference / pair.result.opponent),
-            "interval": _interval(pair.result),
-            "p_value": ten_digits(pair.result.p_value),
-            "p_adjusted": ten_digits(pair.result.p_adjusted),
-            "outcome": pair.result.outcome,
-        }
-        for row in zip(*by_target.values(), strict=True)
-        for target, pair in zip(by_target, row, strict=True)
-    ]
-
-
 def _domain_comparisons(
     measured: Measured, pairs: Sequence[tuple[int, int]], confidence: float, margin: float
 ) -> list[dict[str, Any]]:
@@ -150,7 +136,7 @@ def _domain_comparisons(
             "opponent": measured.names[pair[1]],
             "domain": domain,
             "difference": ten_digits(result.difference),
-            "interval": _interval(result),
+            "interval": interval(result),
             "outcome": result.outcome,
         }
         for pair in pairs
@@ -158,9 +144,3 @@ def _domain_comparisons(
             measured.domains, compare_domains(measured.samples["report"], pair, confidence, margin), strict=True
         )
     ]
-
-
-def _interval(result: Result) -> list[float | None] | None:
-    if not math.isfinite(result.half):
-        return None
-    return [ten_digits(result.difference - result.half), ten_digits(result.difference + result.half)]

@@ -1,15 +1,20 @@
-"""What is shown of each candidate by itself: losses, averages, worst domains, epochs, steps to baseline.
+"""What is shown of each candidate by itself (losses, averages, worst domains, epochs, steps to baseline) and of pairs.
 
 Everything here is of the `report` split and a mean over seeds.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from doremi.runs import ten_digits
+from doremi.verdict.compare import Result
 from doremi.verdict.measure import Curve, Measured
+from doremi.verdict.pairs import Pair
 
 _LARGEST_EXPONENT = 700.0  # exp of more is not a number that JSON can hold
 
@@ -67,3 +72,29 @@ def steps_to_baseline(curve: Curve, goal: float, of: int) -> dict[str, Any]:
         part = (curve.loss[last] - goal) / drop if np.isfinite(drop) else 1.0
         step = float(curve.step[last] + part * (curve.step[after] - curve.step[last]))
     return {"reached": True, "step": step, "of": of, "speedup": of / step}
+
+
+def comparisons(names: Sequence[str], by_target: Mapping[str, Sequence[Pair]]) -> list[dict[str, Any]]:
+    """The entries `comparisons` of verdict.json, pair by pair, each on all targets."""
+    return [
+        {
+            "candidate": names[pair.candidate],
+            "opponent": names[pair.opponent],
+            "target": target,
+            "difference": ten_digits(pair.result.difference),
+            "relative": ten_digits(pair.result.difference / pair.result.opponent),
+            "interval": interval(pair.result),
+            "p_value": ten_digits(pair.result.p_value),
+            "p_adjusted": ten_digits(pair.result.p_adjusted),
+            "outcome": pair.result.outcome,
+        }
+        for row in zip(*by_target.values(), strict=True)
+        for target, pair in zip(by_target, row, strict=True)
+    ]
+
+
+def interval(result: Result) -> list[float | None] | None:
+    """Both ends of a difference's interval; None with one seed."""
+    if not math.isfinite(result.half):
+        return None
+    return [ten_digits(result.difference - result.half), ten_digits(result.difference + result.half)]

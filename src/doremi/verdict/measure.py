@@ -29,7 +29,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Measured:
-    """All candidates of one size. `weights` and `epochs` are means over seeds, `[C, K]`."""
+    """All candidates of one size. `weights` and `epochs` are means over seeds, `[C, K]`; `steps` the first one's."""
 
     names: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -44,11 +44,14 @@ class Measured:
     curves: tuple[Curve, ...]
 
 
-def measure(run: RunDirectory, size: str, seeds: Sequence[int], names: Sequence[str]) -> Measured:
+def measure(
+    run: RunDirectory, size: str, seeds: Sequence[int], names: Sequence[str], *, equal_tokens: bool = True
+) -> Measured:
     """Read the finished candidates `names` of `size`, one run for each of `seeds`.
 
-    `RunError`: one is missing, or they were trained on different numbers of tokens. `DamageError`: its document
-    losses don't fit the corpus or are not finite. `DataError`: a domain has no documents in a split.
+    `RunError`: one is missing or, with `equal_tokens`, they were trained on different numbers of tokens.
+    `DamageError`: its document losses don't fit the corpus or are not finite. `DataError`: a domain has no documents
+    in a split.
     """
     corpus = run.corpus()
     domains = corpus.domains
@@ -67,8 +70,8 @@ def measure(run: RunDirectory, size: str, seeds: Sequence[int], names: Sequence[
         natural=np.array(by_size.aligned(domains)),
         weights=weights.mean(axis=1),
         epochs=consumed.mean(axis=1) / train,
-        steps=_same("steps", folders, stages),
-        tokens=_same("tokens", folders, stages),
+        steps=_same("steps", folders, stages) if equal_tokens else stages[0][0]["steps"],
+        tokens=_same("tokens", folders, stages) if equal_tokens else stages[0][0]["tokens"],
         samples=_samples(corpus, domains, folders),
         curves=tuple(_curve(row) for row in folders),
     )

@@ -15,27 +15,31 @@ from itertools import combinations
 import numpy as np
 
 from doremi.errors import RunError
+from doremi.runs import LEARNED, PER_SEED
 from doremi.verdict.bootstrap import Sample
 from doremi.verdict.compare import FLIPPED, Contrasts, Result, contrast, results, together
-
-LEARNED = "doremi"  # the name of the mixture that a search found; every other one is plain
 
 
 @dataclass(frozen=True)
 class Roles:
-    """Positions among the candidates. `reference` is None where that mixture was not trained as a candidate."""
+    """Positions among the candidates. `reference` is None where that mixture was not trained as a candidate.
+
+    `method` are those whose seeds each have a mixture of their own: they tell how good the search is, but there is no
+    mixture to recommend.
+    """
 
     baseline: int
     reference: int | None
     best_plain: int
     learned: tuple[int, ...]
+    method: tuple[int, ...] = ()
 
     def rank(self, index: int) -> int:
         """The lower of two is the opponent: natural, then the reference mixture, then the best plain one."""
         opponents = (self.baseline, self.reference, self.best_plain)
         if index in opponents:
             return opponents.index(index)
-        return len(opponents) + (index in self.learned)
+        return len(opponents) + (index in self.learned) + 2 * (index in self.method)
 
 
 def assign_roles(names: Sequence[str], reference: str, means_C: np.ndarray) -> Roles:
@@ -50,12 +54,14 @@ def assign_roles(names: Sequence[str], reference: str, means_C: np.ndarray) -> R
             f"the candidates ({', '.join(names)}); add one under candidates.mixtures"
         )
     learned = tuple(i for i, name in enumerate(names) if name == LEARNED)
-    plain = [i for i in range(len(names)) if i not in learned] or [names.index(baseline)]
+    method = tuple(i for i, name in enumerate(names) if name == PER_SEED)
+    plain = [i for i in range(len(names)) if i not in (*learned, *method)]
     return Roles(
         baseline=names.index(baseline),
         reference=names.index(reference) if reference in names else None,
         best_plain=min(plain, key=lambda i: means_C[i]),
         learned=learned,
+        method=method,
     )
 
 

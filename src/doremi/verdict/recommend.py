@@ -35,11 +35,12 @@ def recommend(basis: Basis, roles: Roles) -> dict[str, Any]:
     """The entry `recommendation` of verdict.json; `outcome` is the recommended mixture's, on the `select` split."""
     chosen, rival = choose(basis, roles)
     if rival is None:
-        return _entry(basis, chosen, f"{basis.names[chosen]} is the only candidate; train others beside it.", UNDECIDED)
+        reason = f"{basis.names[chosen]} is the only candidate; train others beside it."
+        return _entry(basis, roles, chosen, reason, UNDECIDED)
     pair = seen_from(basis.select, chosen, rival)
     seeds = _seeds_needed(basis, pair)
     reason = " ".join([_why(basis, roles, pair), *_doubt(basis, pair, seeds), _on_report(basis, chosen, rival)])
-    return _entry(basis, chosen, reason, pair.result.outcome, seeds)
+    return _entry(basis, roles, chosen, reason, pair.result.outcome, seeds)
 
 
 def choose(basis: Basis, roles: Roles) -> tuple[int, int | None]:
@@ -48,7 +49,7 @@ def choose(basis: Basis, roles: Roles) -> tuple[int, int | None]:
     Without a learned one the rival is the second best plain mixture, if there is one.
     """
     plain = roles.best_plain
-    others = [i for i in (roles.learned or range(len(basis.names))) if i != plain]
+    others = [i for i in (roles.learned or range(len(basis.names))) if i != plain and i not in roles.method]
     if not others:
         return plain, None
     rival = min(others, key=lambda i: basis.means[i])
@@ -57,18 +58,20 @@ def choose(basis: Basis, roles: Roles) -> tuple[int, int | None]:
     return plain, rival
 
 
-def tied_with(basis: Basis, chosen: int) -> list[str]:
-    """Names of all that cannot be told apart from the chosen one on the `select` split."""
-    others = [i for i in range(len(basis.names)) if i != chosen]
+def tied_with(basis: Basis, roles: Roles, chosen: int) -> list[str]:
+    """Names of all mixtures that cannot be told apart from the chosen one on the `select` split."""
+    others = [i for i in range(len(basis.names)) if i != chosen and i not in roles.method]
     return [basis.names[i] for i in others if seen_from(basis.select, chosen, i).result.outcome in (TIE, UNDECIDED)]
 
 
-def _entry(basis: Basis, chosen: int, reason: str, outcome: str, seeds: int | None = None) -> dict[str, Any]:
+def _entry(
+    basis: Basis, roles: Roles, chosen: int, reason: str, outcome: str, seeds: int | None = None
+) -> dict[str, Any]:
     return {
         "mixture": basis.names[chosen],
         "reason": reason,
         "outcome": outcome,
-        "tied_with": tied_with(basis, chosen),
+        "tied_with": tied_with(basis, roles, chosen),
         "seeds_to_decide": seeds,
         "target": basis.target,
     }
