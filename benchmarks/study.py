@@ -1,8 +1,9 @@
-"""The runs of docs/results/study.md, each once, several at a time; giving the command again goes on.
+"""The runs of docs/results/study.md, each once; giving the command again goes on.
 
-python benchmarks/study.py [--workers 2] [--only NAME ...]
+python benchmarks/study.py [--only NAME ...]
 
-A search is `doremi reference` and `doremi proxy`; one that differs in its proxy alone takes another's references.
+Two lines of work at a time: searches (`doremi reference`, `doremi proxy`) in a directory each, where one that differs
+in its proxy alone takes another's references; and main models, all in the directory of the first search.
 """
 
 from __future__ import annotations
@@ -12,17 +13,21 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 CONFIG, RUNS = ROOT / "configs" / "study.yaml", ROOT / "runs" / "study"
-ETAS = (0.03, 0.1, 0.3, 1.0, 3.0)
+ETAS = (0.1, 0.3, 1.0, 3.0)
 HELD_OUT = ("dialogue", "law", "math_tex", "poetry")  # domains that the rule for eta was not chosen on
 CHOSEN = (
     "biomedical", "cpp_docs", "encyclopedia", "novels", "podcasts", "python_code", "scripture", "word_problems",
 )  # fmt: skip
+VARIANTS = ("official", "hardest", "easiest")
+PLAIN = ("natural", "uniform", "temperature", "unimax")
+FOUND = (*(f"variant-{name}" for name in VARIANTS), "uniform-reference", "rounds", "bad-reference", "eta-0.1", "eta-3")
 
 
 @dataclass(frozen=True)
@@ -31,30 +36,29 @@ class Search:
 
     name: str
     settings: tuple[str, ...] = ()
-    like: str = ""
+    like: str = "natural"
+    commands: tuple[str, ...] = ("reference", "proxy")
 
 
 def searches() -> list[Search]:
     """All of them; a run comes after the one whose references it takes."""
-    found = [Search("natural")]
-    found += [Search(f"eta-{eta:g}", (f"proxy.eta={eta}",), "natural") for eta in ETAS if eta != 1]
-    found += [Search(f"variant-{v}", (f"proxy.variant={v}",), "natural") for v in ("official", "hardest", "easiest")]
-    found += [Search(f"smoothing-{c:g}", (f"proxy.smoothing={c}",), "natural") for c in (1e-4, 1e-2, 1e-1)]
-    found += [
-        Search("uniform-reference", ("reference.mixture=uniform",), "natural"),
-        Search("rounds", ("rounds.max=3", "proxy.seeds=2"), "natural"),
+    bad = str(ROOT / "configs" / "bad-reference.json")
+    return [
+        Search("natural", like=""),
+        *eta_sweep("chosen-320", CHOSEN, 320),
+        *(Search(f"variant-{v}", (f"proxy.variant={v}", "proxy.seeds=3")) for v in VARIANTS),
+        Search("rounds", ("rounds.max=3", "proxy.seeds=2")),
+        Search("bad-reference", (f"reference.mixture={bad}", "rounds.max=3", "proxy.seeds=2")),
+        Search("uniform-reference", ("reference.mixture=uniform", "proxy.seeds=2")),
+        *eta_sweep("held-out-320", HELD_OUT, 320),
+        *eta_sweep("chosen-80", CHOSEN, 80),
+        *(Search(f"eta-{eta:g}", (f"proxy.eta={eta}", "proxy.seeds=2")) for eta in ETAS if eta != 1),
         Search(
-            "bad-reference",
-            (f"reference.mixture={ROOT / 'configs' / 'bad-reference.json'}", "rounds.max=3", "proxy.seeds=2"),
-            "natural",
+            "equal-compute", ("proxy.seeds=1", "candidates.seeds=3", "candidates.equal_compute=true"), commands=("run",)
         ),
-        Search("proxy-0.3m", ("model.preset=0.3m", "proxy.seeds=2"), "natural"),
-        Search("proxy-1m", ("model.preset=1m", "proxy.seeds=2"), "natural"),
+        Search("proxy-0.3m", ("model.preset=0.3m", "proxy.seeds=2")),
+        *(Search(f"smoothing-{c:g}", (f"proxy.smoothing={c}", "proxy.seeds=2")) for c in (1e-4, 1e-2, 1e-1)),
     ]
-    for group, names in (("chosen", CHOSEN), ("held-out", HELD_OUT)):
-        for steps in (80, 320) if group == "chosen" else (320,):
-            found += eta_sweep(f"{group}-{steps}", names, steps)
-    return found
 
 
 def eta_sweep(name: str, domains: tuple[str, ...], steps: int) -> list[Search]:
@@ -64,26 +68,31 @@ def eta_sweep(name: str, domains: tuple[str, ...], steps: int) -> list[Search]:
         f"data.domains={{{data}}}",
         f"training.steps={steps}",
         f"training.batch_size={2 * len(domains)}",
-        f"training.evaluate_every={steps // 4}",
+        f"training.evaluate_every={steps // 2}",
         "proxy.seeds=3",
     )
     first = f"{name}-eta-1"
     others = [Search(f"{name}-eta-{eta:g}", (*settings, f"proxy.eta={eta}"), first) for eta in ETAS if eta != 1]
-    return [Search(first, settings), *others]
+    return [Search(first, settings, ""), *others]
 
 
-def do(search: Search) -> None:
-    """Train what is missing of one search; its output goes to a file beside its folder."""
-    folder = RUNS / search.name
-    settings = [f"runs={RUNS}", f"name={search.name}", *search.settings]
-    if search.like:
-        share_corpus(RUNS / search.like, folder)
-        settings.append(f"reference.reuse={RUNS / search.like}")
-    with (RUNS / f"{search.name}.log").open("a") as log:
-        for command in ("reference", "proxy"):
-            words = [sys.executable, "-m", "doremi", command, str(CONFIG)]
-            words += [word for setting in settings for word in ("--set", setting)]
-            subprocess.run(words, stdout=log, stderr=log, check=True, cwd=ROOT)
+def search(one: Search) -> None:
+    """Train what is missing of one search."""
+    folder, settings = RUNS / one.name, list(one.settings)
+    if one.like:
+        share_corpus(RUNS / one.like, folder)
+        settings.append(f"reference.reuse={RUNS / one.like}")
+    for command in one.commands:
+        doremi(command, one.name, settings)
+
+
+def doremi(command: str, name: str, settings: Sequence[str]) -> None:
+    """One command; its output goes to a file beside the run's folder."""
+    words = [sys.executable, "-m", "doremi", command, str(CONFIG)]
+    for setting in (f"runs={RUNS}", f"name={name}", *settings):
+        words += ["--set", setting]
+    with (RUNS / f"{name}.log").open("a") as log:
+        subprocess.run(words, stdout=log, stderr=log, check=True, cwd=ROOT)
 
 
 def share_corpus(source: Path, target: Path) -> None:
@@ -94,16 +103,39 @@ def share_corpus(source: Path, target: Path) -> None:
         shutil.copytree(source / "corpus", target / "corpus", copy_function=os.link)
 
 
+def tournaments() -> None:
+    """Main models of the proxy's size, then of larger ones."""
+    everyone = ", ".join(("doremi", "doremi-per-seed", *PLAIN))
+    doremi("run", "natural", [f"candidates.mixtures=[{everyone}]"])
+    for size, seeds in (("0.3m", 4), ("3m", 3)):
+        few = [f"candidates.sizes=[{size}]", f"candidates.seeds={seeds}"]
+        doremi("train", "natural", ["candidates.mixtures=[doremi, natural, uniform]", *few])
+
+
+def found_mixtures() -> None:
+    """Main models on what the other searches found."""
+    paths = []
+    for name in FOUND:
+        path = RUNS / f"{name}.json"  # the candidate is called after its file
+        shutil.copyfile(RUNS / name / "mixture.json", path)
+        paths.append(str(path))
+    doremi("train", "natural", [f"candidates.mixtures=[{', '.join(paths)}]", "candidates.seeds=3"])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--only", nargs="*", help="names of runs; all of them if not given")
+    parser.add_argument("--only", nargs="*", help="names of searches; everything if not given")
     args = parser.parse_args()
     RUNS.mkdir(parents=True, exist_ok=True)
-    wanted = [search for search in searches() if not args.only or search.name in args.only]
-    for first in (True, False):  # those whose references others take come first
-        with ThreadPoolExecutor(args.workers) as pool:
-            list(pool.map(do, [search for search in wanted if bool(search.like) != first]))
+    first, *others = [one for one in searches() if not args.only or one.name in args.only]
+    search(first)
+    with ThreadPoolExecutor(2) as pool:
+        work = [pool.submit(tournaments)] if not args.only else []
+        work.append(pool.submit(lambda: [search(one) for one in others]))
+        for one in work:
+            one.result()
+    if not args.only:
+        found_mixtures()
 
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 
-from doremi.config import RunConfig, TrainingConfig, dump, read_yaml
+from doremi.config import RunConfig, TrainingConfig, dump, read_yaml, validate
 from doremi.distributed import World
-from doremi.errors import RunError
+from doremi.errors import ConfigError, RunError
 from doremi.model import build, count_parameters, shape
 from doremi.runs import FORMAT, RunDirectory, key_of, read_json, write_bytes, write_json
 from doremi.training_log import Watch
@@ -170,13 +170,21 @@ def _check_config(config: RunConfig, directory: RunDirectory, free: tuple[str, .
         read_json(directory.root / "manifest.json", "run manifest")  # refuses another format
     if not path.exists():
         return
-    old, new = read_yaml(path), config.model_dump(mode="json")
+    old, new = _as_it_would_be_now(path), config.model_dump(mode="json")
     for key in differences(old, new, free)[:1]:
         was, now = flat(old).get(key, "not set"), flat(new).get(key, "not set")
         raise RunError(
             f"{directory.root}: belongs to a configuration in which {key} is {was!r}, here it is {now!r}; "
             "give this run another name (--set name=...) or remove the folder"
         )
+
+
+def _as_it_would_be_now(path: Path) -> dict[str, Any]:
+    """A recorded configuration; keys that came into being since have the values that they had without being there."""
+    recorded = read_yaml(path)
+    with contextlib.suppress(ConfigError):
+        return validate(recorded, str(path)).model_dump(mode="json")
+    return recorded
 
 
 # -- manifest and auto ------------------------------------------------------------------------------------------------
