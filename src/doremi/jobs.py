@@ -129,41 +129,42 @@ def make_job(
         stream=stream,
         reference=reference,
         lagged=reference is not None and space.config.proxy.update == "lagged",
+        until_settled=reference is not None and space.config.proxy.stop == "auto",
         validation=ValidationSet(corpus, tokens, space.config.data.sequence_length),
         domains=corpus.domains,
         epoch_tokens=corpus.count("train", "tokens"),
     )
 
 
-def run_job(space: Workspace, job: training.Job, mixture: Mixture, outputs: Callable[[], dict[str, Any]]) -> None:
+def run_job(space: Workspace, job: training.Job, mixture: Mixture, outputs: Callable[[int], dict[str, Any]]) -> None:
     """Train, write the stage's own `outputs` (which returns more fields for stage.json), mark the folder finished.
 
-    All processes call `outputs`; it writes on the main one only.
+    All processes call `outputs` with the last step; it writes on the main one only.
     """
     stage = str(job.folder.relative_to(space.root))
     if space.world.is_main:
         job.folder.mkdir(parents=True, exist_ok=True)
     space.world.barrier()
     with space.timed(stage, tokens=space.config.run_tokens):
-        training.train(job, space.world, space.watch)
-        fields = outputs()
+        step = training.train(job, space.world, space.watch)
+        fields = outputs(step)
         if space.world.is_main:
-            write_json(job.folder / "stage.json", {**_summary(job, mixture), **fields})
+            write_json(job.folder / "stage.json", {**_summary(job, mixture, step), **fields})
     space.world.barrier()
 
 
-def _summary(job: training.Job, mixture: Mixture) -> dict[str, Any]:
+def _summary(job: training.Job, mixture: Mixture, steps: int) -> dict[str, Any]:
     settings, length = job.settings, job.stream.sequence_length
     return {
         "format": FORMAT,
         "key": job.key,
-        "steps": settings.steps,
-        "tokens": settings.steps * settings.batch_size * length,
+        "steps": steps,
+        "tokens": steps * settings.batch_size * length,
         "batch_size": settings.batch_size,
         "sequence_length": length,
         "parameters": count_parameters(job.model)[1],
         "mixture": {name: mixture[name] for name in job.domains},
-        "consumed_tokens": [int(n) * length for n in job.stream.sampler.drawn(settings.steps)],
+        "consumed_tokens": [int(n) * length for n in job.stream.sampler.drawn(steps)],
     }
 
 
@@ -179,7 +180,7 @@ def train_plain(
     objective = ("plain", training.PlainObjective())
     job = make_job(space, corpus, folder.folder, key, model=model, stream=stream, objective=objective)
 
-    def outputs() -> dict[str, Any]:
+    def outputs(step: int) -> dict[str, Any]:
         tensors = space.world.whole(model.lm.state_dict()) if is_sharded(model) else None
         if space.world.is_main:
             save(model.lm, corpus.folder / "tokenizer", folder.folder / "model", tensors)

@@ -39,7 +39,7 @@ from doremi.jobs import (
 from doremi.mixtures import candidate_name, limited, mixture_named, plain_record, record
 from doremi.model import TokenLosses, load
 from doremi.reference_losses import Forward, LiveReference, ReferenceLosses, StoredReference, write_store
-from doremi.runs import FORMAT, PER_SEED, Corpus, RunDirectory, TrainingFolder, read_mixture, write_json
+from doremi.runs import FORMAT, PER_SEED, Corpus, RunDirectory, TrainingFolder, read_mixture, ten_digits, write_json
 from doremi.uncertainty import uncertainty, whether_settled
 from doremi.workspace import Workspace
 
@@ -158,7 +158,7 @@ def proxy(space: Workspace, corpus: Corpus, search: RunDirectory, seed: int) -> 
         reference=_reference_losses(space, corpus, trained),
     )  # fmt: skip
 
-    def outputs() -> dict[str, Any]:
+    def outputs(step: int) -> dict[str, Any]:
         weights = dict(zip(corpus.domains, objective.average_weights.tolist(), strict=True))
         origin = {
             "method": "doremi",
@@ -173,13 +173,15 @@ def proxy(space: Workspace, corpus: Corpus, search: RunDirectory, seed: int) -> 
         mixture = Mixture(trained.stage()["mixture"])
         other = sampler_for(space, corpus, mixture, order_of("main", seed))
         counts = [windows(n, space.config.data.sequence_length) for n in corpus.count("train", "tokens")]
-        return {"seen_by_reference": seen_share(stream.sampler, other, counts, space.settings.steps)}
+        return {"seen_by_reference": seen_share(stream.sampler, other, counts, step)}
 
     run_job(space, job, sampling, outputs)
 
 
 def _proxy_key(space: Workspace, corpus: Corpus, sampling: Mixture, seed: int, trained: TrainingFolder) -> str:
     objective = space.config.proxy.model_dump(mode="json", exclude={"seeds"})
+    if objective["stop"] == "never":  # the key of a proxy that was finished before there was a choice
+        del objective["stop"]
     objective["reference"] = trained.stage()["key"]
     return job_key(space, corpus, sampling, order_of("proxy", seed), seed=seed, size=None, objective=objective)
 
@@ -257,11 +259,21 @@ def combine(space: Workspace, corpus: Corpus, search: RunDirectory, reference_mi
         "seeds": seeds,
         "per_seed": {str(seed): {name: m[name] for name in corpus.domains} for seed, m in each.items()},
         "uncertainty": uncertainty(each, corpus.domains, space.config.verdict.confidence),
-        "settled": {str(seed): whether_settled(search.proxy(seed).trace()["weights"]) for seed in seeds},
+        "settled": {str(seed): _settled(space, search.proxy(seed)) for seed in seeds},
     }
     if space.world.is_main:
         write_json(search.mixture_path("doremi"), record(space.config, corpus, mean, **origin))
     space.world.barrier()
+
+
+def _settled(space: Workspace, proxy: TrainingFolder) -> dict[str, Any]:
+    """Whether a proxy's weights have settled, and how much of its schedule it has seen."""
+    steps, settings = proxy.stage()["steps"], space.settings
+    seen = {
+        "steps": steps,
+        "learning_rate": ten_digits(training.learning_rate(steps, settings) / settings.learning_rate),
+    }
+    return {**whether_settled(proxy.trace()["weights"]), **seen}
 
 
 def plain_mixture(space: Workspace, corpus: Corpus, name: str) -> Mixture:

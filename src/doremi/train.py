@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from doremi import checkpoint
+from doremi import checkpoint, settled
 from doremi.config import TrainingConfig
 from doremi.corpus.loader import Batch, BatchStream
 from doremi.distributed import World, is_sharded, plain
@@ -29,7 +29,7 @@ from doremi.errors import Interrupted, TrainingError
 from doremi.evaluation.perplexity import ValidationSet
 from doremi.model import TokenLosses, eval_mode
 from doremi.reference_losses import ReferenceLosses
-from doremi.runs import write_bytes, write_json
+from doremi.runs import TrainingFolder, write_bytes, write_json
 from doremi.training_log import TrainingLog, Watch
 
 
@@ -89,6 +89,8 @@ class Job:
     domains: DomainSet
     epoch_tokens: list[int]
     """Training tokens of each domain, `[K]`."""
+    until_settled: bool = False
+    """Whether it ends before `settings.steps` if, at an evaluation, the averaged weights have settled."""
 
 
 def learning_rate(step: int, settings: TrainingConfig) -> float:
@@ -265,6 +267,18 @@ class Trainer:
         self.log.evaluation(step, summary)
         return nats, summary
 
+    # -- is it done? ---------------------------------------------------------------------------------------------
+
+    def is_last(self, step: int) -> bool:
+        """Whether the training ends with this step: all are done, or the averaged weights have settled."""
+        if step >= self.settings.steps:
+            return True
+        if not self.job.until_settled or step == 0 or step % int(self.settings.evaluate_every):
+            return False
+        self.flush_log()
+        weights_TK = TrainingFolder(self.job.folder).trace()["weights"] if self.world.is_main else None
+        return self.world.any(weights_TK is not None and settled.judge(weights_TK).settled)
+
     # -- save and restore ----------------------------------------------------------------------------------------
 
     def save(self, step: int) -> None:
@@ -303,19 +317,22 @@ class Trainer:
         return step
 
 
-def train(job: Job, world: World, watch: Watch) -> None:
-    """Train to the end, from the newest checkpoint on, and write the final evaluation. Rerunning is harmless.
+def train(job: Job, world: World, watch: Watch) -> int:
+    """Train to the end, from the newest checkpoint on, and write the final evaluation; returns the last step.
 
-    `PeerError` if another process is lost.
+    Rerunning is harmless. `PeerError` if another process is lost.
     """
     with world.guard():
-        _train(job, world, watch)
+        return _train(job, world, watch)
 
 
-def _train(job: Job, world: World, watch: Watch) -> None:
+def _train(job: Job, world: World, watch: Watch) -> int:
     trainer = Trainer(job, world, watch)
     settings = job.settings
-    for step in range(trainer.restore() + 1, settings.steps + 1):
+    step = trainer.restore()
+    last = trainer.is_last(step)
+    while not last:
+        step += 1
         # -- fetch ---------------------------------------------------------------------------
         batches = [DeviceBatch.of(b, world.device, job.reference) for b in job.stream.micro_batches(step - 1)]
 
@@ -327,25 +344,27 @@ def _train(job: Job, world: World, watch: Watch) -> None:
 
         # -- log -------------------------------------------------------------------------------
         trainer.record(step, losses_2K, norm)
-        if step % settings.log_every == 0 or step == settings.steps:
+        last = trainer.is_last(step)
+        if step % settings.log_every == 0 or last:
             trainer.flush_log()
         watch.step(step, settings.steps, trainer.log.tokens_after(step))
 
         # -- evaluate --------------------------------------------------------------------------
-        if step % int(settings.evaluate_every) == 0 and step < settings.steps:
+        if step % int(settings.evaluate_every) == 0 and not last:
             trainer.evaluate(step)
 
         # -- save ------------------------------------------------------------------------------
         stop = world.any(watch.stop_requested())
-        if step % int(settings.checkpoint_every) == 0 or step == settings.steps or stop:
+        if step % int(settings.checkpoint_every) == 0 or last or stop:
             trainer.save(step)
         if stop:
             raise Interrupted(f"stopped after step {step} of {settings.steps}; the same command goes on from there")
-    nats, summary = trainer.evaluate(settings.steps)
+    nats, summary = trainer.evaluate(step)
     if world.is_main:
         trainer.log.writer.flush()
         checkpoint.keep_last(job.folder / "checkpoint")
-        write_evaluation(job.folder, settings.steps, job.domains, nats, summary)
+        write_evaluation(job.folder, step, job.domains, nats, summary)
+    return step
 
 
 def write_evaluation(folder: Path, step: int, domains: DomainSet, nats: np.ndarray, summary: Mapping[str, Any]) -> None:

@@ -185,6 +185,9 @@ class ProxyConfig(Section):
     update: Literal["exact", "lagged"] = "exact"
     """exact: a batch is weighted with the weights that it has just updated, as in Algorithm 1; with accumulation that
     takes a second forward pass. lagged: with those from before it, in one forward pass."""
+    stop: Literal["never", "auto"] = "never"
+    """auto: a proxy ends at the first evaluation at which its averaged weights have settled; it then has seen only the
+    first part of the learning-rate schedule."""
     choices: dict[str, JsonValue] = {}
     """Single choices of docs/algorithm.md, over the variant's own: excess, clip, absent, unseen_score, start,
     smoothing_target, average_from, sampling."""

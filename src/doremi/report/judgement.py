@@ -48,7 +48,7 @@ def _candidate(facts: Facts, candidate: Mapping[str, Any], best: Sequence[float]
     epochs = [x for x in numbers(candidate.get("epochs"), len(facts.domains)) if math.isfinite(x)]
     at = [number(inner(candidate, *where)) for where in _MEANS]
     return [
-        Cell(name, small=_kind(facts, name)),
+        Cell(name, small=_kind(facts, candidate)),
         _mean_cell(facts, candidate, "uniform", at[0] == best[0]),
         _mean_cell(facts, candidate, "natural", at[1] == best[1]),
         _named(candidate.get("worst"), fixed, best=at[2] == best[2]),
@@ -59,8 +59,11 @@ def _candidate(facts: Facts, candidate: Mapping[str, Any], best: Sequence[float]
     ]
 
 
-def _kind(facts: Facts, name: str) -> str:
+def _kind(facts: Facts, candidate: Mapping[str, Any]) -> str:
     """What a candidate is beside its name; one that limits changed is no longer what it is called."""
+    name = str(candidate.get("name"))
+    if candidate.get("interval_of") == "method":
+        return "the method: a search for each seed"
     if inner(facts.mixtures.get(name), "before_limits") is not None:
         return "as limits allow it"
     return "the reference mixture" if name == facts.reference_name else ""

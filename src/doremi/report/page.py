@@ -13,10 +13,13 @@ from typing import Any
 
 from doremi.report.alarms import alarm_table, alarm_words
 from doremi.report.curves import curves_figure
+from doremi.report.equal_compute import compute_table
 from doremi.report.facts import Facts, inner, listing, read_facts
+from doremi.report.fewshot import fewshot_tables
 from doremi.report.figures import Figure, change_figure, epochs_figure
 from doremi.report.iterated import rounds_table
 from doremi.report.judgement import candidate_table, comparison_tables
+from doremi.report.sizes import sizes_table, sizes_words
 from doremi.report.svg import drawing, printable
 from doremi.report.tables import (
     SHOWN,
@@ -85,6 +88,10 @@ def _view(facts: Facts) -> dict[str, Any]:
         "cut": _cut(facts),
         "candidates": candidate_table(facts),
         "comparisons": comparison_tables(facts),
+        "sizes": sizes_table(facts),
+        "sizes_words": sizes_words(facts),
+        "compute": compute_table(facts),
+        "fewshot": fewshot_tables(facts),
         "verdict_note": _verdict_note(facts),
         "domain_tables": domain_tables(facts),
         "figures": figures(facts),
@@ -205,7 +212,19 @@ def _certainty(facts: Facts) -> list[str]:
             f"The averaged weights have not settled in {len(restless)} of {plural(len(held), 'proxy', 'proxies')} "
             f"(seed {restless[0]}: {reason}); more proxy steps would move them."
         )
-    return notes
+    return notes + _early(facts)
+
+
+def _early(facts: Facts) -> list[str]:
+    """Which proxies ended before their last step, and what of their schedule they have seen."""
+    held, of = inner(facts.doremi, "settled"), number(inner(facts.doremi, "options", "steps"))
+    ended = {s: j for s, j in held.items() if number(inner(j, "steps")) < of} if isinstance(held, Mapping) else {}
+    return [
+        f"The proxy of seed {seed} stopped at step {count(inner(judged, 'steps'))} of {count(of)} because its averaged "
+        f"weights had settled; its learning rate had come down to {percent(number(inner(judged, 'learning_rate')), 0)} "
+        "of the peak, so that it has not seen the end of the schedule."
+        for seed, judged in ended.items()
+    ]
 
 
 def _cut(facts: Facts) -> str:

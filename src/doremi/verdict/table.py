@@ -23,6 +23,9 @@ def format_table(verdict: Mapping[str, Any]) -> str:
         f"Differences on the {chosen['target']} average (negative: fewer bits), all true at once with "
         f"{verdict['confidence']:.0%}; tie: within {verdict['margin']:.2%}",
         *_grid(_comparisons(verdict, chosen["target"])),
+        *_method([c["name"] for c in verdict["candidates"] if c.get("interval_of") == "method"]),
+        *_sizes(verdict),
+        *_equal_compute(verdict.get("equal_compute"), chosen["target"]),
         *_downstream(verdict.get("downstream")),
         "",
         f"{_lead(chosen)} {chosen['mixture']}. {chosen['reason']}",
@@ -69,6 +72,37 @@ def _limited(names: Sequence[str]) -> list[str]:
         return []
     named = ", ".join(_short(name) for name in names)
     return [f"Limits changed {named}: each is the nearest allowed mixture, not the one itself."]
+
+
+def _method(names: Sequence[str]) -> list[str]:
+    if not names:
+        return []
+    return [
+        f"{names[0]} has a search of its own for each seed: its intervals are of the method, doremi's of one mixture."
+    ]
+
+
+def _sizes(verdict: Mapping[str, Any]) -> list[str]:
+    """Best to worst at each size, and whether that order holds."""
+    sizes = verdict.get("sizes")
+    if sizes is None:
+        return []
+    lines = [
+        f"At {one['size']} ({one['parameters']:,} parameters): {' < '.join(map(_short, one['order']))}" for one in sizes
+    ]
+    holds = {True: "The ranking holds", False: "The ranking changes", None: "Whether the ranking holds is open"}
+    return ["", *lines, f"{holds[verdict['ranking']['holds']]}: {verdict['ranking']['reason']}"]
+
+
+def _equal_compute(compute: Mapping[str, Any] | None, target: str) -> list[str]:
+    """DoReMi against plain mixtures that trained on for what the search cost."""
+    if compute is None:
+        return []
+    steps = {c["name"]: c["steps"] for c in compute["candidates"]}
+    bits = {c["name"]: c["mean"][target] for c in compute["candidates"]}
+    held = [c for c in compute["comparisons"] if c["target"] == target]
+    rows = [(*_comparison(one, bits[one["opponent"]]), f"{steps[one['opponent']]} steps") for one in held]
+    return ["", "At equal total compute (plain mixtures trained on for what the search cost)", *_grid(rows)]
 
 
 def _downstream(tasks: Mapping[str, Any] | None) -> list[str]:
