@@ -54,6 +54,8 @@ def unimax(tokens: Mapping[str, float], budget_tokens: float, max_epochs: float)
             f"a budget of {budget:.17g} tokens needs more than {cap:.17g} epochs of every domain; "
             f"the largest feasible budget is {feasible:.17g} tokens: lower the budget or allow more epochs"
         )
+    if budget / len(counts) <= cap * min(counts.values()):
+        return uniform(counts)  # to the last bit, so that equal mixtures are seen to be equal
     taken: dict[str, float] = {}
     for name in sorted(counts, key=lambda name: (counts[name], name)):
         taken[name] = min(left / (len(counts) - len(taken)), cap * counts[name])

@@ -10,7 +10,7 @@ from doremi import verdict
 from doremi.config import RunConfig
 from doremi.corpus.readers import expand, find_splits
 from doremi.mixtures import candidate_name, found_weights
-from doremi.runs import LEARNED, PER_SEED, RunDirectory, TrainingFolder, read_json
+from doremi.runs import LEARNED, PER_SEED, WITH_SEARCH, RunDirectory, TrainingFolder, read_json
 
 
 def trainings(config: RunConfig) -> Iterator[tuple[str, TrainingFolder]]:
@@ -25,6 +25,21 @@ def trainings(config: RunConfig) -> Iterator[tuple[str, TrainingFolder]]:
             for mixture in config.candidate_mixtures():
                 name = candidate_name(mixture)
                 yield f"main/{size}/{name}/seed-{seed}", directory.main(size, name, seed)
+    if config.candidates.equal_compute:
+        yield from _longer(config, directory)
+
+
+def _longer(config: RunConfig, directory: RunDirectory) -> Iterator[tuple[str, TrainingFolder]]:
+    """Main models on plain mixtures that train on for what the search cost."""
+    for size in config.size_names():
+        for seed in config.candidate_seeds():
+            for name in plain_candidates(config):
+                yield f"main/{size}/{name}{WITH_SEARCH}/seed-{seed}", directory.main(size, name + WITH_SEARCH, seed)
+
+
+def plain_candidates(config: RunConfig) -> list[str]:
+    """Folder names of the candidates that no search has found."""
+    return [n for n in map(candidate_name, config.candidate_mixtures()) if n not in (LEARNED, PER_SEED)]
 
 
 def _searches(config: RunConfig, directory: RunDirectory) -> list[RunDirectory]:
@@ -48,9 +63,8 @@ def judge(config: RunConfig) -> dict[str, Any]:
         sizes = [verdict.summary(judged, parameters) for judged, parameters in by_size]
         result |= {"sizes": sizes, "ranking": verdict.ranking(sizes)}
     if config.candidates.equal_compute:
-        plain = [name for name in mixtures if name not in (LEARNED, PER_SEED)]
         result["equal_compute"] = verdict.equal_compute(
-            directory, size=result["size"], seeds=result["seeds"], plain=plain,
+            directory, size=result["size"], seeds=result["seeds"], plain=plain_candidates(config),
             confidence=config.verdict.confidence, margin=config.verdict.margin,
         )  # fmt: skip
     tasks = verdict.downstream(

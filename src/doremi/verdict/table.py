@@ -77,9 +77,7 @@ def _limited(names: Sequence[str]) -> list[str]:
 def _method(names: Sequence[str]) -> list[str]:
     if not names:
         return []
-    return [
-        f"{names[0]} has a search of its own for each seed: its intervals are of the method, doremi's of one mixture."
-    ]
+    return [f"{names[0]} has a search for each seed: its intervals are of the method, doremi's of one mixture."]
 
 
 def _sizes(verdict: Mapping[str, Any]) -> list[str]:
@@ -87,9 +85,8 @@ def _sizes(verdict: Mapping[str, Any]) -> list[str]:
     sizes = verdict.get("sizes")
     if sizes is None:
         return []
-    lines = [
-        f"At {one['size']} ({one['parameters']:,} parameters): {' < '.join(map(_short, one['order']))}" for one in sizes
-    ]
+    order = [" < ".join(map(_short, one["order"])) for one in sizes]
+    lines = [f"At {one['size']} ({one['parameters']:,} parameters): {o}" for one, o in zip(sizes, order, strict=True)]
     holds = {True: "The ranking holds", False: "The ranking changes", None: "Whether the ranking holds is open"}
     return ["", *lines, f"{holds[verdict['ranking']['holds']]}: {verdict['ranking']['reason']}"]
 

@@ -1,0 +1,85 @@
+"""proxy.stop: auto: a proxy ends when its averaged weights have settled, says so, and is the same when interrupted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from doremi import rounds, stages
+from doremi.distributed import World
+from doremi.errors import Interrupted
+from doremi.runs import RunDirectory
+from doremi.workspace import open_workspace
+from tiny import Silent, tiny_config, write_corpus
+
+STEPS, EVERY = 300, 30
+WORLD = World(0, 1, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_corpus(tmp_path_factory.mktemp("text"))
+
+
+def search(root: Path, text: Path, stop: str, watch: Silent | None = None, eta: float = 0.0) -> RunDirectory:
+    """With eta 0 the weights never move: they have settled as soon as there are steps enough to say so."""
+    training = {"steps": STEPS, "evaluate_every": EVERY, "checkpoint_every": 50, "log_every": 7}
+    config = tiny_config(root, text, training=training, proxy={"eta": eta, "stop": stop})
+    with open_workspace(config, WORLD, watch or Silent()) as space:
+        rounds.search(space, stages.prepare(space))
+    return RunDirectory(config.root)
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory, text: Path) -> RunDirectory:
+    return search(tmp_path_factory.mktemp("stopped"), text, "auto")
+
+
+def test_it_stops_at_the_first_evaluation_that_can_tell(stopped: RunDirectory) -> None:
+    stage = stopped.proxy(0).stage()
+    assert stage["steps"] == 120  # the first multiple of 30 with the 100 steps that a judgement needs
+    assert stage["tokens"] == 120 * stage["batch_size"] * stage["sequence_length"]
+    assert sum(stage["consumed_tokens"]) == stage["tokens"]
+    assert len(stopped.proxy(0).trace()["step"]) == 120
+    assert stopped.proxy(0).evaluation()["step"] == 120
+    assert stopped.reference(0).stage()["steps"] == STEPS
+
+
+def test_the_mixture_says_what_of_the_schedule_was_seen(stopped: RunDirectory) -> None:
+    record = json.loads(stopped.mixture_path("doremi").read_text())
+    held = record["settled"]["0"]
+    assert (held["settled"], held["steps"], record["options"]["steps"]) == (True, 120, STEPS)
+    warm = 18  # 6 % of the steps
+    assert held["learning_rate"] == pytest.approx(0.1 ** ((120 - warm) / (STEPS - warm)), rel=1e-9)
+
+
+def test_weights_that_move_go_on_to_the_end(text: Path, tmp_path: Path) -> None:
+    assert search(tmp_path, text, "auto", eta=5.0).proxy(0).stage()["steps"] == STEPS
+
+
+@pytest.mark.parametrize("left", [STEPS + 95, STEPS + 120])
+def test_interrupted_it_stops_at_the_same_step(left: int, stopped: RunDirectory, text: Path, tmp_path: Path) -> None:
+    """Stopped before the last step, and right after it: the judgement is made again on the way in."""
+    with pytest.raises(Interrupted):
+        search(tmp_path, text, "auto", Silent(left))
+    again = search(tmp_path, text, "auto")
+    for file in ("mixture.json", "stage.json", "metrics.jsonl", "trace.f32"):
+        assert (again.proxy(0).folder / file).read_bytes() == (stopped.proxy(0).folder / file).read_bytes()
+
+
+def test_the_key_of_a_proxy_that_does_not_stop_is_the_old_one(text: Path, tmp_path: Path) -> None:
+    """A proxy that was finished before there was a choice stays finished."""
+    config = tiny_config(tmp_path, text)
+    with open_workspace(config, WORLD, Silent()) as space:
+        corpus = stages.prepare(space)
+        rounds.search(space, corpus)
+        sampling = stages.mixture_named(config, space.directory, corpus, "uniform")
+        key = stages._proxy_key(space, corpus, sampling, 0, space.directory.reference(0))
+        objective = config.proxy.model_dump(mode="json", exclude={"seeds", "stop"})
+        objective["reference"] = space.directory.reference(0).stage()["key"]
+        assert key == stages.job_key(
+            space, corpus, sampling, stages.order_of("proxy", 0), seed=0, size=None, objective=objective
+        )

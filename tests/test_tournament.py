@@ -1,0 +1,132 @@
+"""Tournaments: what is trained alike is trained once, method beside mixture, several sizes, equal total compute."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from doremi.cli import app
+from doremi.errors import ConfigError, DamageError
+from doremi.runs import RunDirectory, read_mixture
+from tiny import tiny_config, write_corpus, write_tiny
+
+SIZES = ("custom", "0.1m")
+ALL = ("doremi", "doremi-per-seed", "reference", "natural", "uniform", "unimax")
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_corpus(tmp_path_factory.mktemp("text"))
+
+
+@pytest.fixture(scope="module")
+def config_file(tmp_path_factory: pytest.TempPathFactory, text: Path) -> Path:
+    root = tmp_path_factory.mktemp("tournament")
+    candidates = {"mixtures": list(ALL), "sizes": list(SIZES), "seeds": 2, "equal_compute": True}
+    data = {"validation_max_tokens": 3000}  # enough that each half holds several documents
+    changes = {"proxy": {"seeds": 2}, "candidates": candidates, "data": data}
+    return write_tiny(root / "tiny.yaml", text, root / "runs", **changes)
+
+
+@pytest.fixture(scope="module")
+def printed(config_file: Path) -> str:
+    result = CliRunner().invoke(app, ["run", str(config_file)], catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.stdout
+
+
+@pytest.fixture
+def run(config_file: Path, printed: str) -> RunDirectory:
+    return RunDirectory(config_file.parent / "runs/tiny")
+
+
+def verdict(run: RunDirectory) -> Any:
+    return json.loads((run.root / "verdict.json").read_text())
+
+
+def test_the_reference_mixture_is_a_candidate_under_its_own_name(run: RunDirectory) -> None:
+    assert [c["name"] for c in verdict(run)["candidates"]] == [name for name in ALL if name != "reference"]
+
+
+def test_what_is_trained_alike_is_trained_once(run: RunDirectory) -> None:
+    """At a budget of one run UniMax is uniform; natural is the reference, at the reference's size."""
+    for seed in (0, 1):
+        assert run.main("custom", "natural", seed).folder == run.root / f"reference/seed-{seed}"
+        assert run.main("custom", "unimax", seed).folder == run.root / f"main/custom/uniform/seed-{seed}"
+        assert run.main("0.1m", "natural", seed).folder == run.root / f"main/0.1m/natural/seed-{seed}"
+
+
+def test_identical_candidates_tie(run: RunDirectory) -> None:
+    found = [c for c in verdict(run)["comparisons"] if {c["candidate"], c["opponent"]} == {"uniform", "unimax"}]
+    assert [(c["difference"], c["outcome"]) for c in found] == [(0, "tie"), (0, "tie")]
+
+
+def test_a_link_whose_training_is_gone_is_trained_again(run: RunDirectory, config_file: Path, tmp_path: Path) -> None:
+    copy = RunDirectory(Path(shutil.copytree(run.root, tmp_path / "tiny")))
+    shutil.rmtree(copy.main("custom", "unimax", 0).folder)
+    result = CliRunner().invoke(app, ["train", str(config_file), "--set", f"runs={tmp_path}"], catch_exceptions=False)
+    assert result.exit_code == 0
+    ours, theirs = (r.main("custom", "unimax", 0).folder / "evaluation.json" for r in (copy, run))
+    assert ours.read_bytes() == theirs.read_bytes()
+
+
+def test_the_method_has_a_mixture_for_each_seed(run: RunDirectory) -> None:
+    for seed in (0, 1):
+        own = read_mixture(run.proxy(seed).folder / "mixture.json")
+        assert run.main("custom", "doremi-per-seed", seed).stage()["mixture"] == own.weights
+    held = verdict(run)
+    assert [c["name"] for c in held["candidates"] if c["interval_of"] == "method"] == ["doremi-per-seed"]
+    assert "doremi-per-seed" not in [held["recommendation"]["mixture"], *held["recommendation"]["tied_with"]]
+
+
+def test_the_method_needs_a_proxy_for_each_seed(text: Path, tmp_path: Path) -> None:
+    candidates = {"mixtures": ["doremi-per-seed", "natural"], "seeds": 3}
+    with pytest.raises(ConfigError, match=r"doremi-per-seed needs a proxy for each .* set proxy.seeds to 3"):
+        tiny_config(tmp_path, text, proxy={"seeds": 2}, candidates=candidates)
+
+
+def test_the_verdict_is_of_the_largest_size_and_shows_both(run: RunDirectory) -> None:
+    held = verdict(run)
+    assert held["size"] == "0.1m"
+    assert [s["size"] for s in held["sizes"]] == ["custom", "0.1m"]
+    assert held["sizes"][0]["parameters"] < held["sizes"][1]["parameters"]
+    assert set(held["sizes"][0]["order"]) == {c["name"] for c in held["candidates"]}
+    report = (run.root / "report.html").read_text()
+    assert "As models grow" in report
+    assert "At equal total compute" in report
+
+
+def test_plain_mixtures_train_on_for_what_the_search_cost(run: RunDirectory) -> None:
+    """Two references of 20 steps, two proxies of 20 that cost a third more for the reference's forward pass."""
+    steps = 20 + math.ceil(2 * (20 + 20 * 4 / 3))
+    names = ("natural", "uniform", "unimax")
+    assert {run.main("custom", f"{n}+search", 0).stage()["steps"] for n in names} == {steps}
+    larger = run.main("0.1m", "natural+search", 0).stage()["steps"]
+    assert 20 < larger < steps  # the same search is fewer steps of a larger model
+    held = verdict(run)["equal_compute"]
+    assert [c["name"] for c in held["candidates"]] == ["doremi", *(f"{n}+search" for n in names)]
+    assert {c["opponent"] for c in held["comparisons"]} == {f"{n}+search" for n in names}
+
+
+def test_the_terminal_says_all_of_it(printed: str, config_file: Path) -> None:
+    assert "doremi-per-seed has a search for each seed" in printed
+    assert "At equal total compute" in printed
+    assert "At 0.1m (" in printed
+    states = CliRunner().invoke(app, ["status", str(config_file)]).stdout
+    assert "main/0.1m/uniform+search/seed-1" in states
+    assert "waiting" not in states
+
+
+@pytest.mark.parametrize("target", ["main/../../reference/seed-0", "main/custom/../seed-0", "/etc/seed-0", "x/seed-0"])
+def test_a_link_may_not_leave_the_run(target: str, tmp_path: Path) -> None:
+    link = tmp_path / "main/custom/unimax/seed-0/same-as.json"
+    link.parent.mkdir(parents=True)
+    link.write_text(json.dumps({"format": 1, "folder": target}))
+    with pytest.raises(DamageError, match="points outside the run directory"):
+        RunDirectory(tmp_path).main("custom", "unimax", 0)
