@@ -57,6 +57,7 @@ def searches() -> list[Search]:
             "equal-compute", ("proxy.seeds=1", "candidates.seeds=3", "candidates.equal_compute=true"), commands=("run",)
         ),
         Search("proxy-0.3m", ("model.preset=0.3m", "proxy.seeds=2")),
+        long_search(),
         *(Search(f"smoothing-{c:g}", (f"proxy.smoothing={c}", "proxy.seeds=2")) for c in (1e-4, 1e-2, 1e-1)),
     ]
 
@@ -76,14 +77,19 @@ def eta_sweep(name: str, domains: tuple[str, ...], steps: int) -> list[Search]:
     return [Search(first, settings, ""), *others]
 
 
+def long_search() -> Search:
+    """Steps enough to ask whether averaged weights settle: four domains, one proxy."""
+    data = ", ".join(f"{domain}: ../shared/corpus/{domain}" for domain in HELD_OUT)
+    sizes = ("training.steps=4000", "training.batch_size=8", "training.evaluate_every=1000", "proxy.seeds=1")
+    return Search("long", (f"data.domains={{{data}}}", *sizes), "")
+
+
 def search(one: Search) -> None:
     """Train what is missing of one search."""
-    folder, settings = RUNS / one.name, list(one.settings)
     if one.like:
-        share_corpus(RUNS / one.like, folder)
-        settings.append(f"reference.reuse={RUNS / one.like}")
+        share_corpus(RUNS / one.like, RUNS / one.name)
     for command in one.commands:
-        doremi(command, one.name, settings)
+        doremi(command, one.name, with_references(one))
 
 
 def doremi(command: str, name: str, settings: Sequence[str]) -> None:
@@ -122,6 +128,23 @@ def found_mixtures() -> None:
     doremi("train", "natural", [f"candidates.mixtures=[{', '.join(paths)}]", "candidates.seeds=3"])
 
 
+def etas_judged() -> None:
+    """Main models for every eta of the sweeps over 320 steps, each seed on the mixture of its own proxy."""
+    for one in searches():
+        if one.name.startswith(("chosen-320", "held-out-320")):
+            others = "natural, uniform" if one.name.endswith("eta-1") else "natural"
+            doremi(
+                "train",
+                one.name,
+                [*with_references(one), f"candidates.mixtures=[doremi-per-seed, {others}]", "candidates.seeds=3"],
+            )
+
+
+def with_references(one: Search) -> list[str]:
+    """What a search differs in from configs/study.yaml."""
+    return [*one.settings, *([f"reference.reuse={RUNS / one.like}"] if one.like else [])]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="*", help="names of searches; everything if not given")
@@ -134,8 +157,9 @@ def main() -> None:
         work.append(pool.submit(lambda: [search(one) for one in others]))
         for one in work:
             one.result()
-    if not args.only:
-        found_mixtures()
+        if not args.only:
+            for one in [pool.submit(found_mixtures), pool.submit(etas_judged)]:
+                one.result()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,254 @@
+"""The tables and pictures of docs/results/study.md, from what benchmarks/study.py left; what is missing is left out.
+
+python benchmarks/study_tables.py [runs/study] [--pictures docs/results]
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from results_table import candidate_rows, comparison_rows, domain_rows, header, mixture_rows, row
+from study import ETAS, FOUND, PLAIN, VARIANTS
+
+from doremi import settled, verdict
+from doremi.runs import LEARNED, PER_SEED, RunDirectory, read_mixture
+from doremi.verdict import student
+
+SWEEPS = ("chosen-320", "held-out-320", "chosen-80")
+
+
+def judge(run: RunDirectory, size: str, mixtures: Sequence[str]) -> dict[str, Any] | None:
+    """The verdict over what is there of `mixtures`, with the most seeds that all of them have."""
+    done = run.candidates().get(size, {})
+    names = [name for name in mixtures if name in done]
+    if len(names) < 2 or "natural" not in names:
+        return None
+    seeds = sorted(set.intersection(*(set(done[name]) for name in names)))
+    return verdict.judge(run, size=size, seeds=seeds, mixtures=names, reference_mixture="natural") if seeds else None
+
+
+def proxies(run: RunDirectory) -> np.ndarray:
+    """Averaged weights of each finished proxy, `[S, K]`."""
+    return np.array(
+        [list(read_mixture(run.proxy(s).folder / "mixture.json").weights.values()) for s in run.seeds("proxy")]
+    )
+
+
+def apart(weights_SK: np.ndarray) -> float:
+    """Mean share of tokens that comes from elsewhere, over pairs of proxies."""
+    return float(np.mean([np.abs(a - b).sum() / 2 for a, b in itertools.combinations(weights_SK, 2)]))
+
+
+def moved(a_K: np.ndarray, b_K: np.ndarray) -> float:
+    """Share of tokens that comes from elsewhere."""
+    return float(np.abs(a_K - b_K).sum() / 2)
+
+
+def noise(run: RunDirectory) -> float:
+    """Median standard error of a domain's score in one step, over proxies and steps after the first tenth."""
+    errors = [run.proxy(seed).trace()["score_error"] for seed in run.seeds("proxy")]
+    return float(np.median([np.nanmedian(e[len(e) // 10 :]) for e in errors]))
+
+
+# -- tables ----------------------------------------------------------------------------------------------------------
+
+
+def tournament(natural: RunDirectory) -> Iterator[tuple[str, list[str]]]:
+    """The verdict at each size, with its mixtures and domains at the proxy's."""
+    for size, names in (("0.1m", (LEARNED, PER_SEED, *PLAIN)), ("0.3m", (LEARNED, *PLAIN)), ("3m", (LEARNED, *PLAIN))):
+        held = judge(natural, size, names)
+        if held is None:
+            continue
+        seeds = f"{len(held['seeds'])} seeds"
+        if size == "0.1m":
+            yield "Mixture (fractions of tokens)", mixture_rows(natural, held)
+        yield f"Candidates at {size}, {seeds} (bits a byte, report documents)", candidate_rows(held)
+        yield f"Comparisons at {size}", comparison_rows(held)
+        if size == "0.1m":
+            yield "Bits a byte by domain at 0.1m", domain_rows(held)
+        yield f"Recommendation at {size}", [held["recommendation"]["reason"]]
+
+
+def found(natural: RunDirectory) -> list[str]:
+    """Main models on what the other searches found, each against natural and against DoReMi's own mixture."""
+    lines = header(
+        "mixture", "from natural", "mean, uniform", "against natural", "interval", "against doremi", "interval"
+    )
+    for name in FOUND:
+        held = judge(natural, "0.1m", (LEARNED, "natural", name))
+        if held is None or name not in [c["name"] for c in held["candidates"]]:
+            continue
+        one = next(c for c in held["candidates"] if c["name"] == name)
+        cells = [name, f"{moved(np.array(one['weights']), np.array(held['natural_weights'])):.2f}"]
+        cells.append(f"{one['mean']['uniform']['bits_per_byte']:.4f}")
+        for other in ("natural", LEARNED):
+            cells += versus(held, name, other)
+        lines.append(row(*cells))
+    return lines
+
+
+def versus(held: dict[str, Any], name: str, other: str) -> list[str]:
+    """Relative difference and outcome, and interval, of `name` against `other` on the uniform mean."""
+    for c in held["comparisons"]:
+        if c["target"] == "uniform" and {c["candidate"], c["opponent"]} == {name, other}:
+            sign = 1 if c["candidate"] == name else -1
+            base = c["difference"] / c["relative"] if c["relative"] else 1.0
+            ends = sorted(sign * x / base for x in c["interval"] or (np.nan, np.nan))
+            outcome = c["outcome"] if sign == 1 else {"win": "loss", "loss": "win"}.get(c["outcome"], c["outcome"])
+            return [f"{100 * sign * c['relative']:+.2f} % {outcome}", f"{100 * ends[0]:+.2f} to {100 * ends[1]:+.2f} %"]
+    return ["-", "-"]
+
+
+def variants(root: Path) -> list[str]:
+    """How far other ways to search end from Algorithm 1, and how far their own proxies are apart."""
+    base = proxies(RunDirectory(root / "natural"))
+    names = [f"variant-{v}" for v in VARIANTS] + [f"eta-{e:g}" for e in ETAS if e != 1]
+    names += [f"smoothing-{c:g}" for c in (1e-4, 1e-2, 1e-1)] + ["proxy-0.3m", "uniform-reference"]
+    lines = header(
+        "search", "proxies", "from Algorithm 1's mixture", "between its proxies", "from uniform", "largest weight"
+    )
+    for name in ("natural", *names):
+        run = RunDirectory(root / name)
+        if not run.mixture_path(LEARNED).exists():
+            continue
+        own = proxies(run)
+        mean, same = own.mean(axis=0), base[: len(own)].mean(axis=0)  # the same seeds of the first search
+        cells = [
+            f"{moved(mean, same):.3f}",
+            f"{apart(own):.3f}",
+            f"{moved(mean, np.full(len(mean), 1 / len(mean))):.3f}",
+        ]
+        lines.append(row(name, len(own), *cells, f"{mean.max():.3f}"))
+    return lines
+
+
+def rounds(root: Path) -> list[str]:
+    """Largest change of a weight in each round, and the weight of the domain that the bad reference has most of."""
+    lines = header("search", "round", "largest change", "domain", "poetry", "stopped")
+    for name in ("rounds", "bad-reference"):
+        path = root / name / "mixture.json"
+        for held in json.loads(path.read_text()).get("rounds", []) if path.exists() else []:
+            cells = (f"{held['largest_change']:.3f}", held["domain"], f"{held['weights']['poetry']:.3f}")
+            lines.append(row(name, held["round"], *cells, held["stopped"] or "no"))
+    return lines
+
+
+def etas(root: Path) -> list[str]:
+    """Each sweep over eta: noise, agreement of proxies, and what main models made of each proxy's mixture."""
+    lines = header("sweep", "eta", "noise of a score", "eta x noise x sqrt(steps)", "between proxies", "from uniform",
+                   "main models, mean bits a byte", "against eta 1", "95 % interval")  # fmt: skip
+    for sweep, eta in itertools.product(SWEEPS, ETAS):
+        run = RunDirectory(root / f"{sweep}-eta-{eta:g}")
+        if not run.mixture_path(LEARNED).exists():
+            continue
+        own = proxies(run)
+        steps = run.proxy(0).stage()["steps"]
+        uniform = np.full(own.shape[1], 1 / own.shape[1])
+        cells = [f"{noise(run):.3f}", f"{eta * noise(run) * steps**0.5:.2f}", f"{apart(own):.3f}"]
+        cells += [f"{np.mean([moved(w, uniform) for w in own]):.3f}", *judged_eta(root, sweep, run)]
+        lines.append(row(sweep, f"{eta:g}", *cells))
+    return lines
+
+
+def judged_eta(root: Path, sweep: str, run: RunDirectory) -> list[str]:
+    """Mean over seeds of main models on each proxy's own mixture; paired difference to those of eta 1."""
+    own, one = means(run), means(RunDirectory(root / f"{sweep}-eta-1"))
+    if own is None:
+        return ["-", "-", "-"]
+    if one is None or run.root.name.endswith("eta-1"):
+        return [f"{own.mean():.4f}", "-", "-"]
+    return [f"{own.mean():.4f}", *paired(own, one)]
+
+
+def means(run: RunDirectory) -> np.ndarray | None:
+    """Unweighted mean of the report split's bits a byte, one for each seed of the method, `[S]`."""
+    seeds = run.candidates().get("0.1m", {}).get(PER_SEED, [])
+    each = [np.mean(run.main("0.1m", PER_SEED, s).evaluation()["report"]["bits_per_byte"]) for s in seeds]
+    return np.array(each) if each else None
+
+
+def paired(own_S: np.ndarray, other_S: np.ndarray) -> list[str]:
+    """Relative difference of means with Student's interval over seeds."""
+    seeds = min(len(own_S), len(other_S))
+    relative_S = own_S[:seeds] / other_S[:seeds] - 1
+    half = float(student.quantile(np.array(0.05), np.array(seeds - 1))) * relative_S.std(ddof=1) / seeds**0.5
+    low, high = relative_S.mean() - half, relative_S.mean() + half
+    return [f"{100 * relative_S.mean():+.2f} %", f"{100 * low:+.2f} to {100 * high:+.2f} %"]
+
+
+def early(root: Path) -> list[str]:
+    """How far the average after part of a proxy's steps is from that after all, and when it would have stopped."""
+    lines = header("search", "proxies", "steps", "after 25 %", "50 %", "75 %", "between proxies", "settled at")
+    for name in ("natural", "chosen-320-eta-1", "held-out-320-eta-1", "long", "long-eta-0.1"):
+        run = RunDirectory(root / name)
+        if not run.mixture_path(LEARNED).exists():
+            continue
+        paths = [run.proxy(seed).trace()["weights"].astype(float) for seed in run.seeds("proxy")]
+        steps = len(paths[0])
+        share = [
+            np.mean([moved(p[: int(steps * part)].mean(0), p.mean(0)) for p in paths]) for part in (0.25, 0.5, 0.75)
+        ]
+        own = proxies(run)
+        spread = f"{apart(own):.3f}" if len(own) > 1 else "-"
+        ends = [str(first_settled(p) or "never") for p in paths]
+        lines.append(row(name, len(paths), steps, *(f"{s:.3f}" for s in share), spread, ", ".join(ends)))
+    return lines
+
+
+def first_settled(path_TK: np.ndarray) -> int | None:
+    """The first tenth of the steps after which the averaged weights count as settled."""
+    tenths = [len(path_TK) * part // 10 for part in range(1, 11)]
+    return next((step for step in tenths if settled.judge(path_TK[:step]).settled), None)
+
+
+def equal_compute(root: Path) -> list[str]:
+    """DoReMi from one proxy against plain mixtures that trained on."""
+    path = root / "equal-compute" / "verdict.json"
+    if not path.exists():
+        return []
+    held = json.loads(path.read_text())["equal_compute"]
+    steps = {c["name"]: c for c in held["candidates"]}
+    lines = header(
+        "opponent", "its steps", "its mean", "doremi's mean", "average", "doremi against it", "interval, bits a byte"
+    )
+    for c in held["comparisons"]:
+        other, t = steps[c["opponent"]], c["target"]
+        means_ = (f"{other['mean'][t]:.4f}", f"{steps[LEARNED]['mean'][t]:.4f}")
+        interval = "none" if c["interval"] is None else f"{c['interval'][0]:+.4f} to {c['interval'][1]:+.4f}"
+        lines.append(
+            row(c["opponent"], other["steps"], *means_, t, f"{100 * c['relative']:+.2f} % {c['outcome']}", interval)
+        )
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("root", nargs="?", default="runs/study", type=Path)
+    parser.add_argument("--pictures", type=Path, help="folder for the pictures; none if not given")
+    args = parser.parse_args()
+    sections = [
+        *tournament(RunDirectory(args.root / "natural")),
+        ("At equal total compute", equal_compute(args.root)),
+        ("Other searches: mixtures", variants(args.root)),
+        ("Other searches: main models", found(RunDirectory(args.root / "natural"))),
+        ("Rounds", rounds(args.root)),
+        ("Eta", etas(args.root)),
+        ("Stopping early", early(args.root)),
+    ]
+    for title, lines in sections:
+        if lines:
+            print(f"### {title}\n\n" + "\n".join(lines) + "\n")
+    if args.pictures:
+        from study_pictures import draw
+
+        draw(args.root, args.pictures)
+
+
+if __name__ == "__main__":
+    main()
