@@ -27,7 +27,8 @@ CHOSEN = (
 )  # fmt: skip
 VARIANTS = ("official", "hardest", "easiest")
 PLAIN = ("natural", "uniform", "temperature", "unimax")
-FOUND = (*(f"variant-{name}" for name in VARIANTS), "uniform-reference", "rounds", "bad-reference", "eta-0.1", "eta-3")
+SMOOTHINGS = (1e-4, 1e-2)
+FOUND = (*(f"variant-{name}" for name in VARIANTS), "uniform-reference", "rounds", "bad-reference")
 
 
 @dataclass(frozen=True)
@@ -47,18 +48,16 @@ def searches() -> list[Search]:
         Search("natural", like=""),
         *eta_sweep("chosen-320", CHOSEN, 320),
         *(Search(f"variant-{v}", (f"proxy.variant={v}", "proxy.seeds=3")) for v in VARIANTS),
-        Search("rounds", ("rounds.max=3", "proxy.seeds=2")),
-        Search("bad-reference", (f"reference.mixture={bad}", "rounds.max=3", "proxy.seeds=2")),
-        Search("uniform-reference", ("reference.mixture=uniform", "proxy.seeds=2")),
         *eta_sweep("held-out-320", HELD_OUT, 320),
-        *eta_sweep("chosen-80", CHOSEN, 80),
-        *(Search(f"eta-{eta:g}", (f"proxy.eta={eta}", "proxy.seeds=2")) for eta in ETAS if eta != 1),
+        Search("bad-reference", (f"reference.mixture={bad}", "rounds.max=3", "proxy.seeds=1")),
+        Search("uniform-reference", ("reference.mixture=uniform", "proxy.seeds=2")),
+        Search("rounds", ("rounds.max=3", "proxy.seeds=1")),
+        Search("proxy-0.3m", ("model.preset=0.3m", "proxy.seeds=1")),
+        *(Search(f"smoothing-{c:g}", (f"proxy.smoothing={c}", "proxy.seeds=1")) for c in SMOOTHINGS),
         Search(
             "equal-compute", ("proxy.seeds=1", "candidates.seeds=3", "candidates.equal_compute=true"), commands=("run",)
         ),
-        Search("proxy-0.3m", ("model.preset=0.3m", "proxy.seeds=2")),
         long_search(),
-        *(Search(f"smoothing-{c:g}", (f"proxy.smoothing={c}", "proxy.seeds=2")) for c in (1e-4, 1e-2, 1e-1)),
     ]
 
 
@@ -113,9 +112,9 @@ def tournaments() -> None:
     """Main models of the proxy's size, then of larger ones."""
     everyone = ", ".join(("doremi", "doremi-per-seed", *PLAIN))
     doremi("run", "natural", [f"candidates.mixtures=[{everyone}]"])
-    for size, seeds in (("0.3m", 4), ("3m", 3)):
+    for size, mixtures, seeds in (("0.3m", "doremi, natural, uniform", 4), ("3m", "doremi, natural", 3)):
         few = [f"candidates.sizes=[{size}]", f"candidates.seeds={seeds}"]
-        doremi("train", "natural", ["candidates.mixtures=[doremi, natural, uniform]", *few])
+        doremi("train", "natural", [f"candidates.mixtures=[{mixtures}]", *few])
 
 
 def found_mixtures() -> None:

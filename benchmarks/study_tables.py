@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 from results_table import candidate_rows, comparison_rows, domain_rows, header, mixture_rows, row
-from study import ETAS, FOUND, PLAIN, VARIANTS
+from study import ETAS, FOUND, PLAIN, SMOOTHINGS, VARIANTS
 
 from doremi import settled, verdict
 from doremi.runs import LEARNED, PER_SEED, RunDirectory, read_mixture
 from doremi.verdict import student
 
-SWEEPS = ("chosen-320", "held-out-320", "chosen-80")
+SWEEPS = ("chosen-320", "held-out-320")
 
 
 def judge(run: RunDirectory, size: str, mixtures: Sequence[str]) -> dict[str, Any] | None:
@@ -43,6 +43,11 @@ def proxies(run: RunDirectory) -> np.ndarray:
 def apart(weights_SK: np.ndarray) -> float:
     """Mean share of tokens that comes from elsewhere, over pairs of proxies."""
     return float(np.mean([np.abs(a - b).sum() / 2 for a, b in itertools.combinations(weights_SK, 2)]))
+
+
+def spread(weights_SK: np.ndarray) -> str:
+    """`apart`, where there is more than one proxy."""
+    return f"{apart(weights_SK):.3f}" if len(weights_SK) > 1 else "-"
 
 
 def moved(a_K: np.ndarray, b_K: np.ndarray) -> float:
@@ -108,8 +113,8 @@ def versus(held: dict[str, Any], name: str, other: str) -> list[str]:
 def variants(root: Path) -> list[str]:
     """How far other ways to search end from Algorithm 1, and how far their own proxies are apart."""
     base = proxies(RunDirectory(root / "natural"))
-    names = [f"variant-{v}" for v in VARIANTS] + [f"eta-{e:g}" for e in ETAS if e != 1]
-    names += [f"smoothing-{c:g}" for c in (1e-4, 1e-2, 1e-1)] + ["proxy-0.3m", "uniform-reference"]
+    names = [f"variant-{v}" for v in VARIANTS] + [f"smoothing-{c:g}" for c in SMOOTHINGS]
+    names += ["proxy-0.3m", "uniform-reference"]
     lines = header(
         "search", "proxies", "from Algorithm 1's mixture", "between its proxies", "from uniform", "largest weight"
     )
@@ -185,7 +190,7 @@ def paired(own_S: np.ndarray, other_S: np.ndarray) -> list[str]:
 def early(root: Path) -> list[str]:
     """How far the average after part of a proxy's steps is from that after all, and when it would have stopped."""
     lines = header("search", "proxies", "steps", "after 25 %", "50 %", "75 %", "between proxies", "settled at")
-    for name in ("natural", "chosen-320-eta-1", "held-out-320-eta-1", "long", "long-eta-0.1"):
+    for name in ("natural", "chosen-320-eta-1", "held-out-320-eta-1", "long"):
         run = RunDirectory(root / name)
         if not run.mixture_path(LEARNED).exists():
             continue
@@ -195,9 +200,8 @@ def early(root: Path) -> list[str]:
             np.mean([moved(p[: int(steps * part)].mean(0), p.mean(0)) for p in paths]) for part in (0.25, 0.5, 0.75)
         ]
         own = proxies(run)
-        spread = f"{apart(own):.3f}" if len(own) > 1 else "-"
         ends = [str(first_settled(p) or "never") for p in paths]
-        lines.append(row(name, len(paths), steps, *(f"{s:.3f}" for s in share), spread, ", ".join(ends)))
+        lines.append(row(name, len(paths), steps, *(f"{s:.3f}" for s in share), spread(own), ", ".join(ends)))
     return lines
 
 
