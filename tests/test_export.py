@@ -102,7 +102,7 @@ def test_mixture_by_name_or_by_file_in_corpus_order(run: RunDirectory, tmp_path:
 
 
 def test_unknown_mixture_names_those_there_are(run: RunDirectory) -> None:
-    with pytest.raises(MixtureError, match=r"unifrom: no mixture .* \(there are doremi, natural, uniform\)"):
+    with pytest.raises(MixtureError, match=r"has no mixture 'unifrom' \(there are doremi, natural, uniform\)"):
         export(run, "json", mixture="unifrom")
 
 

@@ -114,7 +114,7 @@ def test_lines_longer_than_a_block_and_a_last_line_without_newline(tmp_path: Pat
 def test_lines_do_not_depend_on_where_blocks_end(cuts: list[bytes]) -> None:
     whole = b"".join(cuts)
     expected = whole.split(b"\n")
-    assert list(readers._lines(cuts)) == (expected if expected[-1] else expected[:-1])
+    assert list(readers._lines(cuts, readers._Place("web", "x.jsonl"))) == (expected if expected[-1] else expected[:-1])
 
 
 def test_blank_lines_byte_order_mark_and_windows_line_ends(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
+from doremi.health import few_documents
 from doremi.report.alarms import alarm_table, alarm_words
 from doremi.report.curves import curves_figure
 from doremi.report.facts import Facts, inner, listing, read_facts
@@ -86,6 +87,7 @@ def _view(facts: Facts) -> dict[str, Any]:
         "candidates": candidate_table(facts),
         "comparisons": comparison_tables(facts),
         "verdict_note": _verdict_note(facts),
+        "few": few_documents(facts.report_documents()),
         "domain_tables": domain_tables(facts),
         "figures": figures(facts),
         "baseline": facts.baseline_name,
@@ -166,7 +168,8 @@ def _mixture_notes(facts: Facts) -> list[str]:
     if often:
         named = listed(often) if len(often) <= 5 else f"{listed(often[:4])} and {len(often) - 4} others"
         notes.append(
-            f"At this budget DoReMi's mixture shows {plural(len(often), 'domain')} more than four times: {named}."
+            f"In {facts.budgeted_run()} of {count(facts.budget())} tokens DoReMi's mixture shows "
+            f"{plural(len(often), 'domain')} more than four times: {named}."
         )
     before = inner(facts.doremi, "before_limits")
     if isinstance(before, Mapping):
