@@ -106,6 +106,15 @@ def test_unknown_mixture_names_those_there_are(run: RunDirectory) -> None:
         export(run, "json", mixture="unifrom")
 
 
+def test_a_run_without_a_mixture_says_what_makes_one(run: RunDirectory) -> None:
+    run.mixture_path("doremi").unlink()
+    (run.root / "verdict.json").unlink(missing_ok=True)
+    with pytest.raises(
+        MixtureError, match=r"^[^ ]*: has no verdict and no mixture of DoReMi's yet: `doremi run` makes"
+    ):
+        export(run, "json")
+
+
 def test_weights_of_other_domains_name_file_and_domain(run: RunDirectory, tmp_path: Path) -> None:
     path = weights_file(tmp_path / "mine.json", {"web": 0.5, "books": 0.5})
     with pytest.raises(MixtureError, match=r"mine\.json: .*'books'"):

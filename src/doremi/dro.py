@@ -129,7 +129,7 @@ class GroupDRO:
     def step(self, loss_BT: Tensor, reference_BT: Tensor, mask_BT: Tensor, domain_B: Tensor) -> Tensor:
         """Update alpha with this batch and return the proxy's loss, sum_i alpha_t[i] x mean loss of domain i.
 
-        `loss_BT` and `reference_BT` are token losses in nats `[B, T]`, `mask_BT` is true (or not 0) where a token counts,
+        `loss_BT` and `reference_BT` are token losses in nats `[B, T]`, `mask_BT` is not 0 where a token counts,
         `domain_B` holds each sequence's domain index. The loss is unclipped: the reference is constant in theta.
         """
         sums_2K = self.sums(loss_BT, reference_BT, mask_BT, domain_B)

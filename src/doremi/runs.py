@@ -159,9 +159,7 @@ class Corpus:
         path = folder / "manifest.json"
         manifest = read_json(path, "corpus manifest")
         if (key := wrong_value(manifest)) is not None:
-            raise DamageError(
-                one_line(f"{path}: {key!r} is of the wrong type; remove it and run again")
-            )
+            raise DamageError(one_line(f"{path}: {key!r} is of the wrong type; remove it and run again"))
         return cls(folder, manifest)
 
     @property

@@ -66,9 +66,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such file; `doremi init {path} FOLDER` writes one") from None
     except IsADirectoryError:
-        raise ConfigError(
-            f"{path}: is a folder; give a YAML file (a run directory's own is its config.yaml)"
-        ) from None
+        raise ConfigError(f"{path}: is a folder; give a YAML file (a run directory's own is its config.yaml)") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as UTF-8 text ({reason_of(error)})") from None
     except ValueError as error:

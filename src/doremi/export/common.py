@@ -179,8 +179,8 @@ def find_mixture(run: RunDirectory, mixture: str | Path | None) -> tuple[Path, s
     if path.is_file():
         return path, path.name
     raise MixtureError(
-        f"{run.root}: has no mixture {str(mixture)!r} (there are {', '.join(names) or 'none yet'}), and no such file is "
-        "there; name one of these or give the path of a mixture.json"
+        f"{run.root}: has no mixture {str(mixture)!r} (there are {', '.join(names) or 'none yet'}) and no such "
+        "file is there; name one of these or give the path of a mixture.json"
     )
 
 
