@@ -131,7 +131,7 @@ def test_a_line_without_end_is_refused_before_it_fills_the_memory(
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert f"a{suffix}, line 3: is longer than 3,145,728 bytes" in message
-    assert suffix == ".jsonl.zst" or peak < 50e6  # one step of unpacking may give it all
+    assert suffix.endswith(".zst") or peak < 50e6  # one step of unpacking may give it all
 
 
 def test_blank_lines_byte_order_mark_and_windows_line_ends(tmp_path: Path) -> None:
