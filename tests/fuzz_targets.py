@@ -93,6 +93,7 @@ def run_files(folder: Path, data: bytes) -> None:
         _written(root / name, data)
     for work in (run.config, run.manifest, lambda: run.corpus().fingerprint, run.candidates):
         _ours(work)
+    _ours(lambda: (run.corpus().domains, run.corpus().count("train", "tokens")))
     _ours(lambda: _inside(root, run.main("1m", "a", 0)))
 
 

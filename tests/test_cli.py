@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gzip
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -15,8 +16,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+import doremi
 from doremi import checkpoint
 from doremi.cli import main
+from doremi.errors import ConfigError
+from doremi.model import shape
 from tiny import tiny_values, write_corpus, write_tiny
 
 
@@ -74,8 +78,6 @@ def test_broken_files_name_file_and_line(
     assert code == 2
     assert last.startswith("error: ")
     assert "Traceback" not in err
-    import re
-
     assert re.search(says, last), last
     assert not (tmp_path / "runs/tiny/corpus/manifest.json").exists()
 
@@ -88,6 +90,16 @@ def test_broken_files_name_file_and_line(
         (["run", "CONFIG", "--set", "data.domains.prose=nowhere"], "nowhere"),
         (["run", "CONFIG", "--set", "model.options={}", "--set", "model.architecture=null",
           "--set", "model.preset=280x"], "did you mean '280m'"),
+        (["run", "CONFIG", "--set", "candidates.sizes=[125m]"], "error: candidates.sizes: there is no preset '125m'; "
+         "did you mean '150m'? There are 0.1m, "),
+        (["run", "ONE"], "there is one domain, so there is nothing to weigh"),
+        (["run", "ONE", "--dry-run"], "there is one domain, so there is nothing to weigh"),
+        (["proxy", "ONE"], "there is one domain, so there is nothing to weigh"),
+        (["run", "CONFIG", "--set", "candidates.mixtures=[natural, old/natural.json]"], "rename the file"),
+        (["train", "CONFIG", "--mixture", "doremi.json"], "'doremi.json' would be called 'doremi'"),
+        (["run", "CONFIG", "--set", "candidates.mixtures=[a/x.json, b/x.json]"], "would both be called 'x'"),
+        (["run", "."], "error: .: is a folder; give a YAML file"),
+        (["status", "."], "error: .: is not a run directory"),
         (["run", "CONFIG", "--set", "candidates.mixtures=[doremy]"], "did you mean 'doremi'"),
         (["run", "CONFIG", "--set", "reference.mixture=missing.json"], "missing.json"),
         (["train", "CONFIG", "--mixture", "UNKNOWN"], "'elsewhere', which is not a domain here"),
@@ -96,6 +108,8 @@ def test_broken_files_name_file_and_line(
         (["report", "CONFIG"], "there is no such run directory"),
         (["evaluate", "CONFIG"], "doremi"),
         (["export", "nowhere", "--to", "megatron"], "nowhere"),
+        (["init", "new.yaml", "EMPTY"], "domain 'b': EMPTY/b: its files hold no text"),
+        (["init", "new.yaml", "LONE"], "is the only folder in it"),
         (["init", "CONFIG", "."], "exists already"),
         (["init", "new.yaml", "nowhere"], "is not a folder"),
     ],
@@ -109,12 +123,30 @@ def test_mistakes_are_one_line_and_exit_code_2(
         "CONFIG": str(write_tiny(tmp_path / "tiny.yaml", corpus, tmp_path / "runs", training={"steps": 2})),
         "UNKNOWN": str(text_file(tmp_path / "u.json", b'{"prose": 1, "code": 1, "digits": 1, "elsewhere": 1}')),
         "NEGATIVE": str(text_file(tmp_path / "n.json", b'{"prose": -1, "code": 1, "digits": 1}')),
+        "ONE": str(one_domain(tmp_path / "one.yaml", corpus)),
+        "EMPTY": str(text_file(tmp_path / "empty/b/b.jsonl", b"\n").parents[1]),
+        "LONE": str(text_file(tmp_path / "lone/a/a.jsonl", GOOD).parents[1]),
     }
+    text_file(tmp_path / "empty/a/a.jsonl", GOOD)
     code, _, err = call(monkeypatch, capsys, *[places.get(a, a) for a in arguments])
     assert code == 2
     assert err.strip().splitlines()[-1].startswith("error: ")
-    assert says in err.strip().splitlines()[-1]
+    assert says.replace("EMPTY", places["EMPTY"]) in err.strip().splitlines()[-1]
     assert "Traceback" not in err
+
+
+def one_domain(path: Path, corpus: Path) -> Path:
+    values = tiny_values(corpus, path.parent / "runs")
+    values["data"]["domains"] = {"prose": str(corpus / "prose")}
+    return text_file(path, yaml.safe_dump({**values, "candidates": {"mixtures": ["natural"]}}).encode())
+
+
+def test_one_domain_can_be_prepared_and_trained_on(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = str(one_domain(tmp_path / "one.yaml", corpus))
+    assert call(monkeypatch, capsys, "prepare", config)[0] == 0
+    assert call(monkeypatch, capsys, "train", config, "--mixture", "natural")[0] == 0
 
 
 def full_disk(*_: object, **__: object) -> None:
@@ -164,6 +196,8 @@ def test_init_writes_a_configuration_that_runs(
     assert code == 0
     assert all(name in out for name in ("prose", "code", "digits", "my.yaml"))
     assert "120" in out  # documents of prose
+    (schema,) = re.findall(r"and those not shown here: (.*)", (tmp_path / "my.yaml").read_text())
+    assert "class RunConfig" in Path(schema).read_text()
     code, out, _ = call(monkeypatch, capsys, "run", "my.yaml", "--dry-run")
     assert code == 0
     assert "3 domains" in out
@@ -180,3 +214,30 @@ def test_help_of_every_command(
     assert code == 0
     assert "Usage:" in out
     assert len(out.split()) > 15
+
+
+def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, capsys, "--version")[:2] == (0, f"doremi {doremi.__version__}\n")
+
+
+def test_paths_are_named_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the message names a file, what the operating system says must not name it again."""
+    text_file(tmp_path / "domains/a/a.docx", b"x")
+    text_file(tmp_path / "domains/b/b.txt", b"x")
+    (tmp_path / "run/config.yaml").mkdir(parents=True)
+    run = str(tmp_path / "run")
+    wrong = [["init", "new.yaml", str(tmp_path / "domains")], ["export", run, "--to", "json"], ["report", run]]
+    for arguments in [*wrong, ["run", str(tmp_path)]]:
+        code, _, err = call(monkeypatch, capsys, *arguments)
+        assert (code, err.count(str(tmp_path))) == (2, 1), err
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [("125m", "150m"), ("100m", "70m"), ("2m", "3m"), ("7B", "8b"), ("1.3b", "1b"), ("9t", "8b"), ("150n", "150m")],
+)
+def test_presets_are_suggested_by_size(asked: str, meant: str) -> None:
+    with pytest.raises(ConfigError, match=f"did you mean '{meant}'"):
+        shape(asked, None, {})

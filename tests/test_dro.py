@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -254,6 +255,39 @@ def test_state_dict_resumes_exactly() -> None:
 def test_impossible_constants_are_refused(bad: dict) -> None:
     with pytest.raises(ValueError, match="eta"):
         GroupDRO(2, **bad)
+
+
+LOSS, DOMAINS = torch.rand(4, 5), torch.tensor([0, 1, 2, 0])
+MISUSE: dict[str, tuple[Callable[[GroupDRO], object], str]] = {
+    "another reference": (lambda dro: dro.step(LOSS, LOSS[:, 1:], LOSS > 0, DOMAINS), r"not \[\(4, 5\), \(4, 4\)"),
+    "another mask": (lambda dro: dro.step(LOSS, LOSS, LOSS[1:] > 0, DOMAINS), r"\(4, 5\), \(3, 5\)"),
+    "flat losses": (lambda dro: dro.step(LOSS[:, 0], LOSS[:, 0], LOSS[:, 0] > 0, DOMAINS), r"need losses.* \[B, T\]"),
+    "a domain for each token": (lambda dro: dro.step(LOSS, LOSS, LOSS > 0, LOSS.long()), r"domains \[B\], not"),
+    "domains that are no numbers": (lambda dro: dro.step(LOSS, LOSS, LOSS > 0, DOMAINS > 0), "not torch.bool"),
+    "a fourth domain": (lambda dro: dro.step(LOSS, LOSS, LOSS > 0, DOMAINS + 1), r"outside 0 \.\. 2"),
+    "sums of two domains": (lambda dro: dro.update(torch.ones(2, 2)), r"sums_2K has shape \(2, 2\) where \(2, 3\)"),
+    "scores in place of sums": (lambda dro: dro.update(torch.ones(3)), "sums_2K has shape"),
+    "counts of two domains": (lambda dro: dro.token_weights(torch.ones(2)), "count_K has shape"),
+    "a state of two domains": (lambda dro: dro.load_state_dict(GroupDRO(2).state_dict()), "alpha_K has shape"),
+}
+
+
+@pytest.mark.parametrize(("misuse", "says"), MISUSE.values(), ids=MISUSE)
+def test_misuse_is_told_in_one_line(misuse: Callable[[GroupDRO], object], says: str) -> None:
+    dro = GroupDRO(3)
+    before = dro.state
+    with pytest.raises(ValueError, match=says) as caught:
+        misuse(dro)
+    assert "\n" not in str(caught.value)
+    assert dro.state is before
+
+
+def test_a_mask_may_be_of_any_type() -> None:
+    mask_BT = torch.tensor([[1, 1, 0, 1, 0]] * 4)
+    first, *others = [
+        GroupDRO(3).step(LOSS, LOSS / 2, mask_BT.to(kind), DOMAINS) for kind in (torch.bool, torch.int64, torch.float32)
+    ]
+    assert all(torch.equal(first, other) for other in others)
 
 
 def test_the_file_stays_readable_beside_the_paper() -> None:

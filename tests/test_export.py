@@ -102,8 +102,17 @@ def test_mixture_by_name_or_by_file_in_corpus_order(run: RunDirectory, tmp_path:
 
 
 def test_unknown_mixture_names_those_there_are(run: RunDirectory) -> None:
-    with pytest.raises(MixtureError, match=r"unifrom: no mixture .* \(there are doremi, natural, uniform\)"):
+    with pytest.raises(MixtureError, match=r"has no mixture 'unifrom' \(there are doremi, natural, uniform\)"):
         export(run, "json", mixture="unifrom")
+
+
+def test_a_run_without_a_mixture_says_what_makes_one(run: RunDirectory) -> None:
+    run.mixture_path("doremi").unlink()
+    (run.root / "verdict.json").unlink(missing_ok=True)
+    with pytest.raises(
+        MixtureError, match=r"^[^ ]*: has no verdict and no mixture of DoReMi's yet: `doremi run` makes"
+    ):
+        export(run, "json")
 
 
 def test_weights_of_other_domains_name_file_and_domain(run: RunDirectory, tmp_path: Path) -> None:

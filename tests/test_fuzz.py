@@ -284,6 +284,10 @@ FOUND: list[tuple[str, bytes]] = [
     ],
     *[("training", b'{"kind": "train", "step": 1, "loss": %s}' % value) for value in (b"NaN", b"1e999", b'"\\ud800"')],
     ("training", b'{"kind": "train", "step": "1"}'),
+    *[
+        ("run", b'{"format": 1, "domains": ' + text)
+        for text in (b"3}", b'{"a": 3}}', b'{"a": {"train": 3}}}', b"null}")
+    ],
     *[("checkpoint", text) for text in (b"", b"1", b"[]", b'{"sha256": {"a\\u0000": 1}}')],
 ]
 

@@ -15,6 +15,7 @@ from doremi.health import (
     NAMED,
     RISEN,
     Alarm,
+    few_documents,
     noisy_scores,
     proxy_alarms,
     reference_alarms,
@@ -251,3 +252,12 @@ def test_one_evaluation_after_many_epochs_is_judged_by_the_gap():
     late = evaluations([0.3])
     late["epochs_EK"] = late["epochs_EK"] * 20
     assert only("overfit", reference_alarms(TWO, **late)).domains == ("small",)
+
+
+def test_few_documents() -> None:
+    assert few_documents({}) is None
+    assert few_documents({"a": 10, "b": 11}) is None
+    assert "documents in b (9), c (0): losses" in str(few_documents({"a": 10, "b": 9, "c": 0}))
+    many = str(few_documents({f"d{i}": 1 for i in range(7)}))
+    assert "d3 (1) and 3 more: losses" in many
+    assert "d4" not in many

@@ -15,7 +15,8 @@ from doremi.distributed import World
 from doremi.domains import Mixture
 from doremi.errors import ConfigError, MixtureError
 from doremi.export import export
-from doremi.mixtures import limited
+from doremi.mixtures import check_name, check_names, limited
+from doremi.published import published_names
 from doremi.runs import Corpus, RunDirectory, read_mixture
 from doremi.stages import prepare
 from doremi.workspace import open_workspace
@@ -121,3 +122,25 @@ def test_the_allowed_mixture_is_trained_judged_and_exported(text: Path, tmp_path
     written = export(run, "json", mixture="doremi")
     assert json.loads(next(p for p in written if p.suffix == ".json").read_text())["weights"] == pytest.approx(allowed)
     assert "The configured limits changed" in (run.root / "report.html").read_text()
+
+
+@pytest.mark.parametrize("name", ["doremi", "natural", "uniform", "temperature", "unimax", published_names()[0]])
+def test_a_file_cannot_take_the_name_of_a_mixture_of_our_own(name: str) -> None:
+    check_name(name)
+    with pytest.raises(MixtureError, match=f"'old/{name}.json' would be called '{name}'.*: rename the file, or write"):
+        check_name(f"old/{name}.json")
+
+
+def test_two_files_cannot_have_one_name() -> None:
+    check_names(["doremi", "a/x.json", "a/y.json", "doremi", "a/x.json"])
+    with pytest.raises(MixtureError, match=r"'a/x\.json' and 'b/x\.json' would both be called 'x'"):
+        check_names(["doremi", "a/x.json", "b/x.json"])
+
+
+def test_a_model_of_ones_own_cannot_take_a_candidates_name(text: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text(json.dumps({"prose": 1, "code": 1, "digits": 1}))
+    config = write_tiny(tmp_path / "c.yaml", text, tmp_path / "runs", candidates={"mixtures": ["natural", "b/x.json"]})
+    result = CliRunner().invoke(app, ["train", str(config), "--mixture", str(tmp_path / "x.json")])
+    assert isinstance(result.exception, MixtureError)
+    assert "would both be called 'x'" in str(result.exception)
+    assert not list((tmp_path / "runs").rglob("x.json"))

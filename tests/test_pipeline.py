@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from doremi.config import RunConfig
 from doremi.distributed import World
 from doremi.errors import DamageError, DoremiError, Interrupted, RunError, TrainingError
 from doremi.runs import RunDirectory, TrainingFolder, file_sha256, read_mixture, write_json
+from doremi.stages import prepare
 from doremi.tournament import everything
 from doremi.workspace import open_workspace
 from tiny import DOMAINS, Silent, tiny_config, write_corpus, write_tiny
@@ -53,6 +55,23 @@ def contents(root: Path) -> dict[str, bytes]:
     """All files of a run that must not depend on time or place (the configuration names the place)."""
     volatile = {"timings.jsonl", "status.json", "run.lock", "config.yaml", "manifest.json", "report.html"}
     return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file() and p.name not in volatile}
+
+
+def test_few_held_out_documents_are_told_when_the_corpus_is_made_or_asked_about(tmp_path: Path, corpus: Path) -> None:
+    config, watch = tiny_config(tmp_path, corpus), Silent()
+
+    def warnings() -> list[str]:
+        return [message for message in watch.messages if message.startswith("warning: Results are measured on fewer")]
+
+    with open_workspace(config, World(0, 1, torch.device("cpu")), watch) as space:
+        made = prepare(space)
+        few = {d: made.validation_documents(d)["report"].sum() for d in DOMAINS}
+        assert max(few.values()) < 10
+        assert [f"{d} ({n})" in warnings()[0] for d, n in few.items()] == [True] * 3
+        prepare(space)
+        assert len(warnings()) == 1
+        prepare(space, full_check=True)
+        assert len(warnings()) == 2
 
 
 # -- what is there afterwards -----------------------------------------------------------------------------------------
@@ -143,6 +162,24 @@ def test_status_and_single_stages(tmp_path: Path, corpus: Path) -> None:
     assert table.strip().splitlines()[-1].startswith("last: done")
 
 
+def test_a_run_directory_stands_for_its_configuration(finished: tuple[Path, str], tmp_path: Path) -> None:
+    """Also one that was copied elsewhere, and without the overrides that it was made with."""
+    root = Path(shutil.copytree(finished[0].parent / "runs/tiny", tmp_path / "copy"))
+    (root / "verdict.json").unlink()
+    (root / "report.html").unlink()
+
+    def say(*arguments: str) -> str:
+        result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+        assert result.exit_code == 0
+        return result.stdout
+
+    assert say("evaluate", str(root)) == say("evaluate", str(finished[0]))
+    assert (root / "verdict.json").exists()
+    assert say("report", str(root)).strip() == f"report: {root.resolve() / 'report.html'}"
+    assert say("status", str(root)) == say("status", str(finished[0]))
+    assert "waiting" in say("status", str(root), "--set", "candidates.seeds=3")
+
+
 def test_main_model_of_another_size_on_a_given_mixture(finished: tuple[Path, str], tmp_path: Path) -> None:
     config, _ = finished
     mixture = tmp_path / "mine.json"
@@ -155,6 +192,23 @@ def test_main_model_of_another_size_on_a_given_mixture(finished: tuple[Path, str
     assert folder.stage()["mixture"] == {"prose": 0.5, "code": 0.25, "digits": 0.25}
     assert folder.stage()["steps"] == 3
     assert read_yaml(config)["training"]["steps"] == 20
+
+
+def test_a_model_of_ones_own_that_fails_leaves_the_run_as_it_ended(finished: tuple[Path, str], tmp_path: Path) -> None:
+    root = Path(shutil.copytree(finished[0].parent / "runs/tiny", tmp_path / "runs/tiny"))
+    config = str(tmp_path / "tiny.yaml")
+    Path(config).write_text(finished[0].read_text().replace(str(finished[0].parent), str(tmp_path)))
+    before = (root / "status.json").read_bytes()
+    mixture = tmp_path / "mine.json"
+    mixture.write_text(json.dumps({"elsewhere": 1}))
+    assert CliRunner().invoke(app, ["train", config, "--mixture", str(mixture)]).exit_code != 0
+    assert (root / "status.json").read_bytes() == before
+    own = json.loads((root / "own-model-status.json").read_text())
+    assert (own["state"], own["stage"], own["exit_code"]) == ("failed", "start", 2)
+    last = CliRunner().invoke(app, ["status", config]).stdout.strip().splitlines()[-2:]
+    assert last[0].startswith("last: done at main/")
+    assert last[1].startswith("last own model: failed at start: ")
+    assert "'elsewhere'" in last[1]
 
 
 def read_yaml(config: Path) -> dict[str, Any]:

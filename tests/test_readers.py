@@ -114,7 +114,24 @@ def test_lines_longer_than_a_block_and_a_last_line_without_newline(tmp_path: Pat
 def test_lines_do_not_depend_on_where_blocks_end(cuts: list[bytes]) -> None:
     whole = b"".join(cuts)
     expected = whole.split(b"\n")
-    assert list(readers._lines(cuts)) == (expected if expected[-1] else expected[:-1])
+    assert list(readers._lines(cuts, readers._Place("web", "x.jsonl"))) == (expected if expected[-1] else expected[:-1])
+
+
+@pytest.mark.parametrize("suffix", PACK)
+def test_a_line_without_end_is_refused_before_it_fills_the_memory(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """60 MB of one letter, of which an archive holds a few kB; the bound lies on a line, not on a file."""
+    monkeypatch.setattr(readers, "MOST_LINE_BYTES", 3 << 20)
+    fine = jsonl(["x" * (2 << 20)] * 2)
+    assert len(read(write(tmp_path / f"fine{suffix}", PACK[suffix](fine)))) == 2
+    path = write(tmp_path / f"a{suffix}", PACK[suffix](fine + b'{"text": "' + b"x" * 60_000_000))
+    tracemalloc.start()
+    message = error_of(lambda: read(path))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert f"a{suffix}, line 3: is longer than 3,145,728 bytes" in message
+    assert suffix.endswith(".zst") or peak < 50e6  # one step of unpacking may give it all
 
 
 def test_blank_lines_byte_order_mark_and_windows_line_ends(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from doremi.errors import DamageError, RunError
 from doremi.report import write_report
@@ -259,6 +260,26 @@ def test_a_broken_file_is_one_clear_error(copied: Path) -> None:
         write_report(RunDirectory(copied / "nowhere"))
     with pytest.raises(RunError, match="is not a run directory"):
         write_report(RunDirectory(copied / "corpus"))
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_few_held_out_documents_are_told(copied: Path) -> None:
+    assert "Few documents" not in words(Page(write_report(RunDirectory(copied))).by_id("verdict"))
+    path = copied / "reference/seed-0/evaluation.json"
+    value = json.loads(path.read_text())
+    value["report"]["documents"] = [10, 9, 20]
+    path.write_text(json.dumps(value))
+    said = words(Page(write_report(RunDirectory(copied))).by_id("verdict"))
+    assert "Few documents. Results are measured on fewer than 10 held-out documents in code (9): losses" in said
+
+
+@pytest.mark.usefixtures("without_pictures")
+@pytest.mark.parametrize(("budget", "said"), [(100_000, "In a final run of 100"), (None, "In one training of 100")])
+def test_a_final_run_is_spoken_of_only_where_a_budget_is_given(copied: Path, budget: int | None, said: str) -> None:
+    config = yaml.safe_load((copied / "config.yaml").read_text())
+    (copied / "config.yaml").write_text(yaml.safe_dump({**config, "budget_tokens": budget}))
+    text = words(Page(write_report(RunDirectory(copied))).by_id("weights-section"))
+    assert f"{said} k tokens DoReMi's mixture shows" in text
 
 
 @pytest.mark.usefixtures("without_pictures")

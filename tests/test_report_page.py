@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -198,17 +202,25 @@ def test_a_thousand_domains_show_thirty(tmp_path: Path) -> None:
 # -- in a browser ----------------------------------------------------------------------------------------------------
 
 
-def test_a_browser_shows_it_without_complaint(finished: Path) -> None:
+@contextlib.contextmanager
+def chromium() -> Iterator[Any]:
+    """Debian's browser; the test is skipped where it or Playwright is not installed."""
     browser_path = shutil.which("chromium")
     if browser_path is None:
         pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="Playwright is not installed (pip install playwright)"
     )
-    address, complaints = (finished / "report.html").as_uri(), []
     arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=browser_path, args=arguments)
+        yield browser
+        browser.close()
+
+
+def test_a_browser_shows_it_without_complaint(finished: Path) -> None:
+    address, complaints = (finished / "report.html").as_uri(), []
+    with chromium() as browser:
         tab = browser.new_page()
         tab.on("console", lambda message: complaints.append(message.text))
         tab.on("pageerror", lambda error: complaints.append(str(error)))
@@ -225,8 +237,33 @@ def test_a_browser_shows_it_without_complaint(finished: Path) -> None:
                 " getComputedStyle(document.querySelector('.plot text')).fill]"
             )
             assert (_lightness(paper) < _lightness(ink)) == (scheme == "dark")
-        browser.close()
     assert complaints == []
+
+
+def test_a_table_that_goes_on_beyond_the_edge_is_shaded_there(finished: Path) -> None:
+    """On a phone: a shade at the right edge until the end is reached; none where the table fits."""
+    with chromium() as browser:
+        tab = browser.new_page()
+        tab.goto((finished / "report.html").as_uri())
+        region = tab.locator(".scroll:has(#candidates)")
+        for scheme in ("light", "dark"):
+            tab.emulate_media(color_scheme=scheme)
+            tab.set_viewport_size({"width": 375, "height": 800})
+            paper = _edge(tab.locator(".answer"))
+            region.evaluate("one => one.scrollLeft = 0")
+            assert abs(_edge(region) - paper).max() > 30
+            region.evaluate("one => one.scrollLeft = 1e6")
+            assert abs(_edge(region) - paper).max() == 0
+            tab.set_viewport_size({"width": 1280, "height": 800})
+            assert abs(_edge(region) - paper).max() == 0
+
+
+def _edge(place: Any) -> np.ndarray:
+    """Color of the pixel at the right edge, near the bottom, where no text stands. `[3]`"""
+    from matplotlib.image import imread
+
+    pixels = np.round(255 * imread(io.BytesIO(place.screenshot())))[..., :3]
+    return pixels[-3, -1].astype(int)
 
 
 def _lightness(color: str) -> float:

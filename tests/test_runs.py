@@ -66,6 +66,24 @@ def test_broken_json(text: str, error: type[Exception], says: str, tmp_path: Pat
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('{"format": 1, "domains": 3}', "domains"),
+        ('{"format": 1, "domains": {"web": []}}', "domains.web"),
+        ('{"format": 1, "domains": {"web": {"train": {"tokens": "many"}}}}', "domains.web.train.tokens"),
+        ('{"format": 1, "domains": {"web": {"validation": {"documents": true}}}}', "domains.web.validation.documents"),
+        ('{"format": 1, "domains": {"web": {"train": {"files": {"x": null}}}}}', "domains.web.train.files.x"),
+        ('{"format": 1, "tokenizer": {"vocab_size": 2.5}}', "tokenizer.vocab_size"),
+        ('{"format": 1, "fingerprint": {}}', "fingerprint"),
+    ],
+)
+def test_wrong_types_in_a_corpus_manifest(text: str, key: str, tmp_path: Path) -> None:
+    write_bytes(tmp_path / "corpus/manifest.json", text.encode())
+    with pytest.raises(DamageError, match=f"manifest.json: '{key}' is of the wrong type; remove it"):
+        RunDirectory(tmp_path).corpus()
+
+
 def test_broken_config_is_one_line(tmp_path: Path) -> None:
     write_bytes(tmp_path / "config.yaml", b"a: [1,\nb: }")
     with pytest.raises(DamageError, match=r"config.yaml: cannot be read") as caught:

@@ -106,7 +106,7 @@ def test_no_name_leads_out_of_the_run_directory(
             config = load(home / "c.yaml")
             with contextlib.suppress(DoremiError):
                 describe(config)
-            check(config)
+            check(config, search=True)
             with open_workspace(config, ALONE, Silent()):
                 pass
         after = everything_below(tmp_path)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from doremi import __version__
 from doremi.errors import DoremiError, Interrupted
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ app = typer.Typer(
 )
 
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="The run's YAML file.")]
+EitherArgument = Annotated[
+    Path, typer.Argument(metavar="CONFIG|RUN", help="The run's YAML file, or its run directory, such as runs/demo.")
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override one key, for example training.steps=200; repeatable."),
@@ -46,9 +50,15 @@ def _load(config: Path, overrides: list[str] | None) -> RunConfig:
     return load(config, overrides or [])
 
 
+def _load_either(place: Path, overrides: list[str] | None) -> RunConfig:
+    from doremi.config import load, load_run
+
+    return (load_run if place.is_dir() else load)(place, overrides or [])
+
+
 @contextlib.contextmanager
-def _workspace(config: RunConfig, *, own_model: bool = False) -> Iterator[Workspace]:
-    """The run directory opened for training; on the way out, how it ended stands in status.json."""
+def _workspace(config: RunConfig, *, search: bool = False, own_model: bool = False) -> Iterator[Workspace]:
+    """The run directory opened for training; on the way out, how it ended stands in its status file."""
     from doremi.display import Display
 
     with Display(quiet=int(os.environ.get("RANK", "0")) != 0) as display:
@@ -57,7 +67,7 @@ def _workspace(config: RunConfig, *, own_model: bool = False) -> Iterator[Worksp
         from doremi.tournament import check
         from doremi.workspace import open_workspace
 
-        check(config)
+        check(config, search=search)
         world = distributed.start(config.training.timeout)
         with open_workspace(config, world, display, own_model=own_model) as space:
             try:
@@ -72,6 +82,21 @@ def _workspace(config: RunConfig, *, own_model: bool = False) -> Iterator[Worksp
                 raise
             space.status("done", display.name, exit_code=0)
         distributed.stop()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"doremi {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 # -- commands ---------------------------------------------------------------------------------------------------------
@@ -102,7 +127,7 @@ def run(
 
         typer.echo(describe(loaded))
         return
-    with _workspace(loaded) as space:
+    with _workspace(loaded, search=True) as space:
         from doremi.tournament import everything
 
         verdict = everything(space)
@@ -134,7 +159,7 @@ def proxy(config: ConfigArgument, set_: SetOption = None) -> None:
 
 
 def _search(config: Path, set_: list[str] | None, what: str) -> None:
-    with _workspace(_load(config, set_)) as space:
+    with _workspace(_load(config, set_), search=True) as space:
         from doremi import rounds, stages
 
         rounds.search(space, stages.prepare(space), what)
@@ -165,29 +190,29 @@ def train(
 
 
 @app.command()
-def evaluate(config: ConfigArgument, set_: SetOption = None) -> None:
+def evaluate(place: EitherArgument, set_: SetOption = None) -> None:
     """Compare the finished main models: verdict.json, and its table."""
     from doremi.overview import judge
     from doremi.verdict import format_table
 
-    typer.echo(format_table(judge(_load(config, set_))))
+    typer.echo(format_table(judge(_load_either(place, set_))))
 
 
 @app.command()
-def report(config: ConfigArgument, set_: SetOption = None) -> None:
+def report(place: EitherArgument, set_: SetOption = None) -> None:
     """Write report.html from what the run directory holds."""
     from doremi.report import write_report
     from doremi.runs import RunDirectory
 
-    typer.echo(f"report: {write_report(RunDirectory(_load(config, set_).root))}")
+    typer.echo(f"report: {write_report(RunDirectory(_load_either(place, set_).root))}")
 
 
 @app.command()
-def status(config: ConfigArgument, set_: SetOption = None) -> None:
+def status(place: EitherArgument, set_: SetOption = None) -> None:
     """Say what is done, what is running and what is left."""
     from doremi.overview import status_table
 
-    typer.echo(status_table(_load(config, set_)))
+    typer.echo(status_table(_load_either(place, set_)))
 
 
 @app.command()

@@ -77,6 +77,20 @@ def weighted_loss(loss_BT: Tensor, mask_BT: Tensor, domain_B: Tensor, token_weig
     return (weight_B * torch.where(mask_BT, loss_BT.float(), 0.0).sum(dim=-1)).sum()
 
 
+def check_batch(loss_BT: Tensor, reference_BT: Tensor, mask_BT: Tensor, domain_B: Tensor) -> None:
+    """`ValueError` unless these are of one batch; looks at shapes and types only, for which no device waits."""
+    shape, others = tuple(loss_BT.shape), [tuple(x.shape) for x in (reference_BT, mask_BT, domain_B)]
+    if len(shape) != 2 or others != [shape, shape, shape[:1]]:
+        raise ValueError(f"need losses, reference losses and mask [B, T] and domains [B], not {[shape, *others]}")
+    if domain_B.dtype not in (torch.int32, torch.int64):
+        raise ValueError(f"domain_B must hold int64 (or int32), not {domain_B.dtype}")
+
+
+def check_shape(name: str, value: Tensor, *shape: int) -> None:
+    if tuple(value.shape) != shape:
+        raise ValueError(f"{name} has shape {tuple(value.shape)} where {shape} is due")
+
+
 class GroupDRO:
     """Algorithm 1 as an object for a training loop; `step` is one pass through its body.
 
@@ -95,21 +109,27 @@ class GroupDRO:
 
     def sums(self, loss_BT: Tensor, reference_BT: Tensor, mask_BT: Tensor, domain_B: Tensor) -> Tensor:
         """Clipped excess and token count of each domain in these sequences, float64 `[2, K]`."""
-        return excess_sums(loss_BT, reference_BT, mask_BT.bool(), domain_B, self.num_domains)
+        check_batch(loss_BT, reference_BT, mask_BT, domain_B)
+        try:
+            return excess_sums(loss_BT, reference_BT, mask_BT.bool(), domain_B, self.num_domains)
+        except IndexError:  # on a CPU; a GPU could tell only after waiting for it
+            raise ValueError(f"domain_B names a domain outside 0 .. {self.num_domains - 1}") from None
 
     def update(self, sums_2K: Tensor) -> Tensor:
         """Advance the weights by the sums of the whole global batch; returns alpha_t `[K]`."""
+        check_shape("sums_2K", sums_2K, 2, self.num_domains)
         self.state = update(self.state, scores(sums_2K), self.eta, self.smoothing)
         return self.state.alpha_K
 
     def token_weights(self, count_K: Tensor) -> Tensor:
         """alpha_t[i] / n_i `[K]`: what one token of domain i counts, given n_i tokens in the global batch."""
+        check_shape("count_K", count_K, self.num_domains)
         return torch.where(count_K > 0, self.state.alpha_K.to(count_K.device) / count_K.clamp(min=1), 0.0)
 
     def step(self, loss_BT: Tensor, reference_BT: Tensor, mask_BT: Tensor, domain_B: Tensor) -> Tensor:
         """Update alpha with this batch and return the proxy's loss, sum_i alpha_t[i] x mean loss of domain i.
 
-        `loss_BT` and `reference_BT` are token losses in nats `[B, T]`, `mask_BT` is true where a token counts,
+        `loss_BT` and `reference_BT` are token losses in nats `[B, T]`, `mask_BT` is not 0 where a token counts,
         `domain_B` holds each sequence's domain index. The loss is unclipped: the reference is constant in theta.
         """
         sums_2K = self.sums(loss_BT, reference_BT, mask_BT, domain_B)
@@ -125,4 +145,5 @@ class GroupDRO:
         return asdict(self.state)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        check_shape("alpha_K", state["alpha_K"], self.num_domains)
         self.state = DROState(**state)

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args, get_type_hints
 import torch
 from torch import Tensor
 
-from doremi.dro import sum_by_domain, weighted_loss
+from doremi.dro import check_batch, sum_by_domain, weighted_loss
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,7 @@ class VariantDRO:
 
     def sums(self, loss_BT: Tensor, reference_BT: Tensor, mask_BT: Tensor, domain_B: Tensor) -> Tensor:
         """Excess (clipped per token if so chosen) and token count of each domain, float64 `[2, K]`."""
+        check_batch(loss_BT, reference_BT, mask_BT, domain_B)
         excess_BT = {
             "difference": lambda: loss_BT - reference_BT,
             "proxy": lambda: loss_BT,

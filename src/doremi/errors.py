@@ -61,6 +61,11 @@ class Interrupted(Exception):
     exit_code = 130
 
 
+def reason_of(error: BaseException) -> str:
+    """Why, for a message that names the file itself: an `OSError` as text would name it a second time."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
 def one_line(text: str) -> str:
     """`text` for a message: what comes from files may hold line breaks, and characters that command a terminal."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(text.split()))

@@ -36,7 +36,21 @@ NOISE_SHARE = 0.9  # of the squared differences between scores in one step
 DETECTED = 2.0  # standard errors: differences of mean scores below this are not told from noise
 MEMORISED = 0.1  # nats: validation above training loss, about 3 % of a common loss
 RISEN = 0.02  # nats: validation loss above its own best
+FEW_DOCUMENTS = 10  # held out, of a domain: too few for an interval that resamples them
 NAMED = 4  # domains named in a reason; `Alarm.domains` has them all
+
+
+def few_documents(documents: Mapping[str, int]) -> str | None:
+    """One line if a domain has fewer than `FEW_DOCUMENTS` of the documents that results are measured on."""
+    few = [f"{name} ({number})" for name, number in documents.items() if number < FEW_DOCUMENTS]
+    if not few:
+        return None
+    named = ", ".join(few[:NAMED]) + (f" and {len(few) - NAMED} more" if len(few) > NAMED else "")
+    return (
+        f"Results are measured on fewer than {FEW_DOCUMENTS} held-out documents in {named}: "
+        "losses and intervals there, and means over domains, are unreliable. "
+        "Hold out more: data.validation_fraction, data.validation_max_tokens, or more documents."
+    )
 
 
 @dataclass(frozen=True)

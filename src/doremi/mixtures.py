@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from doremi.errors import MixtureError, RunError
 from doremi.heuristics import epochs, natural, temperature, uniform, unimax
 from doremi.projection import Constraints, Group, project
 from doremi.published import published_mixture, published_names, published_source
-from doremi.runs import FORMAT, PER_SEED, Corpus, RunDirectory, read_mixture
+from doremi.runs import FORMAT, LEARNED, PER_SEED, Corpus, RunDirectory, read_mixture
 
 
 def candidate_name(mixture: str) -> str:
@@ -22,15 +22,35 @@ def candidate_name(mixture: str) -> str:
 
 def check_name(name: str) -> None:
     """`MixtureError` if no mixture can have this name; a file need not exist yet, but its stem becomes a folder."""
+    own = [LEARNED, PER_SEED, *PLAIN_MIXTURES]
     if name.endswith(".json"):
+        stem = candidate_name(name)
         try:
-            check_domain_name(candidate_name(name))
+            check_domain_name(stem)
         except MixtureError:
             raise MixtureError(
                 f"the mixture file {name!r} cannot name a folder: rename it to letters, digits and _.-"
             ) from None
-    elif name not in ("doremi", PER_SEED, *PLAIN_MIXTURES):
-        published_mixture(name, [*PLAIN_MIXTURES, "doremi", PER_SEED])
+        if stem in [*own, *published_names()]:
+            raise MixtureError(
+                f"the mixture file {name!r} would be called {stem!r}, which is a mixture of doremi's own: rename the "
+                f"file, or write {stem} for that mixture"
+            )
+    elif name not in own:
+        published_mixture(name, own)
+
+
+def check_names(names: Iterable[str]) -> None:
+    """`MixtureError` if one of them cannot be a mixture's name, or two files would share theirs."""
+    files: dict[str, str] = {}
+    for name in names:
+        check_name(name)
+        other = files.setdefault(candidate_name(name), name)
+        if other != name:
+            raise MixtureError(
+                f"the mixture files {other!r} and {name!r} would both be called {candidate_name(name)!r}: "
+                "rename one, or give one file by one path only"
+            )
 
 
 def mixture_named(config: RunConfig, directory: RunDirectory, corpus: Corpus, name: str) -> Mixture:

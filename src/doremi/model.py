@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import math
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,14 +73,33 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def shape(preset: str | None, architecture: str | None, options: dict[str, Any]) -> dict[str, Any]:
-    """The full description of a model: its `architecture` and that architecture's configuration keys."""
+def shape(
+    preset: str | None, architecture: str | None, options: dict[str, Any], *, key: str = "model.preset"
+) -> dict[str, Any]:
+    """The full description of a model: its `architecture` and that architecture's configuration keys.
+
+    `ConfigError` that starts with `key` if there is no such preset.
+    """
     if preset is not None and preset not in PRESETS:
-        near = difflib.get_close_matches(preset, PRESETS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(PRESETS)}"
-        raise ConfigError(f"model.preset: there is no preset {preset!r}; {hint}")
+        near = _nearest_preset(preset)
+        hint = f"did you mean {near!r}? " if near else ""
+        raise ConfigError(f"{key}: there is no preset {preset!r}; {hint}There are {', '.join(PRESETS)}")
     base = PRESETS[preset] if preset is not None else {"architecture": architecture}
     return {**base, **options}
+
+
+def _nearest_preset(name: str) -> str | None:
+    """The preset of the nearest size, as a ratio; of the nearest spelling where the name is no size."""
+    wanted = _size_of(name.lower())
+    if wanted:
+        return min(PRESETS, key=lambda preset: abs(math.log(_size_of(preset) / wanted)))
+    return next(iter(difflib.get_close_matches(name, PRESETS, n=1)), None)
+
+
+def _size_of(name: str) -> float:
+    """Parameters that a name such as 0.3m or 8b stands for; 0 if it is none."""
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([kmbt])", name)
+    return float(found[1]) * {"k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}[found[2]] if found else 0.0
 
 
 def build(description: dict[str, Any], vocab_size: int, sequence_length: int, end_of_text_id: int) -> Any:

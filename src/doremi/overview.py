@@ -105,8 +105,8 @@ def status_table(config: RunConfig) -> str:
     rows.append(("mixture", _exists(directory, "mixture.json")))
     rows.append(("verdict", _exists(directory, "verdict.json")))
     rows.append(("report", _exists(directory, "report.html")))
-    path = directory.root / "status.json"
-    last = [_last(read_json(path, "status"))] if path.exists() else []
+    paths = {"last": directory.status_path(), "last own model": directory.status_path(own_model=True)}
+    last = [f"{title}: {_last(read_json(path, 'status'))}" for title, path in paths.items() if path.exists()]
     return "\n".join([f"{name:<44} {state}" for name, state in rows] + last)
 
 
@@ -125,7 +125,7 @@ def _last(status: dict[str, Any]) -> str:
     state, process = status["state"], status["process"]
     if state == "running":
         state = "running" if _alive(process) else "was killed"
-    return f"last: {state} at {status['stage']}" + (f": {status['message']}" if status["message"] else "")
+    return f"{state} at {status['stage']}" + (f": {status['message']}" if status["message"] else "")
 
 
 def _alive(process: int) -> bool:
@@ -160,7 +160,7 @@ def describe(config: RunConfig) -> str:
     """What `doremi run` would do: data, model, tokens, trainings; nothing is written."""
     from doremi.tournament import check
 
-    check(config)
+    check(config, search=True)
     files = [_domain_line(name, config) for name in config.domains]
     tokens = config.run_tokens
     training = config.training

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from doremi.domains import DomainSet, Mixture
-from doremi.errors import DamageError, MixtureError, RunError
+from doremi.errors import DamageError, MixtureError, RunError, one_line, reason_of
+from doremi.manifest import wrong_value
 
 FORMAT = 1
 LEARNED, PER_SEED = "doremi", "doremi-per-seed"  # what main models on found mixtures are called
@@ -63,7 +64,7 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
     except FileNotFoundError:
         raise RunError(f"{path}: there is no {what} here yet; `doremi run` makes it") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise DamageError(f"{path}: this {what} cannot be read ({error}); remove it and run again") from None
+        raise DamageError(f"{path}: this {what} cannot be read ({reason_of(error)}); remove it and run again") from None
     if not isinstance(value, dict):
         raise DamageError(f"{path}: this {what} is not a JSON object; remove it and run again")
     if value.get("format") != FORMAT:
@@ -157,7 +158,11 @@ class Corpus:
 
     @classmethod
     def read(cls, folder: Path) -> Corpus:
-        return cls(folder, read_json(folder / "manifest.json", "corpus manifest"))
+        path = folder / "manifest.json"
+        manifest = read_json(path, "corpus manifest")
+        if (key := wrong_value(manifest)) is not None:
+            raise DamageError(one_line(f"{path}: {key!r} is of the wrong type; remove it and run again"))
+        return cls(folder, manifest)
 
     @property
     def domains(self) -> DomainSet:
@@ -354,6 +359,10 @@ class RunDirectory:
         """Where the mixture of a candidate lies: DoReMi's own at the top, the plain ones under mixtures/."""
         return self.root / "mixture.json" if name == "doremi" else self.root / "mixtures" / f"{name}.json"
 
+    def status_path(self, *, own_model: bool = False) -> Path:
+        """How the last command ended: the run's own, or the last `doremi train --mixture`, which joins the run."""
+        return self.root / ("own-model-status.json" if own_model else "status.json")
+
     def candidates(self) -> dict[str, dict[str, list[int]]]:
         """Finished main runs: size -> mixture -> sorted seeds."""
         found: dict[str, dict[str, list[int]]] = {}
@@ -378,7 +387,7 @@ class RunDirectory:
             raise RunError(f"{self.root}: is not a run directory (it has no config.yaml)") from None
         except (OSError, ValueError) as error:
             raise DamageError(
-                f"{self.root / 'config.yaml'}: cannot be read ({error}); remove it and run again"
+                f"{self.root / 'config.yaml'}: cannot be read ({reason_of(error)}); remove it and run again"
             ) from None
         if not isinstance(value, dict):
             raise DamageError(f"{self.root / 'config.yaml'}: is not a configuration; remove it and run again")

@@ -21,6 +21,7 @@ from doremi.domains import DomainSet, Mixture
 from doremi.dro import GroupDRO
 from doremi.dro_variants import Choices, VariantDRO, official
 from doremi.errors import ConfigError, RunError
+from doremi.health import few_documents
 from doremi.heuristics import uniform
 from doremi.jobs import (
     fresh_model,
@@ -56,7 +57,7 @@ def prepare(space: Workspace, *, full_check: bool = False) -> Corpus:
     folder = space.directory.corpus_folder
 
     def work() -> None:
-        if not (folder / "manifest.json").exists():
+        if made := not (folder / "manifest.json").exists():
             with space.timed("prepare"):
                 request = prepare_request(space.config)
                 prepare_corpus(request, folder, progress=_progress(space), stop=space.watch.stop_requested)
@@ -64,11 +65,19 @@ def prepare(space: Workspace, *, full_check: bool = False) -> Corpus:
         small = sum(corpus.count("train", "tokens")) * 2 < FULL_CHECK_BYTES
         store.verify(corpus, full=small or full_check)
         write_json(space.root / "manifest.json", {**space.directory.manifest(), "fingerprint": corpus.fingerprint})
+        if full_check or made:
+            _say_if_few(space, corpus)
 
     space.world.on_main(work)
     corpus = Corpus.read(folder)
     limited(space.config, corpus, uniform(list(corpus.domains)))  # limits that no mixture keeps are said now
     return corpus
+
+
+def _say_if_few(space: Workspace, corpus: Corpus) -> None:
+    warning = few_documents({d: int(corpus.validation_documents(d)["report"].sum()) for d in corpus.domains})
+    if warning is not None:
+        space.watch.say(f"warning: {warning}")
 
 
 def prepare_request(config: RunConfig) -> PrepareRequest:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import math
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
+from doremi.config import schema
 from doremi.corpus.readers import find_splits, read_documents
 from doremi.domains import DomainSet, check_domain_name
-from doremi.errors import ConfigError, DataError
+from doremi.errors import ConfigError, DataError, one_line
 from doremi.runs import write_bytes
 
 BYTES_PER_TOKEN = 3.5  # of a byte-level BPE with 8,192 entries on English text; only for the estimate that is shown
 
 _TEMPLATE = """\
-# A run of doremi. Every key is optional but data.domains; `doremi run {name} --dry-run` says what would happen.
-# What each key means: src/doremi/config/schema.py; single keys can be overridden with --set section.key=value.
+# A run of doremi. Every key is optional but data.domains; `doremi run {command} --dry-run` says what would happen.
+# What each key means, and those not shown here: {schema}
+# Single keys can be overridden: doremi run ... --set section.key=value
 
 seed: 0
-# budget_tokens: 1000000000   # tokens of your final run: epochs are then shown for it
+# budget_tokens: 1000000000   # tokens of your final run, for the epochs that are shown (else those of one training)
 
 data:
   domains:                    # name: folder, file, glob or list of them (.jsonl .jsonl.gz .jsonl.zst .parquet .txt)
@@ -31,7 +34,7 @@ data:
   sequence_length: 256        # tokens
 
 model:
-  preset: 1m                  # 0.3m 1m 3m 10m 30m, or the paper's 70m 150m 280m 510m 760m 1b 8b
+  preset: 1m                  # 0.1m 0.3m 1m 3m 10m 30m, or the paper's 70m 150m 280m 510m 760m 1b 8b
 
 training:                     # the same for reference, proxy and main models
   steps: {steps}
@@ -80,11 +83,14 @@ def write_config(config: Path, folder: Path, *, force: bool = False) -> str:
         f"about {c.tokens:,} tokens"
         for c in counts
     )
-    text = _TEMPLATE.format(name=config, domains=domains, steps=steps, batch_size=batch_size)
+    command = shlex.quote(str(config))
+    text = _TEMPLATE.format(
+        command=one_line(command), schema=schema.__file__, domains=domains, steps=steps, batch_size=batch_size
+    )
     write_bytes(config, text.encode())
     rows = [f"{'domain':<28} {'documents':>11} {'bytes':>15} {'tokens (about)':>15}"]
     rows += [f"{c.name:<28} {c.documents:>11,} {c.bytes:>15,} {c.tokens:>15,}" for c in counts]
-    return "\n".join([*rows, f"wrote {config}; next: doremi run {config}"])
+    return "\n".join([*rows, f"wrote {config}; next: doremi run {command}"])
 
 
 def count_domains(folder: Path) -> list[DomainCount]:
@@ -94,15 +100,19 @@ def count_domains(folder: Path) -> list[DomainCount]:
     places = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     if not places:
         raise DataError(f"{folder}: holds no folders; put the files of each domain into a folder of its own")
+    if len(places) == 1:
+        raise DataError(f"{places[0]}: is the only folder in it; doremi weighs domains against one another: give two")
     DomainSet(check_domain_name(place.name) for place in places)
     return [_count(place) for place in places]
 
 
 def _count(place: Path) -> DomainCount:
-    train, validation = find_splits(str(place), key=str(place))
+    train, validation = find_splits(str(place), key=f"domain {place.name!r}")
     documents = size = 0
     for text in read_documents([*train, *validation], text_field="text", domain=place.name):
         documents, size = documents + 1, size + len(text.encode())
+    if not size:
+        raise DataError(f"domain {place.name!r}: {place}: its files hold no text; add some, or remove the folder")
     return DomainCount(place.name, place, documents, size)
 
 

@@ -9,8 +9,9 @@ from doremi import stages
 from doremi.config import RunConfig
 from doremi.downstream import evaluate_candidates
 from doremi.equal_compute import train_longer
+from doremi.errors import ConfigError
 from doremi.heuristics import uniform
-from doremi.mixtures import candidate_name, check_name
+from doremi.mixtures import candidate_name, check_names
 from doremi.model import shape
 from doremi.overview import judge
 from doremi.report import write_report
@@ -19,14 +20,18 @@ from doremi.runs import Corpus, TrainingFolder
 from doremi.workspace import Workspace, shape_of
 
 
-def check(config: RunConfig) -> None:
-    """What would only be looked up hours later: sizes, mixtures and the proxy's choices."""
+def check(config: RunConfig, *, search: bool) -> None:
+    """What would only be looked up hours later: sizes, mixtures, the proxy's choices and, for a `search`, domains."""
+    if search and len(config.domains) == 1:
+        raise ConfigError(
+            "data.domains: there is one domain, so there is nothing to weigh; name at least two "
+            "(`doremi prepare` and `doremi train --mixture natural` work with one)"
+        )
     shape_of(config)
     for size in config.candidates.sizes:
         if size != config.size_name:
-            shape(size, None, {})
-    for name in [*config.candidate_mixtures(), config.reference.mixture, config.proxy.sampling]:
-        check_name(name)
+            shape(size, None, {}, key="candidates.sizes")
+    check_names([*config.candidate_mixtures(), config.reference.mixture, config.proxy.sampling])
     stages.make_objective(config.proxy, config.domains, 2, uniform(list(config.domains)))
 
 
@@ -44,6 +49,7 @@ def candidates(space: Workspace, corpus: Corpus) -> None:
 def one_candidate(space: Workspace, corpus: Corpus, mixture_file: Path) -> TrainingFolder:
     """The user's own main model: the configured model on a given mixture."""
     size, seed = space.config.size_name, space.config.seed
+    check_names([*space.config.candidates.mixtures, space.config.reference.mixture, str(mixture_file)])
     step(space, lambda: stages.main_model(space, corpus, size, str(mixture_file), seed))
     return space.directory.main(size, candidate_name(str(mixture_file)), seed)
 

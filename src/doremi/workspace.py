@@ -58,6 +58,8 @@ class Workspace:
     watch: Watch
     settings: TrainingConfig
     """config.training with every `auto` resolved."""
+    own_model: bool = False
+    """Whether a model of the user's joins the run, which leaves the run's own records as they are."""
 
     @property
     def root(self) -> Path:
@@ -71,7 +73,7 @@ class Workspace:
 
     @contextlib.contextmanager
     def timed(self, stage: str, **figures: float) -> Iterator[None]:
-        """Note how long the block took, if it ends well, and say in status.json that it runs."""
+        """Note how long the block took, if it ends well, and say in the status file that it runs."""
         self.status("running", stage)
         self.watch.stage(stage)
         start = time.monotonic()
@@ -79,10 +81,11 @@ class Workspace:
         self.note_time(stage, time.monotonic() - start, **figures)
 
     def status(self, state: str, stage: str, message: str = "", exit_code: int | None = None) -> None:
-        """Write status.json; with an exit code the work has ended."""
+        """Write the status file; with an exit code the work has ended. `stage` is empty before the first."""
         if self.world.is_main:
-            value = {"format": FORMAT, "state": state, "stage": stage, "message": message, "process": os.getpid()}
-            write_json(self.root / "status.json", {**value, "exit_code": exit_code})
+            value = {"format": FORMAT, "state": state, "stage": stage or "start", "message": message}
+            value |= {"process": os.getpid(), "exit_code": exit_code}
+            write_json(self.directory.status_path(own_model=self.own_model), value)
 
 
 @contextlib.contextmanager
@@ -107,7 +110,7 @@ def open_workspace(config: RunConfig, world: World, watch: Watch, *, own_model: 
             write_bytes(directory.root / "config.yaml", dump(config).encode())
             write_json(directory.root / "manifest.json", _manifest(config, directory, settings))
         world.barrier()
-        yield Workspace(config, directory, world, watch, settings)
+        yield Workspace(config, directory, world, watch, settings, own_model)
 
 
 def _make_or_recognise(root: Path) -> None:

@@ -1,6 +1,6 @@
 """One typed description of a run (schema.py), read from YAML and overridden (loading.py)."""
 
-from doremi.config.loading import dump, load, read_yaml, validate
+from doremi.config.loading import dump, load, load_run, read_yaml, validate
 from doremi.config.schema import (
     PLAIN_MIXTURES,
     DataConfig,
@@ -25,6 +25,7 @@ __all__ = [
     "TrainingConfig",
     "dump",
     "load",
+    "load_run",
     "read_yaml",
     "validate",
 ]

@@ -16,13 +16,29 @@ from pydantic import BaseModel, ValidationError
 
 from doremi.config.safe_yaml import parse
 from doremi.config.schema import DataConfig, RunConfig
-from doremi.errors import ConfigError, one_line
+from doremi.errors import ConfigError, RunError, one_line, reason_of
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read, override and validate a run's configuration; `ConfigError` names file, key and what to do."""
     value = read_yaml(path)
     value.setdefault("name", path.stem)
+    return _overridden(value, overrides, path)
+
+
+def load_run(folder: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """The configuration that a run directory records, its run being where the folder is now.
+
+    `RunError` if the folder is no run directory, `ConfigError` as in `load`.
+    """
+    path = folder / "config.yaml"
+    if not path.exists():
+        raise RunError(f"{folder}: is not a run directory (it has no config.yaml); give one, or a configuration")
+    place = folder.resolve()
+    return _overridden({**read_yaml(path), "name": place.name, "runs": str(place.parent)}, overrides, path)
+
+
+def _overridden(value: dict[str, Any], overrides: Sequence[str], path: Path) -> RunConfig:
     for override in overrides:
         _set(value, override)
     return validate(value, str(path))
@@ -49,8 +65,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
         value = parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such file; `doremi init {path} FOLDER` writes one") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: is a folder; give a YAML file (a run directory's own is its config.yaml)") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+        raise ConfigError(f"{path}: cannot be read as UTF-8 text ({reason_of(error)})") from None
     except ValueError as error:
         raise ConfigError(f"{path}: {one_line(str(error))}") from None
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import orjson
 import zstandard
 
-from doremi.errors import DataError, one_line
+from doremi.errors import DataError, one_line, reason_of
 
 # C4 and Dolma call their compressed JSON lines .json.gz; a bare .json is as a rule metadata, so it is not read.
 _JSON_LINES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json.gz", ".json.zst")
@@ -29,8 +29,9 @@ _PARQUET = ".parquet"
 SUFFIXES = (*_JSON_LINES, _PARQUET, _TEXT)
 
 _BLOCK = 1 << 20  # bytes read at a time
-_ZST_BLOCK = 1 << 14  # compressed bytes at a time: even text that packs 1000:1 unpacks to 16 MiB a step
+_ZST_BLOCK = 1 << 12  # compressed bytes at a time: what packs best, one letter without end, unpacks to 128 MiB a step
 _ZST_WINDOW = 1 << 31  # archives made with `zstd --long=31` are common among corpora
+MOST_LINE_BYTES = 256 << 20  # of JSON; more is no document but a file without line breaks, or one made to fill memory
 _ROWS = 64  # Parquet rows at a time: documents of 1 MB make that 64 MB
 _BOM = b"\xef\xbb\xbf"
 _UNREADABLE = (OSError, EOFError, zlib.error, zstandard.ZstdError)
@@ -83,7 +84,7 @@ def _expand_one(pattern: str, key: str) -> list[str]:
     try:
         found = _remote_files(pattern) if _is_remote(pattern) else _local_files(pattern)
     except (OSError, ImportError, ValueError) as error:
-        raise DataError(one_line(f"{key}: {pattern}: cannot be read ({_reason(error)}); check the path")) from None
+        raise DataError(one_line(f"{key}: {pattern}: cannot be read ({reason_of(error)}); check the path")) from None
     if found is None:
         raise DataError(
             f"{key}: {pattern}: there is no such file or folder; check the path (relative to where you are)"
@@ -174,7 +175,7 @@ class _Place:
         after = f" after {self.unit} {self.number}" if self.number else ""
         return DataError(
             one_line(
-                f"domain {self.domain!r}: {self.file}: cannot be read{after} ({_reason(error)}); "
+                f"domain {self.domain!r}: {self.file}: cannot be read{after} ({reason_of(error)}); "
                 "check that the file is complete and may be read, or make it again"
             )
         )
@@ -209,8 +210,7 @@ def _open(file: str) -> AbstractContextManager[BinaryIO]:
 def _json_lines(place: _Place, text_field: str) -> Iterator[str]:
     try:
         with _open(place.file) as raw:
-            for line in _lines(_blocks(raw, place.file.lower())):
-                place.number += 1
+            for line in _lines(_blocks(raw, place.file.lower()), place):
                 record = line.removeprefix(_BOM) if place.number == 1 else line
                 if record and not record.isspace():
                     yield _text_of(record, text_field, place)
@@ -232,7 +232,8 @@ def _unzstd(raw: BinaryIO) -> Iterator[bytes]:
     inside = False
     while data := raw.read(_ZST_BLOCK):
         while data:
-            yield frame.decompress(data)
+            unpacked = frame.decompress(data)
+            yield from (unpacked[i : i + _BLOCK] for i in range(0, len(unpacked), _BLOCK))
             inside, data = not frame.eof, frame.unused_data if frame.eof else b""
             if frame.eof:
                 frame = unpacker.decompressobj()
@@ -240,17 +241,28 @@ def _unzstd(raw: BinaryIO) -> Iterator[bytes]:
         raise EOFError("the file ends in the middle of its compressed data")
 
 
-def _lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Lines without their newline; a line's pieces are joined once, so that one of 100 MB costs no more than many."""
+def _lines(blocks: Iterable[bytes], place: _Place) -> Iterator[bytes]:
+    """Lines without their newline, counted in `place`; a line's pieces are joined once, so that one of 100 MB costs no
+    more than many. `DataError` as soon as one is longer than `MOST_LINE_BYTES`."""
     held: list[bytes] = []
+    size = 0
     for block in blocks:
         first, *rest = block.split(b"\n")
         held.append(first)
+        size += len(first)
+        if size > MOST_LINE_BYTES:
+            place.number += 1
+            raise place.error(
+                f"is longer than {MOST_LINE_BYTES:,} bytes; write each document on a line of its own, "
+                "and split those that are longer"
+            )
         if rest:
-            yield b"".join(held)
-            yield from rest[:-1]
-            held = [rest[-1]]
+            for line in (b"".join(held), *rest[:-1]):
+                place.number += 1
+                yield line
+            held, size = [rest[-1]], len(rest[-1])
     if any(held):
+        place.number += 1
         yield b"".join(held)
 
 
@@ -347,7 +359,3 @@ def _some(names: Iterable[str]) -> str:
     """The first names in quotes: they come from the data, so they are shortened and escaped."""
     shown = [repr(name[:40]) for name in names]
     return ", ".join(shown[:8]) + (f" and {len(shown) - 8} more" if len(shown) > 8 else "") or "no fields"
-
-
-def _reason(error: BaseException) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

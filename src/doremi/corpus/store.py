@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from doremi.errors import DamageError, RunError
+from doremi.errors import DamageError, RunError, reason_of
 from doremi.runs import Corpus, file_sha256
 
 SPLITS = ("train", "validation")
@@ -153,7 +153,7 @@ def tokens(corpus: Corpus, domain: str, split: str) -> NDArray[np.unsignedintege
     try:
         return np.fromfile(path, np.dtype(corpus.manifest["dtype"]).newbyteorder("<"))
     except (OSError, ValueError) as error:
-        raise DamageError(f"{path}: cannot be read ({error}); {_AGAIN}") from None
+        raise DamageError(f"{path}: cannot be read ({reason_of(error)}); {_AGAIN}") from None
 
 
 class FlatFile:
@@ -241,6 +241,6 @@ def _check_tokenizer(corpus: Corpus) -> None:
     try:
         found = tokenizer_sha256(Tokenizer.from_str(path.read_text(encoding="utf-8")), recorded["end_of_text"])
     except Exception as error:  # the library raises bare Exception for a broken file
-        raise DamageError(f"{path}: cannot be read ({error}); {_AGAIN}") from None
+        raise DamageError(f"{path}: cannot be read ({reason_of(error)}); {_AGAIN}") from None
     if found != recorded["sha256"]:
         raise DamageError(f"{path}: is not the tokenizer that the corpus was made with; {_AGAIN}")

@@ -167,6 +167,11 @@ def find_mixture(run: RunDirectory, mixture: str | Path | None) -> tuple[Path, s
     """Path and label of the mixture to export; see `read_blend`."""
     if mixture is None:
         mixture = _recommended(run)
+        if mixture == "doremi" and not run.mixture_path("doremi").is_file():
+            raise MixtureError(
+                f"{run.root}: has no verdict and no mixture of DoReMi's yet: `doremi run` makes them; "
+                "or name another mixture with --mixture"
+            )
     names = [name for name in ["doremi", *_plain_names(run)] if run.mixture_path(name).is_file()]
     if isinstance(mixture, str) and mixture in names:
         return run.mixture_path(mixture), mixture
@@ -174,8 +179,8 @@ def find_mixture(run: RunDirectory, mixture: str | Path | None) -> tuple[Path, s
     if path.is_file():
         return path, path.name
     raise MixtureError(
-        f"{mixture}: no mixture of this name in {run.root} (there are {', '.join(names) or 'none yet'}) and no such "
-        "file; name one of these or give the path of a mixture.json"
+        f"{run.root}: has no mixture {str(mixture)!r} (there are {', '.join(names) or 'none yet'}) and no such "
+        "file is there; name one of these or give the path of a mixture.json"
     )
 
 

@@ -85,6 +85,12 @@ class Facts:
         trained = candidates or [t.mixture for t in self.finished("main")]
         return "natural" if "natural" in trained else self.reference_name
 
+    def report_documents(self) -> dict[str, int]:
+        """Documents of the report half by domain, as the models were evaluated on them; of those domains that say."""
+        held = next((inner(t.folder.evaluation(), "report", "documents") for t in self.trainings if t.finished), None)
+        known = zip(self.domains, numbers(held, len(self.domains)), strict=True)
+        return {domain: int(number) for domain, number in known if math.isfinite(number)}
+
     def train_tokens(self) -> list[float]:
         """Training tokens a domain, `[K]`, NaN where unknown."""
         return [number(inner(self._entry(d), "train", "tokens")) for d in self.domains]
@@ -119,9 +125,13 @@ class Facts:
         return [size / total for size in sizes] if total > 0 else None
 
     def budget(self) -> float:
-        """Tokens of the final run that epochs are counted at; NaN if nobody said."""
+        """Tokens that epochs are counted at, of the final run or else of one training; NaN if nobody said."""
         stated = [inner(m, "budget_tokens") for m in (self.doremi, *self.mixtures.values())]
         return next((number(b) for b in [*stated, self.config.get("budget_tokens")] if b is not None), math.nan)
+
+    def budgeted_run(self) -> str:
+        """What `budget` is the length of: nobody spoke of a final run where the configuration has no budget."""
+        return "one training" if self.config.get("budget_tokens") is None else "a final run"
 
     def epochs(self, weights: list[float] | None) -> list[float]:
         """Passes over each domain's tokens at the budget, weight x budget / tokens; NaN where unknown. `[K]`"""

@@ -108,7 +108,7 @@ def epochs_figure(facts: Facts) -> Figure:
     columns = [("Domain", "text"), *((name, "number") for name, *_ in held)]
     table = Table(f"{key}-table", f"Epochs at {count(facts.budget())} tokens.", columns, rows)
     caption = (
-        f"Passes over a domain's training tokens in a final run of {count(facts.budget())} tokens: "
+        f"Passes over a domain's training tokens in {facts.budgeted_run()} of {count(facts.budget())} tokens: "
         "weight x budget / tokens. Text seen many times teaches less each time."
     ).replace(" x ", " \N{MULTIPLICATION SIGN} ")
     caption += _dots_words([value for mark in marks for value in mark.values])

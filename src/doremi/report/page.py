@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
+from doremi.health import few_documents
 from doremi.report.alarms import alarm_table, alarm_words
 from doremi.report.curves import curves_figure
 from doremi.report.equal_compute import compute_table
@@ -93,6 +94,7 @@ def _view(facts: Facts) -> dict[str, Any]:
         "compute": compute_table(facts),
         "fewshot": fewshot_tables(facts),
         "verdict_note": _verdict_note(facts),
+        "few": few_documents(facts.report_documents()),
         "domain_tables": domain_tables(facts),
         "figures": figures(facts),
         "baseline": facts.baseline_name,
@@ -173,7 +175,8 @@ def _mixture_notes(facts: Facts) -> list[str]:
     if often:
         named = listed(often) if len(often) <= 5 else f"{listed(often[:4])} and {len(often) - 4} others"
         notes.append(
-            f"At this budget DoReMi's mixture shows {plural(len(often), 'domain')} more than four times: {named}."
+            f"In {facts.budgeted_run()} of {count(facts.budget())} tokens DoReMi's mixture shows "
+            f"{plural(len(often), 'domain')} more than four times: {named}."
         )
     before = inner(facts.doremi, "before_limits")
     if isinstance(before, Mapping):
