@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 
-from doremi.config import RunConfig, TrainingConfig, dump, read_yaml
+from doremi.config import RunConfig, TrainingConfig, dump, read_yaml, validate
 from doremi.distributed import World
-from doremi.errors import RunError
+from doremi.errors import ConfigError, RunError
 from doremi.model import build, count_parameters, shape
 from doremi.runs import FORMAT, RunDirectory, key_of, read_json, write_bytes, write_json
 from doremi.training_log import Watch
@@ -170,13 +170,25 @@ def _check_config(config: RunConfig, directory: RunDirectory, free: tuple[str, .
         read_json(directory.root / "manifest.json", "run manifest")  # refuses another format
     if not path.exists():
         return
-    old, new = read_yaml(path), config.model_dump(mode="json")
+    begun = any((directory.root / stage).exists() for stage in ("reference", "rounds", "main"))
+    if config.data.epoch_matched and begun:  # what has been trained depends on the budget
+        free = tuple(key for key in free if key != "budget_tokens")
+    old, new = _with_defaults(path), config.model_dump(mode="json")
     for key in differences(old, new, free)[:1]:
         was, now = flat(old).get(key, "not set"), flat(new).get(key, "not set")
         raise RunError(
             f"{directory.root}: belongs to a configuration in which {key} is {was!r}, here it is {now!r}; "
             "give this run another name (--set name=...) or remove the folder"
         )
+
+
+def _with_defaults(path: Path) -> dict[str, Any]:
+    """A recorded configuration; keys that it is older than have their defaults, which change nothing."""
+    value = read_yaml(path)
+    try:
+        return validate(value, str(path)).model_dump(mode="json")
+    except ConfigError:  # another tool's, or edited: the first difference says so
+        return value
 
 
 # -- manifest and auto ------------------------------------------------------------------------------------------------

@@ -123,6 +123,13 @@ class Facts:
         stated = [inner(m, "budget_tokens") for m in (self.doremi, *self.mixtures.values())]
         return next((number(b) for b in [*stated, self.config.get("budget_tokens")] if b is not None), math.nan)
 
+    def kept_share(self) -> float:
+        """Share of each domain that models were trained on: 1, but for epoch-matched runs; NaN where unknown."""
+        if inner(self.config, "data", "epoch_matched") is not True:
+            return 1.0
+        sizes = (("training", "steps"), ("training", "batch_size"), ("data", "sequence_length"))
+        return min(1.0, math.prod(number(inner(self.config, *key)) for key in sizes) / self.budget())
+
     def epochs(self, weights: list[float] | None) -> list[float]:
         """Passes over each domain's tokens at the budget, weight x budget / tokens; NaN where unknown. `[K]`"""
         if weights is None:

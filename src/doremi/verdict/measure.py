@@ -58,6 +58,7 @@ def measure(run: RunDirectory, size: str, seeds: Sequence[int], names: Sequence[
     passes = [entry["epochs"] for entry in corpus.manifest["domains"].values()]
     by_size = natural(dict(zip(domains, map(float, train * passes), strict=True)))
     consumed = np.array([[stage["consumed_tokens"] for stage in row] for row in stages], float)
+    once = np.array([[stage.get("epoch_tokens", train) for stage in row] for row in stages], float)
     weights = np.array([[Mixture(stage["mixture"]).aligned(domains) for stage in row] for row in stages])
     return Measured(
         names=tuple(names),
@@ -66,7 +67,7 @@ def measure(run: RunDirectory, size: str, seeds: Sequence[int], names: Sequence[
         domains=domains,
         natural=np.array(by_size.aligned(domains)),
         weights=weights.mean(axis=1),
-        epochs=consumed.mean(axis=1) / train,
+        epochs=(consumed / once).mean(axis=1),
         steps=_same("steps", folders, stages),
         tokens=_same("tokens", folders, stages),
         samples=_samples(corpus, domains, folders),
