@@ -105,7 +105,7 @@ def test_documents_of_equal_length_are_counted() -> None:
 
 
 def test_only_what_may_be_kept_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a hundred thousand documents of one token a hundredth is kept: the heap never holds more than that."""
+    """Of ten thousand documents of one token a hundredth is kept: the heap never holds more than that."""
     most, push = 0, kept_module.heappush
 
     def watched(heap: list[Any], item: Any) -> None:
@@ -114,8 +114,8 @@ def test_only_what_may_be_kept_is_remembered(monkeypatch: pytest.MonkeyPatch) ->
         most = max(most, len(heap))
 
     monkeypatch.setattr(kept_module, "heappush", watched)
-    assert len(select(((place.to_bytes(4, "big"), 1) for place in range(100_000)), Fraction(1000))) == 1000
-    assert most <= 1001
+    assert len(select(((place.to_bytes(4, "big"), 1) for place in range(10_000)), Fraction(100))) == 100
+    assert most <= 101
 
 
 # -- files -----------------------------------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ def test_stopped_anywhere_and_run_again(corpus: Corpus, tmp_path: Path, stop_aft
         keep(corpus, share, full_check=True, stop=stop)
     first = kept_folder(corpus, share) / "web" / "train.bin"
     written = first.stat().st_mtime_ns if (first.parent / "domain.json").exists() else None
-    assert (written is not None) == (stop_after > 120)  # 90 documents are hashed, some 30 copied
+    assert (written is not None) == (stop_after >= 120)  # 90 documents are hashed, fewer than 30 copied
     assert files(keep(corpus, share, full_check=True).folder) == straight
     assert written in (None, first.stat().st_mtime_ns)
 
@@ -257,9 +257,9 @@ def matched(folder: Path, text: Path, budget: int, **changes: Any) -> RunConfig:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, text: Path) -> RunDirectory:
-    """A run of a tenth of its budget, with verdict and report."""
+    """A run of a twentieth of its budget, with verdict and report."""
     changes = {"candidates": {"mixtures": ["doremi", "natural"]}}
-    config = matched(tmp_path_factory.mktemp("matched"), text, 10 * RUN_TOKENS, **changes)
+    config = matched(tmp_path_factory.mktemp("matched"), text, 20 * RUN_TOKENS, **changes)
     with open_workspace(config, ALONE, Silent()) as space:
         everything(space)
     return RunDirectory(config.root)
@@ -274,8 +274,8 @@ def test_candidates_repeat_as_the_final_run_will(finished: RunDirectory) -> None
         stage = finished.main("custom", candidate["name"], 0).stage()
         consumed = np.array(stage["consumed_tokens"])
         assert candidate["epochs"] == pytest.approx((consumed / stage["epoch_tokens"]).tolist(), rel=FLOAT64)
-        assert (abs(np.array(stage["epoch_tokens"]) - full / 10) <= longest / 2).all()
-        at_full_scale = consumed / RUN_TOKENS * 10 * RUN_TOKENS / full
+        assert (abs(np.array(stage["epoch_tokens"]) - full / 20) <= longest / 2).all()
+        at_full_scale = consumed / RUN_TOKENS * 20 * RUN_TOKENS / full
         assert (abs(np.array(candidate["epochs"]) / at_full_scale - 1) <= longest / 2 / stage["epoch_tokens"]).all()
 
 
@@ -284,11 +284,11 @@ def test_mixtures_and_their_epochs_are_of_the_whole_corpus(finished: RunDirector
     full = corpus.count("train", "tokens")
     assert list(natural["weights"].values()) == pytest.approx([n / sum(full) for n in full], rel=FLOAT64)
     assert [entry["tokens"] for entry in natural["domains"].values()] == full
-    assert natural["domains"]["code"]["epochs"] == pytest.approx(10 * RUN_TOKENS / sum(full), rel=FLOAT64)
+    assert natural["domains"]["code"]["epochs"] == pytest.approx(20 * RUN_TOKENS / sum(full), rel=FLOAT64)
 
 
 def test_reference_losses_are_stored_where_the_kept_text_is_seen_more_than_once(finished: RunDirectory) -> None:
-    kept = Corpus.read(kept_folder(finished.corpus(), Fraction(1, 10)))
+    kept = Corpus.read(kept_folder(finished.corpus(), Fraction(1, 20)))
     assert sum(kept.count("train", "tokens")) < RUN_TOKENS < sum(finished.corpus().count("train", "tokens"))
     losses = finished.reference(0).folder / "losses"
     for name, count in zip(DOMAINS, kept.count("train", "tokens"), strict=True):
@@ -296,20 +296,20 @@ def test_reference_losses_are_stored_where_the_kept_text_is_seen_more_than_once(
     assert json.loads((losses / "manifest.json").read_text())["data"] == kept.fingerprint
 
 
-def test_the_page_says_so(finished: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = " ".join((finished.root / "report.html").read_text().split())
-    assert "epoch-matched: trained on 10.00\N{NO-BREAK SPACE}% of each domain" in page
+def test_the_page_says_so(finished: RunDirectory) -> None:
+    page = " ".join((finished.root / "report.html").read_text().split())  # which takes no-break spaces too
+    assert "epoch-matched: trained on 5.00 % of each domain" in page
     assert "their epochs in training are those of the final run" in page
 
 
 def test_a_finished_run_stays_finished_and_its_budget_fixed(finished: RunDirectory, text: Path) -> None:
     folder = finished.root.parents[1]
-    with open_workspace(matched(folder, text, 10 * RUN_TOKENS), ALONE, Silent(0)) as space:
+    with open_workspace(matched(folder, text, 20 * RUN_TOKENS), ALONE, Silent(0)) as space:
         corpus = prepare(space)
         assert finished.reference(0).stage()["key"] == plain_key(space, corpus, natural(finished), seed=0, size=None)
     with (
-        pytest.raises(RunError, match="budget_tokens is 25600, here it is 25601"),
-        open_workspace(matched(folder, text, 10 * RUN_TOKENS + 1), ALONE, Silent()),
+        pytest.raises(RunError, match="budget_tokens is 51200, here it is 51201"),
+        open_workspace(matched(folder, text, 20 * RUN_TOKENS + 1), ALONE, Silent()),
     ):
         pass
 
@@ -329,12 +329,11 @@ def test_keys_depend_on_the_share_and_on_nothing_without_it(tmp_path: Path, text
     space, plain = prepared(tiny_config(tmp_path / "plain", text))
     _, whole = prepared(matched(tmp_path / "whole", text, RUN_TOKENS))
     _, half = prepared(matched(tmp_path / "half", text, 2 * RUN_TOKENS))
-    _, third = prepared(matched(tmp_path / "third", text, 3 * RUN_TOKENS))
     assert plain.training is plain
     assert whole.kept is None
-    keys = [plain_key(space, c, uniform(DOMAINS), seed=0, size=None) for c in (plain, whole, half, third)]
+    keys = [plain_key(space, c, uniform(DOMAINS), seed=0, size=None) for c in (plain, whole, half)]
     assert keys[0] == keys[1]
-    assert len({*keys}) == 3
+    assert keys[2] != keys[0]
     assert keys[0] == plain_key(space, replace(half, kept=None), uniform(DOMAINS), seed=0, size=None)
 
 

@@ -131,7 +131,7 @@ def select(documents: Iterable[tuple[bytes, int]], target: Fraction) -> list[int
     `documents`: token bytes and number of tokens of each, in order. At least one is kept if there is one. While they
     pass by, only the first by hash that reach the target are remembered: no later document makes others needed.
     """
-    needed, held = ceil(target), 0
+    needed, held = max(1, ceil(target)), 0
     largest_first: list[tuple[int, int, int]] = []  # minus hash, minus place, tokens
     for place, (data, tokens) in enumerate(documents):
         digest = int.from_bytes(hashlib.sha256(data).digest()[:8], "big")
