@@ -200,9 +200,8 @@ def test_ends_beyond_32_bits(tmp_path: Path) -> None:
     writer = SplitWriter(tmp_path, "train", "uint16")
     writer.counts["tokens"] = 2**33
     writer.add(ids([1, 0]), text_bytes=1)
-    for file in writer.files:
-        file.close()
-        file.publish()
+    writer.close("web")
+    writer.publish()
     assert np.fromfile(tmp_path / "train.ends", "<u8").tolist() == [2**33 + 2]
 
 

@@ -54,7 +54,7 @@ def job_key(
     return key_of(
         {
             "format": FORMAT,
-            "corpus": corpus.fingerprint,
+            "corpus": corpus.training.fingerprint,
             "sequence_length": space.config.data.sequence_length,
             "model": shape_of(space.config, size),
             "training": settings,
@@ -95,7 +95,7 @@ def tokens_per_micro_batch(space: Workspace) -> int:
 
 
 def sampler_for(space: Workspace, corpus: Corpus, mixture: Mixture, order: str) -> Sampler:
-    counts = [windows(n, space.config.data.sequence_length) for n in corpus.count("train", "tokens")]
+    counts = [windows(n, space.config.data.sequence_length) for n in corpus.training.count("train", "tokens")]
     return Sampler(mixture.aligned(corpus.domains), counts, space.settings.batch_size, order)
 
 
@@ -108,7 +108,7 @@ def stream_for(space: Workspace, corpus: Corpus, mixture: Mixture, order: str) -
             f"({world.size} x {settings.accumulation})"
         )
     sampler = sampler_for(space, corpus, mixture, order)
-    files = [store.token_file(corpus, name, "train") for name in corpus.domains]
+    files = [store.token_file(corpus.training, name, "train") for name in corpus.domains]
     length = space.config.data.sequence_length
     return BatchStream(sampler, files, length, world.rank, world.size, settings.accumulation)
 
@@ -132,7 +132,7 @@ def make_job(
         until_settled=reference is not None and space.config.proxy.stop == "auto",
         validation=ValidationSet(corpus, tokens, space.config.data.sequence_length),
         domains=corpus.domains,
-        epoch_tokens=corpus.count("train", "tokens"),
+        epoch_tokens=corpus.training.count("train", "tokens"),
     )
 
 
@@ -165,6 +165,7 @@ def _summary(job: training.Job, mixture: Mixture, steps: int) -> dict[str, Any]:
         "parameters": count_parameters(job.model)[1],
         "mixture": {name: mixture[name] for name in job.domains},
         "consumed_tokens": [int(n) * length for n in job.stream.sampler.drawn(steps)],
+        "epoch_tokens": job.epoch_tokens,
     }
 
 

@@ -173,10 +173,19 @@ def describe(config: RunConfig) -> str:
             _model_line(config),
             f"each training: {training.steps} steps x {training.batch_size} sequences x "
             f"{config.data.sequence_length} tokens = {tokens:,} tokens",
+            *_matched_line(config),
             "stages:",
             *(f"  {line}" for line in status_table(config).splitlines()),
         ]
     )
+
+
+def _matched_line(config: RunConfig) -> list[str]:
+    if config.kept_share == 1:
+        return []
+    return [
+        f"epoch-matched: trained on {float(config.kept_share):.3g} of each domain, to repeat it as the final run will"
+    ]
 
 
 def _domain_line(name: str, config: RunConfig) -> str:

@@ -155,6 +155,12 @@ class Corpus:
 
     folder: Path
     manifest: dict[str, Any]
+    kept: Corpus | None = None  # the training documents of epoch-matched runs
+
+    @property
+    def training(self) -> Corpus:
+        """The corpus whose training documents models see: this one, or what epoch-matched runs keep of it."""
+        return self.kept or self
 
     @classmethod
     def read(cls, folder: Path) -> Corpus:

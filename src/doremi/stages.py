@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from doremi import train as training
 from doremi.config import ProxyConfig, RunConfig
 from doremi.corpus import store
+from doremi.corpus.kept import check_batches, keep, kept_folder
 from doremi.corpus.loader import windows
 from doremi.corpus.prepare import DomainSource, PrepareRequest
 from doremi.corpus.prepare import prepare as prepare_corpus
@@ -62,14 +64,17 @@ def prepare(space: Workspace, *, full_check: bool = False) -> Corpus:
                 request = prepare_request(space.config)
                 prepare_corpus(request, folder, progress=_progress(space), stop=space.watch.stop_requested)
         corpus = Corpus.read(folder)
-        small = sum(corpus.count("train", "tokens")) * 2 < FULL_CHECK_BYTES
-        store.verify(corpus, full=small or full_check)
+        full = full_check or sum(corpus.count("train", "tokens")) * 2 < FULL_CHECK_BYTES
+        store.verify(corpus, full=full)
         write_json(space.root / "manifest.json", {**space.directory.manifest(), "fingerprint": corpus.fingerprint})
         if full_check or made:
             _say_if_few(space, corpus)
+        _keep(space, corpus, full)
 
     space.world.on_main(work)
     corpus = Corpus.read(folder)
+    if space.config.kept_share < 1:
+        corpus = replace(corpus, kept=Corpus.read(kept_folder(corpus, space.config.kept_share)))
     limited(space.config, corpus, uniform(list(corpus.domains)))  # limits that no mixture keeps are said now
     return corpus
 
@@ -78,6 +83,17 @@ def _say_if_few(space: Workspace, corpus: Corpus) -> None:
     warning = few_documents({d: int(corpus.validation_documents(d)["report"].sum()) for d in corpus.domains})
     if warning is not None:
         space.watch.say(f"warning: {warning}")
+
+
+def _keep(space: Workspace, corpus: Corpus, full_check: bool) -> None:
+    """The documents that epoch-matched runs are trained on; `DataError` where they don't fill a batch."""
+    config = space.config
+    if config.kept_share == 1:
+        return
+    if not (kept_folder(corpus, config.kept_share) / "manifest.json").exists():
+        space.watch.say(f"prepare: {config.kept_share} of every domain, to repeat it as the final run will")
+    kept = keep(corpus, config.kept_share, full_check=full_check, stop=space.watch.stop_requested)
+    check_batches(corpus, kept, space.settings.batch_size, config.data.sequence_length)
 
 
 def prepare_request(config: RunConfig) -> PrepareRequest:
@@ -181,7 +197,7 @@ def proxy(space: Workspace, corpus: Corpus, search: RunDirectory, seed: int) -> 
             write_json(folder.folder / "mixture.json", value)
         mixture = Mixture(trained.stage()["mixture"])
         other = sampler_for(space, corpus, mixture, order_of("main", seed))
-        counts = [windows(n, space.config.data.sequence_length) for n in corpus.count("train", "tokens")]
+        counts = [windows(n, space.config.data.sequence_length) for n in corpus.training.count("train", "tokens")]
         return {"seen_by_reference": seen_share(stream.sampler, other, counts, step)}
 
     run_job(space, job, sampling, outputs)
@@ -198,7 +214,7 @@ def _proxy_key(space: Workspace, corpus: Corpus, sampling: Mixture, seed: int, t
 def _reference_losses(space: Workspace, corpus: Corpus, trained: TrainingFolder) -> ReferenceLosses:
     """Losses of a finished reference: from its store, which is made here if need be, or live."""
     config, length, key = space.config, space.config.data.sequence_length, trained.stage()["key"]
-    folder = trained.folder / "losses"
+    folder, corpus = trained.folder / "losses", corpus.training
     stored = config.run_tokens > sum(corpus.count("train", "tokens")) or (folder / "manifest.json").exists()
     if config.reference.losses == "live" or (config.reference.losses == "auto" and not stored):
         return LiveReference(*_frozen(space, trained))

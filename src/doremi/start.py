@@ -32,6 +32,7 @@ data:
   tokenizer: null             # null trains one on your data; better: the folder or name of your model's own
   vocab_size: 8192            # of the tokenizer to train
   sequence_length: 256        # tokens
+  epoch_matched: false        # true: repeat each domain as a run of budget_tokens will
 
 model:
   preset: 1m                  # 0.1m 0.3m 1m 3m 10m 30m, or the paper's 70m 150m 280m 510m 760m 1b 8b

@@ -173,7 +173,10 @@ def _check_config(config: RunConfig, directory: RunDirectory, free: tuple[str, .
         read_json(directory.root / "manifest.json", "run manifest")  # refuses another format
     if not path.exists():
         return
-    old, new = _as_it_would_be_now(path), config.model_dump(mode="json")
+    begun = any((directory.root / stage).exists() for stage in ("reference", "rounds", "main"))
+    if config.data.epoch_matched and begun:  # what has been trained depends on the budget
+        free = tuple(key for key in free if key != "budget_tokens")
+    old, new = _with_defaults(path), config.model_dump(mode="json")
     for key in differences(old, new, free)[:1]:
         was, now = flat(old).get(key, "not set"), flat(new).get(key, "not set")
         raise RunError(
@@ -182,12 +185,13 @@ def _check_config(config: RunConfig, directory: RunDirectory, free: tuple[str, .
         )
 
 
-def _as_it_would_be_now(path: Path) -> dict[str, Any]:
-    """A recorded configuration; keys that came into being since have the values that they had without being there."""
-    recorded = read_yaml(path)
-    with contextlib.suppress(ConfigError):
-        return validate(recorded, str(path)).model_dump(mode="json")
-    return recorded
+def _with_defaults(path: Path) -> dict[str, Any]:
+    """A recorded configuration; keys that it is older than have their defaults, which change nothing."""
+    value = read_yaml(path)
+    try:
+        return validate(value, str(path)).model_dump(mode="json")
+    except ConfigError:  # another tool's, or edited: the first difference says so
+        return value
 
 
 # -- manifest and auto ------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,6 +60,8 @@ class DataConfig(Section):
     """Share of the documents held out where a domain brings no validation files."""
     validation_max_tokens: int = Field(default=100_000, ge=1)
     """Tokens of validation text kept a domain, at most."""
+    epoch_matched: bool = False
+    """Train on the share run tokens / budget_tokens of every domain, so that each repeats as in the final run."""
     workers: int = Field(default=0, ge=0)
     """Processes that tokenize; 0 is one a core."""
 
@@ -351,6 +354,8 @@ class RunConfig(Section):
                 f"{PER_SEED} needs a proxy for each of the {self.candidates.seeds} seeds under candidates: "
                 f"set proxy.seeds to {self.candidates.seeds}"
             )
+        if self.data.epoch_matched and self.budget_tokens is None:
+            raise ValueError("data.epoch_matched needs budget_tokens: give the tokens of the final run")
         return self
 
     @property
@@ -370,6 +375,11 @@ class RunConfig(Section):
     @property
     def budget(self) -> int:
         return self.budget_tokens or self.run_tokens
+
+    @property
+    def kept_share(self) -> Fraction:
+        """Share of each domain's training tokens that models are trained on, at most 1."""
+        return min(Fraction(1), Fraction(self.run_tokens, self.budget)) if self.data.epoch_matched else Fraction(1)
 
     def search_seeds(self) -> list[int]:
         return list(range(self.seed, self.seed + self.proxy.seeds))

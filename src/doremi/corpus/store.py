@@ -7,7 +7,7 @@ import hashlib
 import os
 import resource
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +22,7 @@ from doremi.runs import Corpus, file_sha256
 SPLITS = ("train", "validation")
 _BUFFER = 1 << 20
 _DISK = "see to the disk and give the same command again, it goes on from the last checkpoint"
-_AGAIN = "remove the corpus folder and run doremi prepare again"
+AGAIN = "remove the corpus folder and run doremi prepare again"
 
 
 # -- writing ---------------------------------------------------------------------------------------------------------
@@ -105,8 +105,22 @@ class SplitWriter:
     def skip(self) -> None:
         self.counts["skipped"] += 1
 
+    def close(self, folder: str) -> dict[str, Any]:
+        """Flush all to the disk: counts, and checksums by name under `folder`, as the manifest has them."""
+        return {**self.counts, "files": {f"{folder}/{file.path.name}": file.close() for file in self._files}}
+
+    def publish(self) -> None:
+        """Give the closed files their final names."""
+        for file in self._files:
+            file.publish()
+
+    def discard(self) -> None:
+        """Leave nothing behind of what was not published."""
+        for file in self._files:
+            file.discard()
+
     @property
-    def files(self) -> list[_HashedFile]:
+    def _files(self) -> list[_HashedFile]:
         return [self._tokens, self._ends, *([self._records] if self._records else [])]
 
 
@@ -128,19 +142,16 @@ class DomainWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for file in [*self.train.files, *self.validation.files]:
-            file.discard()
+        for writer in (self.train, self.validation):
+            writer.discard()
 
     def finish(self) -> dict[str, Any]:
         """Give all files their final names; the domain's counts and checksums as the manifest has them."""
-        entry = {}
-        for split in SPLITS:
-            writer: SplitWriter = getattr(self, split)
-            sums = {f"{self._folder.name}/{file.path.name}": file.close() for file in writer.files}
-            entry[split] = {**writer.counts, "files": sums}
+        name = self._folder.name
+        entry = {"train": self.train.close(name), "validation": self.validation.close(name)}
         with disk_errors(self._folder):
-            for file in [*self.train.files, *self.validation.files]:
-                file.publish()
+            for writer in (self.train, self.validation):
+                writer.publish()
         return entry
 
 
@@ -153,7 +164,7 @@ def tokens(corpus: Corpus, domain: str, split: str) -> NDArray[np.unsignedintege
     try:
         return np.fromfile(path, np.dtype(corpus.manifest["dtype"]).newbyteorder("<"))
     except (OSError, ValueError) as error:
-        raise DamageError(f"{path}: cannot be read ({reason_of(error)}); {_AGAIN}") from None
+        raise DamageError(f"{path}: cannot be read ({reason_of(error)}); {AGAIN}") from None
 
 
 class FlatFile:
@@ -168,7 +179,7 @@ class FlatFile:
         try:
             self._descriptor = _open(path)
         except OSError as error:
-            raise DamageError(f"{path}: cannot be read ({error.strerror}); {_AGAIN}") from None
+            raise DamageError(f"{path}: cannot be read ({error.strerror}); {AGAIN}") from None
         weakref.finalize(self, os.close, self._descriptor)
 
     def read(self, start: int, out: NDArray[np.int64] | NDArray[np.float32]) -> None:
@@ -179,7 +190,7 @@ class FlatFile:
         except OSError as error:
             raise DamageError(f"{self.path}: cannot be read at token {start:,} ({error.strerror}); {_DISK}") from None
         if len(data) < len(out) * size:
-            raise DamageError(f"{self.path}: ends before token {start + len(out):,}; {_AGAIN}")
+            raise DamageError(f"{self.path}: ends before token {start + len(out):,}; {AGAIN}")
         out[:] = np.frombuffer(data, self.dtype)
 
 
@@ -205,16 +216,22 @@ def verify(corpus: Corpus, full: bool) -> None:
 
     Sizes cost nothing; `full` reads every file once and recomputes the tokenizer's hash.
     """
-    itemsize = np.dtype(corpus.manifest["dtype"]).itemsize
-    for entry in corpus.manifest["domains"].values():
-        for split in SPLITS:
-            for name, checksum in entry[split]["files"].items():
-                path = corpus.folder / name
-                _check_size(path, expected_size(path, entry[split], itemsize))
-                if full and file_sha256(path) != checksum:
-                    raise DamageError(f"{path}: its checksum is not the one it was written with; {_AGAIN}")
+    verify_files(corpus, full, SPLITS)
     if full:
         _check_tokenizer(corpus)
+
+
+def verify_files(corpus: Corpus, full: bool, splits: Sequence[str]) -> None:
+    """The token files of `splits` as `verify` checks them."""
+    itemsize = np.dtype(corpus.manifest["dtype"]).itemsize
+    again = f"remove {corpus.folder} and run doremi prepare again"
+    for entry in corpus.manifest["domains"].values():
+        for split in splits:
+            for name, checksum in entry[split]["files"].items():
+                path = corpus.folder / name
+                _check_size(path, expected_size(path, entry[split], itemsize), again)
+                if full and file_sha256(path) != checksum:
+                    raise DamageError(f"{path}: its checksum is not the one it was written with; {again}")
 
 
 def expected_size(path: Path, counts: dict[str, Any], itemsize: int) -> int:
@@ -222,13 +239,13 @@ def expected_size(path: Path, counts: dict[str, Any], itemsize: int) -> int:
     return counts["tokens"] * itemsize if path.suffix == ".bin" else counts["documents"] * 8
 
 
-def _check_size(path: Path, expected: int) -> None:
+def _check_size(path: Path, expected: int, again: str) -> None:
     try:
         size = path.stat().st_size
     except OSError as error:
-        raise DamageError(f"{path}: cannot be read ({error.strerror}); {_AGAIN}") from None
+        raise DamageError(f"{path}: cannot be read ({error.strerror}); {again}") from None
     if size != expected:
-        raise DamageError(f"{path}: has {size:,} bytes instead of {expected:,}; {_AGAIN}")
+        raise DamageError(f"{path}: has {size:,} bytes instead of {expected:,}; {again}")
 
 
 def _check_tokenizer(corpus: Corpus) -> None:
@@ -241,6 +258,6 @@ def _check_tokenizer(corpus: Corpus) -> None:
     try:
         found = tokenizer_sha256(Tokenizer.from_str(path.read_text(encoding="utf-8")), recorded["end_of_text"])
     except Exception as error:  # the library raises bare Exception for a broken file
-        raise DamageError(f"{path}: cannot be read ({reason_of(error)}); {_AGAIN}") from None
+        raise DamageError(f"{path}: cannot be read ({reason_of(error)}); {AGAIN}") from None
     if found != recorded["sha256"]:
-        raise DamageError(f"{path}: is not the tokenizer that the corpus was made with; {_AGAIN}")
+        raise DamageError(f"{path}: is not the tokenizer that the corpus was made with; {AGAIN}")

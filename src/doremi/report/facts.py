@@ -133,6 +133,13 @@ class Facts:
         """What `budget` is the length of: nobody spoke of a final run where the configuration has no budget."""
         return "one training" if self.config.get("budget_tokens") is None else "a final run"
 
+    def kept_share(self) -> float:
+        """Share of each domain that models were trained on: 1, but for epoch-matched runs; NaN where unknown."""
+        if inner(self.config, "data", "epoch_matched") is not True:
+            return 1.0
+        sizes = (("training", "steps"), ("training", "batch_size"), ("data", "sequence_length"))
+        return min(1.0, math.prod(number(inner(self.config, *key)) for key in sizes) / self.budget())
+
     def epochs(self, weights: list[float] | None) -> list[float]:
         """Passes over each domain's tokens at the budget, weight x budget / tokens; NaN where unknown. `[K]`"""
         if weights is None:

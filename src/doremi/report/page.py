@@ -155,15 +155,28 @@ def _setting(facts: Facts) -> str:
         parts.append(f"{plural(len(listing(verdict, 'candidates')), 'mixture')} compared")
         parts.append(f"models of size {verdict.get('size')} on {count(verdict.get('tokens'))} tokens each")
         parts.append(plural(len(seeds), "seed") if isinstance(seeds, list) else "")
+    if facts.kept_share() < 1:
+        parts.append(f"epoch-matched: trained on {percent(facts.kept_share())} of each domain's text")
     return ", ".join(p for p in parts if p)
 
 
 def _verdict_note(facts: Facts) -> str:
     if facts.verdict is not None:
         target = inner(facts.verdict, "recommendation", "target")
-        return f"The recommendation goes by the {target} mean." if target else ""
+        return " ".join([*([f"The recommendation goes by the {target} mean."] if target else []), *_matched(facts)])
     done = len(facts.finished("main"))
     return f"The candidates have not been compared yet; {plural(done, 'main model')} finished so far."
+
+
+def _matched(facts: Facts) -> list[str]:
+    """What epochs in training mean where runs are epoch-matched."""
+    if not facts.kept_share() < 1:
+        return []
+    return [
+        f"Models saw the same {percent(facts.kept_share())} of every domain's text, which is their share of the final "
+        f"run's {count(facts.budget())} tokens: their epochs in training are those of the final run, to within the "
+        "length of a document."
+    ]
 
 
 def _mixture_notes(facts: Facts) -> list[str]:

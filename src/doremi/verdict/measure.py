@@ -61,6 +61,7 @@ def measure(
     passes = [entry["epochs"] for entry in corpus.manifest["domains"].values()]
     by_size = natural(dict(zip(domains, map(float, train * passes), strict=True)))
     consumed = np.array([[stage["consumed_tokens"] for stage in row] for row in stages], float)
+    once = np.array([[stage.get("epoch_tokens", train) for stage in row] for row in stages], float)
     weights = np.array([[Mixture(stage["mixture"]).aligned(domains) for stage in row] for row in stages])
     return Measured(
         names=tuple(names),
@@ -69,7 +70,7 @@ def measure(
         domains=domains,
         natural=np.array(by_size.aligned(domains)),
         weights=weights.mean(axis=1),
-        epochs=consumed.mean(axis=1) / train,
+        epochs=(consumed / once).mean(axis=1),
         steps=_same("steps", folders, stages) if equal_tokens else stages[0][0]["steps"],
         tokens=_same("tokens", folders, stages) if equal_tokens else stages[0][0]["tokens"],
         samples=_samples(corpus, domains, folders),
