@@ -17,16 +17,8 @@ from doremi.corpus.readers import read_documents
 from doremi.distributed import World
 from doremi.domains import DomainSet
 from doremi.errors import DoremiError
-from doremi.runs import (
-    MetricsWriter,
-    RunDirectory,
-    TrainingFolder,
-    file_sha256,
-    read_json,
-    read_mixture,
-    write_bytes,
-    write_json,
-)
+from doremi.files import file_sha256, read_json, write_bytes, write_json
+from doremi.runs import MetricsWriter, RunDirectory, TrainingFolder, read_mixture
 
 ALONE = World(0, 1, torch.device("cpu"))
 VALID = b"data:\n  domains:\n    web: texts/web\n    code: [a.jsonl, b.jsonl]\n    wiki: {train: w, epochs: 3}\n"

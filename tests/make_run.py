@@ -17,7 +17,7 @@ import numpy as np
 import yaml
 
 from doremi.domains import Mixture, folder_name
-from doremi.runs import FORMAT, file_sha256, key_of, write_bytes, write_json
+from doremi.files import FORMAT, file_sha256, key_of, write_bytes, write_json
 
 
 @dataclass

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from doremi import distributed, rounds, runs, stages
+from doremi import distributed, files, rounds, runs, stages
 from doremi.config import load
 from doremi.corpus.loader import Batch, BatchStream
 from doremi.distributed import World
@@ -84,8 +84,9 @@ def recording(world: World, out: Path, rows: list[list[list[int]]]) -> Iterator[
         assert world.is_main, f"rank {world.rank} writes {path}"
         write(path, data)
 
-    write = runs.write_bytes
+    write = files.write_bytes
     with (
+        mock.patch.object(files, "write_bytes", write_bytes),
         mock.patch.object(runs, "write_bytes", write_bytes),
         mock.patch.object(BatchStream, "micro_batches", micro_batches),
         mock.patch.object(Trainer, "optimizer_step", optimizer_step),

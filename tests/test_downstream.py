@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 from doremi.cli import app
 from doremi.config import load
 from doremi.errors import ConfigError, RunError
+from doremi.files import read_json, write_json
 from doremi.overview import judge
-from doremi.runs import RunDirectory, read_json, write_json
+from doremi.runs import RunDirectory
 from doremi.verdict import downstream, format_table
 from test_fewshot import ITEMS, write_tasks
 from tiny import write_corpus, write_tiny

@@ -25,9 +25,10 @@ from doremi.corpus.loader import windows
 from doremi.corpus.store import DomainWriter, tokens
 from doremi.distributed import World
 from doremi.errors import ConfigError, DamageError, DataError, Interrupted, RunError
+from doremi.files import FORMAT, write_json
 from doremi.heuristics import epochs, uniform
 from doremi.jobs import plain_key
-from doremi.runs import FORMAT, Corpus, RunDirectory, write_json
+from doremi.runs import Corpus, RunDirectory
 from doremi.stages import prepare
 from doremi.tournament import everything
 from doremi.workspace import Workspace, open_workspace

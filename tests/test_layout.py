@@ -18,7 +18,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 
 # A module may import from its own layer and those before it; a folder stands for all that is in it.
 LAYERS = [
-    ["errors", "domains", "manifest"],
+    ["errors", "domains", "manifest", "files"],
     [
         "heuristics",
         "projection",
@@ -48,6 +48,7 @@ READ_ONLY = {
     "domains",
     "heuristics",
     "runs",
+    "files",
     "errors",
     "health",
     "settled",

@@ -16,7 +16,8 @@ from doremi.cli import app
 from doremi.config import RunConfig
 from doremi.distributed import World
 from doremi.errors import DamageError, DoremiError, Interrupted, RunError, TrainingError
-from doremi.runs import RunDirectory, TrainingFolder, file_sha256, read_mixture, write_json
+from doremi.files import file_sha256, write_json
+from doremi.runs import RunDirectory, TrainingFolder, read_mixture
 from doremi.stages import prepare
 from doremi.tournament import everything
 from doremi.workspace import open_workspace

@@ -25,7 +25,8 @@ from doremi.corpus.store import tokens, verify
 from doremi.corpus.tokenizer import train_tokenizer
 from doremi.corpus.validation import REPORT, Rule, digest_of
 from doremi.errors import DoremiError, Interrupted, RunError
-from doremi.runs import Corpus, key_of
+from doremi.files import key_of
+from doremi.runs import Corpus
 
 
 def write_lines(path: Path, texts: Sequence[str]) -> str:

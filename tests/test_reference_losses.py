@@ -16,9 +16,10 @@ from doremi.config import RunConfig
 from doremi.corpus.store import tokens
 from doremi.distributed import World
 from doremi.errors import DamageError, Interrupted
+from doremi.files import write_json
 from doremi.model import TokenLosses, load
 from doremi.rounds import search
-from doremi.runs import RunDirectory, write_json
+from doremi.runs import RunDirectory
 from doremi.workspace import open_workspace
 from tiny import DOMAINS, Silent, tiny_config, write_corpus
 from tolerances import SMALL_BATCH

@@ -11,7 +11,8 @@ from safetensors import SafetensorError
 
 from doremi.domains import DomainSet
 from doremi.errors import DamageError, RunError
-from doremi.runs import MetricsWriter, RunDirectory, TrainingFolder, read_json, tensor_files, write_bytes, write_json
+from doremi.files import read_json, tensor_files, write_bytes, write_json
+from doremi.runs import MetricsWriter, RunDirectory, TrainingFolder
 
 DOMAINS = DomainSet(["a", "b"])
 
@@ -35,7 +36,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("doremi.runs.os.fsync", full)
+    monkeypatch.setattr("doremi.files.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         write_json(path, {"format": 1, "x": 2})
     assert read_json(path, "value")["x"] == 1

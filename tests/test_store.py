@@ -16,7 +16,8 @@ from doremi.corpus import store
 from doremi.corpus.store import DomainWriter, SplitWriter, disk_errors, expected_size, token_file, tokens, verify
 from doremi.corpus.tokenizer import train_tokenizer
 from doremi.errors import DamageError, RunError
-from doremi.runs import FORMAT, Corpus, write_json
+from doremi.files import FORMAT, write_json
+from doremi.runs import Corpus
 
 
 def ids(values: list[int], dtype: str = "<u2") -> bytes:

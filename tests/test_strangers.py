@@ -14,10 +14,10 @@ import yaml
 from doremi.config import load
 from doremi.corpus.tokenizer import load_tokenizer
 from doremi.errors import ConfigError, DoremiError, RunError
+from doremi.files import write_json
 from doremi.model import build
 from doremi.model import load as load_model
 from doremi.overview import describe
-from doremi.runs import write_json
 from doremi.tournament import check
 from doremi.workspace import open_workspace
 from fuzz_targets import ALONE

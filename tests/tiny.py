@@ -68,6 +68,7 @@ def tiny_values(corpus: Path, runs: Path) -> dict[str, Any]:
             "precision": "float32",
             "compile": False,
         },
+        "candidates": {"mixtures": ["doremi", "natural", "uniform"], "seeds": 1},
     }
 
 

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from doremi.distributed import World, is_sharded, load_shards, save_shards, saved_tensors
-from doremi.runs import FORMAT, file_sha256, flush_to_disk, tensor_files, write_json
+from doremi.files import FORMAT, file_sha256, flush_to_disk, tensor_files, write_json
 
 KEEP = 2
 _TENSORS, _STATE, _SUMS = "tensors.safetensors", "state.json", "checksums.json"

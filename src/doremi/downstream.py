@@ -8,7 +8,8 @@ from typing import Any
 from doremi.config import DownstreamConfig
 from doremi.errors import ConfigError
 from doremi.evaluation import fewshot
-from doremi.runs import TrainingFolder, file_sha256, read_json
+from doremi.files import file_sha256, read_json
+from doremi.runs import TrainingFolder
 from doremi.workspace import Workspace
 
 

@@ -23,9 +23,10 @@ from doremi.distributed import is_sharded
 from doremi.domains import Mixture
 from doremi.errors import ConfigError, RunError
 from doremi.evaluation.perplexity import ValidationSet
+from doremi.files import FORMAT, key_of, write_json
 from doremi.model import TokenLosses, build, count_parameters, save
 from doremi.reference_losses import ReferenceLosses
-from doremi.runs import FORMAT, Corpus, TrainingFolder, key_of, write_json
+from doremi.runs import Corpus, TrainingFolder
 from doremi.workspace import Workspace, shape_of
 
 EXACT_SHARE_SEQUENCES = 2**22  # up to here the share that the reference has seen is counted, above it is expected

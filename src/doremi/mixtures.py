@@ -9,10 +9,11 @@ from typing import Any
 from doremi.config import PLAIN_MIXTURES, DomainLimits, RunConfig
 from doremi.domains import Mixture, check_domain_name
 from doremi.errors import MixtureError, RunError
+from doremi.files import FORMAT
 from doremi.heuristics import epochs, natural, temperature, uniform, unimax
 from doremi.projection import Constraints, Group, project
 from doremi.published import published_mixture, published_names, published_source
-from doremi.runs import FORMAT, LEARNED, PER_SEED, Corpus, RunDirectory, read_mixture
+from doremi.runs import LEARNED, PER_SEED, Corpus, RunDirectory, read_mixture
 
 
 def candidate_name(mixture: str) -> str:

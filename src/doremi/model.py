@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from doremi.errors import ConfigError, RunError
-from doremi.runs import flush_to_disk, tensor_files
+from doremi.files import flush_to_disk, tensor_files
 
 # float32 logits above this size are not kept: the loss is computed from the hidden states in chunks
 LOGITS_LIMIT_BYTES = 512 * 2**20

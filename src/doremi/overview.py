@@ -9,8 +9,9 @@ from typing import Any
 from doremi import verdict
 from doremi.config import RunConfig
 from doremi.corpus.readers import expand, find_splits
+from doremi.files import read_json
 from doremi.mixtures import candidate_name, found_weights
-from doremi.runs import LEARNED, PER_SEED, WITH_SEARCH, RunDirectory, TrainingFolder, read_json
+from doremi.runs import LEARNED, PER_SEED, WITH_SEARCH, RunDirectory, TrainingFolder
 
 
 def trainings(config: RunConfig) -> Iterator[tuple[str, TrainingFolder]]:

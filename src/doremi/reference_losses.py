@@ -26,8 +26,9 @@ from doremi.corpus.loader import Batch, windows
 from doremi.corpus.store import FlatFile, token_file
 from doremi.distributed import World
 from doremi.errors import DamageError
+from doremi.files import FORMAT, file_sha256, flush_to_disk, read_json, write_json
 from doremi.model import TokenLosses
-from doremi.runs import FORMAT, Corpus, file_sha256, flush_to_disk, read_json, write_json
+from doremi.runs import Corpus
 
 FULL_CHECK_BYTES = 4 * 2**30  # above this only sizes are checked when a store is opened
 DTYPE = np.dtype("<f2")

@@ -13,8 +13,9 @@ from doremi import stages
 from doremi.config import RunConfig
 from doremi.domains import Mixture
 from doremi.errors import Interrupted
+from doremi.files import read_json, write_json
 from doremi.mixtures import found_weights, mixture_named
-from doremi.runs import Corpus, read_json, write_json
+from doremi.runs import Corpus
 from doremi.workspace import Workspace
 
 

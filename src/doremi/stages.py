@@ -23,6 +23,7 @@ from doremi.domains import DomainSet, Mixture
 from doremi.dro import GroupDRO
 from doremi.dro_variants import Choices, VariantDRO, official
 from doremi.errors import ConfigError, RunError
+from doremi.files import FORMAT, ten_digits, write_json
 from doremi.health import few_documents
 from doremi.heuristics import uniform
 from doremi.jobs import (
@@ -42,7 +43,7 @@ from doremi.jobs import (
 from doremi.mixtures import candidate_name, limited, mixture_named, plain_record, record
 from doremi.model import TokenLosses, load
 from doremi.reference_losses import Forward, LiveReference, ReferenceLosses, StoredReference, write_store
-from doremi.runs import FORMAT, PER_SEED, Corpus, RunDirectory, TrainingFolder, read_mixture, ten_digits, write_json
+from doremi.runs import LEARNED, PER_SEED, Corpus, RunDirectory, TrainingFolder, read_mixture
 from doremi.uncertainty import uncertainty, whether_settled
 from doremi.workspace import Workspace
 
@@ -75,8 +76,16 @@ def prepare(space: Workspace, *, full_check: bool = False) -> Corpus:
     corpus = Corpus.read(folder)
     if space.config.kept_share < 1:
         corpus = replace(corpus, kept=Corpus.read(kept_folder(corpus, space.config.kept_share)))
-    limited(space.config, corpus, uniform(list(corpus.domains)))  # limits that no mixture keeps are said now
+    _check_mixtures(space, corpus)
     return corpus
+
+
+def _check_mixtures(space: Workspace, corpus: Corpus) -> None:
+    """What cannot be met is said before hours of training: limits, UniMax at this budget, names over other domains."""
+    limited(space.config, corpus, uniform(list(corpus.domains)))
+    for name in space.config.candidate_mixtures():
+        if name not in (LEARNED, PER_SEED) and not name.endswith(".json"):  # a file may be there by then
+            mixture_named(space.config, space.directory, corpus, name)
 
 
 def _say_if_few(space: Workspace, corpus: Corpus) -> None:

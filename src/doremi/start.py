@@ -13,7 +13,7 @@ from doremi.config import schema
 from doremi.corpus.readers import find_splits, read_documents
 from doremi.domains import DomainSet, check_domain_name
 from doremi.errors import ConfigError, DataError, one_line
-from doremi.runs import write_bytes
+from doremi.files import write_bytes
 
 BYTES_PER_TOKEN = 3.5  # of a byte-level BPE with 8,192 entries on English text; only for the estimate that is shown
 

@@ -27,9 +27,10 @@ from doremi.domains import DomainSet
 from doremi.dro import sum_by_domain, weighted_loss
 from doremi.errors import Interrupted, TrainingError
 from doremi.evaluation.perplexity import ValidationSet
+from doremi.files import write_bytes, write_json
 from doremi.model import TokenLosses, eval_mode
 from doremi.reference_losses import ReferenceLosses
-from doremi.runs import TrainingFolder, write_bytes, write_json
+from doremi.runs import TrainingFolder
 from doremi.training_log import TrainingLog, Watch
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from doremi import settled
 from doremi.domains import DomainSet, Mixture
-from doremi.runs import ten_digits
+from doremi.files import ten_digits
 from doremi.verdict import student
 
 

@@ -20,8 +20,9 @@ import torch
 from doremi.config import RunConfig, TrainingConfig, dump, read_yaml, validate
 from doremi.distributed import World
 from doremi.errors import ConfigError, RunError
+from doremi.files import FORMAT, key_of, read_json, write_bytes, write_json
 from doremi.model import build, count_parameters, shape
-from doremi.runs import FORMAT, RunDirectory, key_of, read_json, write_bytes, write_json
+from doremi.runs import RunDirectory
 from doremi.training_log import Watch
 
 # these change neither what is on disk already nor what it is called: more candidates may join a finished run

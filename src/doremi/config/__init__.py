@@ -1,11 +1,11 @@
 """One typed description of a run (schema.py), read from YAML and overridden (loading.py)."""
 
+from doremi.config.limits import DomainLimits
 from doremi.config.loading import dump, load, load_run, read_yaml, validate
 from doremi.config.schema import (
     PLAIN_MIXTURES,
     DataConfig,
     DomainConfig,
-    DomainLimits,
     DownstreamConfig,
     ModelConfig,
     ProxyConfig,

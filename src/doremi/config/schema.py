@@ -6,8 +6,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
+from doremi.config.limits import LimitsConfig
+from doremi.config.section import Section
 from doremi.domains import DomainSet, check_domain_name
 from doremi.errors import MixtureError
 from doremi.runs import PER_SEED
@@ -16,18 +18,12 @@ Auto = Literal["auto"]
 PLAIN_MIXTURES = ("natural", "uniform", "temperature", "unimax")
 
 
-class Section(BaseModel):
-    """A part of the configuration: immutable, no unknown keys, help taken from the text under each field."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
-
-
 class DomainConfig(Section):
     """Where one domain's documents are. Short forms: a path, or a list of paths, which are the training files."""
 
     train: list[str] = Field(min_length=1)
     """Files, folders, globs or fsspec addresses: .jsonl(.gz|.zst), .parquet or .txt (one file a document)."""
-    validation: list[str] = []
+    validation: list[str] = Field(default=[])
     """The same for held-out documents; without it they are split off the training files by document hash. A folder
     given for `train` whose files are named validation*, valid* or val* brings its own."""
     epochs: float = Field(default=1.0, gt=0)
@@ -90,7 +86,7 @@ class ModelConfig(Section):
     `architecture` is given."""
     architecture: str | None = None
     """A Hugging Face model type such as llama or gpt2."""
-    options: dict[str, JsonValue] = {}
+    options: dict[str, JsonValue] = Field(default={})
     """Keys of that architecture's configuration; with a preset they override its own."""
 
     @model_validator(mode="after")
@@ -191,7 +187,7 @@ class ProxyConfig(Section):
     stop: Literal["never", "auto"] = "never"
     """auto: a proxy ends at the first evaluation at which its averaged weights have settled; it then has seen only the
     first part of the learning-rate schedule."""
-    choices: dict[str, JsonValue] = {}
+    choices: dict[str, JsonValue] = Field(default={})
     """Single choices of docs/algorithm.md, over the variant's own: excess, clip, absent, unseen_score, start,
     smoothing_target, average_from, sampling."""
 
@@ -209,11 +205,11 @@ class RoundsConfig(Section):
 class CandidatesConfig(Section):
     """The main models (step 3) that are trained and compared, all on the same number of tokens."""
 
-    mixtures: list[str] = ["doremi", "reference", "natural", "uniform", "temperature", "unimax"]
+    mixtures: list[str] = Field(default=["doremi", "reference", "natural", "uniform", "temperature", "unimax"])
     """Mixtures to train on: doremi, reference (the one that is the reference's), natural, uniform, temperature, unimax,
     published names, paths of mixture.json; and doremi-per-seed, where each seed trains on the mixture of its own proxy:
     its interval is that of the method, doremi's that of one mixture."""
-    sizes: list[str] = []
+    sizes: list[str] = Field(default=[])
     """Model presets; the proxy's own model if empty."""
     seeds: int = Field(default=3, ge=1)
     """Runs of each candidate; one seed gives no verdict, three or more do."""
@@ -230,52 +226,6 @@ class CandidatesConfig(Section):
         if not value or len(set(value)) != len(value):
             raise ValueError("name at least one mixture, and each only once")
         return value
-
-
-class DomainLimits(Section):
-    """What one domain's weight may be; what is not given is as in `limits` itself."""
-
-    weight: float | None = Field(default=None, ge=0, le=1)
-    """Fixes it."""
-    min_weight: float | None = Field(default=None, ge=0, le=1)
-    """Smallest weight."""
-    max_weight: float | None = Field(default=None, ge=0, le=1)
-    """Largest weight."""
-    max_epochs: float | None = Field(default=None, gt=0)
-    """Most passes over its training tokens at the budget."""
-
-    @model_validator(mode="after")
-    def _fixed_or_bounded(self) -> DomainLimits:
-        if self.weight is not None and (self.min_weight, self.max_weight) != (None, None):
-            raise ValueError("give either weight, which fixes it, or min_weight and max_weight")
-        return self
-
-
-class GroupLimits(Section):
-    """What several domains' weights may add up to."""
-
-    domains: list[str] = Field(min_length=1)
-    """Their names; a domain is in one group at most."""
-    min_weight: float = Field(default=0.0, ge=0, le=1)
-    """Smallest total."""
-    max_weight: float = Field(default=1.0, ge=0, le=1)
-    """Largest total; the same as min_weight fixes it."""
-
-
-class LimitsConfig(Section):
-    """What a mixture may be. Every candidate is replaced by the nearest allowed one (least KL divergence), and that is
-    the one that is trained, judged, recommended and exported; the reference's mixture is left as it is."""
-
-    max_epochs: float | None = Field(default=None, gt=0)
-    """Most passes over any domain's training tokens in a final run of `budget_tokens`."""
-    min_weight: float = Field(default=0.0, ge=0, le=1)
-    """Smallest weight of any domain."""
-    max_weight: float = Field(default=1.0, ge=0, le=1)
-    """Largest weight of any domain."""
-    domains: dict[str, DomainLimits] = {}
-    """Domain name -> its own limits."""
-    groups: dict[str, GroupLimits] = {}
-    """Any name -> domains and what they may add up to."""
 
 
 class DownstreamConfig(Section):

@@ -23,7 +23,8 @@ from doremi.corpus.tokenizer import TextTokenizer, load_tokenizer, train_tokeniz
 from doremi.corpus.validation import DISTINCT, Holdout, Rule, digest_of, make_rule
 from doremi.domains import DomainSet, folder_name
 from doremi.errors import DataError, DoremiError, Interrupted, RunError
-from doremi.runs import FORMAT, Corpus, key_of, read_json, write_json
+from doremi.files import FORMAT, key_of, read_json, write_json
+from doremi.runs import Corpus
 
 _METHOD = 1  # part of every domain's key: raise it when the same files would give other bytes
 _RESERVED = ("manifest.json", "tokenizer")  # what lies in the corpus folder beside the domains

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from doremi.errors import DamageError, RunError, reason_of
-from doremi.runs import Corpus, file_sha256
+from doremi.files import file_sha256
+from doremi.runs import Corpus
 
 SPLITS = ("train", "validation")
 _BUFFER = 1 << 20

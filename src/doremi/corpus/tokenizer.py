@@ -17,7 +17,7 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from doremi.errors import ConfigError
-from doremi.runs import key_of, write_bytes
+from doremi.files import key_of, write_bytes
 
 END_OF_TEXT = "<|endoftext|>"
 # What a bare tokenizer.json, which does not say which token ends a text, is searched for, in this order.

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from doremi.errors import ExportError, MixtureError
-from doremi.runs import Corpus, RunDirectory, read_json, read_mixture
+from doremi.files import read_json
+from doremi.runs import Corpus, RunDirectory, read_mixture
 
 DECIMALS = 9  # a billionth: a thousand tokens in a trillion
 _DTYPES = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}

@@ -17,7 +17,8 @@ import yaml
 
 from doremi.errors import ExportError
 from doremi.export.common import DECIMALS, Blend, plain
-from doremi.runs import RunDirectory, write_bytes
+from doremi.files import write_bytes
+from doremi.runs import RunDirectory
 
 Files = Iterator[tuple[str, bytes | Path]]
 

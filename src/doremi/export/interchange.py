@@ -14,7 +14,7 @@ from typing import Any
 
 from doremi.export.common import Blend, Domain
 from doremi.export.files import Files, readme
-from doremi.runs import FORMAT
+from doremi.files import FORMAT
 
 UNIT = "tokens"
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from doremi.runs import RunDirectory, write_bytes
+from doremi.files import write_bytes
+from doremi.runs import RunDirectory
 
 
 def write_report(run: RunDirectory) -> Path:

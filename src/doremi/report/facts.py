@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from doremi.errors import RunError
+from doremi.files import read_json
 from doremi.report.words import number, numbers
-from doremi.runs import Corpus, RunDirectory, TrainingFolder, read_json
+from doremi.runs import Corpus, RunDirectory, TrainingFolder
 
 _Read = TypeVar("_Read")
 

@@ -26,7 +26,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from doremi.errors import ConfigError
-from doremi.runs import FORMAT, SPLITS, RunDirectory, read_json, ten_digits, write_json
+from doremi.files import FORMAT, read_json, ten_digits, write_json
+from doremi.runs import SPLITS, RunDirectory
 from doremi.verdict.describe import candidate, comparisons, interval, targets
 from doremi.verdict.downstream import downstream
 from doremi.verdict.equal_compute import equal_compute

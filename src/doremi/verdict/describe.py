@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from doremi.runs import ten_digits
+from doremi.files import ten_digits
 from doremi.verdict.compare import Result
 from doremi.verdict.measure import Curve, Measured
 from doremi.verdict.pairs import Pair

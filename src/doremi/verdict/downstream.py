@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from doremi.errors import RunError
-from doremi.runs import RunDirectory, TrainingFolder, read_json, ten_digits
+from doremi.files import read_json, ten_digits
+from doremi.runs import RunDirectory, TrainingFolder
 from doremi.verdict.bootstrap import gather, sample_domain
 from doremi.verdict.compare import Result, contrast, results, together
 

@@ -20,8 +20,8 @@ from doremi.errors import RunError
 from doremi.evaluation.fewshot import harness
 from doremi.evaluation.fewshot.likelihood import score_answers
 from doremi.evaluation.fewshot.tasks import TASKS, Examples, read_examples
+from doremi.files import FORMAT, write_json
 from doremi.model import load
-from doremi.runs import FORMAT, write_json
 
 __all__ = ["TASKS", "evaluate", "score", "write"]
 

@@ -1,0 +1,102 @@
+"""Files of ours: written to a temporary name, flushed and renamed, so that a file under its final name is complete.
+
+JSON is read with its format checked, hashes say what a file or a value is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import reprlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from doremi.errors import DamageError, RunError, reason_of
+
+FORMAT = 1
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a whole file atomically: temporary name, flush to disk, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write `value` as JSON, atomically. NaN and infinity are refused: they are not JSON."""
+    write_bytes(path, (json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path, what: str) -> dict[str, Any]:
+    """Read a JSON object of ours and check its `format`; `what` names it in errors, also of keys that are missing."""
+
+    class Record(dict[str, Any]):
+        def __missing__(self, key: str) -> Any:
+            raise DamageError(f"{path}: this {what} has no {key!r}; remove it and run again")
+
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"), object_hook=Record)
+    except FileNotFoundError:
+        raise RunError(f"{path}: there is no {what} here yet; `doremi run` makes it") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise DamageError(f"{path}: this {what} cannot be read ({reason_of(error)}); remove it and run again") from None
+    if not isinstance(value, dict):
+        raise DamageError(f"{path}: this {what} is not a JSON object; remove it and run again")
+    if value.get("format") != FORMAT:
+        raise RunError(
+            f"{path}: this {what} has format {reprlib.repr(value.get('format'))}, this doremi reads {FORMAT}; "
+            "use the doremi that wrote it, or another run directory"
+        )
+    return value
+
+
+def ten_digits(value: float) -> float | None:
+    """What a sum over threads changes in the last digits must not change a file; NaN and infinity become null."""
+    return float(f"{value:.10g}") if math.isfinite(value) else None
+
+
+def flush_to_disk(path: Path) -> None:
+    """Make sure that a file's contents, or a folder's entries, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def tensor_files(folder: Path) -> Iterator[None]:
+    """Around writing tensors: what safetensors says of a full disk, which is no OSError, as one line for the user."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except SafetensorError as error:
+        raise RunError(
+            f"{folder}: cannot be written ({error}); free disk space and give the same command again, "
+            "finished work is kept"
+        ) from None
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def key_of(value: Any) -> str:
+    """SHA-256 of a JSON value in canonical form: the identity of whatever it describes."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
