@@ -40,7 +40,7 @@ LAYERS = [
     ["uncertainty"],
     ["jobs", "stages"],
     ["rounds", "downstream"],
-    ["tournament"],
+    ["tournament", "footprint", "costs", "calibration", "plan", "plan_table", "savings"],
     ["cli", "__main__", "__init__"],
 ]
 READ_ONLY = {
@@ -130,7 +130,7 @@ def test_command_line_has_these_options_only() -> None:
     """A new option is a decision: one YAML file describes a run, `--set` overrides it."""
     source = (SOURCE / "cli.py").read_text()
     assert set(re.findall(r'"(--[a-z-]+)"', source)) == {
-        "--set", "--dry-run", "--mixture", "--to", "--out", "--force", "--help",
+        "--set", "--dry-run", "--final-size", "--mixture", "--to", "--out", "--force", "--help",
     }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from doremi import verdict
 from doremi.config import RunConfig
 from doremi.corpus.readers import expand, find_splits
-from doremi.mixtures import candidate_name, found_weights
+from doremi.mixtures import candidate_name, check_limits, found_weights
 from doremi.runs import RunDirectory, TrainingFolder, read_json
 
 
@@ -120,10 +120,16 @@ def mixture_table(config: RunConfig) -> str:
 
 
 def describe(config: RunConfig) -> str:
-    """What `doremi run` would do: data, model, tokens, trainings; nothing is written."""
+    """What `doremi run` would do: data, model, tokens, trainings; nothing is written.
+
+    `MixtureError` for limits that no mixture over the prepared corpus keeps.
+    """
     from doremi.tournament import check
 
     check(config)
+    directory = RunDirectory(config.root)
+    if (directory.corpus_folder / "manifest.json").exists():
+        check_limits(config, directory.corpus())
     files = [_domain_line(name, config) for name in config.domains]
     tokens = config.run_tokens
     training = config.training
@@ -138,6 +144,7 @@ def describe(config: RunConfig) -> str:
             f"{config.data.sequence_length} tokens = {tokens:,} tokens",
             "stages:",
             *(f"  {line}" for line in status_table(config).splitlines()),
+            "what it costs: `doremi plan`",
         ]
     )
 

@@ -21,7 +21,6 @@ from doremi.domains import DomainSet, Mixture
 from doremi.dro import GroupDRO
 from doremi.dro_variants import Choices, VariantDRO, official
 from doremi.errors import ConfigError, RunError
-from doremi.heuristics import uniform
 from doremi.jobs import (
     fresh_model,
     is_finished,
@@ -36,7 +35,7 @@ from doremi.jobs import (
     tokens_per_micro_batch,
     train_plain,
 )
-from doremi.mixtures import candidate_name, limited, mixture_named, plain_record, record
+from doremi.mixtures import candidate_name, check_limits, mixture_named, plain_record, record
 from doremi.model import TokenLosses, load
 from doremi.reference_losses import Forward, LiveReference, ReferenceLosses, StoredReference, write_store
 from doremi.runs import FORMAT, Corpus, RunDirectory, TrainingFolder, read_mixture, write_json
@@ -67,7 +66,7 @@ def prepare(space: Workspace, *, full_check: bool = False) -> Corpus:
 
     space.world.on_main(work)
     corpus = Corpus.read(folder)
-    limited(space.config, corpus, uniform(list(corpus.domains)))  # limits that no mixture keeps are said now
+    check_limits(space.config, corpus)
     return corpus
 
 
@@ -184,11 +183,17 @@ def _proxy_key(space: Workspace, corpus: Corpus, sampling: Mixture, seed: int, t
     return job_key(space, corpus, sampling, order_of("proxy", seed), seed=seed, size=None, objective=objective)
 
 
+def keeps_losses(config: RunConfig, corpus: Corpus) -> bool:
+    """Whether a proxy's first training computes its reference's losses once for the whole corpus, and keeps them."""
+    wanted = config.reference.losses
+    return wanted == "stored" or (wanted == "auto" and config.run_tokens > sum(corpus.count("train", "tokens")))
+
+
 def _reference_losses(space: Workspace, corpus: Corpus, trained: TrainingFolder) -> ReferenceLosses:
     """Losses of a finished reference: from its store, which is made here if need be, or live."""
     config, length, key = space.config, space.config.data.sequence_length, trained.stage()["key"]
     folder = trained.folder / "losses"
-    stored = config.run_tokens > sum(corpus.count("train", "tokens")) or (folder / "manifest.json").exists()
+    stored = keeps_losses(config, corpus) or (folder / "manifest.json").exists()
     if config.reference.losses == "live" or (config.reference.losses == "auto" and not stored):
         return LiveReference(*_frozen(space, trained))
     if not (folder / "manifest.json").exists():
