@@ -41,7 +41,7 @@ LAYERS = [
     ["jobs", "stages"],
     ["rounds", "downstream"],
     ["equal_compute"],
-    ["tournament"],
+    ["tournament", "plan"],
     ["cli", "__main__", "__init__"],
 ]
 READ_ONLY = {
@@ -132,7 +132,7 @@ def test_command_line_has_these_options_only() -> None:
     """A new option is a decision: one YAML file describes a run, `--set` overrides it."""
     source = (SOURCE / "cli.py").read_text()
     assert set(re.findall(r'"(--[a-z-]+)"', source)) == {
-        "--set", "--dry-run", "--mixture", "--to", "--out", "--force", "--help", "--version",
+        "--set", "--dry-run", "--final-size", "--mixture", "--to", "--out", "--force", "--help", "--version",
     }  # fmt: skip
 
 

@@ -136,6 +136,22 @@ def run(
 
 
 @app.command()
+def plan(
+    config: ConfigArgument,
+    set_: SetOption = None,
+    final_size: Annotated[
+        str | None,
+        typer.Option("--final-size", metavar="PRESET", help="Size of the final run; else the largest candidate's."),
+    ] = None,
+) -> None:
+    """Say what a run costs before it starts: operations, time, memory, disk, epochs, and what would be cheaper."""
+    from doremi.plan import make
+    from doremi.plan.table import text
+
+    typer.echo(text(make(_load(config, set_), final_size, lambda message: typer.echo(message, err=True))))
+
+
+@app.command()
 def prepare(config: ConfigArgument, set_: SetOption = None) -> None:
     """Tokenize the corpus; if that is done, verify the checksums of its files."""
     with _workspace(_load(config, set_)) as space:

@@ -37,19 +37,22 @@ def _longer(space: Workspace, steps: int) -> Workspace:
 
 def more_steps(space: Workspace, corpus: Corpus, size: str) -> int:
     """Steps of a main model of `size` that cost what the search did, rounded up."""
-    of_a_step = space.settings.batch_size * _operations(space, corpus, size).training
-    return math.ceil(search_operations(space, corpus) / of_a_step)
+    config = space.config
+    places = [(s, seed) for s in space.directory.searches(config.rounds.max) for seed in config.search_seeds()]
+    references = sum(_sequences(search.reference(seed)) for search, seed in places)
+    proxies = sum(_sequences(search.proxy(seed)) for search, seed in places)
+    cost = search_operations(_operations(space, corpus, None), references, proxies)
+    return steps_for(cost, _operations(space, corpus, size), space.settings.batch_size)
 
 
-def search_operations(space: Workspace, corpus: Corpus) -> int:
-    """Floating-point operations of all finished references and proxies."""
-    config, model = space.config, _operations(space, corpus, None)
-    total = 0
-    for search in space.directory.searches(config.rounds.max):
-        for seed in config.search_seeds():
-            total += _sequences(search.reference(seed)) * model.training
-            total += _sequences(search.proxy(seed)) * (model.training + model.forward)
-    return total
+def search_operations(model: Operations, references: int, proxies: int) -> int:
+    """Floating-point operations of references and proxies that are trained on so many sequences, all together."""
+    return references * model.training + proxies * (model.training + model.forward)
+
+
+def steps_for(operations: int, model: Operations, batch_size: int) -> int:
+    """Training steps of a model that cost so many operations, rounded up."""
+    return math.ceil(operations / (batch_size * model.training))
 
 
 def _sequences(folder: TrainingFolder) -> int:

@@ -111,6 +111,11 @@ def limited(config: RunConfig, corpus: Corpus, mixture: Mixture) -> Mixture:
     return project(mixture, corpus.domains, constraints)
 
 
+def check_limits(config: RunConfig, corpus: Corpus) -> None:
+    """`MixtureError` for limits that no mixture keeps: they are said before any work."""
+    limited(config, corpus, uniform(list(corpus.domains)))
+
+
 def _first(*values: float | None) -> Any:
     """The first that is given; None if none is."""
     return next((value for value in values if value is not None), None)

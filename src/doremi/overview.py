@@ -10,7 +10,7 @@ from doremi import verdict
 from doremi.config import RunConfig
 from doremi.corpus.readers import expand, find_splits
 from doremi.files import read_json
-from doremi.mixtures import candidate_name, found_weights
+from doremi.mixtures import candidate_name, check_limits, found_weights
 from doremi.runs import LEARNED, PER_SEED, WITH_SEARCH, RunDirectory, TrainingFolder
 
 
@@ -158,10 +158,16 @@ def mixture_table(config: RunConfig) -> str:
 
 
 def describe(config: RunConfig) -> str:
-    """What `doremi run` would do: data, model, tokens, trainings; nothing is written."""
+    """What `doremi run` would do: data, model, tokens, trainings; nothing is written.
+
+    `MixtureError` for limits that no mixture over the prepared corpus keeps.
+    """
     from doremi.tournament import check
 
     check(config, search=True)
+    directory = RunDirectory(config.root)
+    if (directory.corpus_folder / "manifest.json").exists():
+        check_limits(config, directory.corpus())
     files = [_domain_line(name, config) for name in config.domains]
     tokens = config.run_tokens
     training = config.training
@@ -177,6 +183,7 @@ def describe(config: RunConfig) -> str:
             *_matched_line(config),
             "stages:",
             *(f"  {line}" for line in status_table(config).splitlines()),
+            "what it costs: `doremi plan`",
         ]
     )
 

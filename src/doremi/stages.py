@@ -25,7 +25,6 @@ from doremi.dro_variants import Choices, VariantDRO, official
 from doremi.errors import ConfigError, RunError
 from doremi.files import FORMAT, ten_digits, write_json
 from doremi.health import few_documents
-from doremi.heuristics import uniform
 from doremi.jobs import (
     fresh_model,
     is_finished,
@@ -40,7 +39,7 @@ from doremi.jobs import (
     tokens_per_micro_batch,
     train_plain,
 )
-from doremi.mixtures import candidate_name, limited, mixture_named, plain_record, record
+from doremi.mixtures import candidate_name, check_limits, limited, mixture_named, plain_record, record
 from doremi.model import TokenLosses, load
 from doremi.reference_losses import Forward, LiveReference, ReferenceLosses, StoredReference, write_store
 from doremi.runs import LEARNED, PER_SEED, Corpus, RunDirectory, TrainingFolder, read_mixture
@@ -82,7 +81,7 @@ def prepare(space: Workspace, *, full_check: bool = False) -> Corpus:
 
 def _check_mixtures(space: Workspace, corpus: Corpus) -> None:
     """What cannot be met is said before hours of training: limits, UniMax at this budget, names over other domains."""
-    limited(space.config, corpus, uniform(list(corpus.domains)))
+    check_limits(space.config, corpus)
     for name in space.config.candidate_mixtures():
         if name not in (LEARNED, PER_SEED) and not name.endswith(".json"):  # a file may be there by then
             mixture_named(space.config, space.directory, corpus, name)
@@ -220,11 +219,17 @@ def _proxy_key(space: Workspace, corpus: Corpus, sampling: Mixture, seed: int, t
     return job_key(space, corpus, sampling, order_of("proxy", seed), seed=seed, size=None, objective=objective)
 
 
+def keeps_losses(config: RunConfig, corpus: Corpus) -> bool:
+    """Whether a proxy's first training computes its reference's losses once for the whole corpus, and keeps them."""
+    wanted = config.reference.losses
+    return wanted == "stored" or (wanted == "auto" and config.run_tokens > sum(corpus.count("train", "tokens")))
+
+
 def _reference_losses(space: Workspace, corpus: Corpus, trained: TrainingFolder) -> ReferenceLosses:
     """Losses of a finished reference: from its store, which is made here if need be, or live."""
     config, length, key = space.config, space.config.data.sequence_length, trained.stage()["key"]
     folder, corpus = trained.folder / "losses", corpus.training
-    stored = config.run_tokens > sum(corpus.count("train", "tokens")) or (folder / "manifest.json").exists()
+    stored = keeps_losses(config, corpus) or (folder / "manifest.json").exists()
     if config.reference.losses == "live" or (config.reference.losses == "auto" and not stored):
         return LiveReference(*_frozen(space, trained))
     if not (folder / "manifest.json").exists():

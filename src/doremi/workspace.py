@@ -105,7 +105,7 @@ def open_workspace(config: RunConfig, world: World, watch: Watch, *, own_model: 
             _check_config(config, directory, FREE_KEYS + (("model.", "training.") if own_model else ()))
             _sweep(directory.root)
         joins = own_model and (directory.root / "manifest.json").exists()
-        settings = _resolved(config, {} if own_model else _recorded(directory), world)
+        settings = resolved(config, {} if own_model else recorded_choices(directory), world)
         torch.set_num_threads(int(settings.threads))
         if world.is_main and not joins:
             write_bytes(directory.root / "config.yaml", dump(config).encode())
@@ -232,12 +232,12 @@ def _commit() -> str | None:
     return found.stdout.strip() if found.returncode == 0 and "site-packages" not in str(here) else None
 
 
-def _recorded(directory: RunDirectory) -> dict[str, Any]:
+def recorded_choices(directory: RunDirectory) -> dict[str, Any]:
     path = directory.root / "manifest.json"
     return read_json(path, "run manifest")["resolved"] if path.exists() else {}
 
 
-def _resolved(config: RunConfig, recorded: Mapping[str, Any], world: World) -> TrainingConfig:
+def resolved(config: RunConfig, recorded: Mapping[str, Any], world: World) -> TrainingConfig:
     """Replace every `auto`, once: a run that goes on uses what was recorded, threads excepted."""
     training = config.training
     threads = max(1, available_cores() // world.local_size) if training.threads == "auto" else training.threads

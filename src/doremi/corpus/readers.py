@@ -80,6 +80,16 @@ def file_version(file: str) -> str:
     return f"{found.st_size} {found.st_mtime_ns}"
 
 
+def file_size(file: str) -> int:
+    """Bytes of a file as it lies there, compressed or not; 0 where the address does not say."""
+    if _is_remote(file):
+        import fsspec
+
+        system, path = fsspec.url_to_fs(file)
+        return int(system.size(path) or 0)
+    return Path(file).stat().st_size
+
+
 def _expand_one(pattern: str, key: str) -> list[str]:
     try:
         found = _remote_files(pattern) if _is_remote(pattern) else _local_files(pattern)

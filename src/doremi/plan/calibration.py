@@ -1,0 +1,315 @@
+"""Seconds and memory of this device, measured on the real code: a few steps, evaluations and saves on random tokens.
+
+Each measurement is a fresh process (`python -m doremi.plan.calibration`, a request on its standard input, an answer on
+its standard output), so that its peak memory is its own. It works in a temporary folder, which it removes.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from doremi import distributed, errors, jobs, stages
+from doremi import train as training
+from doremi.config import RunConfig, TrainingConfig
+from doremi.config.loading import validate
+from doremi.corpus.loader import windows
+from doremi.corpus.store import DomainWriter
+from doremi.corpus.survey import survey
+from doremi.distributed import World
+from doremi.domains import Mixture, folder_name
+from doremi.errors import DoremiError, Interrupted, TrainingError
+from doremi.evaluation.perplexity import TOKENS_PER_BATCH
+from doremi.files import FORMAT, write_json
+from doremi.heuristics import uniform
+from doremi.model import save
+from doremi.plan import footprint
+from doremi.reference_losses import LiveReference, ReferenceLosses, StoredReference, write_store
+from doremi.runs import Corpus, RunDirectory
+from doremi.workspace import Workspace, shape_of
+
+REPEATS = 5  # medians are of five
+SECONDS = 3.0  # of steps, at least
+WARM_UP = 2  # steps that are not counted
+EVALUATED = 4  # batches of the trial's validation set, at most
+NEVER = 10**9
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Seconds of the parts of a training, and the process's peak memory in bytes (of the device, where it is a GPU)."""
+
+    loading: float
+    """Of starting Python, PyTorch and transformers; once a command."""
+    start: float
+    """Of one training beside what follows: building, the first step's extra, writing its model."""
+    step: float
+    evaluation: float
+    """One batch of an evaluation."""
+    saving: float
+    """One checkpoint."""
+    losses: float
+    """One batch of reference losses that are kept."""
+    memory: int
+
+
+def measure(config: RunConfig, settings: TrainingConfig, corpus: Corpus, kind: str, size: str | None) -> Measured:
+    """Calibrate `kind` (plain or proxy) at a size, in a process of its own.
+
+    `TrainingError` where it ends early: the device cannot hold this training.
+    """
+    request = {
+        "work": "training", "config": _plain(config, settings), "kind": kind, "size": size,
+        "vocab_size": corpus.manifest["tokenizer"]["vocab_size"],
+        "validation_tokens": sum(corpus.count("validation", "tokens")),
+        "stored": stages.keeps_losses(config, corpus),
+    }  # fmt: skip
+    return Measured(**_ask(request, f"{kind} {size or config.size_name}"))
+
+
+def measure_preparation(config: RunConfig, settings: TrainingConfig) -> dict[str, Any]:
+    """What `corpus.survey.survey` says, and the peak `memory`, from a process of its own."""
+    return _ask({"work": "survey", "config": _plain(config, settings)}, "prepare")
+
+
+def _plain(config: RunConfig, settings: TrainingConfig) -> dict[str, Any]:
+    return {**config.model_dump(mode="json"), "training": settings.model_dump(mode="json")}
+
+
+def _ask(request: Mapping[str, Any], what: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "doremi.plan.calibration"]
+    done = subprocess.run(
+        command, input=json.dumps({**request, "began": time.time()}), capture_output=True, text=True, check=False
+    )
+    lines = done.stdout.splitlines()
+    try:
+        answer = json.loads(lines[-1]) if done.returncode == 0 else {}
+    except (IndexError, ValueError):
+        answer = {}
+    if "error" in answer:
+        raise getattr(errors, answer["error"])(answer["message"])
+    if not answer:
+        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise TrainingError(f"{what} cannot be tried on this device ({errors.one_line(reason)[:200]})")
+    return answer
+
+
+# -- the process that measures ---------------------------------------------------------------------------------------
+
+
+class Stopwatch:
+    """A watch that notes when each step ends, and stops the training after `SECONDS` of steps."""
+
+    def __init__(self, seconds: float, steps: int) -> None:
+        self.seconds, self.steps = seconds, steps
+        self.ends: list[float] = []
+
+    def stage(self, name: str) -> None:
+        pass
+
+    def step(self, step: int, steps: int, tokens: int) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.ends.append(time.monotonic())
+
+    def record(self, record: object) -> None:
+        pass
+
+    def say(self, message: str) -> None:
+        pass
+
+    def stop_requested(self) -> bool:
+        return len(self.ends) >= self.steps and self.ends[-1] - self.ends[0] >= self.seconds
+
+
+def answer(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Do what a request asks in a temporary folder."""
+    loading = time.time() - request["began"]
+    config = validate(request["config"], "calibration")
+    world = distributed.start(config.training.timeout)
+    torch.set_num_threads(int(config.training.threads))
+    with tempfile.TemporaryDirectory(prefix="doremi-plan-") as name:
+        folder = Path(name)
+        if request["work"] == "survey":
+            footprint.meta_model(shape_of(config), config.data.vocab_size, 2)  # a run has loaded what builds models
+            found = survey(stages.prepare_request(config), folder)
+        else:
+            found = {"loading": loading, **asdict(_Trial.of(request, config, world, folder).measured())}
+        return {**found, "memory": _peak(world)}
+
+
+def _peak(world: World) -> int:
+    if world.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(world.device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+@dataclass(frozen=True)
+class _Seconds:
+    start: float
+    step: float
+    evaluation: float
+    saving: float
+    losses: float
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A run on random tokens in a temporary folder."""
+
+    space: Workspace
+    corpus: Corpus
+    kind: str
+    size: str | None
+    stored: bool
+
+    @classmethod
+    def of(cls, request: Mapping[str, Any], config: RunConfig, world: World, folder: Path) -> _Trial:
+        plan = {"steps": NEVER, "evaluate_every": NEVER, "checkpoint_every": NEVER}
+        settings = config.training.model_copy(update=plan)
+        length = config.data.sequence_length
+        rows = max(1, TOKENS_PER_BATCH // length)
+        batches = min(EVALUATED, -(-request["validation_tokens"] // (rows * length)))
+        corpus = random_corpus(config, folder / "corpus", request["vocab_size"], batches * rows * length)
+        space = Workspace(config, RunDirectory(folder), world, Stopwatch(SECONDS, WARM_UP + REPEATS), settings)
+        return cls(space, corpus, request["kind"], request["size"], request["stored"])
+
+    def measured(self) -> _Seconds:
+        """Train twice: what is slow only once in a process (loading libraries, compiling) is not repeated later."""
+        losses, reference = self._reference() if self.kind == "proxy" else (0.0, None)
+        self._train(self._job("first", reference), Stopwatch(0.0, WARM_UP))
+        gc.collect()
+        began = time.monotonic()
+        job = self._job("second", reference)
+        watch = Stopwatch(SECONDS, WARM_UP + REPEATS)
+        self._train(job, watch)
+        step = _median_step(watch.ends)
+        start = watch.ends[0] - began - step
+        trainer = training.Trainer(job, self.space.world, watch)
+        done = trainer.restore()
+        batches = -(-sum(self.corpus.count("validation", "tokens")) // TOKENS_PER_BATCH)
+        trainer.evaluate(done)
+        evaluation = _median(lambda: trainer.evaluate(done)) / max(1, batches)
+        saving = _median(lambda: trainer.save(done))
+        return _Seconds(start + self._saved(job), step, evaluation, saving, losses)
+
+    def _train(self, job: training.Job, watch: Stopwatch) -> None:
+        try:
+            training.train(job, self.space.world, watch)
+        except Interrupted:
+            return
+
+    def _saved(self, job: training.Job) -> float:
+        """Seconds to write the model, where one is written."""
+        if self.kind == "proxy":
+            return 0.0
+        empty = self.space.root / "tokenizer"
+        empty.mkdir(exist_ok=True)
+        start = time.monotonic()
+        save(job.model.lm, empty, self.space.root / "model")
+        return time.monotonic() - start
+
+    def _job(self, name: str, reference: ReferenceLosses | None) -> training.Job:
+        space, mixture = self.space, self._mixture
+        objective: tuple[str, training.Objective] = ("plain", training.PlainObjective())
+        if self.kind == "proxy":
+            config, vocab_size = space.config, self.corpus.manifest["tokenizer"]["vocab_size"]
+            objective = ("dro", stages.make_objective(config.proxy, self.corpus.domains, vocab_size, mixture))
+        folder = space.root / name
+        folder.mkdir()
+        return jobs.make_job(
+            space, self.corpus, folder, name,
+            model=jobs.fresh_model(space, self.corpus, self.size, 0),
+            stream=jobs.stream_for(space, self.corpus, mixture, "trial"),
+            objective=objective, reference=reference,
+        )  # fmt: skip
+
+    @property
+    def _mixture(self) -> Mixture:
+        return uniform(list(self.corpus.domains))
+
+    def _reference(self) -> tuple[float, ReferenceLosses]:
+        """The frozen model as the stage has it; with kept losses, the seconds of a batch of them too."""
+        space, length = self.space, self.space.config.data.sequence_length
+        module = jobs.fresh_model(space, self.corpus, self.size, 1).to(space.world.device).eval()
+        forward = training.forward_pass(module, space.settings, space.world.device)
+        if not self.stored:
+            return 0.0, LiveReference(module, forward)
+        rows = max(1, jobs.tokens_per_micro_batch(space) // length)
+        folder, seconds = space.root / "losses", []
+        for _ in range(1 + REPEATS):  # the first one warms up
+            start = time.monotonic()
+            write_store(folder, self.corpus, length, "trial", forward, space.world, rows)
+            seconds.append(time.monotonic() - start)
+            if len(seconds) <= REPEATS:
+                shutil.rmtree(folder)
+        batches = sum(-(-windows(n, length) // rows) for n in self.corpus.count("train", "tokens"))
+        return statistics.median(seconds[1:]) / batches, StoredReference(folder, self.corpus, length, "trial")
+
+
+def _median(work: Callable[[], object]) -> float:
+    seconds = []
+    for _ in range(REPEATS):
+        start = time.monotonic()
+        work()
+        seconds.append(time.monotonic() - start)
+    return statistics.median(seconds)
+
+
+def _median_step(ends: list[float]) -> float:
+    """Median over five equal blocks of steps of a step's mean: a block holds the lines of the log in their measure."""
+    blocks = np.array_split(np.diff(ends[WARM_UP - 1 :]), REPEATS)
+    return float(np.median([block.mean() for block in blocks]))
+
+
+def random_corpus(config: RunConfig, folder: Path, vocab_size: int, validation_tokens: int) -> Corpus:
+    """A corpus of random tokens with the configured domains, a few batches long."""
+    length, names = config.data.sequence_length, list(config.domains)
+    dtype = "uint16" if vocab_size <= 2**16 else "uint32"
+    rng = np.random.default_rng(0)
+    train = (4 * config.training.batch_size // len(names) + 1) * length + 1
+    half = max(1, validation_tokens // (2 * len(names)))  # of a domain: one document a split
+    entries = {}
+    for name in names:
+        with DomainWriter(folder / folder_name(name), dtype) as writer:
+            writer.train.add(_random(rng, vocab_size, train, dtype), train)
+            for number in (0, 1):
+                writer.validation.add(_random(rng, vocab_size, half, dtype), half, number)
+            entries[name] = {"folder": folder_name(name), "epochs": 1.0, **writer.finish()}
+    tokenizer = {"vocab_size": vocab_size, "end_of_text_id": 0, "sha256": ""}
+    write_json(
+        folder / "manifest.json",
+        {"format": FORMAT, "tokenizer": tokenizer, "dtype": dtype, "domains": entries, "fingerprint": "trial"},
+    )
+    return Corpus.read(folder)
+
+
+def _random(rng: np.random.Generator, vocab_size: int, number: int, dtype: str) -> bytes:
+    return rng.integers(0, vocab_size, number).astype(np.dtype(dtype).newbyteorder("<")).tobytes()
+
+
+def main() -> None:
+    """Answer the request on standard input; what a user did wrong is an answer too."""
+    try:
+        found = answer(json.load(sys.stdin))
+    except DoremiError as error:
+        found = {"error": type(error).__name__, "message": str(error)}
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

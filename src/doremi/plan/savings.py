@@ -1,0 +1,109 @@
+"""What would make a run cheaper: single changes of the configuration, counted by the same rules as the run itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from doremi.config import RunConfig
+from doremi.model import PRESETS
+from doremi.plan import Plan
+
+FEWEST_SEEDS = 3  # fewer give no verdict
+USUAL = ("doremi", "natural", "uniform")  # candidates that a verdict should not do without
+WORTH_SAYING = 0.01  # of the operations: what saves less is no advice
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A changed configuration."""
+
+    change: str
+    """The words to `--set`."""
+    what: str
+    """What they mean."""
+    config: RunConfig
+    timed: bool = True
+    """Whether what was measured holds for it too."""
+
+
+@dataclass(frozen=True)
+class Saving:
+    """The shares of a run's operations and of its time (None: not known) that a change saves."""
+
+    change: str
+    what: str
+    operations: float
+    seconds: float | None
+
+
+def savings(plan: Plan) -> list[Saving]:
+    """All that save a hundredth at least, the largest first."""
+    found = [_saving(plan, variant) for variant in _variants(plan)]
+    return sorted((s for s in found if s.operations >= WORTH_SAYING), key=lambda s: -s.operations)
+
+
+def _saving(plan: Plan, variant: Variant) -> Saving:
+    settings = plan.counter.settings
+    if variant.config.training != plan.counter.config.training:
+        settings = settings.model_copy(update={"evaluate_every": variant.config.training.evaluate_every})
+    counter = replace(plan.counter, config=variant.config, settings=settings)
+    other = replace(plan, counter=counter, stages=counter.stages())
+    before, after = plan.total_seconds(), other.total_seconds() if variant.timed else None
+    seconds = 1 - after / before if before and after is not None else None
+    return Saving(variant.change, variant.what, 1 - other.operations / plan.operations, seconds)
+
+
+def _one(config: RunConfig, key: str, value: Any, what: str, *, timed: bool = True) -> Variant:
+    section, name = key.split(".")
+    changed = getattr(config, section).model_copy(update={name: value})
+    shown = f"[{','.join(value)}]" if isinstance(value, list) else value
+    return Variant(f"{key}={shown}", what, config.model_copy(update={section: changed}), timed)
+
+
+def _variants(plan: Plan) -> Iterator[Variant]:
+    config, steps = plan.counter.config, plan.counter.settings.steps
+    yield from _of_the_search(config)
+    yield from _of_the_candidates(plan)
+    if steps > 2:
+        yield _one(config, "training.evaluate_every", steps // 2, "evaluations in the middle and at the end")
+
+
+def _of_the_search(config: RunConfig) -> Iterator[Variant]:
+    yield _one(config, "reference.losses", "stored", "the reference's losses once, kept on disk", timed=False)
+    yield _one(config, "reference.losses", "live", "the reference's losses of what is met only", timed=False)
+    if config.proxy.update == "exact" and config.training.accumulation > 1:
+        yield _one(config, "proxy.update", "lagged", "no forward pass to score a batch first", timed=False)
+    if config.proxy.seeds > 1:
+        yield _one(config, "proxy.seeds", 1, "the weights have no interval then")
+    if config.rounds.max > 1:
+        yield _one(config, "rounds.max", 1, "DoReMi as it is")
+    yield from _smaller_proxy(config)
+
+
+def _smaller_proxy(config: RunConfig) -> Iterator[Variant]:
+    """The next smaller preset of the same family for reference and proxy; main models stay as they are."""
+    preset, names = config.model.preset, list(PRESETS)
+    if preset is None or config.model.options or names.index(preset) == 0:
+        return
+    smaller, sizes = names[names.index(preset) - 1], config.size_names()
+    if PRESETS[smaller]["architecture"] != PRESETS[preset]["architecture"]:
+        return
+    model = config.model.model_copy(update={"preset": smaller})
+    candidates = config.candidates.model_copy(update={"sizes": sizes})
+    words = f"model.preset={smaller} candidates.sizes=[{','.join(sizes)}]"
+    what = "a smaller proxy, main models as they are"
+    yield Variant(words, what, config.model_copy(update={"model": model, "candidates": candidates}), timed=False)
+
+
+def _of_the_candidates(plan: Plan) -> Iterator[Variant]:
+    config = plan.counter.config
+    if config.candidates.seeds > FEWEST_SEEDS:
+        yield _one(config, "candidates.seeds", FEWEST_SEEDS, "the fewest that give a verdict")
+    fewer = [name for name in config.candidate_mixtures() if name in USUAL]
+    if 1 < len(fewer) < len(config.candidate_mixtures()):
+        yield _one(config, "candidates.mixtures", fewer, "the mixtures that matter most")
+    if len(config.candidates.sizes) > 1:
+        smallest = min(config.size_names(), key=lambda size: plan.counter.operations(size).forward)
+        yield _one(config, "candidates.sizes", [smallest], "no word on whether the ranking holds as size grows")

@@ -1,0 +1,141 @@
+"""A plan in words: tables of ASCII that say what is exact, what was measured and what is an estimate."""
+
+from __future__ import annotations
+
+import torch
+
+from doremi.plan import Plan, epochs
+from doremi.plan.costs import Stage
+from doremi.plan.savings import savings
+
+HOUR, DAY = 3600.0, 86400.0
+UNKNOWN = "-"
+
+
+def text(plan: Plan) -> str:
+    """All that `doremi plan` prints."""
+    parts = [_head(plan), _stages(plan), _final(plan), _epochs(plan), _cheaper(plan)]
+    return "\n\n".join([*parts, "\n".join(f"note: {note}" for note in plan.notes)])
+
+
+def duration(seconds: float | None) -> str:
+    """Readable: 12.3 s, 4.5 min, 6.7 h or 8.9 days."""
+    if seconds is None:
+        return UNKNOWN
+    for unit, name in ((DAY, "days"), (HOUR, "h"), (60.0, "min")):
+        if seconds >= unit * (2 if unit > 60 else 1.5):
+            return f"{seconds / unit:.1f} {name}"
+    return f"{seconds:.1f} s"
+
+
+def size(number: float | None) -> str:
+    """Bytes as kB, MB, GB or TB."""
+    if number is None:
+        return UNKNOWN
+    for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")):
+        if number >= unit:
+            return f"{number / unit:.1f} {name}"
+    return f"{number / 1e3:.1f} kB"
+
+
+def _head(plan: Plan) -> str:
+    counter = plan.counter
+    config, settings, device = counter.config, counter.settings, counter.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {settings.threads} threads"
+    tokens = sum(counter.corpus.count("train", "tokens"))
+    corpus = f"about {tokens:,} training tokens (estimated)" if plan.estimated else f"{tokens:,} training tokens"
+    return "\n".join(
+        [
+            f"plan of {config.root} on this device ({name}, {settings.precision}"
+            f"{', compiled' if settings.compile else ''}, one process)",
+            f"corpus: {len(config.domains)} domains, {corpus}, a vocabulary of {counter.vocab_size:,}",
+            f"each training: {settings.steps:,} steps x {settings.batch_size} sequences x {counter.length} tokens "
+            f"= {config.run_tokens:,} tokens",
+        ]
+    )
+
+
+def _stages(plan: Plan) -> str:
+    about = "~" if plan.estimated else ""
+    rows: list[tuple[str, ...]] = [
+        ("stage", "trainings", "parameters", "tokens", "operations", "time", "memory", "disk")
+    ]
+    if plan.loading is not None:
+        rows.append(("start", "", "", "", "", duration(plan.loading), "", ""))
+    rows.append(_preparation(plan, about))
+    rows += [_row(plan, stage, about) for stage in plan.stages]
+    rows.append(
+        (
+            "all", str(sum(s.number for s in plan.stages if s.steps)), "", f"{sum(s.tokens for s in plan.stages):,}",
+            f"{about}{plan.operations:.4e}", about + duration(plan.total_seconds()), size(plan.total_memory()),
+            about + size(plan.disk),
+        )
+    )  # fmt: skip
+    kind = "of the GPU" if plan.counter.device.type == "cuda" else "of the process"
+    legend = [
+        f"memory is the peak {kind}; on the disk there are at most {about}{size(plan.most_disk)} at any time",
+        "tokens and parameters are exact; operations and disk "
+        + ("(~) are estimates until the corpus is prepared; " if plan.estimated else "are exact; ")
+        + "time and memory are measured on a few steps",
+    ]
+    return "\n".join([*_columns(rows), *legend])
+
+
+def _preparation(plan: Plan, about: str) -> tuple[str, ...]:
+    found = plan.preparation
+    time = about + duration(found["seconds"]) if found else "done"
+    return ("prepare", "", "", "", "", time, size(found["memory"]) if found else "", about + size(plan.corpus_bytes))
+
+
+def _row(plan: Plan, stage: Stage, about: str) -> tuple[str, ...]:
+    return (
+        stage.name, str(stage.number), f"{stage.parameters:,}", f"{stage.tokens:,}",
+        f"{about}{stage.operations:.4e}", about + duration(plan.seconds(stage)),
+        size(plan.memory(stage)) if stage.number else "", about + size(stage.disk),
+    )  # fmt: skip
+
+
+def _columns(rows: list[tuple[str, ...]]) -> list[str]:
+    """The first column to the left, the others to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+
+
+def _final(plan: Plan) -> str:
+    search = sum(stage.operations for stage in plan.stages if not stage.name.startswith("main"))
+    return (
+        f"final run: {plan.final_size} on {plan.counter.config.budget:,} tokens, "
+        f"{plan.final_operations:.4e} operations; the search costs {_share(search / plan.final_operations)} of it, "
+        f"with all candidates {_share(plan.operations / plan.final_operations)}"
+    )
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.3g} %" if value < 10 else f"{value:,.0f} times that"
+
+
+def _epochs(plan: Plan) -> str:
+    corpus, found = plan.counter.corpus, epochs(plan)
+    about = "~" if plan.estimated else ""
+    rows: list[tuple[str, ...]] = [("epochs at the budget", "tokens", *found)]
+    for i, name in enumerate(corpus.domains):
+        tokens = corpus.count("train", "tokens")[i]
+        rows.append((name, f"{about}{tokens:,}", *(f"{about}{passes[i]:.3g}" for passes in found.values())))
+    return "\n".join(_columns(rows))
+
+
+def _cheaper(plan: Plan) -> str:
+    found = savings(plan)
+    if not found:
+        return "cheaper: nothing that is simple to change"
+    lines = ["cheaper, one change at a time (share of all that is saved):"]
+    for saving in found:
+        words = " ".join(f"--set {word}" for word in saving.change.split())
+        time = "" if saving.seconds is None else f", {100 * saving.seconds:.0f} % of the time"
+        lines.append(f"  {words}: {100 * saving.operations:.0f} % of the operations{time}; {saving.what}")
+    return "\n".join(lines)

@@ -1,0 +1,333 @@
+"""The plan of a tiny run against that run: operations, disk and epochs to the last digit; and what it says in words."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+from typer.testing import CliRunner
+
+from doremi import cli, plan, stages, tournament
+from doremi.config import RunConfig
+from doremi.corpus.prepare import prepare
+from doremi.corpus.survey import survey
+from doremi.distributed import World
+from doremi.errors import ConfigError, DataError, MixtureError, TrainingError
+from doremi.files import read_json
+from doremi.overview import describe
+from doremi.plan import calibration
+from doremi.plan.calibration import Measured
+from doremi.plan.costs import Counter, Stage
+from doremi.plan.savings import savings
+from doremi.plan.table import duration, size, text
+from doremi.rounds import search
+from doremi.runs import Corpus, RunDirectory
+from doremi.workspace import Workspace, open_workspace, resolved
+from tiny import DOMAINS, Silent, tiny_config, write_corpus
+
+WORLD = World(0, 1, torch.device("cpu"))
+NUMBERS = (".bin", ".ends", ".documents", ".safetensors", ".f32", ".f64", ".f16")
+TIMES = Measured(loading=5.0, start=1.0, step=0.1, evaluation=0.01, saving=0.5, losses=0.25, memory=10**9)
+
+
+@pytest.fixture(scope="module")
+def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_corpus(tmp_path_factory.mktemp("plan") / "corpus")
+
+
+def counter(config: RunConfig, corpus: Corpus | None = None) -> Counter:
+    corpus = corpus or RunDirectory(config.root).corpus()
+    return Counter(config, resolved(config, {}, WORLD), corpus, WORLD.device)
+
+
+def counted_run(space: Workspace) -> dict[str, int]:
+    """Operations of a whole search and its candidates, as they are computed."""
+    corpus = stages.prepare(space)
+    found = {}
+    for name, work in {
+        "reference": lambda: search(space, corpus, "reference"),
+        "proxy": lambda: search(space, corpus, "proxy"),
+        "main": lambda: tournament.candidates(space, corpus),
+    }.items():
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as operations:
+            work()
+        found[name] = operations.get_total_flops()
+    return found
+
+
+RUNS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "stored": {"reference": {"losses": "stored"}, "training": {"accumulation": 2, "checkpoint_every": 7}},
+    "seeds": {
+        "training": {"accumulation": 2, "optimizer": "adafactor", "steps": 11, "evaluate_every": 3},
+        "proxy": {"seeds": 2, "variant": "official"},
+        "candidates": {"seeds": 3, "mixtures": ["doremi", "natural", "temperature"]},
+    },
+}
+
+
+@pytest.mark.parametrize("name", list(RUNS))
+def test_operations_and_disk_are_those_of_the_run(name: str, text_folder: Path, tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, text_folder, **RUNS[name])
+    with open_workspace(config, WORLD, Silent()) as space:
+        computed = counted_run(space)
+    planned = counter(config).stages()
+    operations: dict[str, int] = dict.fromkeys(computed, 0)
+    for stage in planned:
+        # losses are stored by the first proxy that needs them, so they are computed in that stage
+        operations["proxy" if stage.kind == "losses" else stage.name.split()[0]] += stage.operations
+    assert operations == computed
+    files = [p for p in config.root.rglob("*") if p.suffix in NUMBERS and not p.is_symlink()]
+    assert plan_of(config, planned).disk == sum(p.stat().st_size for p in files)
+    assert sum(stage.number for stage in planned if stage.steps) == len(list(config.root.rglob("stage.json")))
+
+
+def plan_of(config: RunConfig, planned: list[Stage]) -> plan.Plan:
+    measured = {(stage.kind, stage.size): TIMES for stage in planned}
+    return plan.Plan(counter(config), planned, measured, None, "custom", 10**9)
+
+
+@pytest.fixture(scope="module")
+def prepared(text_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
+    """A run directory with nothing but its corpus."""
+    config = tiny_config(tmp_path_factory.mktemp("prepared"), text_folder)
+    with open_workspace(config, WORLD, Silent()) as space:
+        stages.prepare(space)
+    return config
+
+
+@pytest.fixture
+def instant(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No measurement, the same figures for everything."""
+    monkeypatch.setattr(calibration, "measure", lambda *_: TIMES)
+
+
+def changed(config: RunConfig, **sections: dict[str, Any]) -> RunConfig:
+    return config.model_copy(
+        update={name: getattr(config, name).model_copy(update=value) for name, value in sections.items()}
+    )
+
+
+def make(config: RunConfig, final_size: str | None = None) -> plan.Plan:
+    return plan.make(config, final_size, lambda message: None)
+
+
+@pytest.mark.usefixtures("instant")
+def test_epochs_are_those_of_the_mixtures(prepared: RunConfig) -> None:
+    config = changed(prepared.model_copy(update={"budget_tokens": 10**6}), limits={"max_weight": 0.5})
+    found, corpus = plan.epochs(make(config)), RunDirectory(config.root).corpus()
+    assert list(found) == ["natural", "uniform"]
+    with open_workspace(config, WORLD, Silent()) as space:
+        for name in found:
+            stages.plain_mixture(space, corpus, name)
+            record = read_json(space.directory.mixture_path(name), "mixture")
+            assert found[name] == [record["domains"][domain]["epochs"] for domain in corpus.domains]
+
+
+@pytest.mark.usefixtures("instant")
+def test_time_adds_up(prepared: RunConfig) -> None:
+    """20 steps, evaluated at 10 and at the end in one batch each, saved at 6, 12, 18 and 20."""
+    made = make(prepared)
+    one = 1.0 + 20 * 0.1 + 2 * 0.01 + 4 * 0.5
+    assert [made.seconds(stage) for stage in made.stages] == pytest.approx([one, one, 2 * one])
+    assert made.total_seconds() == pytest.approx(5.0 + 4 * one)
+    stored = make(changed(prepared, reference={"losses": "stored"}))
+    losses = stored.stages[1]
+    assert (losses.kind, stored.seconds(losses)) == ("losses", pytest.approx(0.25 * losses.losses_batches))
+    kept = made.stages[0].spare // 2  # three checkpoints lie there while the third is written
+    assert made.most_disk == made.disk + 2 * kept
+
+
+@pytest.mark.usefixtures("instant")
+def test_who_is_trained_once(prepared: RunConfig) -> None:
+    def mains(config: RunConfig) -> int:
+        return counter(config).stages()[-1].number
+
+    assert mains(prepared) == 2  # natural is the reference
+    assert mains(changed(prepared, candidates={"seeds": 3})) == 8  # of its one seed
+    assert mains(changed(prepared, candidates={"seeds": 3}, proxy={"seeds": 2})) == 7
+    assert mains(changed(prepared, limits={"max_weight": 0.4})) == 3  # limits change natural, not the reference
+    assert mains(changed(prepared, reference={"mixture": "uniform"})) == 2
+    assert mains(changed(prepared, candidates={"sizes": ["0.1m"]})) == 3
+    assert mains(changed(prepared, reference={"mixture": "unimax"}, candidates={"mixtures": ["doremi"]})) == 1
+    assert counter(changed(prepared, rounds={"max": 3}, proxy={"seeds": 2})).stages()[0].number == 6
+
+
+@pytest.mark.usefixtures("instant")
+def test_share_of_the_final_run(prepared: RunConfig) -> None:
+    config = prepared.model_copy(update={"budget_tokens": 16_000_000})
+    made = make(config)
+    assert made.final_operations == made.counter.operations(None).training * 10**6
+    assert made.final_size == "custom"
+    sizes = make(changed(config, candidates={"sizes": ["1m", "0.1m"]}))
+    assert sizes.final_size == "1m"
+    assert make(config, "3m").final_operations > sizes.final_operations > made.final_operations
+    assert "final run: 3m on 16,000,000 tokens" in text(make(config, "3m"))
+
+
+@pytest.mark.usefixtures("instant")
+def test_what_would_make_it_cheaper(prepared: RunConfig) -> None:
+    assert [s.change for s in savings(make(prepared))] == []
+    costly = changed(
+        prepared,
+        proxy={"seeds": 4},
+        candidates={"seeds": 5, "mixtures": ["doremi", "natural", "uniform", "temperature"], "sizes": ["0.3m", "1m"]},
+        model={"preset": "0.3m", "architecture": None, "options": {}},
+        training={"accumulation": 2, "evaluate_every": 1},
+    )
+    made = make(costly)
+    found = {s.change: s for s in savings(made)}
+    assert set(found) == {
+        "training.evaluate_every=10", "candidates.sizes=[0.3m]", "candidates.seeds=3", "proxy.seeds=1",
+        "candidates.mixtures=[doremi,natural,uniform]", "model.preset=0.1m candidates.sizes=[0.3m,1m]",
+        "proxy.update=lagged",
+    }  # fmt: skip
+    fewer = make(changed(costly, candidates={"seeds": 3}))
+    saving = found["candidates.seeds=3"]
+    assert saving.operations == pytest.approx(1 - fewer.operations / made.operations)
+    assert saving.seconds == pytest.approx(1 - (fewer.total_seconds() or 0) / (made.total_seconds() or 1))
+    assert [s.operations for s in savings(made)] == sorted((s.operations for s in found.values()), reverse=True)
+
+
+@pytest.mark.usefixtures("instant")
+def test_the_table_says_all_of_it(prepared: RunConfig) -> None:
+    made = make(prepared)
+    page = text(made)
+    assert page.isascii()
+    rows = {line.split("  ")[0]: line for line in page.splitlines()}
+    assert re.search(r"done +\d+\.\d kB$", rows["prepare"])
+    assert re.search(r"^reference +1 +19,936 +2,560 +1\.\d{4}e\+09 +5\.0 s +1\.0 GB +\d+\.\d kB$", rows["reference"])
+    assert re.search(r"^all +4 +10,240 .* 1\.0 GB ", rows["all"])
+    assert all(name in rows for name in (*DOMAINS, "proxy", "main custom", "start"))
+    assert "~" not in page
+
+
+def test_what_a_device_cannot_do_is_a_gap_and_a_note(prepared: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(config: RunConfig, settings: Any, corpus: Corpus, kind: str, size: str | None) -> Measured:
+        if kind == "proxy":
+            raise TrainingError("proxy custom cannot be tried on this device (out of memory)")
+        return TIMES
+
+    monkeypatch.setattr(calibration, "measure", fails)
+    made = make(prepared)
+    assert made.total_seconds() is None
+    assert re.search(r"^proxy .* - +- +\d", text(made), re.M)
+    assert "note: proxy custom cannot be tried on this device (out of memory)" in text(made)
+
+
+def test_a_trial_measures_and_leaves_nothing(
+    prepared: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibration, "SECONDS", 0.01)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    request = {
+        "work": "training", "config": prepared.model_dump(mode="json"), "kind": "proxy", "size": None,
+        "vocab_size": 300, "validation_tokens": 900, "stored": True, "began": 0.0,
+    }  # fmt: skip
+    found = Measured(**calibration.answer(request))
+    assert min(vars(replace(found, start=1.0)).values()) > 0
+    plain = Measured(**calibration.answer({**request, "kind": "plain", "stored": False}))
+    assert plain.losses == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_survey_counts_what_will_be_prepared(text_folder: Path, tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, text_folder)
+    request = stages.prepare_request(config)
+    (tmp_path / "survey").mkdir()
+    found = survey(request, tmp_path / "survey")
+    real = prepare(request, tmp_path / "corpus")
+    for name, entry in real.manifest["domains"].items():
+        guess = found["manifest"]["domains"][name]
+        for split in ("train", "validation"):
+            assert guess[split]["tokens"] == pytest.approx(entry[split]["tokens"], rel=0.25)
+        assert sum(guess[s]["bytes"] for s in ("train", "validation")) == sum(
+            entry[s]["bytes"] for s in ("train", "validation")
+        )
+    assert found["seconds"] > 0
+
+
+def test_large_files_are_scaled(text_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = stages.prepare_request(tiny_config(tmp_path, text_folder))
+    monkeypatch.setattr("doremi.corpus.survey.READ_BYTES", 9000)
+    (tmp_path / "survey").mkdir()
+    found = survey(request, tmp_path / "survey")["manifest"]["domains"]
+    for name in DOMAINS:
+        assert found[name]["train"]["bytes"] == (text_folder / name / "text.jsonl").stat().st_size
+
+
+@pytest.mark.usefixtures("instant")
+def test_estimates_are_marked_and_nothing_is_written(
+    text_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = changed(tiny_config(tmp_path, text_folder), limits={"max_epochs": 1e-6})
+    before = sorted(tmp_path.rglob("*"))
+    (tmp_path / "survey").mkdir()
+    guess = survey(stages.prepare_request(config), tmp_path / "survey")
+    monkeypatch.setattr(calibration, "measure_preparation", lambda *_: {**guess, "memory": 10**9})
+    page = text(make(config))
+    assert re.search(r"^prepare .*~\d.* ~\d", page, re.M)
+    assert "(estimated)" in page
+    assert "note: by these estimates limits cannot be kept: " in page
+    assert [p for p in sorted(tmp_path.rglob("*")) if "survey" not in p.parts] == before
+
+
+def test_impossible_limits_are_refused_where_the_corpus_is_prepared(prepared: RunConfig) -> None:
+    config = changed(prepared, limits={"max_epochs": 1e-6})
+    for refuse in (make, describe):
+        with pytest.raises(MixtureError, match="largest"):
+            refuse(config)
+
+
+def test_errors_are_one_line(prepared: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="did you mean '70m'"):
+        make(prepared, "70mm")
+    missing = prepared.model_copy(update={"name": "other"})
+    domains = {
+        name: d.model_copy(update={"train": [str(tmp_path / "no")]}) for name, d in prepared.data.domains.items()
+    }
+    with pytest.raises(DataError, match="there is no such file"):
+        make(changed(missing, data={"domains": domains}))
+    monkeypatch.setattr(calibration, "_ask", calibration._ask)
+    monkeypatch.setattr("sys.executable", "false")
+    with pytest.raises(TrainingError, match="proxy custom cannot be tried on this device"):
+        calibration.measure(prepared, prepared.training, RunDirectory(prepared.root).corpus(), "proxy", None)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="without torchrun"):
+        make(prepared)
+
+
+@pytest.mark.usefixtures("instant")
+def test_the_command(prepared: RunConfig) -> None:
+    path = prepared.root.parents[1] / "tiny.yaml"
+    result = CliRunner().invoke(cli.app, ["plan", str(path), "--final-size", "1m", "--set", "budget_tokens=1000"])
+    assert result.exit_code == 0, result.output
+    assert "final run: 1m on 1,000 tokens" in result.output
+    assert "`doremi plan`" in describe(prepared)
+
+
+def test_readable_figures() -> None:
+    assert [duration(s) for s in (0.34, 89, 600, 7200, 86400 * 3)] == [
+        "0.3 s",
+        "89.0 s",
+        "10.0 min",
+        "2.0 h",
+        "3.0 days",
+    ]
+    assert [size(n) for n in (500, 2.5e6, 3e9, 4e12)] == ["0.5 kB", "2.5 MB", "3.0 GB", "4.0 TB"]
+
+
+@pytest.mark.slow
+def test_a_process_of_its_own_measures(prepared: RunConfig) -> None:
+    made = make(prepared)
+    seconds = made.total_seconds()
+    assert seconds is not None
+    assert seconds > 0
+    assert json.dumps(made.total_memory()) != "null"
