@@ -7,8 +7,10 @@ out and counts embeddings that are only looked up. Nothing is computed and no me
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -27,8 +29,13 @@ class Operations:
 
 def of_model(description: Mapping[str, Any], vocab_size: int, sequence_length: int) -> Operations:
     """Operations a sequence of the model that `description` (see `model.shape`) builds; `ConfigError` if none can."""
+    return _counted(json.dumps(description, sort_keys=True), vocab_size, sequence_length)
+
+
+@cache
+def _counted(description: str, vocab_size: int, sequence_length: int) -> Operations:
     with torch.device("meta"):
-        lm = build(dict(description), vocab_size, sequence_length, 0)
+        lm = build(json.loads(description), vocab_size, sequence_length, 0)
         tokens_BT = torch.zeros(1, sequence_length, dtype=torch.int64)
         # without a mask some models look at the positions' values, which are not there
         mask_B1TT = torch.zeros(1, 1, sequence_length, sequence_length)

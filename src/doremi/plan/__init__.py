@@ -110,7 +110,7 @@ def make(config: RunConfig, final_size: str | None, say: Callable[[str], None]) 
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError("doremi plan: measures one process; run it without torchrun, more processes share the time")
-    check(config)
+    check(config, search=True)
     final = shape(final_size, None, {}) if final_size is not None else None
     directory, world, notes = RunDirectory(config.root), start(config.training.timeout), _notes(config)
     settings = resolved(config, recorded_choices(directory), world)

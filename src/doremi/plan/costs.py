@@ -6,9 +6,7 @@ accumulation, the reference's live losses. A run that stops early (iterated DoRe
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +75,7 @@ class Counter:
         return int(self.corpus.manifest["tokenizer"]["vocab_size"])
 
     def operations(self, size: str | None) -> Operations:
-        return _operations(_frozen(shape_of(self.config, size)), self.vocab_size, self.length)
+        return of_model(shape_of(self.config, size), self.vocab_size, self.length)
 
     # -- stages ----------------------------------------------------------------------------------------------------
 
@@ -194,12 +192,3 @@ class Counter:
 
     def _model(self, size: str | None) -> Any:
         return footprint.meta_model(shape_of(self.config, size), self.vocab_size, self.length)
-
-
-def _frozen(description: dict[str, Any]) -> str:
-    return json.dumps(description, sort_keys=True)
-
-
-@cache
-def _operations(description: str, vocab_size: int, sequence_length: int) -> Operations:
-    return of_model(json.loads(description), vocab_size, sequence_length)
