@@ -107,7 +107,7 @@ def main() -> None:
     size = Size("280m", 50_304, 1024, arguments.batch, 8192)
     if device.type == "cpu":
         print("no GPU here: a tiny size on the CPU, to show that the program runs; the figures mean nothing")
-        size, arguments.steps = Size("0.1m", 512, 64, 8, 512), 5
+        size, arguments.steps = Size("0.1m", 512, 16, 4, 64), 5
     else:
         print(torch.cuda.get_device_name())
     steps.WORLD = World(0, 1, device)
