@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable
 
 
-def figure(name: str, value: float, unit: str, **more: float | str) -> None:
-    """Print one figure as a JSON line."""
-    print(json.dumps({"figure": name, "value": round(value, 5), "unit": unit, **more}), flush=True)
+def figure(name: str, value: float, unit: str, *, digits: int = 5, **more: float | str) -> None:
+    """Print one figure as a JSON line, with `digits` behind the point."""
+    print(json.dumps({"figure": name, "value": round(value, digits), "unit": unit, **more}), flush=True)
 
 
 def interleaved(ways: dict[str, Callable[[], object]], repeats: int, warm_up: int = 2) -> dict[str, list[float]]:

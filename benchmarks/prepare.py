@@ -73,8 +73,8 @@ def _speed(folder: Path, megabytes: float, rounds: int) -> None:
     for name, runs in taken.items():
         wall, cpu = (statistics.median(column) for column in zip(*runs, strict=True))
         print(f"{name:>10} core{'s' * (name[-1] != '1')}: {wall:7.2f} s  {size / wall:6.2f} MB/s  {cpu:7.2f} CPU s")
-    _figure("prepare_over_tokenizers", _ratio(taken, "prepare 2", "raw 2", 0), "ratio")
-    _figure("prepare_over_tokenizers_one_core", _ratio(taken, "prepare 1", "raw 1", 0), "ratio")
+    _figure("prepare_over_tokenizers", _ratio(taken, "prepare 1", "raw 1", 0), "ratio")
+    _figure("prepare_over_tokenizers_two_cores", _ratio(taken, "prepare 2", "raw 2", 0), "ratio")
     _figure("prepare_over_tokenizers_cpu", _ratio(taken, "prepare 2", "raw 2", 1), "ratio")
     _figure("prepare_scaling_two_cores", _ratio(taken, "prepare 1", "prepare 2", 0) / 2, "ratio")
 

@@ -6,7 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-PROGRAMS = (["startup.py"], ["loader.py"], ["steps.py"], ["prepare.py"])
+PROGRAMS = (
+    ["startup.py"],
+    ["loader.py"],
+    ["steps.py", "--compile", "--steps", "12"],
+    ["prepare.py", "--rounds", "3"],
+    ["growth.py"],
+    ["losses.py", "--vocabularies", "8192", "50304"],
+)
 
 
 def main() -> int:

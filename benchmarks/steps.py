@@ -11,7 +11,7 @@ import tempfile
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -51,12 +51,13 @@ class FilesOfLosses(StoredReference):
 
 
 def make_trainer(
-    folder: Path, preset: str, *, scored: str = "", accumulation: int = 1, lagged: bool = False, compiled: bool = False
-) -> training.Trainer:
+    folder: Path, preset: str, *, scored: str = "", accumulation: int = 1, lagged: bool = False, compiled: bool = False,
+    precision: Literal["float32", "bfloat16"] = "float32",
+) -> training.Trainer:  # fmt: skip
     """A trainer on random tokens, as the stages build it; `scored` is empty, live or stored."""
     torch.manual_seed(0)
     settings = TrainingConfig(
-        batch_size=BATCH, accumulation=accumulation, precision="float32", compile=compiled,
+        batch_size=BATCH, accumulation=accumulation, precision=precision, compile=compiled,
         threads=torch.get_num_threads(), log_every=10**9, evaluate_every=10**9, checkpoint_every=10**9,
     )  # fmt: skip
     files = [folder / f"{number}.bin" for number in range(DOMAINS)]

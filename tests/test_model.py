@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch.nn import functional
+from torch.profiler import ProfilerActivity, profile
 
 from doremi import model as models
+from doremi.dro import weighted_loss
 from doremi.errors import ConfigError, RunError
-from doremi.model import PRESETS, TokenLosses, build, chunked_losses, count_parameters, linear_losses, shape
+from doremi.model import (
+    PRESETS,
+    TokenLosses,
+    build,
+    chunked_losses,
+    count_parameters,
+    operator_losses,
+    plain_losses,
+    shape,
+)
 from tolerances import FLOAT32, GRADIENT
 
 # The paper's table 9 (V = 256,000): non-embedding and tied total, as printed in the column of computed counts
@@ -69,24 +82,74 @@ def test_token_losses_are_those_of_transformers(architecture: str) -> None:
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])
-@pytest.mark.parametrize("way", [linear_losses, chunked_losses])
+@pytest.mark.parametrize("way", [operator_losses, chunked_losses])
 def test_paths_without_all_logits_agree_with_the_plain_one(
-    architecture: str, way, monkeypatch: pytest.MonkeyPatch
+    architecture: str, way: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(models, "CHUNK_TOKENS", 7)
     monkeypatch.setattr(models, "linear_losses", way)
-    weights = torch.rand(2, 12, generator=torch.Generator().manual_seed(2))
+    weight_K, domain_B, mask_BT = torch.tensor([0.9, 0.1]), torch.tensor([1, 0]), torch.ones(2, 12, dtype=torch.bool)
     results = []
     for chunked in (False, True):
         module, (inputs, labels) = tiny(architecture), windows()
         module.chunked = chunked
         loss = module(inputs, labels)
-        (weights * loss).sum().backward()
+        weighted_loss(loss, mask_BT, domain_B, weight_K).backward()
         results.append((loss.detach(), torch.cat([p.grad.flatten() for p in module.parameters()])))
-    (plain, plain_gradient), (other, other_gradient) = results
-    assert other.flatten().tolist() == pytest.approx(plain.flatten().tolist(), abs=2 * FLOAT32)
-    distance = (other_gradient - plain_gradient).norm() / plain_gradient.norm()
-    assert distance < GRADIENT
+    assert_alike(*results)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("way", [operator_losses, chunked_losses])
+def test_a_head_by_itself_with_and_without_bias(way: Any, bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "CHUNK_TOKENS", 9)
+    results = []
+    for losses in (plain_losses, way):
+        torch.manual_seed(3)
+        hidden, label, weight = torch.randn(40, 8).requires_grad_(), torch.randint(30, (40,)), torch.rand(40)
+        head = torch.nn.Linear(8, 30, bias=bias)
+        loss = losses(hidden, head, label)
+        (weight * loss).sum().backward()
+        results.append((loss.detach(), torch.cat([t.grad.flatten() for t in (hidden, *head.parameters())])))
+        with torch.no_grad():
+            assert losses(hidden, head, label).tolist() == pytest.approx(loss.tolist(), rel=FLOAT32)
+    assert_alike(*results)
+
+
+def assert_alike(plain: tuple[torch.Tensor, torch.Tensor], other: tuple[torch.Tensor, torch.Tensor]) -> None:
+    """Losses token by token, and the gradient of all parameters as one vector."""
+    assert other[0].flatten().tolist() == pytest.approx(plain[0].flatten().tolist(), rel=FLOAT32)
+    assert (other[1] - plain[1]).norm() / plain[1].norm() < GRADIENT
+
+
+def test_a_head_that_is_not_linear_takes_the_models_own_logits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However large they are: scaled logits must not be lost on the way."""
+    monkeypatch.setattr(models, "LOGITS_LIMIT_BYTES", 0)
+    torch.manual_seed(0)
+    module, (inputs, labels) = TokenLosses(scaled_head(), 24), windows()
+    logits = module.lm(input_ids=inputs).logits
+    expected = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
+    assert module(inputs, labels).flatten().tolist() == pytest.approx(expected.tolist(), rel=FLOAT32)
+
+
+def largest_allocation(work: Callable[[], object]) -> int:
+    """Bytes of the largest piece of memory that is asked for, also inside of PyTorch's own operators."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
+        work()
+    events = profiler.profiler.kineto_results.events()  # type: ignore[union-attr]
+    return max(event.nbytes() for event in events if event.name() == "[memory]")
+
+
+@pytest.mark.parametrize("way", [operator_losses, chunked_losses])
+def test_all_logits_never_exist_where_they_are_too_large(way: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """24 tokens and 1,000 entries, float32, in chunks of 6 tokens."""
+    monkeypatch.setattr(models, "CHUNK_TOKENS", 6)
+    monkeypatch.setattr(models, "linear_losses", way)
+    module, (inputs, labels) = tiny(vocab_size=1000), windows(1000)
+    for module.chunked, expected in ((False, 24 * 1000 * 4), (True, 16 * 1000 * 4)):  # the second: the head's gradient
+        assert largest_allocation(lambda: module(inputs, labels).sum().backward()) == expected
+    module.requires_grad_(False)
+    assert largest_allocation(lambda: module(inputs, labels)) == 6 * 1000 * 4
 
 
 def test_chunks_are_used_where_logits_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,10 +160,14 @@ def test_chunks_are_used_where_logits_are_large(monkeypatch: pytest.MonkeyPatch)
     assert not tiny().chunked
 
 
-def test_scaled_logits_are_not_mistaken_for_a_linear_head() -> None:
+def scaled_head() -> Any:
+    """A model whose logits are half of what its head gives."""
     description = {"architecture": "cohere", "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
-    lm = build({**description, "num_attention_heads": 2, "logit_scale": 0.5}, 50, 12, 0)
-    assert not models.head_is_linear(lm)
+    return build({**description, "num_attention_heads": 2, "logit_scale": 0.5}, 50, 12, 0)
+
+
+def test_scaled_logits_are_not_mistaken_for_a_linear_head() -> None:
+    assert not models.head_is_linear(scaled_head())
     assert models.head_is_linear(tiny().lm)
 
 

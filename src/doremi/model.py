@@ -196,29 +196,39 @@ def head_is_linear(lm: Any) -> bool:
         return bool(difference.norm() <= 1e-3 * expected.norm())
 
 
-def linear_losses(hidden_ND: Tensor, head: nn.Linear, label_N: Tensor) -> Tensor:
-    """Cross-entropy of a linear head token by token, float32 `[N]`, without all logits in memory at once."""
-    if hasattr(functional, "linear_cross_entropy"):
-        return functional.linear_cross_entropy(
-            hidden_ND,
-            head.weight.to(hidden_ND.dtype),
-            label_N,
-            linear_bias=head.bias,
-            reduction="none",
-            options=nn.LinearCrossEntropyOptions(),
-        ).float()
-    return chunked_losses(hidden_ND, head, label_N)
+def plain_losses(hidden_ND: Tensor, head: nn.Linear, label_N: Tensor) -> Tensor:
+    """Cross-entropy of a linear head token by token, float32 `[N]`, from all logits at once."""
+    return functional.cross_entropy(head(hidden_ND).float(), label_N, reduction="none")
+
+
+def operator_losses(hidden_ND: Tensor, head: nn.Linear, label_N: Tensor) -> Tensor:
+    """The same by PyTorch's operator (2.13 and later), which never holds all logits."""
+    return functional.linear_cross_entropy(
+        hidden_ND,
+        head.weight.to(hidden_ND.dtype),
+        label_N,
+        linear_bias=head.bias,
+        reduction="none",
+        # its own choice of chunks, a few tokens each where the vocabulary is large, is several times slower on a CPU
+        options=nn.LinearCrossEntropyOptions(batch_chunk_size=CHUNK_TOKENS, chunking_method=None),
+    ).float()
 
 
 def chunked_losses(hidden_ND: Tensor, head: nn.Linear, label_N: Tensor) -> Tensor:
-    """The same for PyTorch before 2.13: chunks whose logits are computed again in the backward pass."""
+    """The same in chunks, whose logits are computed again in the backward pass."""
     from torch.utils.checkpoint import checkpoint
 
-    def losses(hidden: Tensor, label: Tensor) -> Tensor:
-        return functional.cross_entropy(head(hidden).float(), label, reduction="none")
-
     chunks = zip(hidden_ND.split(CHUNK_TOKENS), label_N.split(CHUNK_TOKENS), strict=True)
-    return torch.cat([checkpoint(losses, hidden, label, use_reentrant=False) for hidden, label in chunks])  # type: ignore[misc]
+    if not torch.is_grad_enabled():
+        return torch.cat([plain_losses(hidden, head, label) for hidden, label in chunks])
+    return torch.cat([checkpoint(plain_losses, h, head, label, use_reentrant=False) for h, label in chunks])  # type: ignore[misc]
+
+
+def linear_losses(hidden_ND: Tensor, head: nn.Linear, label_N: Tensor) -> Tensor:
+    """The same without all logits in memory at once, by the way that is there."""
+    if hasattr(functional, "linear_cross_entropy"):
+        return operator_losses(hidden_ND, head, label_N)
+    return chunked_losses(hidden_ND, head, label_N)
 
 
 @contextlib.contextmanager

@@ -28,6 +28,7 @@ from doremi.dro import sum_by_domain, weighted_loss
 from doremi.errors import Interrupted, TrainingError
 from doremi.evaluation.perplexity import ValidationSet
 from doremi.files import write_bytes, write_json
+from doremi.memory import keep_freed_memory
 from doremi.model import TokenLosses, eval_mode
 from doremi.reference_losses import ReferenceLosses
 from doremi.runs import TrainingFolder
@@ -168,6 +169,8 @@ class Trainer:
 
     def __init__(self, job: Job, world: World, watch: Watch) -> None:
         self.job, self.world, self.watch = job, world, watch
+        if world.device.type == "cpu":
+            keep_freed_memory()
         self.settings, self.k, self.scored = job.settings, len(job.domains), job.reference is not None
         self.model = job.model.to(world.device).train()
         self.wrapped = world.wrap(self.model, self.settings.parallel)

@@ -1,0 +1,128 @@
+"""A training step on a GPU: its rate, its share of what the card's matrix units do, and what holds it up.
+
+    python benchmarks/gpu.py [--batch 32] [--steps 30]
+
+At the 120M shape (preset 280m, 12 layers x 768, with a vocabulary of 50,304; length 1024), bfloat16, compiled: tokens
+a second of a plain step and of a DRO step with stored reference losses; matrix operations of the plain step (counted,
+attention included, nothing for what is computed twice) over the measured bfloat16 rate of one large product; breaks of
+the graph with their reasons and graphs compiled after the warm-up; and how often a step makes the host wait for the
+device. Without a GPU the same program runs on the CPU at a tiny size and says so: its figures then mean nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import steps
+import torch
+from figures import figure
+from steps import one_step
+from torch._dynamo.utils import counters
+
+from doremi import operations
+from doremi.distributed import World
+from doremi.model import shape
+
+
+@dataclass(frozen=True)
+class Size:
+    preset: str
+    vocabulary: int
+    length: int
+    batch: int
+    product: int
+    """Rows and columns of the matrices whose product measures the card."""
+
+
+def seconds_each(work: Callable[[], object], repeats: int, device: torch.device, group: int = 1) -> list[float]:
+    """Seconds of one `work`, from groups between which the host waits for the device."""
+    seconds = []
+    for _ in range(max(1, repeats // group)):
+        start = time.perf_counter()
+        for _ in range(group):
+            work()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append((time.perf_counter() - start) / group)
+    return seconds
+
+
+def matrix_rate(size: int, device: torch.device) -> float:
+    """Operations a second of one large bfloat16 product."""
+    a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
+    seconds_each(lambda: a @ b, 5, device)
+    return 2 * size**3 / statistics.median(seconds_each(lambda: a @ b, 50, device, group=10))
+
+
+def waits(work: Callable[[], object], device: torch.device) -> int:
+    """How often one `work` makes the host wait for the device."""
+    if device.type != "cuda":
+        return 0
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            work()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return sum("synchroniz" in str(warning.message) for warning in caught)
+
+
+def measure(name: str, scored: str, size: Size, folder: Path, repeats: int) -> float:
+    """Figures of one kind of step; its tokens a second."""
+    device = steps.WORLD.device
+    torch.compiler.reset()
+    counters.clear()
+    trainer = steps.make_trainer(folder, size.preset, scored=scored, compiled=True, precision="bfloat16")
+    step = partial(one_step, trainer, [0])
+    seconds_each(step, 5, device)
+    graphs = counters["stats"]["unique_graphs"]
+    seconds = seconds_each(step, repeats, device, group=max(1, repeats // 5))
+    tokens = size.batch * size.length
+    rate = tokens / statistics.median(seconds)
+    spread = {"low": round(tokens / max(seconds)), "high": round(tokens / min(seconds))}
+    figure(f"gpu_{name}_tokens_per_second", rate, "tokens/s", **spread)
+    for reason, count in counters["graph_break"].items():
+        print(f"  {count} breaks of the graph: {' '.join(reason.split())[:150]}")
+    figure(f"gpu_{name}_graph_breaks", sum(counters["graph_break"].values()), "breaks")
+    figure(f"gpu_{name}_recompiles", counters["stats"]["unique_graphs"] - graphs, "graphs")
+    figure(f"gpu_{name}_host_waits_per_step", waits(step, device), "waits")
+    return rate
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, default=32, help="sequences of 1024 tokens (default 32)")
+    parser.add_argument("--steps", type=int, default=30)
+    arguments = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    size = Size("280m", 50_304, 1024, arguments.batch, 8192)
+    if device.type == "cpu":
+        print("no GPU here: a tiny size on the CPU, to show that the program runs; the figures mean nothing")
+        size, arguments.steps = Size("0.1m", 512, 16, 4, 64), 5
+    else:
+        print(torch.cuda.get_device_name())
+    steps.WORLD = World(0, 1, device)
+    steps.VOCAB, steps.LENGTH, steps.BATCH, steps.DOMAINS = size.vocabulary, size.length, size.batch, 8
+    card = matrix_rate(size.product, device)
+    figure("gpu_matrix_rate", card / 1e12, "TFLOP/s")
+    with tempfile.TemporaryDirectory() as folder:
+        plain = measure("plain_step", "", size, Path(folder), arguments.steps)
+        needed = operations.of_model(shape(size.preset, None, {}), size.vocabulary, size.length).training
+        figure("gpu_plain_step_share_of_matrix_rate", plain / size.length * needed / card, "share")
+        stored = measure("dro_stored_step", "stored", size, Path(folder), arguments.steps)
+        figure("gpu_dro_step_stored_over_plain", plain / stored, "ratio")
+        if device.type == "cuda":
+            figure("gpu_peak_memory", torch.cuda.max_memory_allocated() / 2**30, "GiB")
+
+
+if __name__ == "__main__":
+    main()
