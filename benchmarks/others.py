@@ -205,7 +205,7 @@ def main() -> None:
     tokens = BATCH * LENGTH * choice.steps
     print(
         f"Llama 1m, vocabulary {VOCAB}, {BATCH} x {LENGTH} tokens, {DOMAINS} domains, float32, "
-        f"{choice.threads} threads, {choice.rounds} turns of {choice.steps} steps, {platform.processor() or platform.machine()}"
+        f"{choice.threads} threads, {choice.rounds} turns of {choice.steps} steps, {platform.machine()}"
     )
     table(seconds, choice, tokens)
     for key, reason in absent.items():
