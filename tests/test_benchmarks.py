@@ -1,0 +1,76 @@
+"""benchmarks/others.py: the contestants that need nothing of others run, and they all train the same model."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from doremi.model import PRESETS, build, shape
+from tolerances import FLOAT32
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def contestants(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Imports a module of benchmarks/contestants, which are programs and not a package."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS / "contestants"))
+
+    def module(name: str) -> ModuleType:
+        return importlib.import_module(name)
+
+    return module
+
+
+def test_everyone_trains_the_preset(contestants: Any) -> None:
+    preset = {key: value for key, value in PRESETS["1m"].items() if key != "architecture"}
+    assert preset.items() <= contestants("pace").SHAPE.items()
+
+
+def test_the_stand_in_model_is_the_same_model(contestants: Any) -> None:
+    pace, llama = contestants("pace"), contestants("llama")
+    theirs = build(shape("1m", None, {}), pace.VOCAB, pace.LENGTH, 0)
+    stand_in = llama.Llama(pace.SHAPE)
+    stand_in.load_state_dict({k.replace("model.", "transformer.", 1): v for k, v in theirs.state_dict().items()})
+    input_BT = torch.from_numpy(pace.tokens()[:2])
+    with torch.no_grad():
+        torch.testing.assert_close(stand_in(input_BT), theirs(input_ids=input_BT).logits, rtol=0, atol=FLOAT32)
+
+
+def run(*options: str) -> tuple[dict[str, dict[str, Any]], str]:
+    command = [sys.executable, str(BENCHMARKS / "others.py"), "--eager", "--rounds", "2", "--steps", "1", *options]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert result.returncode == 0, result.stderr[-3000:]
+    lines = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
+    return {line["figure"]: line for line in lines}, result.stdout
+
+
+@pytest.mark.slow
+def test_ours_and_the_floor_step_in_turns() -> None:
+    found, _ = run("--only", "bare,bare_stand_in,plain,live,stored")
+    assert all(found[f"same_{name}"]["value"] > 0 for name in ("bare", "bare_stand_in", "plain", "live", "stored"))
+    assert found["same_live_over_stored"]["unit"] == "ratio"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("accelerate") is None, reason="Hugging Face's Trainer needs accelerate")
+def test_hugging_face_trainer_steps_in_turns() -> None:
+    found, _ = run("--only", "bare,trainer")
+    assert found["same_trainer_over_bare"]["value"] > 0
+
+
+@pytest.mark.slow
+def test_who_cannot_run_is_listed_with_the_reason(tmp_path: Path) -> None:
+    found, printed = run("--only", "bare,official,dataflex", "--official", str(tmp_path))
+    assert set(found) == {"same_bare", "best_bare"}
+    reasons = [line for line in printed.splitlines() if line.startswith("not run: ")]
+    assert [reason.split(": ")[1] for reason in reasons] == ["dataflex eager", "official eager"]
+    assert "dataflex" in reasons[0].split(": ", 2)[2]
