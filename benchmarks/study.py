@@ -54,10 +54,10 @@ def searches() -> list[Search]:
         Search("rounds", ("rounds.max=3", "proxy.seeds=1")),
         Search("proxy-0.3m", ("model.preset=0.3m", "proxy.seeds=1")),
         *(Search(f"smoothing-{c:g}", (f"proxy.smoothing={c}", "proxy.seeds=1")) for c in SMOOTHINGS),
-        Search(
-            "equal-compute", ("proxy.seeds=1", "candidates.seeds=3", "candidates.equal_compute=true"), commands=("run",)
-        ),
         long_search(),
+        Search(
+            "equal-compute", ("proxy.seeds=1", "candidates.seeds=2", "candidates.equal_compute=true"), commands=("run",)
+        ),
     ]
 
 
@@ -79,7 +79,7 @@ def eta_sweep(name: str, domains: tuple[str, ...], steps: int) -> list[Search]:
 def long_search() -> Search:
     """Steps enough to ask whether averaged weights settle: four domains, one proxy."""
     data = ", ".join(f"{domain}: ../shared/corpus/{domain}" for domain in HELD_OUT)
-    sizes = ("training.steps=4000", "training.batch_size=8", "training.evaluate_every=1000", "proxy.seeds=1")
+    sizes = ("training.steps=2000", "training.batch_size=8", "training.evaluate_every=500", "proxy.seeds=1")
     return Search("long", (f"data.domains={{{data}}}", *sizes), "")
 
 
@@ -109,12 +109,18 @@ def share_corpus(source: Path, target: Path) -> None:
 
 
 def tournaments() -> None:
-    """Main models of the proxy's size, then of larger ones."""
+    """Main models of the proxy's size and of larger ones, and on what other searches found."""
     everyone = ", ".join(("doremi", "doremi-per-seed", *PLAIN))
     doremi("run", "natural", [f"candidates.mixtures=[{everyone}]"])
-    for size, mixtures, seeds in (("0.3m", "doremi, natural, uniform", 4), ("3m", "doremi, natural", 3)):
-        few = [f"candidates.sizes=[{size}]", f"candidates.seeds={seeds}"]
-        doremi("train", "natural", [f"candidates.mixtures=[{mixtures}]", *few])
+    larger("0.3m", "doremi, natural, uniform", 3)
+    etas_judged("chosen-320")
+    larger("3m", "doremi, natural", 2)
+    etas_judged("held-out-320")
+
+
+def larger(size: str, mixtures: str, seeds: int) -> None:
+    settings = (f"candidates.mixtures=[{mixtures}]", f"candidates.sizes=[{size}]", f"candidates.seeds={seeds}")
+    doremi("train", "natural", settings)
 
 
 def found_mixtures() -> None:
@@ -127,16 +133,12 @@ def found_mixtures() -> None:
     doremi("train", "natural", [f"candidates.mixtures=[{', '.join(paths)}]", "candidates.seeds=3"])
 
 
-def etas_judged() -> None:
-    """Main models for every eta of the sweeps over 320 steps, each seed on the mixture of its own proxy."""
+def etas_judged(sweep: str) -> None:
+    """Main models for every eta of a sweep, each seed on the mixture of its own proxy."""
     for one in searches():
-        if one.name.startswith(("chosen-320", "held-out-320")):
-            others = "natural, uniform" if one.name.endswith("eta-1") else "natural"
-            doremi(
-                "train",
-                one.name,
-                [*with_references(one), f"candidates.mixtures=[doremi-per-seed, {others}]", "candidates.seeds=3"],
-            )
+        if one.name.startswith(sweep):
+            settings = ("candidates.mixtures=[doremi-per-seed, natural]", "candidates.seeds=2")
+            doremi("train", one.name, [*with_references(one), *settings])
 
 
 def with_references(one: Search) -> list[str]:
@@ -149,16 +151,17 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="names of searches; everything if not given")
     args = parser.parse_args()
     RUNS.mkdir(parents=True, exist_ok=True)
-    first, *others = [one for one in searches() if not args.only or one.name in args.only]
+    wanted = [one for one in searches() if not args.only or one.name in args.only]
+    first, *others = wanted
     search(first)
+    late = [one for one in others if one.name in ("long", "equal-compute")]  # that nothing else needs
     with ThreadPoolExecutor(2) as pool:
-        work = [pool.submit(tournaments)] if not args.only else []
-        work.append(pool.submit(lambda: [search(one) for one in others]))
-        for one in work:
+        early = pool.submit(lambda: [search(one) for one in others if one not in late])
+        main_models = [] if args.only else [pool.submit(tournaments)]
+        rest = pool.submit(lambda: [search(one) for one in late])
+        main_models += [] if args.only else [pool.submit(lambda: (early.result(), found_mixtures()))]
+        for one in (early, rest, *main_models):
             one.result()
-        if not args.only:
-            for one in [pool.submit(found_mixtures), pool.submit(etas_judged)]:
-                one.result()
 
 
 if __name__ == "__main__":
