@@ -16,7 +16,8 @@ that seeds and documents share is counted in both parts, again to the wide side.
 tests/test_verdict_level.py.
 
 An interval is drawn at the error level that Holm's rule gives its comparison: it excludes 0 where the adjusted
-p-value is at or under 1 - confidence. All pairs on both targets are one family; the domains of a pair are another.
+p-value is at or under 1 - confidence. The found mixture against the plain ones on both targets is one family, the
+method against all others a second, plain ones among themselves a third; the domains of a pair are one more.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ def judge(
     roles = assign_roles(mixtures, reference_mixture, means)
     pairs = ordered_pairs(len(mixtures), roles)
     select, report = (
-        compare_overall(measured.samples[split], pairs, weightings, confidence, margin) for split in SPLITS
+        compare_overall(measured.samples[split], pairs, weightings, confidence, margin, roles.question)
+        for split in SPLITS
     )
     basis = Basis(mixtures, seeds, target, margin, means, select[target], report[target])
     return {
@@ -80,7 +82,7 @@ def judge(
             }
             for i, name in enumerate(mixtures)
         ],
-        "comparisons": comparisons(measured.names, report),
+        "comparisons": comparisons(measured.names, report, roles.question),
         "domain_comparisons": _domain_comparisons(measured, pairs, confidence, margin),
         "recommendation": recommend(basis, roles),
     }

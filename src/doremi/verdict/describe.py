@@ -6,7 +6,7 @@ Everything here is of the `report` split and a mean over seeds.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -74,12 +74,17 @@ def steps_to_baseline(curve: Curve, goal: float, of: int) -> dict[str, Any]:
     return {"reached": True, "step": step, "of": of, "speedup": of / step}
 
 
-def comparisons(names: Sequence[str], by_target: Mapping[str, Sequence[Pair]]) -> list[dict[str, Any]]:
-    """The entries `comparisons` of verdict.json, pair by pair, each on all targets."""
+def comparisons(
+    names: Sequence[str],
+    by_target: Mapping[str, Sequence[Pair]],
+    question: Callable[[tuple[int, int]], str] = lambda pair: "all",
+) -> list[dict[str, Any]]:
+    """The entries `comparisons` of verdict.json, pair by pair, each on all targets; `question` names their families."""
     return [
         {
             "candidate": names[pair.candidate],
             "opponent": names[pair.opponent],
+            "family": question((pair.candidate, pair.opponent)),
             "target": target,
             "difference": ten_digits(pair.result.difference),
             "relative": ten_digits(pair.result.difference / pair.result.opponent),

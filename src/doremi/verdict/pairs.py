@@ -1,14 +1,16 @@
 """Who stands against whom, and the results of all pairs on one split.
 
 Every pair is compared, not only those with an opponent: which plain mixture is the best is read off the same runs,
-and a correction that counted only the pairs chosen afterwards would be too small.
+and a correction that counted only the pairs chosen afterwards would be too small. But each question is a family of its
+own: whether the found mixture beats plain ones, whether the method does, and which plain mixture beats which. A user who
+asks the first must not pay for the third.
 
 Shapes: C candidates, K domains, T targets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -40,6 +42,12 @@ class Roles:
         if index in opponents:
             return opponents.index(index)
         return len(opponents) + (index in self.learned) + 2 * (index in self.method)
+
+    def question(self, pair: tuple[int, int]) -> str:
+        """What a pair is compared for: the family that it is corrected with."""
+        if any(index in self.method for index in pair):
+            return "method"
+        return "learned" if any(index in self.learned for index in pair) else "plain"
 
 
 def assign_roles(names: Sequence[str], reference: str, means_C: np.ndarray) -> Roles:
@@ -87,18 +95,19 @@ def compare_overall(
     targets: Mapping[str, np.ndarray],
     confidence: float,
     margin: float,
+    question: Callable[[tuple[int, int]], str] = lambda pair: "all",
 ) -> dict[str, list[Pair]]:
-    """All pairs on all targets, corrected together; results by target."""
-    if not pairs:
-        return {target: [] for target in targets}
+    """All pairs on all targets, those of one question corrected together; results by target, in the order of `pairs`."""
     weights_TK = np.stack(list(targets.values()))
-    family = together([contrast(sample, a, b, weights_TK) for a, b in pairs])
-    judged = results(family, confidence, margin)
-    count = len(targets)
-    return {
-        target: [Pair(a, b, judged[i * count + t], family, i * count + t) for i, (a, b) in enumerate(pairs)]
-        for t, target in enumerate(targets)
-    }
+    found: dict[tuple[int, int], list[Pair]] = {}
+    for asked in dict.fromkeys(map(question, pairs)):
+        same = [pair for pair in pairs if question(pair) == asked]
+        family = together([contrast(sample, a, b, weights_TK) for a, b in same])
+        judged = [
+            Pair(*same[i // len(targets)], r, family, i) for i, r in enumerate(results(family, confidence, margin))
+        ]
+        found |= {pair: judged[i * len(targets) : (i + 1) * len(targets)] for i, pair in enumerate(same)}
+    return {target: [found[pair][t] for pair in pairs] for t, target in enumerate(targets)}
 
 
 def compare_domains(sample: Sample, pair: tuple[int, int], confidence: float, margin: float) -> list[Result]:

@@ -20,8 +20,8 @@ def format_table(verdict: Mapping[str, Any]) -> str:
         "",
         *_grid([_HEADINGS, *[_row(candidate, verdict) for candidate in verdict["candidates"]]]),
         "",
-        f"Differences on the {chosen['target']} average (negative: fewer bits), all true at once with "
-        f"{verdict['confidence']:.0%}; tie: within {verdict['margin']:.2%}",
+        f"Differences on the {chosen['target']} average (negative: fewer bits); doremi's all true at once with "
+        f"{verdict['confidence']:.0%}, so the method's, so the plain mixtures'; tie: within {verdict['margin']:.2%}",
         *_grid(_comparisons(verdict, chosen["target"])),
         *_method([c["name"] for c in verdict["candidates"] if c.get("interval_of") == "method"]),
         *_sizes(verdict),
