@@ -306,6 +306,19 @@ def test_a_pair_knows_its_place_in_the_family_and_can_be_turned():
             assert seen_from(pairs, pair.candidate, pair.opponent) == pair
 
 
+def test_each_question_is_a_family_of_its_own():
+    """What is corrected for is what is asked: more plain mixtures among themselves leave DoReMi's intervals alone."""
+    roles = Roles(baseline=1, reference=1, best_plain=2, learned=(0,), method=(3,))
+    pairs = ordered_pairs(4, roles)
+    targets = {"uniform": np.array([0.5, 0.5]), "natural": np.array([0.9, 0.1])}
+    compared = compare_overall(small_sample(4), pairs, targets, 0.95, 0.0, roles.question)["uniform"]
+    sizes = {(pair.candidate, pair.opponent): len(pair.family.difference) for pair in compared}
+    assert sizes == {(0, 1): 4, (0, 2): 4, (3, 0): 6, (3, 1): 6, (3, 2): 6, (2, 1): 2}
+    assert [(pair.candidate, pair.opponent) for pair in compared] == pairs
+    alone = compare_overall(small_sample(4), [(0, 1), (0, 2)], targets, 0.95, 0.0)["uniform"]
+    assert [pair.result for pair in compared if pair.candidate == 0] == [pair.result for pair in alone]
+
+
 # -- seeds to decide -------------------------------------------------------------------------------------------------
 
 

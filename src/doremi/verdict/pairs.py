@@ -2,8 +2,8 @@
 
 Every pair is compared, not only those with an opponent: which plain mixture is the best is read off the same runs,
 and a correction that counted only the pairs chosen afterwards would be too small. But each question is a family of its
-own: whether the found mixture beats plain ones, whether the method does, and which plain mixture beats which. A user who
-asks the first must not pay for the third.
+own: whether the found mixture beats plain ones, whether the method does, and which plain mixture beats which. Who asks
+the first must not pay for the third.
 
 Shapes: C candidates, K domains, T targets.
 """
@@ -97,15 +97,14 @@ def compare_overall(
     margin: float,
     question: Callable[[tuple[int, int]], str] = lambda pair: "all",
 ) -> dict[str, list[Pair]]:
-    """All pairs on all targets, those of one question corrected together; results by target, in the order of `pairs`."""
+    """All pairs on all targets, those of one question corrected together; by target, in the order of `pairs`."""
     weights_TK = np.stack(list(targets.values()))
     found: dict[tuple[int, int], list[Pair]] = {}
     for asked in dict.fromkeys(map(question, pairs)):
         same = [pair for pair in pairs if question(pair) == asked]
         family = together([contrast(sample, a, b, weights_TK) for a, b in same])
-        judged = [
-            Pair(*same[i // len(targets)], r, family, i) for i, r in enumerate(results(family, confidence, margin))
-        ]
+        outcomes = results(family, confidence, margin)
+        judged = [Pair(*same[i // len(targets)], outcome, family, i) for i, outcome in enumerate(outcomes)]
         found |= {pair: judged[i * len(targets) : (i + 1) * len(targets)] for i, pair in enumerate(same)}
     return {target: [found[pair][t] for pair in pairs] for t, target in enumerate(targets)}
 
