@@ -18,8 +18,8 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-from doremi import plan
 from doremi.config import load
+from doremi.plan import plan
 from doremi.plan.table import duration, size, text
 from doremi.workspace import versions
 

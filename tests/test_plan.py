@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
-from doremi import cli, plan, stages, tournament
+from doremi import cli, stages, tournament
 from doremi.config import RunConfig
 from doremi.corpus.prepare import prepare
 from doremi.corpus.survey import survey
@@ -23,7 +23,7 @@ from doremi.errors import ConfigError, DataError, MixtureError, TrainingError
 from doremi.files import read_json
 from doremi.operations import of_model
 from doremi.overview import describe
-from doremi.plan import calibration
+from doremi.plan import calibration, plan
 from doremi.plan.calibration import Measured
 from doremi.plan.costs import Counter, Stage
 from doremi.plan.savings import savings

@@ -145,7 +145,7 @@ def plan(
     ] = None,
 ) -> None:
     """Say what a run costs before it starts: operations, time, memory, disk, epochs, and what would be cheaper."""
-    from doremi.plan import make
+    from doremi.plan.plan import make
     from doremi.plan.table import text
 
     typer.echo(text(make(_load(config, set_), final_size, lambda message: typer.echo(message, err=True))))

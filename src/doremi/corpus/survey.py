@@ -59,6 +59,7 @@ def _sampled(request: PrepareRequest, folder: Path) -> tuple[Corpus, dict[str, f
     share = SAMPLE_BYTES // len(request.domains)
     large = _sample_request(request, folder / "large", share)
     small = _sample_request(request, folder / "small", max(share // SMALL_SHARE, PIECE * DISTINCT))
+    _prepared(small, folder / "warm-up")  # what only the first preparation of a process pays for is not the tokenizer
     corpus, first = _prepared(large, folder / "first")
     known = str(folder / "first" / "tokenizer" / "tokenizer.json")
     big, again = _prepared(replace(large, tokenizer=known), folder / "again")

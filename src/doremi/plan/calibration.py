@@ -29,7 +29,6 @@ from doremi.config import RunConfig, TrainingConfig
 from doremi.config.loading import validate
 from doremi.corpus.loader import windows
 from doremi.corpus.store import DomainWriter
-from doremi.corpus.survey import survey
 from doremi.distributed import World
 from doremi.domains import Mixture, folder_name
 from doremi.errors import DoremiError, Interrupted, TrainingError
@@ -37,10 +36,9 @@ from doremi.evaluation.perplexity import TOKENS_PER_BATCH
 from doremi.files import FORMAT, write_json
 from doremi.heuristics import uniform
 from doremi.model import save
-from doremi.plan import footprint
 from doremi.reference_losses import LiveReference, ReferenceLosses, StoredReference, write_store
 from doremi.runs import Corpus, RunDirectory
-from doremi.workspace import Workspace, shape_of
+from doremi.workspace import Workspace
 
 REPEATS = 5  # medians are of five
 SECONDS = 3.0  # of steps, at least
@@ -73,25 +71,25 @@ def measure(config: RunConfig, settings: TrainingConfig, corpus: Corpus, kind: s
     `TrainingError` where it ends early: the device cannot hold this training.
     """
     request = {
-        "work": "training", "config": _plain(config, settings), "kind": kind, "size": size,
+        "config": _plain(config, settings), "kind": kind, "size": size,
         "vocab_size": corpus.manifest["tokenizer"]["vocab_size"],
         "validation_tokens": sum(corpus.count("validation", "tokens")),
         "stored": stages.keeps_losses(config, corpus),
     }  # fmt: skip
-    return Measured(**_ask(request, f"{kind} {size or config.size_name}"))
+    return Measured(**_ask("calibration", request, f"{kind} {size or config.size_name}"))
 
 
 def measure_preparation(config: RunConfig, settings: TrainingConfig) -> dict[str, Any]:
     """What `corpus.survey.survey` says, and the peak `memory`, from a process of its own."""
-    return _ask({"work": "survey", "config": _plain(config, settings)}, "prepare")
+    return _ask("preparation", {"config": _plain(config, settings)}, "prepare")
 
 
 def _plain(config: RunConfig, settings: TrainingConfig) -> dict[str, Any]:
     return {**config.model_dump(mode="json"), "training": settings.model_dump(mode="json")}
 
 
-def _ask(request: Mapping[str, Any], what: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "doremi.plan.calibration"]
+def _ask(module: str, request: Mapping[str, Any], what: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", f"doremi.plan.{module}"]
     done = subprocess.run(
         command, input=json.dumps({**request, "began": time.time()}), capture_output=True, text=True, check=False
     )
@@ -143,13 +141,8 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     world = distributed.start(config.training.timeout)
     torch.set_num_threads(int(config.training.threads))
     with tempfile.TemporaryDirectory(prefix="doremi-plan-") as name:
-        folder = Path(name)
-        if request["work"] == "survey":
-            footprint.meta_model(shape_of(config), config.data.vocab_size, 2)  # a run has loaded what builds models
-            found = survey(stages.prepare_request(config), folder)
-        else:
-            found = {"loading": loading, **asdict(_Trial.of(request, config, world, folder).measured())}
-        return {**found, "memory": _peak(world)}
+        found = _Trial.of(request, config, world, Path(name)).measured()
+        return {"loading": loading, **asdict(found), "memory": _peak(world)}
 
 
 def _peak(world: World) -> int:

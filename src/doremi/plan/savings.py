@@ -8,7 +8,7 @@ from typing import Any
 
 from doremi.config import RunConfig
 from doremi.model import PRESETS
-from doremi.plan import Plan
+from doremi.plan.plan import Plan
 
 FEWEST_SEEDS = 3  # fewer give no verdict
 USUAL = ("doremi", "natural", "uniform")  # candidates that a verdict should not do without

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from doremi.plan import Plan, epochs
 from doremi.plan.costs import Stage
+from doremi.plan.plan import Plan, epochs
 from doremi.plan.savings import savings
 
 HOUR, DAY = 3600.0, 86400.0

@@ -1,0 +1,45 @@
+"""The process that measures how a corpus is prepared (`python -m doremi.plan.preparation`); calibration.py asks it.
+
+Nothing heavy is imported up here: the worker processes of the preparation import this file again, as they do the
+command line, and seconds of importing would be taken for seconds of work.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from doremi.config.loading import validate
+from doremi.corpus.survey import survey
+from doremi.errors import DoremiError
+
+
+def answer(request: Mapping[str, Any]) -> dict[str, Any]:
+    """What `survey` says of a configuration's corpus, and the peak `memory` of this process."""
+    from doremi.plan.footprint import meta_model
+    from doremi.stages import prepare_request
+    from doremi.workspace import shape_of
+
+    config = validate(request["config"], "calibration")
+    meta_model(shape_of(config), config.data.vocab_size, 2)  # a run has loaded what builds models by then
+    with tempfile.TemporaryDirectory(prefix="doremi-plan-") as name:
+        found = survey(prepare_request(config), Path(name))
+    return {**found, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+
+
+def main() -> None:
+    """Answer the request on standard input; what a user did wrong is an answer too."""
+    try:
+        found = answer(json.load(sys.stdin))
+    except DoremiError as error:
+        found = {"error": type(error).__name__, "message": str(error)}
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
