@@ -17,14 +17,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent / "contestants"))
-
+from contestants.pace import BATCH, DOMAINS, LENGTH, VOCAB
 from figures import figure, interleaved, ratio
-from pace import BATCH, DOMAINS, LENGTH, VOCAB
 
 FOLDER = Path(__file__).resolve().parent / "contestants"
 SETTINGS = ("eager", "compiled")
@@ -126,7 +125,7 @@ def start(choice: argparse.Namespace, folder: Path) -> tuple[dict[str, Process],
             absent[key] = str(error)
             say(f"{key}: not run: {error}")
 
-    keys = [f"{name} {setting}" for setting in choice.settings for name in choice.only]
+    keys = [f"{name} {setting}" for name in choice.only for setting in choice.settings]
     with ThreadPoolExecutor(2) as pool:  # importing and compiling keep one core busy each
         list(pool.map(start_one, keys))
     for key in absent.keys() & running.keys():
@@ -135,9 +134,9 @@ def start(choice: argparse.Namespace, folder: Path) -> tuple[dict[str, Process],
 
 
 def best(seconds: dict[str, list[float]], name: str, columns: tuple[str, ...]) -> str | None:
-    """The key of the fastest of `columns` that `name` ran under."""
+    """The key of the fastest of `columns` that `name` ran under, compared turn by turn as a slow spell hits both."""
     keys = [key for key in (f"{name} {setting}" for setting in columns) if key in seconds]
-    return min(keys, key=lambda key: statistics.median(seconds[key])) if keys else None
+    return min(keys, key=lambda key: ratio(seconds, key, keys[0])[0]) if keys else None
 
 
 def cell(seconds: dict[str, list[float]], key: str | None, floor: str | None, tokens: int) -> str:
@@ -161,18 +160,22 @@ def table(seconds: dict[str, list[float]], choice: argparse.Namespace, tokens: i
 
 
 def figures(seconds: dict[str, list[float]], choice: argparse.Namespace, tokens: int) -> None:
-    """Everyone's rate and time over the floor, and every other DoReMi step's time over ours, by column."""
+    """Everyone's rate and time over the floor, every other DoReMi step's time over ours; what the compiler does."""
     for column, columns in (("same", SETTINGS[:1]), ("best", SETTINGS)):
         chosen = {name: key for name in choice.only if (key := best(seconds, name, columns))}
         for name, key in chosen.items():
             figure(f"{column}_{name}", tokens / statistics.median(seconds[key]), "tokens/s")
         pairs = [(name, "bare") for name in chosen if name != "bare"]
         pairs += [(n, own) for own in ("live", "stored") for n in chosen if CONTESTANTS[n].is_doremi and n != own]
-        pairs += [("official", "bare_stand_in")]
+        pairs.append(("official", "bare_stand_in"))
         for one, other in pairs:
             if one in chosen and other in chosen:
                 middle, low, high = ratio(seconds, chosen[one], chosen[other])
                 figure(f"{column}_{one}_over_{other}", middle, "ratio", low=round(low, 3), high=round(high, 3))
+    for name in choice.only:
+        if f"{name} eager" in seconds and f"{name} compiled" in seconds:
+            middle, low, high = ratio(seconds, f"{name} compiled", f"{name} eager")
+            figure(f"compiled_over_eager_{name}", middle, "ratio", low=round(low, 3), high=round(high, 3))
 
 
 def parse() -> argparse.Namespace:
@@ -197,7 +200,7 @@ def main() -> None:
         running, absent = start(choice, Path(folder))
         say("everyone is warm; measuring")
         try:
-            ways = {key: process.step for key, process in running.items()}
+            ways: dict[str, Callable[[], object]] = {key: process.step for key, process in running.items()}
             seconds = interleaved(ways, choice.rounds, warm_up=0)
         finally:
             for process in running.values():
@@ -208,7 +211,7 @@ def main() -> None:
         f"{choice.threads} threads, {choice.rounds} turns of {choice.steps} steps, {platform.machine()}"
     )
     table(seconds, choice, tokens)
-    for key, reason in absent.items():
+    for key, reason in sorted(absent.items()):
         print(f"not run: {key}: {reason}")
     figures(seconds, choice, tokens)
 

@@ -65,6 +65,8 @@ class Decoder(nn.Module):
         head = width // heads
         rate_E = 10000.0 ** (-torch.arange(0, head, 2) / head)
         angle_TE = (torch.arange(length)[:, None] * rate_E).repeat(1, 2)
+        self.cos_TE: Tensor
+        self.sin_TE: Tensor
         self.register_buffer("cos_TE", angle_TE.cos(), persistent=False)
         self.register_buffer("sin_TE", angle_TE.sin(), persistent=False)
 

@@ -81,10 +81,11 @@ def main() -> None:
     from doremi.training_args import FullTrainingArguments  # type: ignore[import-not-found]
     from transformers import PretrainedConfig
 
-    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
     rows = [{"input_ids": row, "domain_id": i % DOMAINS} for i, row in enumerate(tokens().tolist())]
     tokenizer = types.SimpleNamespace(pad_token_id=None)
     with tempfile.TemporaryDirectory() as folder:
+        meeting = (Path(folder) / "meeting").as_uri()
+        torch.distributed.init_process_group("gloo", init_method=meeting, rank=0, world_size=1)
         weights = {f"domain {i:02d}": 1 / DOMAINS for i in range(DOMAINS)}
         config_file = Path(folder) / "domains.json"
         config_file.write_text(json.dumps({"train_domain_weights": weights, "eval_domain_weights": weights}))
