@@ -51,7 +51,7 @@ proxy:
   smoothing: 0.001            # c in the paper
 
 candidates:                   # trained on equal tokens and compared
-  mixtures: [doremi, natural, uniform]
+  mixtures: [doremi, natural, uniform, temperature, unimax]
   seeds: 3                    # one seed gives no verdict
 """
 
