@@ -114,7 +114,7 @@ def tournaments() -> None:
     doremi("run", "natural", [f"candidates.mixtures=[{everyone}]"])
     larger("0.3m", "doremi, natural, uniform", 3)
     etas_judged("chosen-320")
-    larger("3m", "doremi, natural", 2)
+    larger("3m", "doremi, natural", 1)
     etas_judged("held-out-320")
 
 

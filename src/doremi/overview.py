@@ -126,6 +126,8 @@ def _last(status: dict[str, Any]) -> str:
     state, process = status["state"], status["process"]
     if state == "running":
         state = "running" if _alive(process) else "was killed"
+    if state == "done":
+        return state
     return f"{state} at {status['stage']}" + (f": {status['message']}" if status["message"] else "")
 
 
