@@ -130,7 +130,7 @@ def found_mixtures() -> None:
         path = RUNS / f"{name}.json"  # the candidate is called after its file
         shutil.copyfile(RUNS / name / "mixture.json", path)
         paths.append(str(path))
-    doremi("train", "natural", [f"candidates.mixtures=[{', '.join(paths)}]", "candidates.seeds=3"])
+    doremi("train", "natural", [f"candidates.mixtures=[{', '.join(paths)}]", "candidates.seeds=2"])
 
 
 def etas_judged(sweep: str) -> None:
