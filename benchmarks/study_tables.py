@@ -106,7 +106,8 @@ def versus(held: dict[str, Any], name: str, other: str) -> list[str]:
             base = c["difference"] / c["relative"] if c["relative"] else 1.0
             ends = sorted(sign * x / base for x in c["interval"] or (np.nan, np.nan))
             outcome = c["outcome"] if sign == 1 else {"win": "loss", "loss": "win"}.get(c["outcome"], c["outcome"])
-            return [f"{100 * sign * c['relative']:+.2f} % {outcome}", f"{100 * ends[0]:+.2f} to {100 * ends[1]:+.2f} %"]
+            shown = f"{100 * ends[0]:+.2f} to {100 * ends[1]:+.2f} %" if c["interval"] else "none (one seed)"
+            return [f"{100 * sign * c['relative']:+.2f} % {outcome}", shown]
     return ["-", "-"]
 
 
@@ -126,7 +127,7 @@ def variants(root: Path) -> list[str]:
         mean, same = own.mean(axis=0), base[: len(own)].mean(axis=0)  # the same seeds of the first search
         cells = [
             f"{moved(mean, same):.3f}",
-            f"{apart(own):.3f}",
+            spread(own),
             f"{moved(mean, np.full(len(mean), 1 / len(mean))):.3f}",
         ]
         lines.append(row(name, len(own), *cells, f"{mean.max():.3f}"))
@@ -135,11 +136,15 @@ def variants(root: Path) -> list[str]:
 
 def rounds(root: Path) -> list[str]:
     """Largest change of a weight in each round, and the weight of the domain that the bad reference has most of."""
-    lines = header("search", "round", "largest change", "domain", "poetry", "stopped")
+    lines = header("search", "round", "largest change", "domain", "poetry", "math_tex", "stopped")
     for name in ("rounds", "bad-reference"):
         path = root / name / "mixture.json"
         for held in json.loads(path.read_text()).get("rounds", []) if path.exists() else []:
-            cells = (f"{held['largest_change']:.3f}", held["domain"], f"{held['weights']['poetry']:.3f}")
+            cells = (
+                f"{held['largest_change']:.3f}",
+                held["domain"],
+                *(f"{held['weights'][d]:.3f}" for d in ("poetry", "math_tex")),
+            )
             lines.append(row(name, held["round"], *cells, held["stopped"] or "no"))
     return lines
 
