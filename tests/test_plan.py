@@ -306,7 +306,7 @@ def test_errors_are_one_line(prepared: RunConfig, tmp_path: Path, monkeypatch: p
     }
     with pytest.raises(DataError, match="there is no such file"):
         make(changed(missing, data={"domains": domains}))
-    monkeypatch.setattr(calibration, "_ask", calibration._ask)
+    monkeypatch.setattr(calibration, "ask", calibration.ask)
     monkeypatch.setattr("sys.executable", "false")
     with pytest.raises(TrainingError, match="proxy custom cannot be tried on this device"):
         calibration.measure(prepared, prepared.training, RunDirectory(prepared.root).corpus(), "proxy", None)

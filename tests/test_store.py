@@ -16,7 +16,7 @@ from doremi.corpus import store
 from doremi.corpus.store import DomainWriter, SplitWriter, disk_errors, expected_size, token_file, tokens, verify
 from doremi.corpus.tokenizer import train_tokenizer
 from doremi.errors import DamageError, RunError
-from doremi.files import FORMAT, write_json
+from doremi.files import FORMAT, file_sha256, write_json
 from doremi.runs import Corpus
 
 
@@ -143,9 +143,13 @@ def test_files_are_flushed_to_the_disk_before_they_get_their_names(
 # -- damage ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_whole_corpus_passes(corpus: Corpus) -> None:
+def test_a_whole_corpus_passes(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(store, "file_sha256", lambda path: (read.append(path.name), file_sha256(path))[1])
     verify(corpus, full=False)
+    assert read == []
     verify(corpus, full=True)
+    assert sorted(set(read)) == sorted(FILES)
 
 
 FILES = ["train.bin", "train.ends", "validation.bin", "validation.ends", "validation.documents"]

@@ -13,18 +13,17 @@ from dataclasses import replace
 from doremi import stages
 from doremi.operations import Operations, of_model
 from doremi.rounds import step
-from doremi.runs import LEARNED, PER_SEED, WITH_SEARCH, Corpus, TrainingFolder
+from doremi.runs import WITH_SEARCH, Corpus, TrainingFolder
 from doremi.workspace import Workspace, shape_of
 
 
 def train_longer(space: Workspace, corpus: Corpus) -> None:
     """Main models of every size, seed and plain mixture, for the candidates' steps and those of the search."""
     config = space.config
-    plain = [name for name in config.candidate_mixtures() if name not in (LEARNED, PER_SEED)]
     for size in config.size_names():
         longer = _longer(space, more_steps(space, corpus, size))
         for seed in config.candidate_seeds():
-            for name in plain:
+            for name in config.plain_mixtures():
                 step(space, lambda n=name, i=seed, s=size, w=longer: stages.main_model(w, corpus, s, n, i, WITH_SEARCH))
 
 

@@ -11,7 +11,7 @@ from doremi.config import RunConfig
 from doremi.corpus.readers import expand, find_splits
 from doremi.files import read_json
 from doremi.mixtures import candidate_name, check_limits, found_weights
-from doremi.runs import LEARNED, PER_SEED, WITH_SEARCH, RunDirectory, TrainingFolder
+from doremi.runs import WITH_SEARCH, RunDirectory, TrainingFolder
 
 
 def trainings(config: RunConfig) -> Iterator[tuple[str, TrainingFolder]]:
@@ -40,7 +40,7 @@ def _longer(config: RunConfig, directory: RunDirectory) -> Iterator[tuple[str, T
 
 def plain_candidates(config: RunConfig) -> list[str]:
     """Folder names of the candidates that no search has found."""
-    return [n for n in map(candidate_name, config.candidate_mixtures()) if n not in (LEARNED, PER_SEED)]
+    return [candidate_name(name) for name in config.plain_mixtures()]
 
 
 def _searches(config: RunConfig, directory: RunDirectory) -> list[RunDirectory]:

@@ -82,8 +82,8 @@ def prepare(space: Workspace, *, full_check: bool = False) -> Corpus:
 def _check_mixtures(space: Workspace, corpus: Corpus) -> None:
     """What cannot be met is said before hours of training: limits, UniMax at this budget, names over other domains."""
     check_limits(space.config, corpus)
-    for name in space.config.candidate_mixtures():
-        if name not in (LEARNED, PER_SEED) and not name.endswith(".json"):  # a file may be there by then
+    for name in space.config.plain_mixtures():
+        if not name.endswith(".json"):  # a file may be there by then
             mixture_named(space.config, space.directory, corpus, name)
 
 
@@ -336,6 +336,7 @@ def main_model(space: Workspace, corpus: Corpus, size: str, mixture_name: str, s
     key = plain_key(space, corpus, mixture, seed=seed, size=size)
     folder = space.directory.main(size, name, seed)
     same = None if folder.finished else _trained_alike(space, size, seed, key)
+    space.world.barrier()  # all processes have looked before one of them leaves a link
     if same is None:
         train_plain(space, corpus, folder, mixture, seed=seed, size=size)
         return
@@ -346,7 +347,7 @@ def main_model(space: Workspace, corpus: Corpus, size: str, mixture_name: str, s
 
 
 def _candidate_mixture(space: Workspace, corpus: Corpus, name: str, seed: int) -> Mixture:
-    if name == "doremi":
+    if name == LEARNED:
         return mixture_named(space.config, space.directory, corpus, name)
     if name == PER_SEED:
         found = read_mixture(space.directory.last_search().proxy(seed).folder / "mixture.json")

@@ -12,7 +12,7 @@ from doremi.config.limits import LimitsConfig
 from doremi.config.section import Section
 from doremi.domains import DomainSet, check_domain_name
 from doremi.errors import MixtureError
-from doremi.runs import PER_SEED
+from doremi.runs import LEARNED, PER_SEED
 
 Auto = Literal["auto"]
 PLAIN_MIXTURES = ("natural", "uniform", "temperature", "unimax")
@@ -341,6 +341,10 @@ class RunConfig(Section):
         """What is trained and compared, each once; the reference mixture by its own name."""
         named = (self.reference.mixture if name == "reference" else name for name in self.candidates.mixtures)
         return list(dict.fromkeys(named))
+
+    def plain_mixtures(self) -> list[str]:
+        """The candidates that no search has found."""
+        return [name for name in self.candidate_mixtures() if name not in (LEARNED, PER_SEED)]
 
     def size_names(self) -> list[str]:
         return list(self.candidates.sizes) or [self.size_name]

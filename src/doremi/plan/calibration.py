@@ -7,12 +7,9 @@ its standard output), so that its peak memory is its own. It works in a temporar
 from __future__ import annotations
 
 import gc
-import json
 import resource
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -23,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from doremi import distributed, errors, jobs, stages
+from doremi import distributed, jobs, stages
 from doremi import train as training
 from doremi.config import RunConfig, TrainingConfig
 from doremi.config.loading import validate
@@ -31,11 +28,12 @@ from doremi.corpus.loader import windows
 from doremi.corpus.store import DomainWriter
 from doremi.distributed import World
 from doremi.domains import Mixture, folder_name
-from doremi.errors import DoremiError, Interrupted, TrainingError
+from doremi.errors import Interrupted
 from doremi.evaluation.perplexity import TOKENS_PER_BATCH
 from doremi.files import FORMAT, write_json
 from doremi.heuristics import uniform
 from doremi.model import save
+from doremi.plan.asking import ask, serve
 from doremi.reference_losses import LiveReference, ReferenceLosses, StoredReference, write_store
 from doremi.runs import Corpus, RunDirectory
 from doremi.workspace import Workspace
@@ -74,36 +72,18 @@ def measure(config: RunConfig, settings: TrainingConfig, corpus: Corpus, kind: s
         "config": _plain(config, settings), "kind": kind, "size": size,
         "vocab_size": corpus.manifest["tokenizer"]["vocab_size"],
         "validation_tokens": sum(corpus.count("validation", "tokens")),
-        "stored": stages.keeps_losses(config, corpus),
+        "stored": stages.keeps_losses(config, corpus.training),
     }  # fmt: skip
-    return Measured(**_ask("calibration", request, f"{kind} {size or config.size_name}"))
+    return Measured(**ask("calibration", request, f"{kind} {size or config.size_name}"))
 
 
 def measure_preparation(config: RunConfig, settings: TrainingConfig) -> dict[str, Any]:
     """What `corpus.survey.survey` says, and the peak `memory`, from a process of its own."""
-    return _ask("preparation", {"config": _plain(config, settings)}, "prepare")
+    return ask("preparation", {"config": _plain(config, settings)}, "prepare")
 
 
 def _plain(config: RunConfig, settings: TrainingConfig) -> dict[str, Any]:
     return {**config.model_dump(mode="json"), "training": settings.model_dump(mode="json")}
-
-
-def _ask(module: str, request: Mapping[str, Any], what: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", f"doremi.plan.{module}"]
-    done = subprocess.run(
-        command, input=json.dumps({**request, "began": time.time()}), capture_output=True, text=True, check=False
-    )
-    lines = done.stdout.splitlines()
-    try:
-        answer = json.loads(lines[-1]) if done.returncode == 0 else {}
-    except (IndexError, ValueError):
-        answer = {}
-    if "error" in answer:
-        raise getattr(errors, answer["error"])(answer["message"])
-    if not answer:
-        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise TrainingError(f"{what} cannot be tried on this device ({errors.one_line(reason)[:200]})")
-    return answer
 
 
 # -- the process that measures ---------------------------------------------------------------------------------------
@@ -295,14 +275,5 @@ def _random(rng: np.random.Generator, vocab_size: int, number: int, dtype: str) 
     return rng.integers(0, vocab_size, number).astype(np.dtype(dtype).newbyteorder("<")).tobytes()
 
 
-def main() -> None:
-    """Answer the request on standard input; what a user did wrong is an answer too."""
-    try:
-        found = answer(json.load(sys.stdin))
-    except DoremiError as error:
-        found = {"error": type(error).__name__, "message": str(error)}
-    print(json.dumps(found))
-
-
 if __name__ == "__main__":
-    main()
+    serve(answer)

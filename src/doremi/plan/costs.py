@@ -23,7 +23,7 @@ from doremi.mixtures import mixture_named, plain_record
 from doremi.model import count_parameters
 from doremi.operations import Operations, of_model
 from doremi.plan import footprint
-from doremi.runs import LEARNED, PER_SEED, Corpus, RunDirectory
+from doremi.runs import Corpus, RunDirectory
 from doremi.stages import keeps_losses, make_objective
 from doremi.workspace import shape_of
 
@@ -106,8 +106,9 @@ class Counter:
     def _plain_weights(self) -> dict[str, tuple[float, ...]]:
         """Weights of the candidates whose mixtures are known before the search, as limits allow them."""
         config, directory = self.config, RunDirectory(self.config.root)
-        known = [name for name in config.candidate_mixtures() if name not in (LEARNED, PER_SEED)]
-        known = [name for name in known if not name.endswith(".json") or Path(name).exists()]  # one may still be made
+        known = [
+            name for name in config.plain_mixtures() if not name.endswith(".json") or Path(name).exists()
+        ]  # one may still be made
         weights = {name: Mixture(plain_record(config, directory, self.corpus, name)["weights"]) for name in known}
         return {name: tuple(mixture.aligned(self.corpus.domains)) for name, mixture in weights.items()}
 

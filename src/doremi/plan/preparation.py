@@ -6,9 +6,7 @@ command line, and seconds of importing would be taken for seconds of work.
 
 from __future__ import annotations
 
-import json
 import resource
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Any
 
 from doremi.config.loading import validate
 from doremi.corpus.survey import survey
-from doremi.errors import DoremiError
+from doremi.plan.asking import serve
 
 
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,14 +30,5 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     return {**found, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
 
 
-def main() -> None:
-    """Answer the request on standard input; what a user did wrong is an answer too."""
-    try:
-        found = answer(json.load(sys.stdin))
-    except DoremiError as error:
-        found = {"error": type(error).__name__, "message": str(error)}
-    print(json.dumps(found))
-
-
 if __name__ == "__main__":
-    main()
+    serve(answer)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from doremi.report.facts import Facts, inner, listing
-from doremi.report.tables import Cell, Table, lowest, outcome
-from doremi.report.words import NBSP, count, fixed, number, signed, signed_percent
+from doremi.report.tables import Cell, Table, compared, comparison, lowest
+from doremi.report.words import count, number, signed_percent
 
 _TARGETS = ("uniform", "natural")
 
@@ -30,11 +30,6 @@ def compute_table(facts: Facts) -> Table | None:
 
 
 def _mean(held: Any, candidate: Mapping[str, Any], target: str, best: float) -> Cell:
-    bits = number(inner(candidate, "mean", target))
-    for one in listing(held, "comparisons"):
-        if (one.get("opponent"), one.get("target")) == (candidate.get("name"), target):
-            found, ends = str(one.get("outcome")), one.get("interval")
-            interval = f" ({signed(ends[0], 4)} to {signed(ends[1], 4)})" if isinstance(ends, list) else ""
-            small = f"{signed_percent(one.get('relative'))}{interval}{NBSP}{found}"
-            return Cell(fixed(bits, 4), small=small, best=bits == best, outcome=outcome(found))
-    return Cell(fixed(bits, 4), best=bits == best)
+    one = comparison(held, opponent=candidate.get("name"), target=target)
+    difference = "" if one is None else signed_percent(one.get("relative"))
+    return compared(number(inner(candidate, "mean", target)), best, one, difference, ends=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from doremi.report.facts import Facts, inner, listing
-from doremi.report.tables import Cell, Table, lowest, outcome
-from doremi.report.words import NBSP, fixed, number, signed
+from doremi.report.facts import Facts, inner
+from doremi.report.tables import Cell, Table, compared, comparison, lowest
+from doremi.report.words import number, signed
 
 
 def fewshot_tables(facts: Facts) -> list[Table]:
@@ -37,11 +37,6 @@ def _best(values: list[float], higher: bool) -> float:
 
 
 def _cell(facts: Facts, held: Mapping[str, Any], name: str, values: Any, column: str, best: float) -> Cell:
-    value = number(inner(values, column))
-    for one in listing(held, "comparisons"):
-        if (one.get("candidate"), one.get("opponent"), one.get("task")) == (name, facts.baseline_name, column):
-            found, ends = str(one.get("outcome")), one.get("interval")
-            interval = f" ({signed(ends[0], 4)} to {signed(ends[1], 4)})" if isinstance(ends, list) else ""
-            small = f"{signed(one.get('difference'), 4)}{interval}{NBSP}{found}"
-            return Cell(fixed(value, 4), small=small, best=value == best, outcome=outcome(found))
-    return Cell(fixed(value, 4), best=value == best)
+    one = comparison(held, candidate=name, opponent=facts.baseline_name, task=column)
+    difference = "" if one is None else signed(one.get("difference"), 4)
+    return compared(number(inner(values, column)), best, one, difference, ends=True)

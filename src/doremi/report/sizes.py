@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from doremi.report.facts import Facts, inner, listing
-from doremi.report.tables import Cell, Table, lowest, outcome
-from doremi.report.words import NBSP, count, fixed, number, signed_percent
+from doremi.report.tables import Cell, Table, compared, comparison, lowest
+from doremi.report.words import count, number, signed_percent
 
 _HOLDS = {True: "The ranking holds", False: "The ranking changes with size", None: "Whether the ranking holds is open"}
 
@@ -38,10 +38,6 @@ def _title(size: Mapping[str, Any]) -> str:
 
 
 def _cell(facts: Facts, size: Mapping[str, Any], name: str, best: float) -> Cell:
-    bits = number(inner(size, "bits_per_byte", name))
-    for one in listing(size, "comparisons"):
-        if (one.get("candidate"), one.get("opponent")) == (name, facts.baseline_name):
-            found = str(one.get("outcome"))
-            small = f"{signed_percent(one.get('relative'))}{NBSP}{found}"
-            return Cell(fixed(bits, 4), small=small, best=bits == best, outcome=outcome(found))
-    return Cell(fixed(bits, 4), best=bits == best)
+    one = comparison(size, candidate=name, opponent=facts.baseline_name)
+    difference = "" if one is None else signed_percent(one.get("relative"))
+    return compared(number(inner(size, "bits_per_byte", name)), best, one, difference)

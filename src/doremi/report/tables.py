@@ -24,6 +24,7 @@ from doremi.report.words import (
     passes,
     percent,
     plural,
+    signed,
     signed_percent,
 )
 
@@ -179,6 +180,22 @@ def lowest(values: Sequence[float]) -> float:
     """The lowest of at least two values; NaN, which equals nothing, where there is nothing to choose from."""
     known = [v for v in values if math.isfinite(v)]
     return min(known) if len(known) > 1 else math.nan
+
+
+def compared(value: Any, best: float, one: Mapping[str, Any] | None, difference: str, *, ends: bool = False) -> Cell:
+    """A number with the comparison `one` below it, if there is one: difference, interval, what it amounts to."""
+    plain = Cell(fixed(value, 4), best=value == best)
+    if one is None:
+        return plain
+    found, interval = str(one.get("outcome")), one.get("interval")
+    shown = f" ({signed(interval[0], 4)} to {signed(interval[1], 4)})" if ends and isinstance(interval, list) else ""
+    return replace(plain, small=f"{difference}{shown}{NBSP}{found}", outcome=outcome(found))
+
+
+def comparison(held: Any, **wanted: Any) -> Mapping[str, Any] | None:
+    """The first of the comparisons in a part of the verdict whose fields are as `wanted`."""
+    entries = listing(held, "comparisons")
+    return next((one for one in entries if all(one.get(key) == value for key, value in wanted.items())), None)
 
 
 # -- domains ---------------------------------------------------------------------------------------------------------
