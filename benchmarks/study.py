@@ -2,8 +2,8 @@
 
 python benchmarks/study.py [--only NAME ...]
 
-Two lines of work at a time: searches (`doremi reference`, `doremi proxy`) in a directory each, where one that differs
-in its proxy alone takes another's references; and main models, all in the directory of the first search.
+Searches (`doremi reference`, `doremi proxy`) have a directory each, and one that differs in its proxy alone takes
+another's references; main models are trained in the directory of the first search, those of the sweeps in their own.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence, Set
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -42,33 +43,30 @@ class Search:
 
 
 def searches() -> list[Search]:
-    """All of them; a run comes after the one whose references it takes."""
+    """All of them; a search comes after the one whose references it takes."""
     bad = str(ROOT / "configs" / "bad-reference.json")
+    equal = ("proxy.seeds=1", "candidates.mixtures=[doremi, natural]", "candidates.seeds=3")
     return [
         Search("natural", like=""),
-        *eta_sweep("chosen-320", CHOSEN, 320),
         *(Search(f"variant-{v}", (f"proxy.variant={v}", "proxy.seeds=3")) for v in VARIANTS),
-        *eta_sweep("held-out-320", HELD_OUT, 320),
-        Search("bad-reference", (f"reference.mixture={bad}", "rounds.max=3", "proxy.seeds=1")),
-        Search("uniform-reference", ("reference.mixture=uniform", "proxy.seeds=2")),
+        Search("uniform-reference", ("reference.mixture=uniform", "proxy.seeds=3")),
         Search("rounds", ("rounds.max=3", "proxy.seeds=1")),
-        Search("proxy-0.3m", ("model.preset=0.3m", "proxy.seeds=1")),
-        *(Search(f"smoothing-{c:g}", (f"proxy.smoothing={c}", "proxy.seeds=1")) for c in SMOOTHINGS),
+        Search("bad-reference", (f"reference.mixture={bad}", "rounds.max=3", "proxy.seeds=1")),
+        *eta_sweep("chosen", CHOSEN),
+        *eta_sweep("held-out", HELD_OUT),
+        Search("equal-compute", (*equal, "candidates.equal_compute=true"), commands=("run",)),
+        Search("proxy-0.3m", ("model.preset=0.3m", "proxy.seeds=2")),
+        *(Search(f"smoothing-{c:g}", (f"proxy.smoothing={c}", "proxy.seeds=2")) for c in SMOOTHINGS),
         long_search(),
-        Search(
-            "equal-compute", ("proxy.seeds=1", "candidates.seeds=2", "candidates.equal_compute=true"), commands=("run",)
-        ),
     ]
 
 
-def eta_sweep(name: str, domains: tuple[str, ...], steps: int) -> list[Search]:
+def eta_sweep(name: str, domains: tuple[str, ...]) -> list[Search]:
     """Searches over some domains only, two sequences of each in a batch, with every eta."""
     data = ", ".join(f"{domain}: ../shared/corpus/{domain}" for domain in domains)
     settings = (
         f"data.domains={{{data}}}",
-        f"training.steps={steps}",
         f"training.batch_size={2 * len(domains)}",
-        f"training.evaluate_every={steps // 2}",
         "proxy.seeds=3",
     )
     first = f"{name}-eta-1"
@@ -108,18 +106,15 @@ def share_corpus(source: Path, target: Path) -> None:
         shutil.copytree(source / "corpus", target / "corpus", copy_function=os.link)
 
 
-def tournaments() -> None:
-    """Main models of the proxy's size and of larger ones, and on what other searches found."""
+def tournament() -> None:
+    """Main models of the proxy's size: DoReMi, the method, and all plain mixtures."""
     everyone = ", ".join(("doremi", "doremi-per-seed", *PLAIN))
     doremi("run", "natural", [f"candidates.mixtures=[{everyone}]"])
-    larger("0.3m", "doremi, natural, uniform", 3)
-    etas_judged("chosen-320")
-    larger("3m", "doremi, natural", 1)
-    etas_judged("held-out-320")
 
 
-def larger(size: str, mixtures: str, seeds: int) -> None:
-    settings = (f"candidates.mixtures=[{mixtures}]", f"candidates.sizes=[{size}]", f"candidates.seeds={seeds}")
+def larger(size: str) -> None:
+    """Main models of another size on the same mixtures."""
+    settings = ("candidates.mixtures=[doremi, natural]", f"candidates.sizes=[{size}]", "candidates.seeds=3")
     doremi("train", "natural", settings)
 
 
@@ -130,15 +125,13 @@ def found_mixtures() -> None:
         path = RUNS / f"{name}.json"  # the candidate is called after its file
         shutil.copyfile(RUNS / name / "mixture.json", path)
         paths.append(str(path))
-    doremi("train", "natural", [f"candidates.mixtures=[{', '.join(paths)}]", "candidates.seeds=2"])
+    doremi("train", "natural", [f"candidates.mixtures=[{', '.join(paths)}]", "candidates.seeds=3"])
 
 
-def etas_judged(sweep: str) -> None:
-    """Main models for every eta of a sweep, each seed on the mixture of its own proxy."""
-    for one in searches():
-        if one.name.startswith(sweep):
-            settings = ("candidates.mixtures=[doremi-per-seed, natural]", "candidates.seeds=2")
-            doremi("train", one.name, [*with_references(one), *settings])
+def eta_judged(one: Search) -> None:
+    """Main models for one eta, each seed on the mixture of its own proxy."""
+    settings = ("candidates.mixtures=[doremi-per-seed, natural]", "candidates.seeds=3")
+    doremi("train", one.name, [*with_references(one), *settings])
 
 
 def with_references(one: Search) -> list[str]:
@@ -146,22 +139,57 @@ def with_references(one: Search) -> list[str]:
     return [*one.settings, *([f"reference.reuse={RUNS / one.like}"] if one.like else [])]
 
 
+@dataclass(frozen=True)
+class Job:
+    """Something to do in one run directory, once others are done."""
+
+    name: str
+    directory: str
+    needs: tuple[str, ...]
+    work: Callable[[], None]
+
+
+def jobs() -> list[Job]:
+    """All of the study, what matters most first."""
+    found = [Job(s.name, s.name, (s.like,) if s.like else (), partial(search, s)) for s in searches()]
+    first, others = found[0], found[1:]
+    judged = [
+        Job(f"{s.name} judged", s.name, (s.name,), partial(eta_judged, s)) for s in searches() if "-eta-" in s.name
+    ]
+    main_models = [
+        Job("tournament", "natural", ("natural",), tournament),
+        Job("3m", "natural", ("tournament",), partial(larger, "3m")),
+        Job("found mixtures", "natural", FOUND, found_mixtures),
+        Job("0.3m", "natural", ("tournament",), partial(larger, "0.3m")),
+    ]
+    return [first, *main_models, *others, *judged]
+
+
+def ready(waiting: Sequence[Job], busy: Sequence[Job], done: Set[str]) -> Job | None:
+    """The first job whose needs are met and whose directory nobody works in: a run directory takes one process."""
+    taken = {job.directory for job in busy}
+    return next((job for job in waiting if job.directory not in taken and done >= set(job.needs)), None)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="*", help="names of searches; everything if not given")
+    parser.add_argument("--only", nargs="*", help="names of jobs; everything if not given")
+    parser.add_argument("--at-once", type=int, default=2, help="jobs at a time, a thread each (default 2)")
     args = parser.parse_args()
     RUNS.mkdir(parents=True, exist_ok=True)
-    wanted = [one for one in searches() if not args.only or one.name in args.only]
-    first, *others = wanted
-    search(first)
-    late = [one for one in others if one.name in ("long", "equal-compute")]  # that nothing else needs
-    with ThreadPoolExecutor(2) as pool:
-        early = pool.submit(lambda: [search(one) for one in others if one not in late])
-        main_models = [] if args.only else [pool.submit(tournaments)]
-        rest = pool.submit(lambda: [search(one) for one in late])
-        main_models += [] if args.only else [pool.submit(lambda: (early.result(), found_mixtures()))]
-        for one in (early, rest, *main_models):
-            one.result()
+    waiting = [job for job in jobs() if not args.only or job.name in args.only]
+    done = set() if not args.only else {job.name for job in jobs()} - set(args.only)
+    running: dict[Future[None], Job] = {}
+    with ThreadPoolExecutor(args.at_once) as pool:
+        while waiting or running:
+            while len(running) < args.at_once and (job := ready(waiting, list(running.values()), done)):
+                waiting.remove(job)
+                running[pool.submit(job.work)] = job
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                job = running.pop(future)
+                future.result()
+                done.add(job.name)
+                print(f"done: {job.name}", flush=True)
 
 
 if __name__ == "__main__":

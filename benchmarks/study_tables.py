@@ -20,7 +20,7 @@ from doremi import settled, verdict
 from doremi.runs import LEARNED, PER_SEED, RunDirectory, read_mixture
 from doremi.verdict import student
 
-SWEEPS = ("chosen-320", "held-out-320")
+SWEEPS = ("chosen", "held-out")
 
 
 def judge(run: RunDirectory, size: str, mixtures: Sequence[str]) -> dict[str, Any] | None:
@@ -195,7 +195,7 @@ def paired(own_S: np.ndarray, other_S: np.ndarray) -> list[str]:
 def early(root: Path) -> list[str]:
     """How far the average after part of a proxy's steps is from that after all, and when it would have stopped."""
     lines = header("search", "proxies", "steps", "after 25 %", "50 %", "75 %", "between proxies", "settled at")
-    for name in ("natural", "chosen-320-eta-1", "held-out-320-eta-1", "long"):
+    for name in ("natural", "chosen-eta-1", "held-out-eta-1", "long"):
         run = RunDirectory(root / name)
         if not run.mixture_path(LEARNED).exists():
             continue

@@ -19,6 +19,7 @@ from doremi.health import (
     noisy_scores,
     proxy_alarms,
     reference_alarms,
+    running_away,
 )
 
 NAMES = DomainSet(["web", "code", "books", "law"])
@@ -261,3 +262,13 @@ def test_few_documents() -> None:
     many = str(few_documents({f"d{i}": 1 for i in range(7)}))
     assert "d3 (1) and 3 more: losses" in many
     assert "d4" not in many
+
+
+def test_rounds_run_away_when_changes_grow() -> None:
+    first, second, third = (
+        {"round": n, "domain": "law", "largest_change": change} for n, change in ((1, 0.1), (2, 0.3), (3, 0.2))
+    )
+    assert running_away([first]) is None
+    assert running_away([first, second, third]) is None
+    expected = "round 2 moved law by 30.0% of all tokens, round 1 nothing by more than 10.0%"
+    assert expected in str(running_away([first, second]))

@@ -17,8 +17,9 @@ Shapes: T steps, K domains, E evaluations. Losses and scores are nats a token.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -50,6 +51,21 @@ def few_documents(documents: Mapping[str, int]) -> str | None:
         f"Results are measured on fewer than {FEW_DOCUMENTS} held-out documents in {named}: "
         "losses and intervals there, and means over domains, are unreliable. "
         "Hold out more: data.validation_fraction, data.validation_max_tokens, or more documents."
+    )
+
+
+def running_away(rounds: Sequence[Mapping[str, Any]]) -> str | None:
+    """One line if the last round (`rounds` of mixture.json) moved a weight further than the round before it did.
+
+    The paper's rounds settle, in three (section 3.2); changes that grow say that these will not.
+    """
+    if len(rounds) < 2 or rounds[-1]["largest_change"] <= rounds[-2]["largest_change"]:
+        return None
+    before, last = rounds[-2:]
+    return (
+        f"The rounds run away: round {last['round']} moved {last['domain']} by {last['largest_change']:.1%} "
+        f"of all tokens, round {before['round']} nothing by more than {before['largest_change']:.1%}. "
+        "Distrust the last mixture: take the first round's (rounds.max: 1), or more proxies and steps."
     )
 
 

@@ -14,6 +14,7 @@ from doremi.config import RunConfig
 from doremi.domains import Mixture
 from doremi.errors import Interrupted
 from doremi.files import read_json, write_json
+from doremi.health import running_away
 from doremi.mixtures import found_weights, mixture_named
 from doremi.runs import Corpus
 from doremi.workspace import Workspace
@@ -42,6 +43,8 @@ def search(space: Workspace, corpus: Corpus, what: str = "all") -> None:
         record = read_json(directory.mixture_path("doremi"), "mixture")
         found = found_weights(record)
         history.append({"round": number, **_change(space.config, mixture, found, record)})
+        if warning := running_away(history):
+            space.watch.say(warning)
         if history[-1]["stopped"]:
             break
         mixture = found

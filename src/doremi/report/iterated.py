@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from doremi.health import running_away
 from doremi.report.facts import Facts, inner, listing
 from doremi.report.tables import Cell, Table, shown
 from doremi.report.words import number, percent, plural
@@ -21,7 +22,8 @@ def rounds_table(facts: Facts) -> Table | None:
     ]
     foot = [[Cell("Largest change"), *(_change(r) for r in held)]]
     columns = [("Domain", "text"), *((f"After round {r.get('round')}", "number") for r in held)]
-    return Table("rounds", f"{_ending(held)} Weights as found, before limits.", columns, rows, foot)
+    caption = " ".join(filter(None, (_ending(held), running_away(held), "Weights as found, before limits.")))
+    return Table("rounds", caption, columns, rows, foot)
 
 
 def _change(held: Mapping[str, Any]) -> Cell:
