@@ -1,7 +1,8 @@
-"""Time and peak memory of the ways to a per-token loss: all logits at once, PyTorch's chunked operator, our chunks.
+"""Time and peak memory of the ways to a per-token loss: all logits at once, PyTorch's operator, our own chunks.
 
     python benchmarks/losses.py [--tokens 2048] [--width 256] [--vocabularies 8192 50304 256000]
 
+The operator is measured with chunks of 1,024 tokens, which is how we call it, and with those that it chooses itself.
 Each way computes the losses of a batch alone (a reference model), and with the gradients that a weight of its own for
 each token gives (a proxy). Times are interleaved medians in one process. Peak memory is what a fresh process needs
 beyond the hidden states, the head and its gradient: the logits and all that is made of them.
@@ -20,11 +21,20 @@ from pathlib import Path
 import torch
 from figures import figure, interleaved
 from torch import Tensor, nn
+from torch.nn import functional
 
 from doremi import model as models
 from doremi.memory import keep_freed_memory
 
-WAYS = {"plain": models.plain_losses, "operator": models.operator_losses, "chunks": models.chunked_losses}
+
+def own_choice(hidden_ND: Tensor, head: nn.Linear, label_N: Tensor) -> Tensor:
+    """PyTorch's operator with chunks of its own choice."""
+    return functional.linear_cross_entropy(hidden_ND, head.weight, label_N, reduction="none")
+
+
+WAYS = {"plain": models.plain_losses, "chunks": models.chunked_losses}
+if hasattr(functional, "linear_cross_entropy"):
+    WAYS |= {"operator": models.operator_losses, "operator-own": own_choice}
 PASSES = ("forward", "gradients")
 Case = tuple[int, int, int]  # tokens, width, vocabulary
 
@@ -75,8 +85,8 @@ def measure(case: Case, repeats: int) -> None:
         for way in WAYS:
             middle, peak = statistics.median(seconds[way]), peak_bytes(way, what, case)
             relative = middle / statistics.median(seconds["plain"])
-            print(f"{vocabulary:>10,}  {what:<9}  {way:<8}  {middle:7.3f} s  {relative:5.2f}  {peak / 2**20:8,.0f} MiB")
-            name = f"loss_{what}_{way}_{vocabulary}"
+            print(f"{vocabulary:>10,}  {what:<9}  {way:<12} {middle:7.3f} s  {relative:5.2f}  {peak / 2**20:8,.0f} MiB")
+            name = f"loss_{what}_{way.replace('-', '_')}_{vocabulary}"
             figure(f"{name}_seconds", middle, "s", low=round(min(seconds[way]), 4), high=round(max(seconds[way]), 4))
             figure(f"{name}_peak", peak / 2**20, "MiB")
 
@@ -94,7 +104,7 @@ def main() -> None:
         return
     keep_freed_memory()
     print(f"{arguments.tokens} tokens of width {arguments.width}, float32, {torch.get_num_threads()} threads")
-    print("vocabulary  what       way          time    / plain   peak")
+    print("vocabulary  what       way             time    / plain   peak")
     for vocabulary in arguments.vocabularies:
         repeats = max(2, min(9, 500_000 // vocabulary))
         measure((arguments.tokens, arguments.width, vocabulary), repeats)

@@ -9,6 +9,7 @@ from pathlib import Path
 PROGRAMS = (
     ["startup.py"],
     ["loader.py"],
+    ["readers.py"],
     ["steps.py", "--compile", "--steps", "12"],
     ["prepare.py", "--rounds", "3"],
     ["growth.py"],

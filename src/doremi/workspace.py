@@ -283,8 +283,7 @@ def auto_compile(config: RunConfig, device: torch.device) -> bool:
         return config.training.steps >= 500
     with torch.device("meta"):
         lm = build(shape_of(config), config.data.vocab_size, config.data.sequence_length, 0)
-    body, total = count_parameters(lm)
-    flops = 6 * (body + (total - body)) * config.run_tokens
+    flops = 6 * count_parameters(lm)[1] * config.run_tokens
     return flops / (CPU_FLOPS_PER_CORE * available_cores()) > COMPILE_AFTER_SECONDS
 
 

@@ -1,0 +1,94 @@
+"""What to choose on a CPU: threads, compiler, attention, by tokens a second of a plain step at two presets.
+
+    python benchmarks/choices.py [--steps 5]
+
+The demo's shape (0.3m, vocabulary 2,048, 16 x 128 tokens) and the 1M preset (vocabulary 4,096, 48 x 128). Every way is
+a trainer of its own, all take their steps in turn. For the compiler also: seconds until its first step is done, and
+how long an eager training would have to take before that pays. Threads and compiler are `training.threads` and
+`training.compile`; attention is built as scaled dot-product (sdpa), and shown beside the written-out one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import steps
+import torch
+from figures import figure, interleaved, ratio
+from steps import one_step
+
+CORES = torch.get_num_threads()
+SHAPES = {"0.3m": (2048, 16), "1m": (4096, 48)}  # vocabulary, sequences of 128 tokens a batch
+
+
+def way(folder: Path, preset: str, threads: int, *, compiled: bool, attention: str = "sdpa") -> Callable[[], None]:
+    """A plain step under these choices; its trainer's first two steps are done."""
+    trainer, counter = steps.make_trainer(folder, preset, compiled=compiled), [0]
+    trainer.job.model.lm.set_attn_implementation(attention)
+
+    def step() -> None:
+        torch.set_num_threads(threads)
+        one_step(trainer, counter)
+
+    return step
+
+
+def ways(folder: Path, preset: str) -> tuple[dict[str, Callable[[], None]], dict[str, float]]:
+    """All ways by name, and what each cost before its second step."""
+    made, first = {}, {}
+    for threads, compiled in itertools.product(sorted({1, CORES}), (False, True)):
+        name = f"{threads} {'compiled' if compiled else 'eager'}"
+        torch.set_num_threads(threads)  # compiled code is guarded by it
+        made[name] = way(folder, preset, threads, compiled=compiled)
+        start = time.perf_counter()
+        made[name]()
+        first[name] = time.perf_counter() - start
+    made[f"{CORES} eager, written-out attention"] = way(folder, preset, CORES, compiled=False, attention="eager")
+    return made, first
+
+
+def measure(folder: Path, preset: str, repeats: int) -> None:
+    steps.VOCAB, steps.BATCH = SHAPES[preset]
+    steps.LENGTH = 128
+    made, first = ways(folder, preset)
+    seconds = interleaved(made, repeats)
+    tokens = steps.BATCH * steps.LENGTH
+    print(f"{preset}, vocabulary {steps.VOCAB}, {steps.BATCH} x {steps.LENGTH} tokens")
+    for name, values in seconds.items():
+        print(f"  {name:<34} {tokens / statistics.median(values):>9,.0f} tokens/s")
+    shown = partial(compare, seconds, preset)
+    shown("one_thread_over_all", "1 eager", f"{CORES} eager")
+    shown("compiled_over_eager", f"{CORES} compiled", f"{CORES} eager")
+    shown("compiled_over_eager_one_thread", "1 compiled", "1 eager")
+    shown("written_out_attention_over_sdpa", f"{CORES} eager, written-out attention", f"{CORES} eager")
+    gained = 1 - ratio(seconds, f"{CORES} compiled", f"{CORES} eager")[0]
+    warm_up = first[f"{CORES} compiled"]
+    figure(f"choice_{preset}_compiler_warm_up", warm_up, "s")
+    if gained > 0:
+        figure(f"choice_{preset}_eager_seconds_that_earn_it_back", warm_up / gained, "s")
+
+
+def compare(seconds: dict[str, list[float]], preset: str, name: str, one: str, other: str) -> None:
+    middle, low, high = ratio(seconds, one, other)
+    figure(f"choice_{preset}_{name}", middle, "ratio", low=round(low, 3), high=round(high, 3))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=5)
+    arguments = parser.parse_args()
+    print(f"plain step, float32, threads named first, of {CORES}")
+    for preset in SHAPES:
+        with tempfile.TemporaryDirectory() as folder:
+            measure(Path(folder), preset, arguments.steps)
+
+
+if __name__ == "__main__":
+    main()
