@@ -47,6 +47,13 @@ def a_verdict(made: MadeRun, root: Path) -> dict[str, Any]:
              "outcome": outcomes[n % 4]}
             for a, b, t in pairs if t == "uniform" for n, d in enumerate(domains)
         ],
+        "worst_comparisons": [
+            {"candidate": a, "opponent": b,
+             "loss": {"domains": [domains[0], domains[0]], "difference": 0.01, "interval": [0.004, 0.016],
+                      "outcome": outcomes[1]},
+             "regret": {"domain": domains[0], "difference": 0.0321, "interval": [0.0221, 0.0421]}}
+            for a, b, t in pairs if t == "uniform"
+        ],
         "recommendation": {"mixture": "doremi", "reason": "doremi beats natural by a hair.", "outcome": "win",
                            "tied_with": ["uniform"], "seeds_to_decide": 7, "target": "uniform"},
     }  # fmt: skip
@@ -68,6 +75,7 @@ def _candidate(made: MadeRun, name: str, rows: Mapping[str, Any], natural: np.nd
         },
         "worst": {"domain": made.domains[worst], "bits_per_byte": float(bits[worst]), "loss": float(9 - loss[worst])},
         "worst_regret": {"domain": made.domains[most], "bits_per_byte": float(regret[most])},
+        "rank": {"uniform": 1, "natural": 2, "worst": 3},
         "domains_better_than_reference": int((regret < 0).sum()),
         "steps_to_baseline": {"reached": reached, "step": 31.0 if reached else None, "of": made.steps,
                               "speedup": made.steps / 31.0 if reached else None},

@@ -100,12 +100,15 @@ def test_the_candidates_are_those_of_the_verdict(page: Page, finished: Path) -> 
     best = min(c["mean"]["uniform"]["bits_per_byte"] for c in candidates)
     least = min(c["worst"]["bits_per_byte"] for c in candidates)
     for candidate in candidates:
-        row = list(rows[candidate["name"]].values())
+        rank, *row = rows[candidate["name"]].values()
+        assert rank == "1, 2, 3"
         mean = candidate["mean"]["uniform"]["bits_per_byte"]
         assert row[0].startswith(f"{mean:.4f}")
         assert ("(best)" in row[0]) == (mean == best)
         assert row[2].startswith(f"{candidate['worst']['bits_per_byte']:.4f}")
         assert candidate["worst"]["domain"] in row[2]
+        assert ("loss" in row[2]) == (candidate["name"] != "natural")
+        assert ("(+0.0221 to +0.0421)" in row[3]) == (candidate["name"] != "natural")
         assert ("(best)" in row[2]) == (candidate["worst"]["bits_per_byte"] == least)
         assert row[6] == f"{max(candidate['epochs']):.2f}"
     assert rows["doremi"]["Steps to the final loss of natural"] == "31 of 40 1.29\N{MULTIPLICATION SIGN} as fast"

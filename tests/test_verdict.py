@@ -340,6 +340,51 @@ def test_impossible_arguments(tmp_path: Path, options: dict[str, Any], message: 
         judge(RunDirectory(tmp_path), **{**given, **options})
 
 
+# -- worst domains and ranks -----------------------------------------------------------------------------------------
+
+
+def worst_of(verdict: dict[str, Any], candidate: str, opponent: str) -> dict[str, Any]:
+    wanted = (candidate, opponent)
+    return next(c for c in verdict["worst_comparisons"] if (c["candidate"], c["opponent"]) == wanted)
+
+
+def test_worst_domains_are_compared_with_intervals(default_run: RunDirectory):
+    verdict = verdict_of(default_run)
+    bits = {c["name"]: np.array(c["bits_per_byte"]) for c in verdict["candidates"]}
+    held = worst_of(verdict, "doremi", "natural")
+    assert held["loss"]["difference"] == pytest.approx(bits["doremi"].max() - bits["natural"].max())
+    low, high = held["loss"]["interval"]
+    assert low < held["loss"]["difference"] < high
+    assert held["loss"]["outcome"] == ("win" if high < 0 else "loss" if low > 0 else "undecided")
+    regret = bits["doremi"] - bits["natural"]
+    assert held["regret"]["difference"] == pytest.approx(regret.max())
+    assert held["regret"]["domain"] == verdict["domains"][int(regret.argmax())]
+    assert held["regret"]["interval"][0] < regret.max() < held["regret"]["interval"][1]
+    same = next(e for e in verdict["candidates"] if e["name"] == "doremi")["worst_regret"]
+    assert same["bits_per_byte"] == pytest.approx(regret.max())
+
+
+def test_a_planted_difference_decides_the_worst_domain(tmp_path: Path):
+    run = run_of(tmp_path, effect={"doremi": -0.1, "natural": 0.0, "uniform": 0.1}, noise=0.001)
+    verdict = verdict_of(run)
+    assert worst_of(verdict, "doremi", "natural")["loss"]["outcome"] == "win"
+    assert worst_of(verdict, "uniform", "natural")["loss"]["outcome"] == "loss"
+    assert worst_of(verdict_of(run, margin=0.5), "doremi", "natural")["loss"]["outcome"] == "tie"
+    assert worst_of(verdict_of(run, seeds=[0]), "doremi", "natural")["loss"]["interval"] is None
+    assert [c["rank"] for c in verdict["candidates"]] == [
+        {w: n for w in ("uniform", "natural", "worst")} for n in (1, 2, 3)
+    ]
+
+
+def test_equal_candidates_share_a_rank(tmp_path: Path):
+    run = run_of(tmp_path, noise=0.0, effect=dict.fromkeys(NAMES, 0.0))
+    for seed in (0, 1, 2, 3):
+        source = run.main("tiny", "natural", seed).folder / "evaluation.documents.f64"
+        for name in ("doremi", "uniform"):
+            shutil.copyfile(source, run.main("tiny", name, seed).folder / source.name)
+    assert [c["rank"]["uniform"] for c in verdict_of(run)["candidates"]] == [1, 1, 1]
+
+
 # -- the file and the table ------------------------------------------------------------------------------------------
 
 
@@ -375,7 +420,7 @@ def test_the_table_is_plain_narrow_and_complete(tmp_path: Path):
     assert table.isascii()
     assert max(map(len, table.splitlines())) <= 110
     for words in (
-        r"doremi +\d\.\d{4} +\d\.\d{4} +\d\.\d{4} \S.* 3 of 3 +\d+ of 40 \(1\.\d\dx\)",
+        r"doremi +1 +\d\.\d{4} +\d\.\d{4} +\d\.\d{4} \S.* 3 of 3 +\d+ of 40 \(1\.\d\dx\)",
         r"uniform .* 0 of 3 +not reached",
         r"doremi vs natural +win +-[12]\.\d\d% +\[-\d\.\d\d%, -\d\.\d\d%\]",
         r"a-mixture-with-a-v\.\. vs natural",

@@ -33,7 +33,8 @@ def candidate_table(facts: Facts) -> Table | None:
     best = [lowest([number(inner(c, *where)) for c in candidates]) for where in _MEANS]
     rows = [_candidate(facts, candidate, best) for candidate in candidates]
     titles = (
-        "Mean, uniform", "Mean, natural", "Worst domain", f"Largest regret against {facts.baseline_name}",
+        "Rank: uniform, natural, worst", "Mean, uniform", "Mean, natural", "Worst domain",
+        f"Largest regret against {facts.baseline_name}",
         "Domains better than reference", f"Steps to the final loss of {facts.baseline_name}",
         "Most epochs, in training",
     )  # fmt: skip
@@ -49,10 +50,11 @@ def _candidate(facts: Facts, candidate: Mapping[str, Any], best: Sequence[float]
     at = [number(inner(candidate, *where)) for where in _MEANS]
     return [
         Cell(name, small=_kind(facts, candidate)),
+        Cell(", ".join(count(inner(candidate, "rank", what)) for what in ("uniform", "natural", "worst"))),
         _mean_cell(facts, candidate, "uniform", at[0] == best[0]),
         _mean_cell(facts, candidate, "natural", at[1] == best[1]),
-        _named(candidate.get("worst"), fixed, best=at[2] == best[2]),
-        Cell(ABSENT) if base else _named(candidate.get("worst_regret"), signed),
+        _worst(facts, candidate, best=at[2] == best[2]),
+        Cell(ABSENT) if base else _regret(facts, candidate),
         _better(candidate, facts),
         Cell(ABSENT) if base else _steps(candidate.get("steps_to_baseline")),
         Cell(passes(max(epochs)) if epochs else ABSENT),
@@ -80,9 +82,30 @@ def _mean_cell(facts: Facts, candidate: Mapping[str, Any], target: str, best: bo
     return Cell(value, best=best)
 
 
-def _named(value: Any, display: Any, best: bool = False) -> Cell:
-    domain = inner(value, "domain")
-    return Cell(display(inner(value, "bits_per_byte"), 4), small="" if domain is None else str(domain), best=best)
+def _worst(facts: Facts, candidate: Mapping[str, Any], best: bool) -> Cell:
+    """The worst domain's bits, and what they are against the baseline's worst."""
+    found = inner(_worst_comparison(facts, candidate), "loss", "outcome")
+    domain = inner(candidate, "worst", "domain")
+    small = NBSP.join(str(word) for word in (domain, found) if word is not None)
+    value = fixed(inner(candidate, "worst", "bits_per_byte"), 4)
+    return Cell(value, small=small, best=best, outcome=outcome(found))
+
+
+def _regret(facts: Facts, candidate: Mapping[str, Any]) -> Cell:
+    """The domain that is furthest behind the baseline, with the interval of how far."""
+    low, high = numbers(inner(_worst_comparison(facts, candidate), "regret", "interval"), 2)
+    sure = f" ({signed(low, 4)} to {signed(high, 4)})" if math.isfinite(low) and math.isfinite(high) else ""
+    value = inner(candidate, "worst_regret")
+    return Cell(signed(inner(value, "bits_per_byte"), 4), small=f"{inner(value, 'domain') or ''}{sure}")
+
+
+def _worst_comparison(facts: Facts, candidate: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    name = candidate.get("name")
+    entries = listing(facts.verdict, "worst_comparisons")
+    return next(
+        (e for e in entries if (e.get("candidate"), e.get("opponent")) == (name, facts.baseline_name)),
+        None,
+    )
 
 
 def _better(candidate: Mapping[str, Any], facts: Facts) -> Cell:

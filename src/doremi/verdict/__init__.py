@@ -17,7 +17,8 @@ tests/test_verdict_level.py.
 
 An interval is drawn at the error level that Holm's rule gives its comparison: it excludes 0 where the adjusted
 p-value is at or under 1 - confidence. The found mixture against the plain ones on both targets is one family, the
-method against all others a second, plain ones among themselves a third; the domains of a pair are one more.
+method against all others a second, plain ones among themselves a third; the domains of a pair are one more, and its
+worst domain (worst.py) one more.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from typing import Any
 from doremi.errors import ConfigError
 from doremi.files import FORMAT, read_json, ten_digits, write_json
 from doremi.runs import SPLITS, RunDirectory
-from doremi.verdict.describe import candidate, comparisons, interval, targets
+from doremi.verdict.describe import candidate, comparisons, interval, ranks, targets
 from doremi.verdict.downstream import downstream
 from doremi.verdict.equal_compute import equal_compute
 from doremi.verdict.measure import Measured, measure
@@ -37,6 +38,7 @@ from doremi.verdict.pairs import assign_roles, compare_domains, compare_overall,
 from doremi.verdict.recommend import Basis, recommend
 from doremi.verdict.sizes import ranking, summary
 from doremi.verdict.table import format_table
+from doremi.verdict.worst import compare_worst
 
 __all__ = ["TARGETS", "downstream", "equal_compute", "format_table", "judge", "ranking", "summary", "write"]
 
@@ -71,6 +73,7 @@ def judge(
         compare_overall(measured.samples[split], pairs, weightings, confidence, margin, roles.question)
         for split in SPLITS
     )
+    places = ranks(measured)
     basis = Basis(mixtures, seeds, target, margin, means, select[target], report[target])
     return {
         **_head(measured, reference_mixture, confidence, margin),
@@ -79,11 +82,20 @@ def judge(
                 **candidate(measured, i, roles.baseline, roles.reference),
                 "limited": _is_limited(run, name),
                 "interval_of": "method" if i in roles.method else "mixture",
+                "rank": {what: int(place[i]) for what, place in places.items()},
             }
             for i, name in enumerate(mixtures)
         ],
         "comparisons": comparisons(measured.names, report, roles.question),
         "domain_comparisons": _domain_comparisons(measured, pairs, confidence, margin),
+        "worst_comparisons": [
+            {
+                "candidate": mixtures[a],
+                "opponent": mixtures[b],
+                **compare_worst(measured.samples["report"], (a, b), measured.domains.names, confidence, margin),
+            }
+            for a, b in pairs
+        ],
         "recommendation": recommend(basis, roles),
     }
 

@@ -56,6 +56,13 @@ def candidate(measured: Measured, index: int, baseline: int, reference: int | No
     }
 
 
+def ranks(measured: Measured) -> dict[str, np.ndarray]:
+    """Each candidate's place by both averages and by its worst domain, 1 is the fewest bits; equals share one. `[C]`"""
+    bits_CK = measured.samples["report"].bits.mean(axis=1)
+    by = {target: bits_CK @ weights for target, weights in targets(measured).items()} | {"worst": bits_CK.max(axis=1)}
+    return {what: 1 + (value[None, :] < value[:, None]).sum(axis=1) for what, value in by.items()}
+
+
 def steps_to_baseline(curve: Curve, goal: float, of: int) -> dict[str, Any]:
     """First step from which `curve` stays at or under `goal`, linear between evaluations; `of`: steps of the run.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 WIDTH = 110
 _NAME = 20
-_HEADINGS = ("mixture", "mean (uniform)", "mean (natural)", "worst domain", "better", "steps to baseline")
+_HEADINGS = ("mixture", "rank", "mean (uniform)", "mean (natural)", "worst domain", "better", "steps to baseline")
 
 
 def format_table(verdict: Mapping[str, Any]) -> str:
@@ -23,6 +23,7 @@ def format_table(verdict: Mapping[str, Any]) -> str:
         f"Differences on the {chosen['target']} average (negative: fewer bits); doremi's all true at once with "
         f"{verdict['confidence']:.0%}, so the method's, so the plain mixtures'; tie: within {verdict['margin']:.2%}",
         *_grid(_comparisons(verdict, chosen["target"])),
+        *_worst(verdict, chosen["mixture"]),
         *_method([c["name"] for c in verdict["candidates"] if c.get("interval_of") == "method"]),
         *_sizes(verdict),
         *_equal_compute(verdict.get("equal_compute"), chosen["target"]),
@@ -40,6 +41,7 @@ def _row(candidate: Mapping[str, Any], verdict: Mapping[str, Any]) -> tuple[str,
     better = candidate["domains_better_than_reference"]
     return (
         _short(candidate["name"]),
+        str(candidate["rank"][verdict["recommendation"]["target"]]),
         f"{mean['uniform']['bits_per_byte']:.4f}",
         f"{mean['natural']['bits_per_byte']:.4f}",
         f"{worst['bits_per_byte']:.4f} {_short(worst['domain'])}",
@@ -61,6 +63,26 @@ def _comparison(one: Mapping[str, Any], opponent: float) -> tuple[str, ...]:
         f"{one['relative']:+.2%}",
         f"[{bounds[0]:+.2%}, {bounds[1]:+.2%}]" if bounds else "no interval",
     )
+
+
+def _worst(verdict: Mapping[str, Any], name: str) -> list[str]:
+    """The recommended mixture's worst domain and its largest loss, against each of the others."""
+    rows = [_worst_row(one) for one in verdict["worst_comparisons"] if name in (one["candidate"], one["opponent"])]
+    return ["Worst domains, bits per byte:", *_grid(rows)] if rows else []
+
+
+def _worst_row(one: Mapping[str, Any]) -> tuple[str, ...]:
+    loss, regret = one["loss"], one["regret"]
+    return (
+        f"{_short(one['candidate'])} vs {_short(one['opponent'])}",
+        loss["outcome"],
+        f"{loss['difference']:+.4f} {_ends(loss['interval'])}",
+        f"loses most on {_short(regret['domain'])}: {regret['difference']:+.4f} {_ends(regret['interval'])}",
+    )
+
+
+def _ends(interval: Sequence[float] | None) -> str:
+    return f"[{interval[0]:+.4f}, {interval[1]:+.4f}]" if interval else "no interval"
 
 
 def _lead(chosen: Mapping[str, Any]) -> str:

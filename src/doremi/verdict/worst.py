@@ -1,0 +1,63 @@
+"""The worst domain with intervals: how far two candidates' worst losses are apart, and what a domain loses at most.
+
+Both are maxima over domains, so their intervals come from the domains' own, drawn so that all hold at once
+(Bonferroni's level: confidence over the number of domains). Where d_k is the difference in domain k, p the domain that
+is worst for the first and q for the second, the difference of the worst losses lies between d_q and d_p, because
+a_p >= a_q and b_q >= b_p; the largest d_k lies between the largest lower and the largest upper end.
+
+Shapes: K domains.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from doremi.files import ten_digits
+from doremi.verdict.bootstrap import Sample
+from doremi.verdict.compare import LOSS, TIE, UNDECIDED, WIN, contrast, half_widths
+
+
+def compare_worst(
+    sample: Sample, pair: tuple[int, int], domains: Sequence[str], confidence: float, margin: float
+) -> dict[str, Any]:
+    """`loss`: difference of both worst losses; `regret`: the domain where the first does worst against the second.
+
+    Bits per byte, means over seeds; intervals are null with one seed. A win: the first one's worst loss is lower.
+    """
+    count = len(domains)
+    family = contrast(sample, *pair, np.eye(count))
+    half_K = half_widths(family, np.full(count, (1 - confidence) / count))
+    one_K, other_K = (sample.bits[i].mean(axis=0) for i in pair)
+    p, q, most = int(one_K.argmax()), int(other_K.argmax()), int(family.difference.argmax())
+    low_K, high_K = family.difference - half_K, family.difference + half_K
+    difference = float(one_K[p] - other_K[q])
+    low, high = float(low_K[q]), float(high_K[p])
+    return {
+        "loss": {
+            "domains": [domains[p], domains[q]],
+            "difference": ten_digits(difference),
+            "interval": _interval(low, high),
+            "outcome": _outcome(low, high, margin * float(other_K[q])),
+        },
+        "regret": {
+            "domain": domains[most],
+            "difference": ten_digits(float(family.difference[most])),
+            "interval": _interval(float(low_K.max()), float(high_K.max())),
+        },
+    }
+
+
+def _interval(low: float, high: float) -> list[float | None] | None:
+    return [ten_digits(low), ten_digits(high)] if math.isfinite(low) and math.isfinite(high) else None
+
+
+def _outcome(low: float, high: float, tolerance: float) -> str:
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return UNDECIDED
+    if -tolerance <= low and high <= tolerance:
+        return TIE
+    return WIN if high < 0 else LOSS if low > 0 else UNDECIDED
