@@ -29,7 +29,12 @@ CHOSEN = (
 VARIANTS = ("official", "hardest", "easiest")
 PLAIN = ("natural", "uniform", "temperature", "unimax")
 SMOOTHINGS = (1e-4, 1e-2)
-FOUND = (*(f"variant-{name}" for name in VARIANTS), "uniform-reference", "rounds", "bad-reference")
+FOUND = (
+    *(f"variant-{name}" for name in VARIANTS), "uniform-reference", "rounds", "bad-reference", "proxy-0.3m",
+    *(f"smoothing-{c:g}" for c in SMOOTHINGS),
+)  # fmt: skip
+SHORT = 80  # steps of the second sweep over eta
+SEEDS = 20
 
 
 @dataclass(frozen=True)
@@ -52,20 +57,23 @@ def searches() -> list[Search]:
         Search("uniform-reference", ("reference.mixture=uniform", "proxy.seeds=3")),
         Search("rounds", ("rounds.max=3", "proxy.seeds=1")),
         Search("bad-reference", (f"reference.mixture={bad}", "rounds.max=3", "proxy.seeds=1")),
-        *eta_sweep("chosen", CHOSEN),
-        *eta_sweep("held-out", HELD_OUT),
-        Search("equal-compute", (*equal, "candidates.equal_compute=true"), commands=("run",)),
         Search("proxy-0.3m", ("model.preset=0.3m", "proxy.seeds=2")),
         *(Search(f"smoothing-{c:g}", (f"proxy.smoothing={c}", "proxy.seeds=2")) for c in SMOOTHINGS),
+        *eta_sweep("chosen", CHOSEN),
+        *eta_sweep("held-out", HELD_OUT),
+        *eta_sweep(f"chosen-{SHORT}", CHOSEN, SHORT),
+        *eta_sweep(f"held-out-{SHORT}", HELD_OUT, SHORT),
+        Search("equal-compute", (*equal, "candidates.equal_compute=true"), commands=("run",)),
         long_search(),
     ]
 
 
-def eta_sweep(name: str, domains: tuple[str, ...]) -> list[Search]:
+def eta_sweep(name: str, domains: tuple[str, ...], steps: int = 240) -> list[Search]:
     """Searches over some domains only, two sequences of each in a batch, with every eta."""
     data = ", ".join(f"{domain}: ../shared/corpus/{domain}" for domain in domains)
     settings = (
         f"data.domains={{{data}}}",
+        f"training.steps={steps}",
         f"training.batch_size={2 * len(domains)}",
         "proxy.seeds=3",
     )
@@ -112,10 +120,17 @@ def tournament() -> None:
     doremi("run", "natural", [f"candidates.mixtures=[{everyone}]"])
 
 
+def more_seeds() -> None:
+    """As many seeds as telling DoReMi from natural takes by the noise of the first five."""
+    doremi("train", "natural", ["candidates.mixtures=[doremi, natural]", f"candidates.seeds={SEEDS}"])
+
+
 def larger(size: str) -> None:
-    """Main models of another size on the same mixtures."""
+    """Main models of another size on the same mixtures, in a directory of their own: they take long."""
+    share_corpus(RUNS / "natural", RUNS / "sizes")
+    shutil.copyfile(RUNS / "natural" / "mixture.json", RUNS / "sizes" / "mixture.json")
     settings = ("candidates.mixtures=[doremi, natural]", f"candidates.sizes=[{size}]", "candidates.seeds=3")
-    doremi("train", "natural", settings)
+    doremi("train", "sizes", settings)
 
 
 def found_mixtures() -> None:
@@ -158,9 +173,10 @@ def jobs() -> list[Job]:
     ]
     main_models = [
         Job("tournament", "natural", ("natural",), tournament),
-        Job("3m", "natural", ("tournament",), partial(larger, "3m")),
-        Job("found mixtures", "natural", FOUND, found_mixtures),
-        Job("0.3m", "natural", ("tournament",), partial(larger, "0.3m")),
+        Job("3m", "sizes", ("natural",), partial(larger, "3m")),
+        Job("found mixtures", "natural", ("tournament", *FOUND), found_mixtures),
+        Job("more seeds", "natural", ("found mixtures",), more_seeds),
+        Job("0.3m", "sizes", ("3m",), partial(larger, "0.3m")),
     ]
     return [first, *main_models, *others, *judged]
 

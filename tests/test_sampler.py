@@ -244,6 +244,22 @@ def test_draws_are_consecutive_and_each_epoch_is_whole(start: int) -> None:
         assert np.array_equal(np.sort(whole, axis=1), np.tile(np.arange(size), (epochs, 1)))
 
 
+def test_mixtures_share_the_order_of_each_domain() -> None:
+    """Candidates are paired: whatever the weights, a domain's sequences come in the same order."""
+    one, other = (
+        Sampler([0.5, 0.2, 0.3], [40, 50, 60], 16, "main/0"),
+        Sampler([0.1, 0.2, 0.7], [40, 50, 60], 16, "main/0"),
+    )
+    for domain in range(3):
+        drawn = []
+        for stream in (one, other):
+            batches = [stream.rows(step) for step in range(40)]
+            drawn.append(np.concatenate([rows.sequence[rows.domain == domain] for rows in batches]))
+        shared = min(map(len, drawn))
+        assert shared > 60
+        assert np.array_equal(drawn[0][:shared], drawn[1][:shared])
+
+
 def test_ten_thousand_ranks() -> None:
     stream = Sampler(RARE, [4096] * 5, 20_000, "wide")
     whole, parts = stream.rows(1), [stream.rows(1, rank, 10_000) for rank in range(10_000)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -188,3 +189,21 @@ def test_long_paths_are_binned_and_float32_and_order_change_nothing():
     assert judge(path.astype(np.float32)).settled
     assert judge(path[:, ::-1]).standard_error_K[::-1] == pytest.approx(judged.standard_error_K, rel=1e-9)
     assert not judge(wandering(7, 0.01, 40000)).settled
+
+
+RECORDED = sorted((Path(__file__).parent / "assets").glob("proxy_path_*.npy"))
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+def test_recorded_paths_of_real_proxies_do_not_settle(path: Path):
+    """alpha of proxies on real text (docs/results/study.md), `[T, K]`: the average looks flat, the path still moves."""
+    path_TK = np.load(path)
+    steps = len(path_TK)
+    average_TK = np.cumsum(path_TK, axis=0, dtype=np.float64) / np.arange(1, steps + 1)[:, None]
+    late = np.abs(average_TK[-1] - average_TK[-steps // 20]).sum() / 2
+    assert late < 0.03  # hardly anything moves in the average's last twentieth
+    assert not judge(path_TK).settled
+
+
+def test_there_are_recorded_paths():
+    assert len(RECORDED) == 2

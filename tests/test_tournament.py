@@ -15,6 +15,7 @@ from doremi.cli import app
 from doremi.errors import ConfigError, DamageError
 from doremi.runs import RunDirectory, read_mixture
 from tiny import tiny_config, write_corpus, write_tiny
+from tolerances import FLOAT32
 
 SIZES = ("custom", "0.1m")
 ALL = ("doremi", "doremi-per-seed", "reference", "natural", "uniform", "unimax")
@@ -100,6 +101,25 @@ def test_the_verdict_is_of_the_largest_size_and_shows_both(run: RunDirectory) ->
     report = (run.root / "report.html").read_text()
     assert "As models grow" in report
     assert "At equal total compute" in report
+
+
+def test_equal_compute_needs_a_search(text: Path, tmp_path: Path) -> None:
+    candidates = {"mixtures": ["natural", "uniform"], "equal_compute": True}
+    with pytest.raises(ConfigError, match="equal_compute compares doremi with the others"):
+        tiny_config(tmp_path, text, candidates=candidates)
+
+
+def test_one_seed_starts_all_candidates_alike_on_the_same_samples(run: RunDirectory) -> None:
+    """The first step's losses are equal, to the last bits of a sum, wherever two mixtures drew as many sequences."""
+    for seed in (0, 1):
+        first = {name: run.main("custom", name, seed).trace() for name in ("doremi", "natural", "uniform")}
+        for name in ("doremi", "uniform"):
+            same_K = first[name]["tokens"][0] == first["natural"]["tokens"][0]
+            assert same_K.any()
+            ours, theirs = (first[n]["loss"][0][same_K] for n in (name, "natural"))
+            assert ours == pytest.approx(theirs, rel=FLOAT32)
+    other = [run.main("custom", "natural", seed).trace()["loss"][0] for seed in (0, 1)]
+    assert other[0] != pytest.approx(other[1], rel=FLOAT32)
 
 
 def test_plain_mixtures_train_on_for_what_the_search_cost(run: RunDirectory) -> None:

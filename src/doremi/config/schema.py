@@ -299,13 +299,19 @@ class RunConfig(Section):
             raise ValueError(
                 f"reference.mixture cannot be {self.reference.mixture}: the reference is trained before it is known"
             )
+        if self.data.epoch_matched and self.budget_tokens is None:
+            raise ValueError("data.epoch_matched needs budget_tokens: give the tokens of the final run")
+        return self
+
+    @model_validator(mode="after")
+    def _tournament(self) -> RunConfig:
         if PER_SEED in self.candidates.mixtures and self.proxy.seeds < self.candidates.seeds:
             raise ValueError(
                 f"{PER_SEED} needs a proxy for each of the {self.candidates.seeds} seeds under candidates: "
                 f"set proxy.seeds to {self.candidates.seeds}"
             )
-        if self.data.epoch_matched and self.budget_tokens is None:
-            raise ValueError("data.epoch_matched needs budget_tokens: give the tokens of the final run")
+        if self.candidates.equal_compute and LEARNED not in self.candidates.mixtures:
+            raise ValueError(f"candidates.equal_compute compares {LEARNED} with the others: add it to the mixtures")
         return self
 
     @property
