@@ -51,6 +51,21 @@ def test_every_main_model_is_evaluated_once(finished: tuple[Path, str]) -> None:
     assert [p.stat().st_mtime_ns for p in paths] == before
 
 
+def test_any_saved_model_by_hand(finished: tuple[Path, str]) -> None:
+    folder = run_of(finished[0]).main("custom", "natural", 1).folder
+    result = CliRunner().invoke(app, ["fewshot", str(finished[0]), str(folder / "model")], catch_exceptions=False)
+    assert result.exit_code == 0
+    tasks = read_json(folder / "fewshot.json", "few-shot evaluation")["tasks"]
+    expected = f"{tasks['lambada']['metrics']['last_word_accuracy']['value']:.4f}"
+    assert re.search(rf"lambada +last_word_accuracy +{expected} +\({tasks['lambada']['n']} examples\)", result.stdout)
+
+
+def test_a_model_without_tasks_is_refused(finished: tuple[Path, str]) -> None:
+    words = ["fewshot", str(finished[0]), "model", "--set", "downstream.tasks=null"]
+    with pytest.raises(ConfigError, match=r"downstream\.tasks is not set"):
+        CliRunner().invoke(app, words, catch_exceptions=False)
+
+
 def test_other_tasks_are_evaluated_again(finished: tuple[Path, str]) -> None:
     run = run_of(finished[0])
     path = run.main("custom", "doremi", 0).folder / "fewshot.json"

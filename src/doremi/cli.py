@@ -215,6 +215,19 @@ def evaluate(place: EitherArgument, set_: SetOption = None) -> None:
 
 
 @app.command()
+def fewshot(
+    place: EitherArgument,
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A saved model: the folder `model` of a training.")],
+    set_: SetOption = None,
+) -> None:
+    """Put any saved model to the few-shot tasks of downstream.tasks; `doremi run` does so with all main models."""
+    settings = _load_either(place, set_).downstream
+    from doremi import distributed, downstream
+
+    typer.echo("\n".join(downstream.lines(downstream.one_model(settings, model, str(distributed.start().device)))))
+
+
+@app.command()
 def report(place: EitherArgument, set_: SetOption = None) -> None:
     """Write report.html from what the run directory holds."""
     from doremi.report import write_report

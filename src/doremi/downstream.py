@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,7 @@ def evaluate_candidates(space: Workspace) -> None:
     settings = space.config.downstream
     if settings.tasks is None:
         return
-    if not Path(settings.tasks).is_dir():
-        raise ConfigError(f"downstream.tasks: {settings.tasks} is not a folder; it holds the files of the five tasks")
+    _check(settings)
     for size, by_name in space.directory.candidates().items():
         for name, seeds in by_name.items():
             for seed in seeds:
@@ -32,13 +32,33 @@ def _one(space: Workspace, settings: DownstreamConfig, folder: TrainingFolder) -
     path = folder.folder / fewshot.FILE
     if path.exists() and read_json(path, "few-shot evaluation").get("identity") == identity:
         return
-    run = fewshot.evaluate if settings.generate else fewshot.score
     with space.timed(f"downstream/{folder.folder.relative_to(space.root)}"):
-        result: dict[str, Any] = run(
-            folder.folder / "model", Path(str(settings.tasks)),
-            shots=settings.shots, limit=settings.limit, device=str(space.world.device),
-        )  # fmt: skip
+        result = one_model(settings, folder.folder / "model", str(space.world.device))
         fewshot.write(folder.folder, {**result, "identity": identity})
+
+
+def one_model(settings: DownstreamConfig, model: Path, device: str) -> dict[str, Any]:
+    """Any saved model on the configured tasks: what fewshot.json holds (docs/formats.md)."""
+    _check(settings)
+    run = fewshot.evaluate if settings.generate else fewshot.score
+    tasks = Path(str(settings.tasks))
+    return run(model, tasks, shots=settings.shots, limit=settings.limit, device=device)
+
+
+def lines(result: Mapping[str, Any]) -> list[str]:
+    """A result as lines of text: task, metric, value, number of examples."""
+    return [
+        f"{name:<14} {metric:<22} {held['value']:.4f}  ({task['n']} examples)"
+        for name, task in result["tasks"].items()
+        for metric, held in task["metrics"].items()
+    ]
+
+
+def _check(settings: DownstreamConfig) -> None:
+    if settings.tasks is None:
+        raise ConfigError("downstream.tasks is not set: give the folder that holds the files of the five tasks")
+    if not Path(settings.tasks).is_dir():
+        raise ConfigError(f"downstream.tasks: {settings.tasks} is not a folder; it holds the files of the five tasks")
 
 
 def _files(tasks: Path) -> dict[str, str | None]:
