@@ -21,7 +21,7 @@ mpl.rcParams.update({"axes.spines.right": False, "figure.constrained_layout.use"
 def draw(root: Path, folder: Path) -> None:
     """Write every picture whose runs are there."""
     natural = RunDirectory(root / "natural")
-    differences(natural, folder / "study-candidates.svg")
+    differences(root, folder / "study-candidates.svg")
     weights(natural, folder / "study-weights.svg")
     etas(root, folder / "study-eta.svg")
 
@@ -32,9 +32,12 @@ def save(figure: plt.Figure, path: Path) -> None:
     print(path)
 
 
-def differences(run: RunDirectory, path: Path) -> None:
+def differences(root: Path, path: Path) -> None:
     """Each candidate against natural, at each size, with intervals."""
-    sizes = {size: judge(run, size, (LEARNED, PER_SEED, *PLAIN)) for size in ("0.1m", "0.3m", "3m")}
+    places = {"0.1m": "natural", "0.3m": "sizes", "3m": "sizes"}
+    sizes = {
+        size: judge(RunDirectory(root / place), size, (LEARNED, PER_SEED, *PLAIN)) for size, place in places.items()
+    }
     held = {size: verdict for size, verdict in sizes.items() if verdict is not None}
     figure, axes = plt.subplots(1, len(held), figsize=(3.2 * len(held), 2.4), squeeze=False)
     for axis, (size, verdict) in zip(axes[0], held.items(), strict=True):

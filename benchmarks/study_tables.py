@@ -14,13 +14,17 @@ from typing import Any
 
 import numpy as np
 from results_table import candidate_rows, comparison_rows, domain_rows, header, mixture_rows, row
-from study import ETAS, FOUND, PLAIN, SMOOTHINGS, VARIANTS
+from study import ETAS, FOUND, PLAIN, SHORT, SMOOTHINGS, VARIANTS
 
 from doremi import settled, verdict
 from doremi.runs import LEARNED, PER_SEED, RunDirectory, read_mixture
 from doremi.verdict import student
 
-SWEEPS = ("chosen", "held-out")
+SWEEPS = ("chosen", f"chosen-{SHORT}", "held-out", f"held-out-{SHORT}")
+
+
+# of a search's operations: a proxy's steps with a live reference are 4/3 of the reference's training
+PROXY_SHARE = (4 / 3) / (1 + 4 / 3)
 
 
 def judge(run: RunDirectory, size: str, mixtures: Sequence[str]) -> dict[str, Any] | None:
@@ -64,20 +68,45 @@ def noise(run: RunDirectory) -> float:
 # -- tables ----------------------------------------------------------------------------------------------------------
 
 
-def tournament(natural: RunDirectory) -> Iterator[tuple[str, list[str]]]:
+def tournaments(root: Path) -> Iterator[tuple[str, list[str]]]:
     """The verdict at each size, with its mixtures and domains at the proxy's."""
-    for size, names in (("0.1m", (LEARNED, PER_SEED, *PLAIN)), ("0.3m", (LEARNED, *PLAIN)), ("3m", (LEARNED, *PLAIN))):
-        held = judge(natural, size, names)
+    natural, sizes = RunDirectory(root / "natural"), RunDirectory(root / "sizes")
+    for title, run, size, names in (
+        ("0.1m", natural, "0.1m", (LEARNED, PER_SEED, *PLAIN)),
+        ("0.1m, more seeds", natural, "0.1m", (LEARNED, "natural")),
+        ("0.3m", sizes, "0.3m", (LEARNED, *PLAIN)),
+        ("3m", sizes, "3m", (LEARNED, *PLAIN)),
+    ):
+        held = judge(run, size, names)
         if held is None:
             continue
-        seeds = f"{len(held['seeds'])} seeds"
-        if size == "0.1m":
+        if title == "0.1m":
             yield "Mixture (fractions of tokens)", mixture_rows(natural, held)
-        yield f"Candidates at {size}, {seeds} (bits a byte, report documents)", candidate_rows(held)
-        yield f"Comparisons at {size}", comparison_rows(held)
-        if size == "0.1m":
-            yield "Bits a byte by domain at 0.1m", domain_rows(held)
-        yield f"Recommendation at {size}", [held["recommendation"]["reason"]]
+        yield f"Candidates at {title}: {len(held['seeds'])} seeds", candidate_rows(held)
+        yield f"Comparisons at {title}", comparison_rows(held)
+        yield f"By domain at {title}", domain_rows(held)
+        yield f"Against natural by domain at {title}", against_natural(held)
+        yield f"Recommendation at {title}", [held["recommendation"]["reason"]]
+
+
+def against_natural(held: dict[str, Any]) -> list[str]:
+    """DoReMi's difference to natural in each domain, relative, with interval and outcome; then the worst domain's."""
+    natural = next(c for c in held["candidates"] if c["name"] == "natural")
+    bits = dict(zip(held["domains"], natural["bits_per_byte"], strict=True))
+    lines = header("domain", "doremi against natural", "interval", "outcome")
+    for c in held["domain_comparisons"]:
+        if (c["candidate"], c["opponent"]) == (LEARNED, "natural"):
+            lines.append(row(c["domain"], *relative(c, bits[c["domain"]]), c["outcome"]))
+    for c in held["worst_comparisons"]:
+        if (c["candidate"], c["opponent"]) == (LEARNED, "natural"):
+            lines.append(row("worst domain", *relative(c["loss"], max(bits.values())), c["loss"]["outcome"]))
+    return lines
+
+
+def relative(c: dict[str, Any], base: float) -> tuple[str, str]:
+    """A difference and its interval in per cent of `base`."""
+    low, high = c["interval"] or (np.nan, np.nan)
+    return f"{100 * c['difference'] / base:+.2f} %", f"{100 * low / base:+.2f} to {100 * high / base:+.2f} %"
 
 
 def found(natural: RunDirectory) -> list[str]:
@@ -151,8 +180,9 @@ def rounds(root: Path) -> list[str]:
 
 def etas(root: Path) -> list[str]:
     """Each sweep over eta: noise, agreement of proxies, and what main models made of each proxy's mixture."""
-    lines = header("sweep", "eta", "noise of a score", "eta x noise x sqrt(steps)", "between proxies", "from uniform",
-                   "main models, mean bits a byte", "against eta 1", "95 % interval")  # fmt: skip
+    lines = header("sweep", "eta", "noise of a score", "log-weights between proxies, predicted", "observed",
+                   "weights between proxies", "from uniform", "main models, bits a byte, select", "report",
+                   "report against eta 1", "95 % interval")  # fmt: skip
     for sweep, eta in itertools.product(SWEEPS, ETAS):
         run = RunDirectory(root / f"{sweep}-eta-{eta:g}")
         if not run.mixture_path(LEARNED).exists():
@@ -160,26 +190,41 @@ def etas(root: Path) -> list[str]:
         own = proxies(run)
         steps = run.proxy(0).stage()["steps"]
         uniform = np.full(own.shape[1], 1 / own.shape[1])
-        cells = [f"{noise(run):.3f}", f"{eta * noise(run) * steps**0.5:.2f}", f"{apart(own):.3f}"]
-        cells += [f"{np.mean([moved(w, uniform) for w in own]):.3f}", *judged_eta(root, sweep, run)]
+        cells = [f"{noise(run):.3f}", f"{predicted(eta, noise(run), steps):.2f}", f"{wandered(own):.2f}"]
+        cells += [f"{apart(own):.3f}", f"{np.mean([moved(w, uniform) for w in own]):.3f}"]
+        cells += judged_eta(root, sweep, run)
         lines.append(row(sweep, f"{eta:g}", *cells))
     return lines
 
 
+def predicted(eta: float, noise_of_score: float, steps: int) -> float:
+    """Standard deviation that independent noise of the scores alone gives a log-weight, averaged over a search.
+
+    A sum of T independent terms of size eta x noise has eta x noise x sqrt(T) at the end; the mean of the sums so far
+    has that over sqrt(3). Smoothing and what the proxy learns from its weights are left out.
+    """
+    return eta * noise_of_score * (steps / 3) ** 0.5
+
+
+def wandered(weights_SK: np.ndarray) -> float:
+    """Standard deviation between proxies of a log-weight less its mean over domains, root mean square over domains."""
+    log_SK = np.log(weights_SK)
+    return float(np.sqrt((log_SK - log_SK.mean(axis=1, keepdims=True)).var(axis=0, ddof=1).mean()))
+
+
 def judged_eta(root: Path, sweep: str, run: RunDirectory) -> list[str]:
     """Mean over seeds of main models on each proxy's own mixture; paired difference to those of eta 1."""
-    own, one = means(run), means(RunDirectory(root / f"{sweep}-eta-1"))
-    if own is None:
-        return ["-", "-", "-"]
-    if one is None or run.root.name.endswith("eta-1"):
-        return [f"{own.mean():.4f}", "-", "-"]
-    return [f"{own.mean():.4f}", *paired(own, one)]
+    select, own, one = means(run, "select"), means(run), means(RunDirectory(root / f"{sweep}-eta-1"))
+    if own is None or select is None:
+        return ["-"] * 4
+    shown = [f"{select.mean():.4f}", f"{own.mean():.4f}"]
+    return [*shown, *(("-", "-") if one is None or run.root.name.endswith("eta-1") else paired(own, one))]
 
 
-def means(run: RunDirectory) -> np.ndarray | None:
-    """Unweighted mean of the report split's bits a byte, one for each seed of the method, `[S]`."""
+def means(run: RunDirectory, split: str = "report") -> np.ndarray | None:
+    """Unweighted mean of a split's bits a byte, one for each seed of the method, `[S]`."""
     seeds = run.candidates().get("0.1m", {}).get(PER_SEED, [])
-    each = [np.mean(run.main("0.1m", PER_SEED, s).evaluation()["report"]["bits_per_byte"]) for s in seeds]
+    each = [np.mean(run.main("0.1m", PER_SEED, s).evaluation()[split]["bits_per_byte"]) for s in seeds]
     return np.array(each) if each else None
 
 
@@ -194,8 +239,11 @@ def paired(own_S: np.ndarray, other_S: np.ndarray) -> list[str]:
 
 def early(root: Path) -> list[str]:
     """How far the average after part of a proxy's steps is from that after all, and when it would have stopped."""
-    lines = header("search", "proxies", "steps", "after 25 %", "50 %", "75 %", "between proxies", "settled at")
-    for name in ("natural", "chosen-eta-1", "held-out-eta-1", "long"):
+    lines = header(
+        "search", "proxies", "steps", "after 25 %", "50 %", "75 %", "between proxies", "settled at",
+        "of the search saved by stopping at 50 %", "at 75 %",
+    )  # fmt: skip
+    for name in ("natural", "chosen-eta-1", "held-out-eta-1", f"chosen-{SHORT}-eta-1", "long"):
         run = RunDirectory(root / name)
         if not run.mixture_path(LEARNED).exists():
             continue
@@ -206,7 +254,9 @@ def early(root: Path) -> list[str]:
         ]
         own = proxies(run)
         ends = [str(first_settled(p) or "never") for p in paths]
-        lines.append(row(name, len(paths), steps, *(f"{s:.3f}" for s in share), spread(own), ", ".join(ends)))
+        saved = [f"{100 * (1 - part) * PROXY_SHARE:.0f} %" for part in (0.5, 0.75)]
+        cells = (*(f"{s:.3f}" for s in share), spread(own), ", ".join(ends), *saved)
+        lines.append(row(name, len(paths), steps, *cells))
     return lines
 
 
@@ -242,7 +292,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, help="folder for the pictures; none if not given")
     args = parser.parse_args()
     sections = [
-        *tournament(RunDirectory(args.root / "natural")),
+        *tournaments(args.root),
         ("At equal total compute", equal_compute(args.root)),
         ("Other searches: mixtures", variants(args.root)),
         ("Other searches: main models", found(RunDirectory(args.root / "natural"))),
