@@ -27,6 +27,7 @@ from figures import figure
 from steps import one_step
 from torch._dynamo.utils import counters
 
+from doremi import model as models
 from doremi import operations
 from doremi.distributed import World
 from doremi.model import shape
@@ -107,7 +108,9 @@ def main() -> None:
     size = Size("280m", 50_304, 1024, arguments.batch, 8192)
     if device.type == "cpu":
         print("no GPU here: a tiny size on the CPU, to show that the program runs; the figures mean nothing")
-        size, arguments.steps = Size("0.1m", 512, 16, 4, 64), 5
+        size, arguments.steps = Size("0.1m", 256, 1024, 1, 64), 2
+        models.LOGITS_LIMIT_BYTES = 0  # as at the real size, where logits do not fit
+        torch.compile = partial(torch.compile, backend="aot_eager")  # graphs as on a GPU, without minutes of C++
     else:
         print(torch.cuda.get_device_name())
     steps.WORLD = World(0, 1, device)

@@ -19,7 +19,7 @@ from figures import figure, interleaved, ratio
 
 from doremi import train as training
 from doremi.config import TrainingConfig
-from doremi.corpus.loader import BatchStream
+from doremi.corpus.loader import BatchStream, windows
 from doremi.corpus.sampler import Sampler
 from doremi.corpus.store import FlatFile
 from doremi.distributed import World
@@ -29,6 +29,7 @@ from doremi.model import TokenLosses, build, shape
 from doremi.reference_losses import LiveReference, ReferenceLosses, StoredReference
 
 VOCAB, LENGTH, BATCH, DOMAINS = 4096, 128, 48, 12
+TOKENS = 200_000  # of a domain
 WORLD = World(0, 1, torch.device("cpu"))
 
 
@@ -46,7 +47,7 @@ class FilesOfLosses(StoredReference):
         self.sequence_length, self.files = LENGTH, []
         for number in range(DOMAINS):
             path = folder / f"{number}.f16"
-            (5 + np.random.default_rng(number).random(200_000)).astype("<f2").tofile(path)
+            (5 + np.random.default_rng(number).random(TOKENS)).astype("<f2").tofile(path)
             self.files.append(FlatFile(path, "float16"))
 
 
@@ -62,11 +63,11 @@ def make_trainer(
     )  # fmt: skip
     files = [folder / f"{number}.bin" for number in range(DOMAINS)]
     for number, path in enumerate(files):
-        np.random.default_rng(number).integers(0, VOCAB, 200_000).astype("<u2").tofile(path)
-    sampler = Sampler([1 / DOMAINS] * DOMAINS, [1000] * DOMAINS, BATCH, "bench")
+        np.random.default_rng(number).integers(0, VOCAB, TOKENS).astype("<u2").tofile(path)
+    sampler = Sampler([1 / DOMAINS] * DOMAINS, [windows(TOKENS, LENGTH)] * DOMAINS, BATCH, "bench")
     reference: ReferenceLosses | None = None
     if scored == "live":
-        frozen = TokenLosses(build(shape(preset, None, {}), VOCAB, LENGTH, 0), BATCH * LENGTH)
+        frozen = TokenLosses(build(shape(preset, None, {}), VOCAB, LENGTH, 0), BATCH * LENGTH).to(WORLD.device)
         reference = LiveReference(frozen, training.forward_pass(frozen, settings, WORLD.device))
     elif scored == "stored":
         reference = FilesOfLosses(folder)
@@ -97,9 +98,9 @@ def one_step(trainer: training.Trainer, counter: list[int]) -> None:
 
 
 def bare_step(trainer: training.Trainer) -> None:
-    """The floor: the same model and optimiser on one fixed batch, nothing fetched, weighted or recorded."""
+    """The floor: the same compiled model and optimiser on one fixed batch, nothing fetched, weighted or recorded."""
     batch = FIXED[0]
-    trainer.model(batch.input_BT, batch.label_BT).mean().backward()
+    trainer.forward(batch.input_BT, batch.label_BT).mean().backward()
     torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), 1.0)
     trainer.optimizer.step()
     trainer.optimizer.zero_grad()
