@@ -67,7 +67,7 @@ def make_trainer(
     sampler = Sampler([1 / DOMAINS] * DOMAINS, [windows(TOKENS, LENGTH)] * DOMAINS, BATCH, "bench")
     reference: ReferenceLosses | None = None
     if scored == "live":
-        frozen = TokenLosses(build(shape(preset, None, {}), VOCAB, LENGTH, 0), BATCH * LENGTH).to(WORLD.device)
+        frozen = TokenLosses(build(shape(preset, None, {}), VOCAB, LENGTH, 0), LENGTH).to(WORLD.device)
         reference = LiveReference(frozen, training.forward_pass(frozen, settings, WORLD.device))
     elif scored == "stored":
         reference = FilesOfLosses(folder)
@@ -75,7 +75,7 @@ def make_trainer(
         folder=folder,
         key="",
         settings=settings,
-        model=TokenLosses(build(shape(preset, None, {}), VOCAB, LENGTH, 0), BATCH * LENGTH),
+        model=TokenLosses(build(shape(preset, None, {}), VOCAB, LENGTH, 0), LENGTH),
         objective=GroupDRO(DOMAINS) if scored else training.PlainObjective(),
         objective_name="bench",
         stream=BatchStream(sampler, [FlatFile(path, "uint16") for path in files], LENGTH, accumulation=accumulation),
