@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from doremi import attention
 from doremi import model as models
 from doremi.attention import NAME, without_mask
 from doremi.model import TokenLosses, build
@@ -87,6 +88,15 @@ def test_a_model_that_ignores_its_attention_at_first_is_not_taken_in() -> None:
     for layer in lm.model.layers:
         torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
     assert not without_mask(lm, LENGTH)
+
+
+def test_a_model_that_answers_otherwise_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part of it may use a mask that PyTorch's attention never sees."""
+    lm = small("llama").eval()
+    answers = iter([(True, torch.zeros(1)), (True, torch.ones(1))])
+    monkeypatch.setattr(attention, "_look", lambda *_: next(answers))
+    assert not without_mask(lm, LENGTH)
+    assert lm.config._attn_implementation == "sdpa"
 
 
 def test_what_is_saved_does_not_know(tmp_path: Path) -> None:
