@@ -31,7 +31,8 @@ SHAPES = {"0.3m": (2048, 16), "1m": (4096, 48)}  # vocabulary, sequences of 128 
 def way(folder: Path, preset: str, threads: int, *, compiled: bool, attention: str = "sdpa") -> Callable[[], None]:
     """A plain step under these choices; its trainer's first two steps are done."""
     trainer, counter = steps.make_trainer(folder, preset, compiled=compiled), [0]
-    trainer.job.model.lm.set_attn_implementation(attention)
+    if attention != "sdpa":
+        trainer.job.model.lm.set_attn_implementation(attention)
 
     def step() -> None:
         torch.set_num_threads(threads)

@@ -46,13 +46,20 @@ def slope(sizes: list[float], seconds: list[float]) -> tuple[float, float]:
     return exponent, float(np.sqrt(rest @ rest / max(1, len(x) - 2) / (x @ x)))
 
 
+def set_sizes(what: str = "", size: int = 0) -> None:
+    """The sizes that the header states, with one thing set to `size`."""
+    sizes = {"tokens": LENGTH, "batch": BATCH, "vocabulary": VOCABULARY, "domains": DOMAINS}
+    if what:
+        sizes[what] = size
+    steps.LENGTH, steps.BATCH = sizes["tokens"], sizes["batch"]
+    steps.VOCAB, steps.DOMAINS = sizes["vocabulary"], sizes["domains"]
+
+
 def step_of(folder: Path, preset: str, what: str, size: int) -> Callable[[], object]:
     """A stored-reference DRO step with one thing set to `size`."""
     folder = folder / f"{what}-{size}"
     folder.mkdir()
-    sizes = {"tokens": LENGTH, "batch": BATCH, "vocabulary": VOCABULARY, "domains": DOMAINS} | {what: size}
-    steps.LENGTH, steps.BATCH = sizes["tokens"], sizes["batch"]
-    steps.VOCAB, steps.DOMAINS = sizes["vocabulary"], sizes["domains"]
+    set_sizes(what, size)
     return partial(one_step, steps.make_trainer(folder, preset, scored="stored"), [0])
 
 
@@ -67,6 +74,7 @@ def rank_seconds(rank: int, size: int, port: int, preset: str, repeats: int, fol
     """One process of `size`: DDP steps on its own share; the main one leaves the median."""
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
+    set_sizes()  # this process has imported `steps` anew
     steps.WORLD = distributed.start()
     own = Path(folder) / f"{size}-{rank}"
     own.mkdir()

@@ -1,6 +1,6 @@
 """Cost of a training step at the 1M preset: plain, Group DRO, and what lies outside forward, backward and optimiser.
 
-python benchmarks/steps.py [--preset 1m] [--steps 20]
+python benchmarks/steps.py [--preset 1m] [--steps 20] [--compile]
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ from figures import figure, interleaved, ratio
 
 from doremi import train as training
 from doremi.config import TrainingConfig
-from doremi.corpus.loader import BatchStream
+from doremi.corpus.loader import BatchStream, windows
 from doremi.corpus.sampler import Sampler
 from doremi.corpus.store import FlatFile
 from doremi.distributed import World
 from doremi.domains import DomainSet
-from doremi.dro import GroupDRO, weighted_loss
+from doremi.dro import GroupDRO
 from doremi.model import TokenLosses, build, shape
 from doremi.reference_losses import LiveReference, ReferenceLosses, StoredReference
 
 VOCAB, LENGTH, BATCH, DOMAINS = 4096, 128, 48, 12
+TOKENS = 200_000  # of a domain
+OTHER_PRESETS = ("0.1m", "0.3m", "3m")  # at which the share of fetching is shown too; eager
 WORLD = World(0, 1, torch.device("cpu"))
 
 
@@ -46,7 +48,7 @@ class FilesOfLosses(StoredReference):
         self.sequence_length, self.files = LENGTH, []
         for number in range(DOMAINS):
             path = folder / f"{number}.f16"
-            (5 + np.random.default_rng(number).random(200_000)).astype("<f2").tofile(path)
+            (5 + np.random.default_rng(number).random(TOKENS)).astype("<f2").tofile(path)
             self.files.append(FlatFile(path, "float16"))
 
 
@@ -62,11 +64,11 @@ def make_trainer(
     )  # fmt: skip
     files = [folder / f"{number}.bin" for number in range(DOMAINS)]
     for number, path in enumerate(files):
-        np.random.default_rng(number).integers(0, VOCAB, 200_000).astype("<u2").tofile(path)
-    sampler = Sampler([1 / DOMAINS] * DOMAINS, [1000] * DOMAINS, BATCH, "bench")
+        np.random.default_rng(number).integers(0, VOCAB, TOKENS).astype("<u2").tofile(path)
+    sampler = Sampler([1 / DOMAINS] * DOMAINS, [windows(TOKENS, LENGTH)] * DOMAINS, BATCH, "bench")
     reference: ReferenceLosses | None = None
     if scored == "live":
-        frozen = TokenLosses(build(shape(preset, None, {}), VOCAB, LENGTH, 0), BATCH * LENGTH)
+        frozen = TokenLosses(build(shape(preset, None, {}), VOCAB, LENGTH, 0), LENGTH).to(WORLD.device)
         reference = LiveReference(frozen, training.forward_pass(frozen, settings, WORLD.device))
     elif scored == "stored":
         reference = FilesOfLosses(folder)
@@ -74,7 +76,7 @@ def make_trainer(
         folder=folder,
         key="",
         settings=settings,
-        model=TokenLosses(build(shape(preset, None, {}), VOCAB, LENGTH, 0), BATCH * LENGTH),
+        model=TokenLosses(build(shape(preset, None, {}), VOCAB, LENGTH, 0), LENGTH),
         objective=GroupDRO(DOMAINS) if scored else training.PlainObjective(),
         objective_name="bench",
         stream=BatchStream(sampler, [FlatFile(path, "uint16") for path in files], LENGTH, accumulation=accumulation),
@@ -97,9 +99,9 @@ def one_step(trainer: training.Trainer, counter: list[int]) -> None:
 
 
 def bare_step(trainer: training.Trainer) -> None:
-    """The floor: the same model and optimiser on one fixed batch, nothing fetched, weighted or recorded."""
+    """The floor: the same compiled model and optimiser on one fixed batch, nothing fetched, weighted or recorded."""
     batch = FIXED[0]
-    trainer.model(batch.input_BT, batch.label_BT).mean().backward()
+    trainer.forward(batch.input_BT, batch.label_BT).mean().backward()
     torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), 1.0)
     trainer.optimizer.step()
     trainer.optimizer.zero_grad()
@@ -108,25 +110,38 @@ def bare_step(trainer: training.Trainer) -> None:
 FIXED: list[training.DeviceBatch] = []
 
 
-def outside_seconds(trainer: training.Trainer, repeats: int) -> list[float]:
-    """Seconds a step spends on what is not forward, backward or optimiser: fetching, weights, recording."""
-    seconds = []
+def outside_seconds(trainer: training.Trainer, repeats: int) -> tuple[float, float]:
+    """Median seconds that a step spends on fetching, and on all that is not forward, backward or optimiser.
+
+    They are real steps whose models (the live reference too) answer at once: what is left is fetching, stored losses,
+    scores, weights, sums for the log, the weighted sum of the losses and its gradient, and the row of the log.
+    """
+    ready_BT = torch.rand(BATCH, LENGTH, device=WORLD.device, requires_grad=True)
+    reference, forward = trainer.job.reference, trainer.forward
+    trainer.forward = lambda *_: ready_BT
+    if isinstance(reference, LiveReference):
+        live, reference.forward = reference.forward, lambda *_: ready_BT
+    fetching, outside = [], []
     for step in range(1, repeats + 1):
         start = time.perf_counter()
-        batch = training.DeviceBatch.of(trainer.job.stream.micro_batches(step)[0], WORLD.device)
-        fetched = time.perf_counter() - start
-        loss_BT = torch.rand(BATCH, LENGTH, requires_grad=True)
-        start = time.perf_counter()
-        if trainer.scored:
-            sums = trainer.job.objective.sums(loss_BT, torch.rand(BATCH, LENGTH), batch.mask_BT, batch.domain_B)
-            weights = trainer._update(sums)
-        else:
-            weights = trainer.job.objective.token_weights(trainer._counts(batch))
-        weighted_loss(loss_BT, batch.mask_BT, batch.domain_B, weights)
-        losses = torch.cat([torch.stack([trainer._counts(batch)] * 2), trainer.spread_3K])
-        trainer.record(step, losses, torch.tensor(1.0))
-        seconds.append(fetched + time.perf_counter() - start)
-    return seconds
+        batches = [training.DeviceBatch.of(b, WORLD.device, reference) for b in trainer.job.stream.micro_batches(step)]
+        fetching.append(time.perf_counter() - start)
+        trainer.record(step, trainer.forward_backward(batches), torch.ones((), device=WORLD.device))
+        outside.append(time.perf_counter() - start)
+    trainer.forward = forward
+    if isinstance(reference, LiveReference):
+        reference.forward = live
+    return statistics.median(fetching), statistics.median(outside)
+
+
+def fetch_shares(folder: Path, preset: str, repeats: int) -> None:
+    """Share of fetching in a plain step and in one with stored losses, at another preset."""
+    trainers = {scored: make_trainer(folder, preset, scored=scored) for scored in ("", "stored")}
+    counter = [0]
+    seconds = interleaved({scored: partial(one_step, t, counter) for scored, t in trainers.items()}, repeats, 1)
+    for scored, trainer in trainers.items():
+        share = outside_seconds(trainer, 20)[0] / statistics.median(seconds[scored])
+        figure(f"fetch_share_of_{'dro_' if scored else ''}step_{preset}", share, "share")
 
 
 def main() -> None:
@@ -150,7 +165,7 @@ def main() -> None:
         counter = [0]
         ways = {name: partial(one_step, trainer, counter) for name, trainer in trainers.items()}
         seconds = interleaved({"bare": lambda: bare_step(plain), **ways}, arguments.steps)
-        outside = {name: statistics.median(outside_seconds(trainers[name], 50)) for name in ("plain", "live")}
+        outside = {name: outside_seconds(trainers[name], 50) for name in ("plain", "live", "stored")}
     tokens = BATCH * LENGTH
     print(
         f"preset {arguments.preset}, vocabulary {VOCAB}, {BATCH} x {LENGTH} tokens, {torch.get_num_threads()} threads, "
@@ -167,9 +182,14 @@ def main() -> None:
     ):
         middle, low, high = ratio(seconds, one, other)
         figure(name, middle, "ratio", low=round(low, 3), high=round(high, 3))
-    for name, value in outside.items():
-        share = value / statistics.median(seconds[name])
-        figure("outside_share_of_step" if name == "plain" else "outside_share_of_dro_step", share, "share")
+    kinds = {"plain": "step", "live": "dro_live_step", "stored": "dro_step"}
+    for name, (fetching, rest) in outside.items():
+        whole = statistics.median(seconds[name])
+        figure(f"fetch_share_of_{kinds[name]}", fetching / whole, "share")
+        figure(f"outside_share_of_{kinds[name]}", rest / whole, "share")
+    for preset in OTHER_PRESETS:
+        with tempfile.TemporaryDirectory() as folder:
+            fetch_shares(Path(folder), preset, 3)
 
 
 if __name__ == "__main__":

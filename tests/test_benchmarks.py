@@ -1,9 +1,11 @@
-"""benchmarks/others.py: the contestants that need nothing of others run, and they all train the same model."""
+"""Benchmarks: others.py runs what needs nothing of others, on the same model; `make bench` prints all that is due."""
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +45,48 @@ def test_the_stand_in_model_is_the_same_model(contestants: Any) -> None:
     input_BT = torch.from_numpy(pace.tokens()[:2])
     with torch.no_grad():
         torch.testing.assert_close(stand_in(input_BT), theirs(input_ids=input_BT).logits, rtol=0, atol=FLOAT32)
+
+
+REQUIRED = {  # by the goals for speed: each is printed by `make bench`
+    "dro_step_stored_over_plain", "dro_step_live_over_plain", "plain_step_over_bare_loop", "outside_share_of_step",
+    "loader_tokens_per_second_per_core", "prepare_over_tokenizers", "prepare_scaling_two_cores", "help_seconds",
+}  # fmt: skip
+
+
+def figures_of(program: str) -> set[str]:
+    """Names of figures in a program's source; a name put together is a pattern whose parts are matched by anything."""
+    tree = ast.parse((BENCHMARKS / program).read_text())
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            names.add(re.escape(node.value))
+        elif isinstance(node, ast.JoinedStr):
+            parts = [re.escape(p.value) if isinstance(p, ast.Constant) else "[a-z_0-9]+" for p in node.values]
+            names.add("".join(parts))
+    return names
+
+
+def test_make_bench_prints_every_figure_that_is_due(contestants: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    programs = [program for program, *_ in contestants("run").PROGRAMS]
+    assert all((BENCHMARKS / program).is_file() for program in programs)
+    patterns = [pattern for program in programs for pattern in figures_of(program) if pattern[:1].isalpha()]
+    assert {name for name in REQUIRED if not any(re.fullmatch(pattern, name) for pattern in patterns)} == set()
+
+
+@pytest.mark.parametrize(("codes", "expected"), [((0, 0), 0), ((0, -9), 1), ((-9, 0), 1), ((2, 0), 1)])
+def test_a_program_that_fails_or_is_killed_is_not_hidden(
+    codes: tuple[int, int], expected: int, contestants: Any, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    bench, left = contestants("run"), list(codes)
+    monkeypatch.setattr(bench, "PROGRAMS", (["one.py"], ["other.py", "--option"]))
+    monkeypatch.setattr(bench.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], left.pop(0)))
+    assert bench.main() == expected
+    printed = capsys.readouterr().out
+    assert printed.count("FAILED") == sum(code != 0 for code in codes)
+    assert "== in all: 0.0 min" in printed
 
 
 def run(*options: str) -> tuple[dict[str, dict[str, Any]], str]:

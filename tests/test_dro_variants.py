@@ -178,3 +178,12 @@ def test_choices_that_do_not_exist_are_refused(bad: dict) -> None:
 def test_weights_that_are_none_are_refused(bad: list[float]) -> None:
     with pytest.raises(ValueError, match="weights"):
         VariantDRO(3, Choices(start=bad))
+
+
+def test_constants_stay_on_the_device_once_they_are_there() -> None:
+    """Moved at every step they would make the host wait; the meta device stands for one."""
+    dro = official(3, vocab_size=50)
+    dro.update(torch.ones(2, 3, dtype=torch.float64, device="meta"))
+    dro.token_weights(torch.ones(3, dtype=torch.float64, device="meta"))
+    assert dro.sampling_K is not None
+    assert {t.device.type for t in (dro.target_K, dro.sampling_K, dro.alpha_K, dro.alpha_sum_K)} == {"meta"}

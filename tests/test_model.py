@@ -24,7 +24,7 @@ from doremi.model import (
     plain_losses,
     shape,
 )
-from tolerances import FLOAT32, GRADIENT
+from tolerances import BFLOAT16, FLOAT32, GRADIENT
 
 # The paper's table 9 (V = 256,000): non-embedding and tied total, as printed in the column of computed counts
 TABLE_9 = {
@@ -62,7 +62,7 @@ def tiny(architecture: str = "llama", vocab_size: int = 50) -> TokenLosses:
         "llama": {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2},
         "gpt2": {"n_embd": 16, "n_layer": 1, "n_head": 2, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0},
     }[architecture]
-    return TokenLosses(build({"architecture": architecture, **small}, vocab_size, 12, 0), 24)
+    return TokenLosses(build({"architecture": architecture, **small}, vocab_size, 12, 0), 12)
 
 
 def windows(vocab_size: int = 50) -> tuple[torch.Tensor, torch.Tensor]:
@@ -81,8 +81,13 @@ def test_token_losses_are_those_of_transformers(architecture: str) -> None:
     assert loss.flatten().tolist() == pytest.approx(expected.flatten().tolist(), abs=FLOAT32)
 
 
+HAS_OPERATOR = hasattr(torch.nn, "LinearCrossEntropyOptions")
+NEEDS_OPERATOR = pytest.mark.skipif(not HAS_OPERATOR, reason="PyTorch before 2.13 has no chunked linear_cross_entropy")
+WAYS = [pytest.param(operator_losses, marks=NEEDS_OPERATOR), chunked_losses]
+
+
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])
-@pytest.mark.parametrize("way", [operator_losses, chunked_losses])
+@pytest.mark.parametrize("way", WAYS)
 def test_paths_without_all_logits_agree_with_the_plain_one(
     architecture: str, way: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,7 +97,7 @@ def test_paths_without_all_logits_agree_with_the_plain_one(
     results = []
     for chunked in (False, True):
         module, (inputs, labels) = tiny(architecture), windows()
-        module.chunked = chunked
+        monkeypatch.setattr(models, "LOGITS_LIMIT_BYTES", 0 if chunked else 10**9)
         loss = module(inputs, labels)
         weighted_loss(loss, mask_BT, domain_B, weight_K).backward()
         results.append((loss.detach(), torch.cat([p.grad.flatten() for p in module.parameters()])))
@@ -100,7 +105,7 @@ def test_paths_without_all_logits_agree_with_the_plain_one(
 
 
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("way", [operator_losses, chunked_losses])
+@pytest.mark.parametrize("way", WAYS)
 def test_a_head_by_itself_with_and_without_bias(way: Any, bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "CHUNK_TOKENS", 9)
     results = []
@@ -126,7 +131,7 @@ def test_a_head_that_is_not_linear_takes_the_models_own_logits(monkeypatch: pyte
     """However large they are: scaled logits must not be lost on the way."""
     monkeypatch.setattr(models, "LOGITS_LIMIT_BYTES", 0)
     torch.manual_seed(0)
-    module, (inputs, labels) = TokenLosses(scaled_head(), 24), windows()
+    module, (inputs, labels) = TokenLosses(scaled_head(), 12), windows()
     logits = module.lm(input_ids=inputs).logits
     expected = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
     assert module(inputs, labels).flatten().tolist() == pytest.approx(expected.tolist(), rel=FLOAT32)
@@ -140,24 +145,101 @@ def largest_allocation(work: Callable[[], object]) -> int:
     return max(event.nbytes() for event in events if event.name() == "[memory]")
 
 
-@pytest.mark.parametrize("way", [operator_losses, chunked_losses])
+@pytest.mark.parametrize("way", WAYS)
 def test_all_logits_never_exist_where_they_are_too_large(way: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """24 tokens and 1,000 entries, float32, in chunks of 6 tokens."""
     monkeypatch.setattr(models, "CHUNK_TOKENS", 6)
     monkeypatch.setattr(models, "linear_losses", way)
     module, (inputs, labels) = tiny(vocab_size=1000), windows(1000)
-    for module.chunked, expected in ((False, 24 * 1000 * 4), (True, 16 * 1000 * 4)):  # the second: the head's gradient
+    for limit, expected in ((10**9, 24 * 1000 * 4), (0, 16 * 1000 * 4)):  # the second: the head's gradient
+        monkeypatch.setattr(models, "LOGITS_LIMIT_BYTES", limit)
         assert largest_allocation(lambda: module(inputs, labels).sum().backward()) == expected
     module.requires_grad_(False)
     assert largest_allocation(lambda: module(inputs, labels)) == 6 * 1000 * 4
 
 
-def test_chunks_are_used_where_logits_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not tiny().chunked
-    monkeypatch.setattr(models, "LOGITS_LIMIT_BYTES", 24 * 50 * 4 - 1)
-    assert tiny().chunked
-    monkeypatch.setattr(models, "head_is_linear", lambda lm: False)
-    assert not tiny().chunked
+def test_each_call_decides_by_its_own_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Validation passes are larger than a micro-batch of training may be."""
+    monkeypatch.setattr(models, "LOGITS_LIMIT_BYTES", 24 * 50 * 4)
+    calls: list[int] = []
+    monkeypatch.setattr(
+        models, "linear_losses", lambda h, head, label: calls.append(len(h)) or plain_losses(h, head, label)
+    )
+    module, (inputs, labels) = tiny(), windows()
+    module(inputs, labels)
+    assert calls == []
+    module(inputs.repeat(2, 1), labels.repeat(2, 1))
+    assert calls == [48]
+    module.linear_head = False
+    module(inputs.repeat(2, 1), labels.repeat(2, 1))
+    assert calls == [48]
+
+
+def test_rows_longer_than_was_said_are_refused() -> None:
+    module, (inputs, labels) = tiny(), windows()
+    with pytest.raises(ValueError, match="24 tokens in a model made for 12"):
+        module(inputs.reshape(1, 24), labels.reshape(1, 24))
+
+
+def chosen_way(monkeypatch: pytest.MonkeyPatch, hidden: torch.Tensor) -> str:
+    """Which of the ways `linear_losses` takes now."""
+    calls: list[str] = []
+    for name in ("operator_losses", "chunked_losses"):
+        monkeypatch.setattr(models, name, lambda *_, name=name: calls.append(name))
+    models.linear_losses(hidden, torch.nn.Linear(8, 30), torch.zeros(40, dtype=torch.int64))
+    (name,) = calls
+    return name
+
+
+def test_operator_where_it_is_and_losses_stay_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden = torch.zeros(40, 8)
+    monkeypatch.setattr(torch.nn, "LinearCrossEntropyOptions", object, raising=False)
+    assert chosen_way(monkeypatch, hidden) == "operator_losses"
+    assert chosen_way(monkeypatch, hidden.bfloat16()) == "chunked_losses"
+    with torch.autocast("cpu", torch.bfloat16):
+        assert chosen_way(monkeypatch, hidden) == "chunked_losses"
+    monkeypatch.delattr(torch.nn, "LinearCrossEntropyOptions")
+    assert chosen_way(monkeypatch, hidden) == "chunked_losses"
+
+
+def test_under_autocast_logits_are_those_of_the_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The head's product is bfloat16's, the rest float32: losses are those of all logits, not float32's."""
+    monkeypatch.setattr(models, "CHUNK_TOKENS", 9)
+    torch.manual_seed(3)
+    hidden, label, weight = torch.randn(40, 64).requires_grad_(), torch.randint(30, (40,)), torch.rand(40)
+    head = torch.nn.Linear(64, 30)
+    results = []
+    for losses in (plain_losses, models.linear_losses):
+        head.zero_grad()
+        hidden.grad = None
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = losses(hidden, head, label)
+        (weight * loss).sum().backward()
+        assert loss.dtype == torch.float32
+        results.append((loss.detach(), hidden.grad))
+    assert torch.equal(results[0][0], results[1][0])
+    assert torch.equal(results[0][1], results[1][1])
+    exact = plain_losses(hidden, head, label).detach()
+    assert 1e-4 < float((results[1][0] - exact).abs().max()) < 0.1  # bfloat16 was at work
+    assert not torch.equal(results[1][0], results[1][0].bfloat16().float())  # and not on the losses
+
+
+@pytest.mark.slow  # the compiler takes seconds to be imported
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # torch's own
+def test_chunks_under_autocast_compile_into_one_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "CHUNK_TOKENS", 9)
+    monkeypatch.setattr(models, "LOGITS_LIMIT_BYTES", 0)
+    results = []
+    torch.compiler.reset()
+    for compiled in (False, True):
+        module, (inputs, labels) = tiny(), windows()
+        called = torch.compile(module, dynamic=False, fullgraph=True, backend="aot_eager") if compiled else module
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = called(inputs, labels)
+        loss.sum().backward()
+        results.append((loss.detach(), torch.cat([p.grad.flatten() for p in module.parameters()])))
+    assert torch.allclose(results[0][0], results[1][0], rtol=BFLOAT16)
+    assert (results[0][1] - results[1][1]).norm() / results[0][1].norm() < BFLOAT16
 
 
 def scaled_head() -> Any:

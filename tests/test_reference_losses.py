@@ -97,6 +97,20 @@ def test_a_foreign_store_is_refused_by_name(key: str, stored: RunDirectory) -> N
     opened(stored)
 
 
+@pytest.mark.parametrize("key", ["reference", "data", "tokenizer", "sequence_length", "files", "code.f16"])
+def test_a_store_whose_manifest_lacks_something_is_refused_by_name(key: str, stored: RunDirectory) -> None:
+    path = losses_of(stored) / "manifest.json"
+    right = path.read_text()
+    short = json.loads(right)
+    (short["files"] if key.endswith(".f16") else short).pop(key)
+    write_json(path, short)
+    try:
+        with pytest.raises(DamageError, match=rf"manifest.json: this store of reference losses has no '{key}'; remove"):
+            opened(stored)
+    finally:
+        path.write_text(right)
+
+
 def opened(run: RunDirectory) -> reference_losses.StoredReference:
     key = run.reference(0).stage()["key"]
     return reference_losses.StoredReference(losses_of(run), run.corpus(), LENGTH, key)
@@ -143,11 +157,12 @@ def test_an_interrupted_store_goes_on_with_the_next_domain(
     assert not (losses_of(again) / "unfinished.json").exists()
 
 
-def test_another_eta_reuses_reference_and_store(
-    stored: RunDirectory, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("proxy", [{"eta": 0.1}, {"smoothing": 0.1}])
+def test_another_eta_or_c_reuses_reference_and_store(
+    proxy: dict[str, float], stored: RunDirectory, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reference = {"losses": "stored", "reuse": str(stored.root)}
-    config = tiny_config(tmp_path, text, reference=reference, proxy={"eta": 0.1})
+    config = tiny_config(tmp_path, text, reference=reference, proxy=proxy)
     monkeypatch.setattr(reference_losses, "_write_domain", lambda *_: pytest.fail("the store was made again"))
     monkeypatch.setattr(TokenLosses, "forward", counted := Counted(TokenLosses.forward))
     found = searched(config)

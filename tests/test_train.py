@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,12 @@ import torch
 
 import doremi.train
 from doremi.config import TrainingConfig
-from doremi.train import DeviceBatch, learning_rate, make_optimizer, score_error, spread_sums
+from doremi.distributed import World
+from doremi.domains import DomainSet
+from doremi.train import DeviceBatch, learning_rate, make_optimizer, score_error, spread_sums, to_device
+from doremi.training_log import TrainingLog
 from golden import GOLDEN, curves, processor
+from tiny import Silent
 from tolerances import FLOAT32, FLOAT64
 from tolerances import GOLDEN as GOLDEN_TOLERANCE
 
@@ -72,3 +77,44 @@ def test_standard_error_of_a_score_is_that_of_the_mean_over_sequences() -> None:
         assert float(found[k]) == pytest.approx(mine.std(ddof=1) / len(mine) ** 0.5, rel=FLOAT32)
     assert torch.isnan(found[2])
     assert sums[4].tolist() == pytest.approx([float(reference[domain == k].sum()) for k in range(3)], rel=FLOAT32)
+
+
+def test_batches_go_to_a_gpu_from_pinned_memory_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No GPU here: what would be asked of it. On a CPU nothing is copied."""
+    window = np.arange(12).reshape(2, 6)[:, :-1]
+    assert to_device(window, torch.device("cpu")).data_ptr() == window.ctypes.data
+    asked: list[Any] = []
+
+    def pinned(tensor: torch.Tensor) -> torch.Tensor:
+        asked.append(tensor.is_contiguous())
+        return tensor
+
+    def moved(tensor: torch.Tensor, device: torch.device, non_blocking: bool = False) -> torch.Tensor:
+        asked.append((device.type, non_blocking))
+        return tensor
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pinned)
+    monkeypatch.setattr(torch.Tensor, "to", moved)
+    assert to_device(window, torch.device("cuda")).tolist() == window.tolist()
+    assert asked == [True, ("cuda", True)]
+
+
+def test_rows_of_the_log_are_put_together_when_a_line_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then nothing goes to the device; and what a checkpoint keeps of them comes back the same."""
+    world = World(0, 1, torch.device("cpu"))
+    log = TrainingLog(tmp_path, DomainSet(["a", "b"]), "test", 8, world, Silent(), [10, 10])
+    columns = {name: torch.full((2,), number + 0.5) for number, name in enumerate(log.writer.columns)}
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "tensor", lambda *_, **__: pytest.fail("a number of the host was sent"))
+        for step in (1, 2):
+            log.row(step, 0.1 * step, torch.ones(()), columns)
+    kept = log.finite_rows()
+    assert kept.dtype == torch.float64
+    assert kept[:, :3].tolist() == [[1.0, 0.1, 1.0], [2.0, 0.2, 1.0]]
+    assert kept[1, 3:].tolist() == [value for name in log.writer.columns for value in columns[name].tolist()]
+    log.put_back(kept)
+    assert torch.equal(log.finite_rows(), kept)
+    log.put_back(None)
+    assert log.pending == []

@@ -5,6 +5,7 @@ FLOAT32 = 1e-6  # one float32 operation chain
 OFFICIAL = 2e-6  # the authors' float32 code (recorded vectors say so)
 FIXTURE = 6e-7  # numbers printed with six decimals
 GRADIENT = 1e-5  # relative, float32 gradients through a model
+BFLOAT16 = 2**-7  # bfloat16 with eight bits, its roundings in another order
 GOLDEN = 1e-5  # golden curves on another processor than the recorded one
 ALPHA_FIRST_STEP = 1e-7  # domain weights after one step, any number of processes and micro-batches
 ALPHA_PATH = 1e-5  # the same after 50 steps

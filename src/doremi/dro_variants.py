@@ -104,8 +104,9 @@ class VariantDRO:
         """Advance the weights by the sums of the whole global batch; returns alpha_t `[K]`."""
         self.lam_K = self.scores(sums_2K)
         device = self.lam_K.device
+        self.target_K = self.target_K.to(device)  # once: after the first step it is there
         alpha_K = torch.softmax(self.alpha_K.to(device).log() + self.eta * self.lam_K, dim=0)
-        self.alpha_K = (1 - self.smoothing) * alpha_K + self.smoothing * self.target_K.to(device)
+        self.alpha_K = (1 - self.smoothing) * alpha_K + self.smoothing * self.target_K
         self.steps += 1
         if self.steps >= self.choices.average_from:
             self.alpha_sum_K = self.alpha_sum_K.to(device) + self.alpha_K
@@ -116,7 +117,8 @@ class VariantDRO:
         alpha_K = self.alpha_K.to(count_K.device)
         if self.sampling_K is None:
             return torch.where(count_K > 0, alpha_K / count_K.clamp(min=1), 0.0)
-        ratio_K = alpha_K / self.sampling_K.to(count_K.device)
+        self.sampling_K = self.sampling_K.to(count_K.device)
+        ratio_K = alpha_K / self.sampling_K
         return ratio_K / (ratio_K * count_K).sum()
 
     def step(self, loss_BT: Tensor, reference_BT: Tensor, mask_BT: Tensor, domain_B: Tensor) -> Tensor:

@@ -86,7 +86,7 @@ def fresh_model(space: Workspace, corpus: Corpus, size: str | None, seed: int) -
     torch.manual_seed(int.from_bytes(digest[:8], "little") >> 1)
     length = space.config.data.sequence_length
     lm = build(shape_of(space.config, size), tokenizer["vocab_size"], length, tokenizer["end_of_text_id"])
-    return TokenLosses(lm, tokens_per_micro_batch(space))
+    return TokenLosses(lm, length)
 
 
 def tokens_per_micro_batch(space: Workspace) -> int:

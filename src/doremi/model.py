@@ -22,10 +22,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from doremi.attention import without_mask
 from doremi.errors import ConfigError, RunError
 from doremi.files import flush_to_disk, tensor_files
 
-# float32 logits above this size are not kept: the loss is computed from the hidden states in chunks
+# float32 logits above this size are not kept: the loss is computed from the hidden states in chunks.
+# Chosen on a CPU (benchmarks/losses.py); benchmarks/gpu.py compares both at its size.
 LOGITS_LIMIT_BYTES = 512 * 2**20
 CHUNK_TOKENS = 1024
 
@@ -168,15 +170,28 @@ def count_parameters(model: nn.Module) -> tuple[int, int]:
 class TokenLosses(nn.Module):
     """A causal LM whose forward returns each token's loss; what DDP, FSDP2 and torch.compile wrap."""
 
-    def __init__(self, lm: Any, tokens_per_batch: int) -> None:
+    def __init__(self, lm: Any, sequence_length: int) -> None:
+        """`sequence_length` is that of the longest row it will see."""
         super().__init__()
-        self.lm = lm
-        vocab_size = lm.get_output_embeddings().weight.shape[0]
-        self.chunked = tokens_per_batch * vocab_size * 4 > LOGITS_LIMIT_BYTES and head_is_linear(lm)
+        self.lm, self.sequence_length, self.linear_head = lm, sequence_length, False
+        self.vocab_size = lm.get_output_embeddings().weight.shape[0]
+        if not next(lm.parameters()).is_meta:  # without numbers there is nothing to try
+            self.linear_head = head_is_linear(lm)
+            with eval_mode(lm):
+                without_mask(lm, sequence_length)
+
+    def chunked(self, tokens: int) -> bool:
+        """Whether the loss of so many tokens is computed without all of their logits."""
+        return self.linear_head and tokens * self.vocab_size * 4 > LOGITS_LIMIT_BYTES
 
     def forward(self, input_BT: Tensor, label_BT: Tensor) -> Tensor:
-        """Negative log-likelihood of each label in nats, float32 `[B, T]`; inputs and labels are int64 `[B, T]`."""
-        if self.chunked:
+        """Negative log-likelihood of each label in nats, float32 `[B, T]`; inputs and labels are int64 `[B, T]`.
+
+        `ValueError` for rows longer than was said.
+        """
+        if input_BT.shape[1] > self.sequence_length:
+            raise ValueError(f"rows of {input_BT.shape[1]} tokens in a model made for {self.sequence_length}")
+        if self.chunked(input_BT.numel()):
             hidden_BTD = self.lm.get_decoder()(input_ids=input_BT, use_cache=False)[0]
             loss_N = linear_losses(hidden_BTD.flatten(0, 1), self.lm.get_output_embeddings(), label_BT.flatten())
         else:
@@ -202,16 +217,16 @@ def plain_losses(hidden_ND: Tensor, head: nn.Linear, label_N: Tensor) -> Tensor:
 
 
 def operator_losses(hidden_ND: Tensor, head: nn.Linear, label_N: Tensor) -> Tensor:
-    """The same by PyTorch's operator (2.13 and later), which never holds all logits."""
+    """The same by PyTorch's operator (2.13 and later), which never holds all logits; all in float32."""
     return functional.linear_cross_entropy(
         hidden_ND,
-        head.weight.to(hidden_ND.dtype),
+        head.weight,
         label_N,
         linear_bias=head.bias,
         reduction="none",
         # its own choice of chunks, a few tokens each where the vocabulary is large, is several times slower on a CPU
         options=nn.LinearCrossEntropyOptions(batch_chunk_size=CHUNK_TOKENS, chunking_method=None),
-    ).float()
+    )
 
 
 def chunked_losses(hidden_ND: Tensor, head: nn.Linear, label_N: Tensor) -> Tensor:
@@ -225,8 +240,13 @@ def chunked_losses(hidden_ND: Tensor, head: nn.Linear, label_N: Tensor) -> Tenso
 
 
 def linear_losses(hidden_ND: Tensor, head: nn.Linear, label_N: Tensor) -> Tensor:
-    """The same without all logits in memory at once, by the way that is there."""
-    if hasattr(functional, "linear_cross_entropy"):
+    """The same without all logits in memory at once, by the way that is there and as exact as the plain one.
+
+    In bfloat16 that is never the operator: it returns losses in the type of the hidden states, so that they would be
+    rounded to three digits or the head's product be done in float32, where the others round the logits alone.
+    """
+    full = hidden_ND.dtype == torch.float32 and not torch.is_autocast_enabled(hidden_ND.device.type)
+    if full and hasattr(nn, "LinearCrossEntropyOptions"):
         return operator_losses(hidden_ND, head, label_N)
     return chunked_losses(hidden_ND, head, label_N)
 

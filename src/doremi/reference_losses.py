@@ -69,13 +69,13 @@ class StoredReference:
                 raise DamageError(
                     f"{folder}: holds the losses of another {name.replace('_', ' ')}; remove the folder and run again"
                 )
-        paths = [folder / name for name in manifest["files"]]
+        paths = _paths(folder, corpus)
         full = sum(corpus.count("train", "tokens")) * DTYPE.itemsize < FULL_CHECK_BYTES
-        for path, tokens in zip(paths, corpus.count("train", "tokens"), strict=True):
+        for path, tokens in zip(paths.values(), corpus.count("train", "tokens"), strict=True):
             size = windows(tokens, sequence_length) * sequence_length * DTYPE.itemsize
             if not path.is_file() or path.stat().st_size != size or (full and not _sound(path, manifest)):
                 raise DamageError(f"{path}: is missing or not what was written; remove {folder} and run again")
-        self.files = [FlatFile(path, "float16") for path in paths]
+        self.files = [FlatFile(path, "float16") for path in paths.values()]
 
     def read(self, batch: Batch) -> np.ndarray:
         """Losses of a batch's sequences, float32 `[B, T]`."""
@@ -89,6 +89,11 @@ class StoredReference:
 
 
 ReferenceLosses = LiveReference | StoredReference
+
+
+def _paths(folder: Path, corpus: Corpus) -> dict[str, Path]:
+    """Each domain's file."""
+    return {name: folder / f"{corpus.manifest['domains'][name]['folder']}.f16" for name in corpus.domains}
 
 
 def _sound(path: Path, manifest: dict[str, Any]) -> bool:
@@ -112,7 +117,7 @@ def write_store(
     folder: Path, corpus: Corpus, sequence_length: int, reference_key: str, forward: Forward, world: World, rows: int
 ) -> None:
     """The losses of all training sequences, `rows` at a time; processes share the work. Finished domains are kept."""
-    paths = {name: folder / f"{corpus.manifest['domains'][name]['folder']}.f16" for name in corpus.domains}
+    paths = _paths(folder, corpus)
     known = {"format": FORMAT, **identity(corpus, sequence_length, reference_key)}
     unfinished = folder / "unfinished.json"
     if world.is_main and not (unfinished.exists() and read_json(unfinished, "unfinished store") == known):

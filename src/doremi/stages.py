@@ -242,7 +242,8 @@ def _reference_losses(space: Workspace, corpus: Corpus, trained: TrainingFolder)
 
 def _frozen(space: Workspace, trained: TrainingFolder) -> tuple[TokenLosses, Forward]:
     """The reference as it was trained, and its forward pass."""
-    module = TokenLosses(load(trained.folder / "model"), tokens_per_micro_batch(space)).to(space.world.device).eval()
+    module = TokenLosses(load(trained.folder / "model"), space.config.data.sequence_length).eval()
+    module.to(space.world.device)
     if space.settings.parallel == "fsdp":
         module = space.world.shard(module)
     return module, training.forward_pass(module, space.settings, space.world.device)

@@ -129,6 +129,14 @@ def forward_pass(
     return forward
 
 
+def to_device(array: np.ndarray, device: torch.device) -> Tensor:
+    """A tensor of the array on the device, for which a GPU's host does not wait (and which shares a CPU's memory)."""
+    tensor = torch.from_numpy(array)
+    if device.type == "cuda":  # in one piece first: what is not is copied by way of unpinned memory
+        return tensor.contiguous().pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
 @dataclass(frozen=True)
 class DeviceBatch:
     """A micro-batch on the device."""
@@ -142,9 +150,9 @@ class DeviceBatch:
 
     @classmethod
     def of(cls, batch: Batch, device: torch.device, reference: ReferenceLosses | None = None) -> DeviceBatch:
-        tensors = [torch.from_numpy(a).to(device) for a in (batch.input_BT, batch.label_BT, batch.domain_B)]
+        tensors = [to_device(a, device) for a in (batch.input_BT, batch.label_BT, batch.domain_B)]
         stored = None if reference is None else reference.read(batch)
-        reference_BT = None if stored is None else torch.from_numpy(stored).to(device)
+        reference_BT = None if stored is None else to_device(stored, device)
         return cls(tensors[0], tensors[1], torch.ones_like(tensors[0], dtype=torch.bool), tensors[2], reference_BT)
 
 
@@ -314,7 +322,7 @@ class Trainer:
             rest = checkpoint.restore_tensors(found.folder, self.model, self.optimizer, self.world.device)
             tensors = {n.removeprefix("objective."): t for n, t in rest.items() if n.startswith("objective.")}
             self.job.objective.load_state_dict({**tensors, **found.state["objective"]})
-            self.log.pending = list(rest["pending"].to(self.world.device)) if "pending" in rest else []
+            self.log.put_back(rest.get("pending"))
         step = found.step if found else 0
         self.log.cut_back(step, self.settings.steps)
         self.world.barrier()

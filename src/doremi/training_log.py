@@ -1,7 +1,7 @@
 """What a training writes down: a row a step, a line every few steps and at each evaluation, alarms when they ring.
 
-Rows are kept on the device and fetched when a line is written, so that logging never makes a step wait. Shapes: K
-domains, T steps.
+What the device computes stays there until a line is written, and what the host knows stays here, so that logging
+never makes a step wait. Shapes: K domains, T steps.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class TrainingLog:
         self.tokens_per_step, self.world, self.watch = tokens_per_step, world, watch
         self.epoch_tokens = np.array(epoch_tokens)
         self.writer = MetricsWriter(folder, domains, objective)
-        self.pending: list[Tensor] = []
-        """Rows since the last line."""
+        self.pending: list[tuple[float, float, Tensor]] = []
+        """Since the last line: step, learning rate, and on the device the rest of the row, float64."""
         self.rung: set[str] = set()
         """Names of the alarms that have rung."""
 
@@ -55,9 +55,14 @@ class TrainingLog:
 
     def row(self, step: int, learning_rate: float, norm: Tensor, sums: Mapping[str, Tensor]) -> None:
         """Keep one step; `sums` are by domain `[K]`: loss, tokens, weights, scores, score_error, reference_loss."""
-        head = torch.tensor([step, learning_rate], dtype=torch.float64, device=self.world.device)
-        columns = [sums[name].to(head) for name in self.writer.columns]
-        self.pending.append(torch.cat([head, norm.to(head).reshape(1), *columns]))
+        parts = [norm.reshape(1), *(sums[name] for name in self.writer.columns)]
+        rest = torch.cat([part.to(self.world.device, torch.float64) for part in parts])
+        self.pending.append((step, learning_rate, rest))
+
+    def put_back(self, rows: Tensor | None) -> None:
+        """Begin again with the rows that `finite_rows` gave to a checkpoint; None if there were none."""
+        kept = [] if rows is None else list(rows.cpu())
+        self.pending = [(float(row[0]), float(row[1]), row[2:].to(self.world.device)) for row in kept]
 
     def flush(self, average_weights: Tensor | None) -> None:
         """Write the rows kept so far and a line that sums them up; `TrainingError` if one is not finite."""
@@ -72,7 +77,8 @@ class TrainingLog:
 
     def finite_rows(self) -> Tensor:
         """The rows kept so far (one at least), on the CPU; `TrainingError` names step and domain of one not finite."""
-        kept = torch.stack(self.pending).cpu()
+        head = torch.tensor([row[:2] for row in self.pending], dtype=torch.float64)
+        kept = torch.cat([head, torch.stack([row[2] for row in self.pending]).cpu()], dim=1)
         rows = kept.numpy()
         loss, tokens = self._column(rows, "loss"), self._column(rows, "tokens")
         bad = ~np.isfinite(np.where(tokens > 0, loss, 0.0))

@@ -36,7 +36,7 @@ TOKEN_FILES = (
 def meta_model(description: Mapping[str, Any], vocab_size: int, sequence_length: int) -> TokenLosses:
     """The model without its numbers; `ConfigError` if it cannot be built."""
     with torch.device("meta"):
-        return TokenLosses(build(dict(description), vocab_size, sequence_length, 0), 0)
+        return TokenLosses(build(dict(description), vocab_size, sequence_length, 0), sequence_length)
 
 
 def safetensors_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> int:

@@ -1,0 +1,67 @@
+"""Causal attention without a mask in memory, where a model is found to need none.
+
+PyTorch's attention has its own causal path (`is_causal`), which flash kernels need. Transformers takes it eagerly; but
+inside of a compiled graph it may not look at the values of positions, has to expect several documents in a row, and
+writes out a mask of `[B, 1, T, T]`; and eagerly on a GPU that look makes the host wait. Our rows are always whole, so
+the answer can be had once, before training.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+NAME = "doremi_causal"
+
+
+class _Watched(TorchFunctionMode):
+    """Whether all attention inside of it was causal and had no mask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unmasked: list[bool] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is functional.scaled_dot_product_attention:
+            no_mask = len(args) == 3 and kwargs.get("attn_mask") is None
+            self.unmasked.append(no_mask and kwargs.get("is_causal") is True)
+        return func(*args, **kwargs)
+
+
+@torch.no_grad()
+def _look(lm: Any, sequence_length: int) -> tuple[bool, Tensor]:
+    """Whether attention is causal and unmasked throughout, and the hidden states of one row."""
+    device = next(lm.parameters()).device
+    tokens_BT = torch.arange(sequence_length, device=device)[None] % lm.get_output_embeddings().weight.shape[0]
+    with _Watched() as watched:
+        hidden_BTD = lm.get_decoder()(input_ids=tokens_BT, use_cache=False)[0]
+    return bool(watched.unmasked) and all(watched.unmasked), hidden_BTD
+
+
+def without_mask(lm: Any, sequence_length: int) -> bool:
+    """Let a causal LM (transformers, `sdpa`, in evaluation mode) make no mask for rows of `sequence_length` or shorter.
+
+    That happens only if it uses none anyway, and answers the same, bit by bit, when it can make none: not with windows
+    shorter than the row, with biases, or with attention of its own. Returns whether it was done; what is saved of the
+    model does not change. Rows must not be padded from then on, and hold one sequence each.
+    """
+    from transformers import AttentionInterface
+
+    unmasked, before_BTD = _look(lm, sequence_length)
+    if not unmasked:
+        return False
+    interface = AttentionInterface()
+    # under a name of its own: where the library knows no mask for a name, it makes none
+    AttentionInterface.register(NAME, interface["sdpa"])
+    was = lm.config._attn_implementation
+    lm.set_attn_implementation(NAME)
+    unmasked, after_BTD = _look(lm, sequence_length)
+    if unmasked and torch.equal(before_BTD, after_BTD):
+        return True
+    lm.set_attn_implementation(was)
+    return False
