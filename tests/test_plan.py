@@ -34,8 +34,9 @@ from doremi.workspace import Workspace, open_workspace, resolved, shape_of
 from tiny import DOMAINS, Silent, tiny_config, write_corpus
 
 WORLD = World(0, 1, torch.device("cpu"))
+RUN_TOKENS = 20 * 8 * 16  # of one tiny training
 NUMBERS = (".bin", ".ends", ".documents", ".safetensors", ".f32", ".f64", ".f16")
-TIMES = Measured(loading=5.0, start=1.0, step=0.1, evaluation=0.01, saving=0.5, losses=0.25, memory=10**9)
+TIMES = Measured(loading=5.0, once=2.0, start=1.0, step=0.1, evaluation=0.01, saving=0.5, losses=0.25, memory=10**9)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def counter(config: RunConfig, corpus: Corpus | None = None) -> Counter:
-    corpus = corpus or RunDirectory(config.root).corpus()
+    corpus = corpus or plan.as_trained_on(config, RunDirectory(config.root).corpus())
     return Counter(config, resolved(config, {}, WORLD), corpus, WORLD.device)
 
 
@@ -74,7 +75,16 @@ RUNS: dict[str, dict[str, Any]] = {
             "equal_compute": True,
         },
     },
-    "stored": {"reference": {"losses": "stored"}, "training": {"accumulation": 2, "checkpoint_every": 7}},
+    "stored": {
+        "reference": {"losses": "stored"},
+        "training": {"accumulation": 2, "checkpoint_every": 7},
+        "candidates": {"mixtures": ["doremi", "doremi-per-seed"]},
+    },
+    "epoch matched": {
+        "data": {"epoch_matched": True},
+        "budget_tokens": 20 * RUN_TOKENS,
+        "candidates": {"mixtures": ["doremi", "uniform"]},
+    },
     "seeds": {
         "training": {"accumulation": 2, "optimizer": "adafactor", "steps": 11, "evaluate_every": 3},
         "proxy": {"seeds": 2, "variant": "official"},
@@ -148,8 +158,8 @@ def test_time_adds_up(prepared: RunConfig) -> None:
     """20 steps, evaluated at 10 and at the end in one batch each, saved at 6, 12, 18 and 20."""
     made = make(prepared)
     one = 1.0 + 20 * 0.1 + 2 * 0.01 + 4 * 0.5
-    assert [made.seconds(stage) for stage in made.stages] == pytest.approx([one, one, 2 * one])
-    assert made.total_seconds() == pytest.approx(5.0 + 4 * one)
+    assert [made.seconds(stage) for stage in made.stages] == pytest.approx([2.0 + one, one, 2 * one])
+    assert made.total_seconds() == pytest.approx(5.0 + 2.0 + 4 * one)
     stored = make(changed(prepared, reference={"losses": "stored"}))
     losses = stored.stages[1]
     assert (losses.kind, stored.seconds(losses)) == ("losses", pytest.approx(0.25 * losses.losses_batches))
