@@ -365,7 +365,7 @@ def test_the_table_says_all_of_it(prepared: RunConfig) -> None:
     assert page.isascii()
     rows = {line.split("  ")[0]: line for line in page.splitlines()}
     assert re.search(r"done +\d+\.\d kB$", rows["prepare"])
-    assert re.search(r"^reference +1 +19,936 +2,560 +1\.\d{4}e\+09 +5\.0 s +1\.0 GB +\d+\.\d kB$", rows["reference"])
+    assert re.search(r"^reference +1 +19,936 +2,560 +1\.\d{4}e\+09 +7\.0 s +1\.0 GB +\d+\.\d kB$", rows["reference"])
     assert re.search(r"^all +4 +10,240 .* 1\.0 GB ", rows["all"])
     assert all(name in rows for name in (*DOMAINS, "proxy", "main custom", "start"))
     assert "~" not in page
