@@ -21,6 +21,7 @@ from pathlib import Path
 from doremi.config import load
 from doremi.plan import plan
 from doremi.plan.table import duration, size, text
+from doremi.runs import WITH_SEARCH
 from doremi.workspace import versions
 
 NUMBERS = (".bin", ".ends", ".documents", ".safetensors", ".f32", ".f64", ".f16")
@@ -32,7 +33,9 @@ def stage_of(folder: str) -> str:
     parts = [part for part in folder.split("/") if not part.startswith("seed-")]
     if parts[-1] == "losses":
         return "stored losses"
-    return f"main {parts[1]}" if parts[0] == "main" else parts[-1]
+    if parts[0] != "main":
+        return parts[-1]
+    return f"{parts[1]} at equal compute" if parts[-1].endswith(WITH_SEARCH) else f"main {parts[1]}"
 
 
 def watched(command: list[str], root: Path) -> tuple[float, dict[str, int]]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -16,10 +18,12 @@ from typer.testing import CliRunner
 
 from doremi import cli, stages, tournament
 from doremi.config import RunConfig
+from doremi.corpus.kept import keep
 from doremi.corpus.prepare import prepare
 from doremi.corpus.survey import survey
 from doremi.distributed import World
 from doremi.errors import ConfigError, DataError, MixtureError, TrainingError
+from doremi.evaluation.perplexity import ValidationSet
 from doremi.files import read_json
 from doremi.operations import of_model
 from doremi.overview import describe
@@ -32,10 +36,12 @@ from doremi.rounds import search
 from doremi.runs import Corpus, RunDirectory
 from doremi.workspace import Workspace, open_workspace, resolved, shape_of
 from tiny import DOMAINS, Silent, tiny_config, write_corpus
+from tolerances import FLOAT64
 
 WORLD = World(0, 1, torch.device("cpu"))
+RUN_TOKENS = 20 * 8 * 16  # of one tiny training
 NUMBERS = (".bin", ".ends", ".documents", ".safetensors", ".f32", ".f64", ".f16")
-TIMES = Measured(loading=5.0, start=1.0, step=0.1, evaluation=0.01, saving=0.5, losses=0.25, memory=10**9)
+TIMES = Measured(loading=5.0, once=2.0, start=1.0, step=0.1, evaluation=0.01, saving=0.5, losses=0.25, memory=10**9)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +50,7 @@ def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def counter(config: RunConfig, corpus: Corpus | None = None) -> Counter:
-    corpus = corpus or RunDirectory(config.root).corpus()
+    corpus = corpus or plan.as_trained_on(config, RunDirectory(config.root).corpus())
     return Counter(config, resolved(config, {}, WORLD), corpus, WORLD.device)
 
 
@@ -72,9 +78,19 @@ RUNS: dict[str, dict[str, Any]] = {
             "seeds": 2,
             "mixtures": ["doremi", "doremi-per-seed", "reference", "uniform", "unimax"],
             "equal_compute": True,
+            "max_epochs": 0.5,  # binds UniMax in the longer trainings only
         },
     },
-    "stored": {"reference": {"losses": "stored"}, "training": {"accumulation": 2, "checkpoint_every": 7}},
+    "stored": {
+        "reference": {"losses": "stored"},
+        "training": {"accumulation": 2, "checkpoint_every": 7},
+        "candidates": {"mixtures": ["doremi", "doremi-per-seed"]},
+    },
+    "epoch matched": {
+        "data": {"epoch_matched": True},
+        "budget_tokens": 20 * RUN_TOKENS,
+        "candidates": {"mixtures": ["doremi", "uniform"]},
+    },
     "seeds": {
         "training": {"accumulation": 2, "optimizer": "adafactor", "steps": 11, "evaluate_every": 3},
         "proxy": {"seeds": 2, "variant": "official"},
@@ -144,12 +160,125 @@ def test_epochs_are_those_of_the_mixtures(prepared: RunConfig) -> None:
 
 
 @pytest.mark.usefixtures("instant")
+def test_epochs_of_all_mixtures_that_are_known(
+    prepared: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files, published weights, the reference mixture, and DoReMi's where the run has it: all within limits."""
+    shutil.copytree(prepared.root, tmp_path / "tiny")
+    weights = {
+        "doremi": {"prose": 0.7, "code": 0.2, "digits": 0.1},
+        "mine": {"prose": 0.1, "code": 0.4, "digits": 0.5},
+        "theirs": {"prose": 0.25, "code": 0.25, "digits": 0.5},
+    }
+    published = {"theirs": {"weights": weights["theirs"], "source": "a test"}}
+    monkeypatch.setattr("doremi.published._all", lambda: published)
+    mine, gone = str(tmp_path / "mine.json"), str(tmp_path / "gone.json")
+    Path(mine).write_text(json.dumps(weights["mine"]))
+    config = changed(
+        prepared.model_copy(update={"runs": str(tmp_path), "budget_tokens": 10**6}), limits={"max_weight": 0.5},
+        reference={"mixture": "temperature"},
+        candidates={"mixtures": ["doremi", "doremi-per-seed", mine, gone, "theirs"]},
+    )  # fmt: skip
+    made = make(config)
+    assert list(plan.epochs(made)) == ["natural", "uniform", "temperature", "mine", "theirs"]
+    note = f"note: {gone} is not there yet: counted as a mixture like no other, its epochs are not shown"
+    assert note in text(made)
+    assert made.stages[-1].number == 4  # doremi is doremi-per-seed of its one proxy
+    (config.root / "mixture.json").write_text(json.dumps({"format": 1, "unit": "tokens", "weights": weights["doremi"]}))
+    found = plan.epochs(made)
+    assert list(found) == ["doremi", "natural", "uniform", "temperature", "mine", "theirs"]
+    weights["doremi"] = {"prose": 0.5, "code": 0.5 * 2 / 3, "digits": 0.5 / 3}  # max_weight takes from prose
+    tokens = RunDirectory(config.root).corpus().count("train", "tokens")
+    for name, mixture in weights.items():
+        passes = [mixture[domain] * 10**6 / count for domain, count in zip(DOMAINS, tokens, strict=True)]
+        assert found[name] == pytest.approx(passes, rel=FLOAT64)
+    head = next(line for line in text(made).splitlines() if line.startswith("epochs at the budget"))
+    assert head.split()[4:] == ["tokens", *found]
+
+
+@pytest.mark.usefixtures("instant")
+def test_what_is_kept_is_an_estimate_until_it_is_chosen(prepared: RunConfig, tmp_path: Path) -> None:
+    shutil.copytree(prepared.root, tmp_path / "tiny")
+    update = {"runs": str(tmp_path), "budget_tokens": 20 * RUN_TOKENS}
+    config = changed(prepared.model_copy(update=update), data={"epoch_matched": True})
+    before, corpus = make(config), RunDirectory(config.root).corpus()
+    assert before.estimated
+    assert before.preparation is None
+    page = text(before)
+    assert re.search(r"^prepare +done +~\d+\.\d kB$", page, re.M)
+    assert re.search(r"^corpus: 3 domains, [\d,]+ training tokens \(about [\d,]+ of them are trained on", page, re.M)
+    assert re.search(rf"^prose +{corpus.count('train', 'tokens')[0]:,} ", page, re.M)  # epochs are of the whole corpus
+    assert "note: not counted: seconds of choosing the documents" in page
+    kept = keep(corpus, config.kept_share, full_check=False)
+    after = make(config)
+    assert not after.estimated
+    assert "~" not in text(after)
+    longest = [int(np.diff(np.fromfile(corpus.path(n, "train.ends"), "<u8"), prepend=0).max()) for n in DOMAINS]
+    guesses = zip(*(made.counter.corpus.training.count("train", "tokens") for made in (before, after)), strict=True)
+    for (guess, found), most in zip(guesses, longest, strict=True):
+        assert abs(guess - found) <= most / 2 + 1
+    for made in (before, after):  # what is kept is seen more than once, the whole corpus is not
+        assert [stage.kind for stage in made.stages][1] == "losses"
+    files = [path for path in kept.folder.rglob("*") if path.suffix in NUMBERS]
+    bare = plan.Plan(replace(after.counter, corpus=corpus), [], {}, None, "custom", 1)
+    assert after.corpus_bytes - bare.corpus_bytes == sum(path.stat().st_size for path in files) > 0
+    (kept.folder / "manifest.json").write_text(
+        (kept.folder / "manifest.json").read_text().replace(corpus.fingerprint, "0" * 64)
+    )
+    assert make(config).estimated  # of another corpus: it will be chosen again
+
+
+@pytest.mark.usefixtures("instant")
+def test_too_little_to_keep_is_said(prepared: RunConfig, tmp_path: Path) -> None:
+    shutil.copytree(prepared.root, tmp_path / "tiny")
+    update = {"runs": str(tmp_path), "budget_tokens": 200 * RUN_TOKENS}
+    config = changed(prepared.model_copy(update=update), data={"epoch_matched": True})
+    words = "epoch matching keeps 1/200 of each domain, and that is under one batch"
+    assert f"note: by these estimates the run will be refused: {words}" in text(make(config))
+    keep(RunDirectory(config.root).corpus(), config.kept_share, full_check=False)
+    with pytest.raises(DataError, match=words):
+        make(config)
+
+
+@pytest.mark.usefixtures("instant")
+def test_what_may_end_early_is_noted(prepared: RunConfig) -> None:
+    assert not [note for note in make(prepared).notes if "most there will be" in note]
+    config = changed(prepared, proxy={"stop": "auto"}, rounds={"max": 2}, candidates={"equal_compute": True})
+    rounds, proxy = (note for note in make(config).notes if "most there will be" in note)
+    assert rounds.startswith("2 rounds ")
+    assert "proxy.stop auto" in proxy
+    assert all(note.endswith(", and training at equal compute is shorter then") for note in (rounds, proxy))
+    alone = make(changed(prepared, proxy={"stop": "auto"})).notes
+    assert any(note.endswith("with proxy.stop auto it ends once its weights have settled") for note in alone)
+
+
+def test_what_a_process_pays_once(prepared: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Libraries by the reference; graphs by the first training of a size; the reference's own graph by a proxy."""
+    more = {"plain": 2.0, "proxy": 3.0}
+    monkeypatch.setattr(
+        calibration, "measure", lambda config, settings, corpus, kind, size: replace(TIMES, once=more[kind])
+    )
+    config = changed(
+        prepared, model={"preset": "0.1m", "architecture": None, "options": {}},
+        candidates={"sizes": ["0.1m", "0.3m"], "equal_compute": True},
+    )  # fmt: skip
+
+    def extra(config: RunConfig) -> list[float]:
+        made = make(config)
+        free = replace(made, measured={key: replace(found, once=0.0) for key, found in made.measured.items()})
+        return [(made.seconds(stage) or 0.0) - (free.seconds(stage) or 0.0) for stage in made.stages]
+
+    assert extra(config) == pytest.approx([2, 1, 0, 0, 0, 0])
+    assert extra(changed(config, training={"compile": True})) == pytest.approx([2, 1, 0, 2, 0, 0])
+
+
+@pytest.mark.usefixtures("instant")
 def test_time_adds_up(prepared: RunConfig) -> None:
     """20 steps, evaluated at 10 and at the end in one batch each, saved at 6, 12, 18 and 20."""
     made = make(prepared)
     one = 1.0 + 20 * 0.1 + 2 * 0.01 + 4 * 0.5
-    assert [made.seconds(stage) for stage in made.stages] == pytest.approx([one, one, 2 * one])
-    assert made.total_seconds() == pytest.approx(5.0 + 4 * one)
+    assert [made.seconds(stage) for stage in made.stages] == pytest.approx([2.0 + one, one, 2 * one])
+    assert made.total_seconds() == pytest.approx(5.0 + 2.0 + 4 * one)
     stored = make(changed(prepared, reference={"losses": "stored"}))
     losses = stored.stages[1]
     assert (losses.kind, stored.seconds(losses)) == ("losses", pytest.approx(0.25 * losses.losses_batches))
@@ -173,6 +302,19 @@ def test_who_is_trained_once(prepared: RunConfig) -> None:
 
 
 @pytest.mark.usefixtures("instant")
+def test_who_is_trained_at_equal_compute(prepared: RunConfig, tmp_path: Path) -> None:
+    """UniMax is uniform at the tokens of one training, not at those of the longer one, which are its budget."""
+    caps = 2500 / min(RunDirectory(prepared.root).corpus().count("train", "tokens"))
+    candidates = {"mixtures": ["doremi", "uniform", "unimax"], "equal_compute": True, "max_epochs": caps}
+    config = changed(prepared, candidates=candidates)
+    assert [stage.number for stage in counter(config).stages()[-2:]] == [2, 2]
+    given = config.model_copy(update={"budget_tokens": RUN_TOKENS})
+    assert [stage.number for stage in counter(given).stages()[-2:]] == [2, 1]
+    later = changed(given, candidates={"mixtures": [*candidates["mixtures"], str(tmp_path / "later.json")]})
+    assert [stage.number for stage in counter(later).stages()[-2:]] == [3, 2]
+
+
+@pytest.mark.usefixtures("instant")
 def test_share_of_the_final_run(prepared: RunConfig) -> None:
     config = prepared.model_copy(update={"budget_tokens": 16_000_000})
     made = make(config)
@@ -182,6 +324,11 @@ def test_share_of_the_final_run(prepared: RunConfig) -> None:
     assert sizes.final_size == "1m"
     assert make(config, "3m").final_operations > sizes.final_operations > made.final_operations
     assert "final run: 3m on 16,000,000 tokens" in text(make(config, "3m"))
+    longer = make(changed(config, candidates={"equal_compute": True}))
+    assert [stage.role for stage in longer.stages] == ["search", "search", "candidates", "equal compute"]
+    search = longer.stages[0].operations + longer.stages[1].operations
+    shares = [f"{100 * part / longer.final_operations:.3g} %" for part in (search, longer.operations)]
+    assert f"the search costs {shares[0]} of it, with all candidates {shares[1]}" in text(longer)
 
 
 @pytest.mark.usefixtures("instant")
@@ -204,6 +351,10 @@ def test_what_would_make_it_cheaper(prepared: RunConfig) -> None:
     saving = found["candidates.seeds=3"]
     assert saving.operations == pytest.approx(1 - fewer.operations / made.operations)
     assert saving.seconds == pytest.approx(1 - (fewer.total_seconds() or 0) / (made.total_seconds() or 1))
+    three = {"seeds": 3, "mixtures": ["doremi", "doremi-per-seed", "natural"]}
+    per_seed = {s.change for s in savings(make(changed(costly, candidates=three)))}
+    assert "proxy.seeds=3" in per_seed  # fewer are refused
+    assert "proxy.seeds=1" not in per_seed
     assert [s.operations for s in savings(made)] == sorted((s.operations for s in found.values()), reverse=True)
 
 
@@ -214,7 +365,7 @@ def test_the_table_says_all_of_it(prepared: RunConfig) -> None:
     assert page.isascii()
     rows = {line.split("  ")[0]: line for line in page.splitlines()}
     assert re.search(r"done +\d+\.\d kB$", rows["prepare"])
-    assert re.search(r"^reference +1 +19,936 +2,560 +1\.\d{4}e\+09 +5\.0 s +1\.0 GB +\d+\.\d kB$", rows["reference"])
+    assert re.search(r"^reference +1 +19,936 +2,560 +1\.\d{4}e\+09 +7\.0 s +1\.0 GB +\d+\.\d kB$", rows["reference"])
     assert re.search(r"^all +4 +10,240 .* 1\.0 GB ", rows["all"])
     assert all(name in rows for name in (*DOMAINS, "proxy", "main custom", "start"))
     assert "~" not in page
@@ -243,10 +394,42 @@ def test_a_trial_measures_and_leaves_nothing(
         "vocab_size": 300, "validation_tokens": 900, "stored": True, "began": 0.0,
     }  # fmt: skip
     found = Measured(**calibration.answer(request))
-    assert min(vars(replace(found, start=1.0)).values()) > 0
+    assert min(vars(replace(found, start=1.0, once=1.0)).values()) > 0
     plain = Measured(**calibration.answer({**request, "kind": "plain", "stored": False}))
     assert plain.losses == 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_trial_counts_the_batches_of_its_evaluation(
+    prepared: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows do not cross domains: as many tokens as fill one batch take two."""
+    padded, batches = ValidationSet._padded, []
+    monkeypatch.setattr(ValidationSet, "_padded", lambda *args: batches.append(1) or padded(*args))
+    monkeypatch.setattr(calibration, "SECONDS", 0.01)
+    monkeypatch.setattr(calibration, "_first_and_median", lambda work: (work(), (0.0, 6.0))[1])
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    request = {
+        "config": prepared.model_dump(mode="json"), "kind": "plain", "size": None,
+        "vocab_size": 300, "validation_tokens": 900, "stored": False, "began": 0.0,
+    }  # fmt: skip
+    found = Measured(**calibration.answer(request))
+    assert len(batches) == 2  # one evaluation, no more is asked for here
+    assert found.evaluation == 6.0 / 2
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # torch's own
+def test_compiling_is_paid_once(prepared: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.compiler.reset()
+    monkeypatch.setattr(calibration, "SECONDS", 0.01)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    request = {
+        "config": changed(prepared, training={"compile": True}).model_dump(mode="json"), "kind": "plain", "size": None,
+        "vocab_size": 300, "validation_tokens": 900, "stored": False, "began": 0.0,
+    }  # fmt: skip
+    found = Measured(**calibration.answer(request))
+    assert found.once > 2 * (found.start + found.step)  # seconds against building a tiny model
 
 
 def test_a_survey_counts_what_will_be_prepared(text_folder: Path, tmp_path: Path) -> None:

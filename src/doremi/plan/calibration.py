@@ -6,6 +6,7 @@ its standard output), so that its peak memory is its own. It works in a temporar
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import resource
 import shutil
@@ -24,7 +25,6 @@ from doremi import distributed, jobs, stages
 from doremi import train as training
 from doremi.config import RunConfig, TrainingConfig
 from doremi.config.loading import validate
-from doremi.corpus.loader import windows
 from doremi.corpus.store import DomainWriter
 from doremi.distributed import World
 from doremi.domains import Mixture, folder_name
@@ -34,9 +34,11 @@ from doremi.files import FORMAT, write_json
 from doremi.heuristics import uniform
 from doremi.model import save
 from doremi.plan.asking import ask, serve
+from doremi.plan.costs import Counter
+from doremi.plan.footprint import meta_model
 from doremi.reference_losses import LiveReference, ReferenceLosses, StoredReference, write_store
 from doremi.runs import Corpus, RunDirectory
-from doremi.workspace import Workspace
+from doremi.workspace import Workspace, shape_of
 
 REPEATS = 5  # medians are of five
 SECONDS = 3.0  # of steps, at least
@@ -51,6 +53,8 @@ class Measured:
 
     loading: float
     """Of starting Python, PyTorch and transformers; once a command."""
+    once: float
+    """What a process's first training and evaluation take longer than later ones: libraries, compiling."""
     start: float
     """Of one training beside what follows: building, the first step's extra, writing its model."""
     step: float
@@ -116,8 +120,9 @@ class Stopwatch:
 
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     """Do what a request asks in a temporary folder."""
-    loading = time.time() - request["began"]
     config = validate(request["config"], "calibration")
+    meta_model(shape_of(config), request["vocab_size"], 2)  # loads what builds models, as a run has before any stage
+    loading = time.time() - request["began"]
     world = distributed.start(config.training.timeout)
     torch.set_num_threads(int(config.training.threads))
     with tempfile.TemporaryDirectory(prefix="doremi-plan-") as name:
@@ -133,6 +138,7 @@ def _peak(world: World) -> int:
 
 @dataclass(frozen=True)
 class _Seconds:
+    once: float
     start: float
     step: float
     evaluation: float
@@ -163,28 +169,36 @@ class _Trial:
 
     def measured(self) -> _Seconds:
         """Train twice: what is slow only once in a process (loading libraries, compiling) is not repeated later."""
-        losses, reference = self._reference() if self.kind == "proxy" else (0.0, None)
-        self._train(self._job("first", reference), Stopwatch(0.0, WARM_UP))
+        began = time.monotonic()
+        reference, storing = self._reference() if self.kind == "proxy" else (None, 0.0)
+        _, ends = self._train("first", reference, Stopwatch(0.0, WARM_UP))
+        first = ends[0] - began - (1 + REPEATS) * storing
         gc.collect()
         began = time.monotonic()
-        job = self._job("second", reference)
-        watch = Stopwatch(SECONDS, WARM_UP + REPEATS)
-        self._train(job, watch)
-        step = _median_step(watch.ends)
-        start = watch.ends[0] - began - step
-        trainer = training.Trainer(job, self.space.world, watch)
+        job, ends = self._train("second", reference, Stopwatch(SECONDS, WARM_UP + REPEATS))
+        step, later = _median_step(ends), ends[0] - began
+        trainer = training.Trainer(job, self.space.world, self.space.watch)
         done = trainer.restore()
-        batches = -(-sum(self.corpus.count("validation", "tokens")) // TOKENS_PER_BATCH)
-        trainer.evaluate(done)
-        evaluation = _median(lambda: trainer.evaluate(done)) / max(1, batches)
-        saving = _median(lambda: trainer.save(done))
-        return _Seconds(start + self._saved(job), step, evaluation, saving, losses)
+        evaluating, evaluation = _first_and_median(lambda: trainer.evaluate(done))
+        _, saving = _first_and_median(lambda: trainer.save(done))
+        counter = Counter(self.space.config, self.space.settings, self.corpus, self.space.world.device)
+        return _Seconds(
+            once=max(0.0, first - later) + max(0.0, evaluating - evaluation),
+            start=later - step + self._saved(job),
+            step=step,
+            evaluation=evaluation / counter.validation_batches,
+            saving=saving,
+            losses=storing / counter.losses_batches,
+        )
 
-    def _train(self, job: training.Job, watch: Stopwatch) -> None:
-        try:
+    def _train(
+        self, name: str, reference: ReferenceLosses | None, watch: Stopwatch
+    ) -> tuple[training.Job, list[float]]:
+        """Build a job and train it until the watch says stop; when its steps ended."""
+        job = self._job(name, reference)
+        with contextlib.suppress(Interrupted):
             training.train(job, self.space.world, watch)
-        except Interrupted:
-            return
+        return job, watch.ends
 
     def _saved(self, job: training.Job) -> float:
         """Seconds to write the model, where one is written."""
@@ -215,32 +229,32 @@ class _Trial:
     def _mixture(self) -> Mixture:
         return uniform(list(self.corpus.domains))
 
-    def _reference(self) -> tuple[float, ReferenceLosses]:
-        """The frozen model as the stage has it; with kept losses, the seconds of a batch of them too."""
+    def _reference(self) -> tuple[ReferenceLosses, float]:
+        """The frozen model as the stage has it; where its losses are kept, the seconds of writing all of them."""
         space, length = self.space, self.space.config.data.sequence_length
         module = jobs.fresh_model(space, self.corpus, self.size, 1).to(space.world.device).eval()
         forward = training.forward_pass(module, space.settings, space.world.device)
         if not self.stored:
-            return 0.0, LiveReference(module, forward)
+            return LiveReference(module, forward), 0.0
         rows = max(1, jobs.tokens_per_micro_batch(space) // length)
-        folder, seconds = space.root / "losses", []
-        for _ in range(1 + REPEATS):  # the first one warms up
-            start = time.monotonic()
+        folder = space.root / "losses"
+
+        def store() -> None:
+            shutil.rmtree(folder, ignore_errors=True)
             write_store(folder, self.corpus, length, "trial", forward, space.world, rows)
-            seconds.append(time.monotonic() - start)
-            if len(seconds) <= REPEATS:
-                shutil.rmtree(folder)
-        batches = sum(-(-windows(n, length) // rows) for n in self.corpus.count("train", "tokens"))
-        return statistics.median(seconds[1:]) / batches, StoredReference(folder, self.corpus, length, "trial")
+
+        _, seconds = _first_and_median(store)
+        return StoredReference(folder, self.corpus, length, "trial"), seconds
 
 
-def _median(work: Callable[[], object]) -> float:
+def _first_and_median(work: Callable[[], object]) -> tuple[float, float]:
+    """Seconds of the first time, and the median of later ones."""
     seconds = []
-    for _ in range(REPEATS):
+    for _ in range(1 + REPEATS):
         start = time.monotonic()
         work()
         seconds.append(time.monotonic() - start)
-    return statistics.median(seconds)
+    return seconds[0], statistics.median(seconds[1:])
 
 
 def _median_step(ends: list[float]) -> float:

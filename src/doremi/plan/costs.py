@@ -1,14 +1,15 @@
 """What a run consists of, counted before it starts: trainings, tokens, operations, evaluations, bytes left on the disk.
 
 Counts are exact, and of what is really computed: padded batches of an evaluation, the second forward pass of exact
-accumulation, the reference's live losses. A run that stops early (iterated DoReMi before its last round) does less.
+accumulation, the reference's live losses. A run that stops early (iterated DoReMi before its last round, a proxy that
+has settled) does less.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import torch
 
@@ -23,9 +24,12 @@ from doremi.mixtures import mixture_named, plain_record
 from doremi.model import count_parameters
 from doremi.operations import Operations, of_model
 from doremi.plan import footprint
-from doremi.runs import Corpus, RunDirectory
+from doremi.runs import LEARNED, PER_SEED, Corpus, RunDirectory
 from doremi.stages import keeps_losses, make_objective
 from doremi.workspace import shape_of
+
+Role = Literal["search", "candidates", "equal compute"]
+Kind = Literal["plain", "proxy", "losses"]
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,10 @@ class Stage:
     """Equal pieces of work: the trainings of a stage at one size, or the losses of references that are kept."""
 
     name: str
-    kind: str
-    """plain, proxy or losses: what a calibration has to run."""
+    role: Role
+    """The search for DoReMi's mixture, the candidates, or plain candidates that train on for what the search cost."""
+    kind: Kind
+    """What a calibration has to run."""
     size: str
     number: int
     """How many of them."""
@@ -55,6 +61,21 @@ class Stage:
     """Bytes left behind, all of them together."""
     spare: int
     """Bytes more while one of them runs: checkpoints that are dropped at its end."""
+
+
+class _Work(NamedTuple):
+    """What a stage is; the fields of `Stage`."""
+
+    name: str
+    role: Role
+    kind: Kind
+    size: str
+    number: int
+
+
+def is_there(mixture: str) -> bool:
+    """Whether a plain mixture of the configuration is known: a file may still be made."""
+    return not mixture.endswith(".json") or Path(mixture).exists()
 
 
 @dataclass(frozen=True)
@@ -82,14 +103,14 @@ class Counter:
     def stages(self) -> list[Stage]:
         """All that computes, in the order of the run; at most this where rounds may stop early."""
         config, found = self.config, []
-        search, size = config.rounds.max * config.proxy.seeds, config.size_name
-        found.append(self._plain("reference", size, None, search))
+        search = config.rounds.max * config.proxy.seeds
+        found.append(self._plain("reference", "search", config.size_name, search))
         if keeps_losses(config, self.corpus.training):
             found.append(self._losses(search))
         found.append(self._proxy(search))
         for size in config.size_names():
             number = sum(self.trainings(size, seed) for seed in config.candidate_seeds())
-            found.append(self._plain(f"main {size}", size, size, number))
+            found.append(self._plain(f"main {size}", "candidates", size, number))
         if config.candidates.equal_compute:
             found += [self._longer(size, search) for size in config.size_names()]
         return found
@@ -97,18 +118,18 @@ class Counter:
     def trainings(self, size: str, seed: int) -> int:
         """Candidates of a size and seed that have to be trained: what is trained alike is trained once."""
         config, plain = self.config, self._plain_weights()
-        known = set(plain.values())
+        known, others = set(plain.values()), set(config.candidate_mixtures()) - set(plain)
+        if config.proxy.seeds == 1:  # the mean of one proxy's weights is that proxy's mixture
+            others -= {PER_SEED} if LEARNED in others else set()
         if seed in config.search_seeds() and shape_of(config, size) == shape_of(config):
             reference = mixture_named(config, RunDirectory(config.root), self.corpus, config.reference.mixture)
             known.discard(tuple(reference.aligned(self.corpus.domains)))
-        return len(known) + len(config.candidate_mixtures()) - len(plain)
+        return len(known) + len(others)
 
     def _plain_weights(self) -> dict[str, tuple[float, ...]]:
         """Weights of the candidates whose mixtures are known before the search, as limits allow them."""
         config, directory = self.config, RunDirectory(self.config.root)
-        known = [
-            name for name in config.plain_mixtures() if not name.endswith(".json") or Path(name).exists()
-        ]  # one may still be made
+        known = [name for name in config.plain_mixtures() if is_there(name)]
         weights = {name: Mixture(plain_record(config, directory, self.corpus, name)["weights"]) for name in known}
         return {name: tuple(mixture.aligned(self.corpus.domains)) for name, mixture in weights.items()}
 
@@ -124,16 +145,17 @@ class Counter:
             config=config.model_copy(update={"training": training}),
             settings=settings.model_copy(update={"steps": steps}),
         )
-        number = len(set(self._plain_weights().values())) * config.candidates.seeds
-        return longer._plain(f"{size} at equal compute", size, size, number)
+        plain = longer._plain_weights()  # its tokens are the budget of UniMax and limits where none is given
+        number = (len(set(plain.values())) + len(config.plain_mixtures()) - len(plain)) * config.candidates.seeds
+        return longer._plain(f"{size} at equal compute", "equal compute", size, number)
 
-    def _plain(self, name: str, size_name: str, size: str | None, number: int) -> Stage:
+    def _plain(self, name: str, role: Role, size: str, number: int) -> Stage:
         model, each = self._model(size), self.operations(size)
         sequences = self.settings.steps * self.settings.batch_size
         saved = footprint.checkpoint_bytes(model, self.settings, {}, self.device)
         left = saved + footprint.model_bytes(model) + footprint.log_bytes(self.corpus, self.settings.steps)
         training = sequences * each.training + self._evaluated() * each.forward
-        return self._stage(name, "plain", size_name, number, model, training, left, saved)
+        return self._stage(_Work(name, role, "plain", size, number), model, training, left, saved)
 
     def _proxy(self, number: int) -> Stage:
         config, model, each = self.config, self._model(None), self.operations(None)
@@ -143,30 +165,38 @@ class Counter:
         left = saved + footprint.log_bytes(self.corpus, self.settings.steps)
         scored = each.forward * (int(not keeps_losses(config, self.corpus.training)) + int(self._scores_first()))
         training = sequences * (each.training + scored) + self._evaluated() * each.forward
-        return self._stage("proxy", "proxy", config.size_name, number, model, training, left, saved)
+        work = _Work("proxy", "search", "proxy", config.size_name, number)
+        return self._stage(work, model, training, left, saved)
 
     def _losses(self, number: int) -> Stage:
         model, each = self._model(None), self.operations(None)
-        rows = max(1, self.settings.batch_size // self.settings.accumulation)
-        batches = sum(-(-windows(n, self.length) // rows) for n in self.corpus.training.count("train", "tokens"))
+        rows, batches = self._stored_rows, self.losses_batches
         return Stage(
-            name="stored losses", kind="losses", size=self.config.size_name, number=number,
+            **_Work("stored losses", "search", "losses", self.config.size_name, number)._asdict(),
             parameters=count_parameters(model)[1], tokens=0, operations=number * batches * rows * each.forward,
             steps=0, evaluation_batches=0, saves=0, losses_batches=batches,
             disk=number * footprint.losses_bytes(self.corpus, self.length), spare=0,
         )  # fmt: skip
 
-    def _stage(
-        self, name: str, kind: str, size: str, number: int, model: Any, operations: int, left: int, saved: int
-    ) -> Stage:
-        settings = self.settings
+    def _stage(self, work: _Work, model: Any, operations: int, left: int, saved: int) -> Stage:
+        settings, number = self.settings, work.number
         saves = -(-settings.steps // int(settings.checkpoint_every))
         return Stage(
-            name=name, kind=kind, size=size, number=number, parameters=count_parameters(model)[1],
+            **work._asdict(), parameters=count_parameters(model)[1],
             tokens=number * self.config.run_tokens, operations=number * operations, steps=settings.steps,
             evaluation_batches=self._evaluations() * self.validation_batches, saves=saves, losses_batches=0,
             disk=number * left, spare=(min(saves, KEEP + 1) - 1) * saved if number else 0,
         )  # fmt: skip
+
+    @property
+    def losses_batches(self) -> int:
+        """Forward passes that compute the losses of all training sequences, each domain's last one padded."""
+        counts = self.corpus.training.count("train", "tokens")
+        return sum(-(-windows(n, self.length) // self._stored_rows) for n in counts)
+
+    @property
+    def _stored_rows(self) -> int:
+        return max(1, self.settings.batch_size // self.settings.accumulation)
 
     # -- evaluations ---------------------------------------------------------------------------------------------
 

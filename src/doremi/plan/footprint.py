@@ -8,7 +8,7 @@ PyTorch's meta device.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +100,16 @@ def losses_bytes(corpus: Corpus, sequence_length: int) -> int:
 
 
 def corpus_bytes(corpus: Corpus) -> int:
-    """The token files of all domains, training and validation."""
+    """The token files of all domains, training and validation, and of the documents that epoch-matched runs keep."""
+    kept = _token_bytes(corpus.kept, ("train",)) if corpus.kept is not None else 0
+    return _token_bytes(corpus, ("train", "validation")) + kept
+
+
+def _token_bytes(corpus: Corpus, splits: Sequence[str]) -> int:
     itemsize = np.dtype(corpus.manifest["dtype"]).itemsize
     return sum(
         expected_size(Path(name), entry[split], itemsize)
         for entry in corpus.manifest["domains"].values()
         for split, name in TOKEN_FILES
+        if split in splits
     )

@@ -10,20 +10,22 @@ import os
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Any
 
-from doremi.config import PLAIN_MIXTURES, RunConfig
+from doremi.config import RunConfig
 from doremi.config.limits import LimitsConfig
-from doremi.corpus.kept import kept_folder
+from doremi.corpus.kept import check_batches, kept_folder
 from doremi.distributed import start
-from doremi.errors import ConfigError, MixtureError, TrainingError
-from doremi.mixtures import check_limits, plain_record
+from doremi.errors import ConfigError, DataError, MixtureError, TrainingError
+from doremi.files import read_json
+from doremi.mixtures import candidate_name, check_limits, found_weights, plain_record, record
 from doremi.model import shape
 from doremi.operations import of_model
 from doremi.plan import calibration, footprint
 from doremi.plan.calibration import Measured
-from doremi.plan.costs import Counter, Stage
-from doremi.runs import Corpus, RunDirectory
+from doremi.plan.costs import Counter, Stage, is_there
+from doremi.runs import LEARNED, Corpus, RunDirectory
 from doremi.tournament import check
 from doremi.workspace import recorded_choices, resolved
 
@@ -44,7 +46,8 @@ class Plan:
 
     @property
     def estimated(self) -> bool:
-        return self.preparation is not None
+        """Whether what is trained on is not known yet: only a corpus that was written has a fingerprint."""
+        return not self.counter.corpus.training.fingerprint
 
     @property
     def operations(self) -> int:
@@ -83,7 +86,20 @@ class Plan:
         if stage.kind == "losses":
             return stage.number * stage.losses_batches * found.losses
         each = found.start + stage.steps * found.step + stage.saves * found.saving
-        return stage.number * (each + stage.evaluation_batches * found.evaluation)
+        return self._once(stage, found) + stage.number * (each + stage.evaluation_batches * found.evaluation)
+
+    def _once(self, stage: Stage, found: Measured) -> float:
+        """Seconds that only the first training of its kind and size pays: loading libraries, compiling graphs.
+
+        A proxy is of the reference's size, which has compiled what both need. Without the compiler sizes share it all.
+        """
+        before = [s for s in self.stages[: self.stages.index(stage)] if s.number]
+        if stage.kind == "proxy":
+            plain = self.measured.get(("plain", stage.size))
+            return max(0.0, found.once - plain.once) if plain is not None else found.once
+        if any(s.kind == stage.kind and (s.size == stage.size or not self.counter.settings.compile) for s in before):
+            return 0.0
+        return found.once
 
     def memory(self, stage: Stage) -> int | None:
         """Peak of the process by the end of a stage: on a CPU it keeps what it has had (`memory.py`)."""
@@ -124,13 +140,14 @@ def make(config: RunConfig, final_size: str | None, say: Callable[[str], None]) 
     settings = resolved(config, recorded_choices(directory), world)
     preparation = None
     if (directory.corpus_folder / "manifest.json").exists():
-        corpus = _as_trained_on(config, directory.corpus())
+        corpus = as_trained_on(config, directory.corpus())
         check_limits(config, corpus)
     else:
         say("measuring the preparation of the corpus ...")
         preparation = calibration.measure_preparation(config, settings)
-        corpus = Corpus(directory.corpus_folder, preparation["manifest"])
+        corpus = as_trained_on(config, Corpus(directory.corpus_folder, preparation["manifest"]))
         config = _within_limits(config, corpus, notes)
+    _check_kept(config, corpus, notes)
     counter = Counter(config, settings, corpus, world.device)
     stages = counter.stages()
     sizes = {size: counter.operations(size) for size in config.size_names()}
@@ -143,16 +160,60 @@ def make(config: RunConfig, final_size: str | None, say: Callable[[str], None]) 
     return Plan(counter, stages, measured, preparation, str(final_size), operations, notes)
 
 
-def _as_trained_on(config: RunConfig, corpus: Corpus) -> Corpus:
-    """A prepared corpus with the documents that epoch-matched runs keep of it, once these are chosen."""
+def as_trained_on(config: RunConfig, corpus: Corpus) -> Corpus:
+    """A corpus with the documents that epoch-matched runs keep of it; until these are chosen, an estimate of them."""
+    if config.kept_share == 1:
+        return corpus
     folder = kept_folder(corpus, config.kept_share)
-    return replace(corpus, kept=Corpus.read(folder)) if (folder / "manifest.json").exists() else corpus
+    if (folder / "manifest.json").exists():
+        kept = Corpus.read(folder)
+        if kept.manifest["corpus"] == corpus.fingerprint:
+            return replace(corpus, kept=kept)
+    return replace(corpus, kept=_expected(corpus, config.kept_share))
+
+
+def _expected(corpus: Corpus, share: Fraction) -> Corpus:
+    """About what a share of each domain is: one document at least. Without a fingerprint, for it is an estimate."""
+    domains = {}
+    for name, entry in corpus.manifest["domains"].items():
+        documents, tokens = (entry["train"][what] for what in ("documents", "tokens"))
+        kept = {
+            "documents": max(1, round(share * documents)),
+            "tokens": max(round(share * tokens), tokens // documents),
+        }
+        domains[name] = {"folder": entry["folder"], "train": kept}
+    known = {key: corpus.manifest[key] for key in ("tokenizer", "dtype")}
+    manifest = {"share": str(share), "domains": domains, **known, "fingerprint": ""}
+    return Corpus(kept_folder(corpus, share), manifest)
+
+
+def _check_kept(config: RunConfig, corpus: Corpus, notes: list[str]) -> None:
+    """`DataError` where a run will refuse to train on what is kept; a note where that is only estimated."""
+    if corpus.kept is None:
+        return
+    estimated = not corpus.kept.fingerprint
+    if estimated:
+        notes.append("not counted: seconds of choosing the documents that are trained on, in a pass over all tokens")
+    try:
+        check_batches(corpus, corpus.kept, config.training.batch_size, config.data.sequence_length)
+    except DataError as error:
+        if not estimated:
+            raise
+        notes.append(f"by these estimates the run will be refused: {error}")
 
 
 def _notes(config: RunConfig) -> list[str]:
     notes = ["not counted: verdict and report (seconds), and text on the disk (logs, JSON, the report)"]
+    shorter = ", and training at equal compute is shorter then" if config.candidates.equal_compute else ""
     if config.rounds.max > 1:
-        notes.append(f"{config.rounds.max} rounds are the most there will be: they end when the mixture stays")
+        most = f"{config.rounds.max} rounds are the most there will be"
+        notes.append(f"{most}: they end when the mixture stays{shorter}")
+    if config.proxy.stop == "auto":
+        most = "all steps of a proxy are the most there will be"
+        notes.append(f"{most}: with proxy.stop auto it ends once its weights have settled{shorter}")
+    for name in config.plain_mixtures():
+        if not is_there(name):
+            notes.append(f"{name} is not there yet: counted as a mixture like no other, its epochs are not shown")
     if config.reference.reuse is not None:
         notes.append(f"counted as trained: references that {config.reference.reuse} may already hold")
     if config.downstream.tasks is not None:
@@ -189,11 +250,17 @@ def _measured(
 
 
 def epochs(plan: Plan) -> dict[str, list[float]]:
-    """Passes over each domain at the budget, `[K]`, of natural, uniform and the other plain candidates, as limited."""
+    """Passes over each domain at the budget, `[K]`, of every mixture that is known, by its name and as limited.
+
+    Natural and uniform, the reference mixture, the candidates (files if they are there), and DoReMi's own once the run
+    directory has it.
+    """
     config, corpus = plan.counter.config, plan.counter.corpus
-    names = dict.fromkeys(["natural", "uniform", *(n for n in config.candidate_mixtures() if n in PLAIN_MIXTURES)])
-    found = {}
-    for name in names:
-        entries = plain_record(config, RunDirectory(config.root), corpus, name)["domains"]
-        found[name] = [entries[domain]["epochs"] for domain in corpus.domains]
-    return found
+    directory = RunDirectory(config.root)
+    names = filter(is_there, dict.fromkeys(["natural", "uniform", config.reference.mixture, *config.plain_mixtures()]))
+    records = {candidate_name(name): plain_record(config, directory, corpus, name) for name in names}
+    path = directory.mixture_path(LEARNED)
+    if path.exists():
+        found = found_weights(read_json(path, "mixture"))
+        records = {LEARNED: record(config, corpus, found), **records}
+    return {name: [value["domains"][domain]["epochs"] for domain in corpus.domains] for name, value in records.items()}

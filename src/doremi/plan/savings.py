@@ -9,6 +9,7 @@ from typing import Any
 from doremi.config import RunConfig
 from doremi.model import PRESETS
 from doremi.plan.plan import Plan
+from doremi.runs import PER_SEED
 
 FEWEST_SEEDS = 3  # fewer give no verdict
 USUAL = ("doremi", "natural", "uniform")  # candidates that a verdict should not do without
@@ -75,7 +76,9 @@ def _of_the_search(config: RunConfig) -> Iterator[Variant]:
     yield _one(config, "reference.losses", "live", "the reference's losses of what is met only", timed=False)
     if config.proxy.update == "exact" and config.training.accumulation > 1:
         yield _one(config, "proxy.update", "lagged", "no forward pass to score a batch first", timed=False)
-    if config.proxy.seeds > 1:
+    if PER_SEED in config.candidates.mixtures and config.proxy.seeds > config.candidates.seeds:
+        yield _one(config, "proxy.seeds", config.candidates.seeds, f"the fewest that {PER_SEED} can have")
+    elif PER_SEED not in config.candidates.mixtures and config.proxy.seeds > 1:
         yield _one(config, "proxy.seeds", 1, "the weights have no interval then")
     if config.rounds.max > 1:
         yield _one(config, "rounds.max", 1, "DoReMi as it is")

@@ -43,7 +43,10 @@ def _head(plan: Plan) -> str:
     config, settings, device = counter.config, counter.settings, counter.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {settings.threads} threads"
     tokens = sum(counter.corpus.count("train", "tokens"))
-    corpus = f"about {tokens:,} training tokens (estimated)" if plan.estimated else f"{tokens:,} training tokens"
+    corpus = f"about {tokens:,} training tokens (estimated)" if plan.preparation else f"{tokens:,} training tokens"
+    if counter.corpus.kept is not None:
+        kept = sum(counter.corpus.kept.count("train", "tokens"))
+        corpus += f" ({'about ' if plan.estimated else ''}{kept:,} of them are trained on, to match epochs)"
     return "\n".join(
         [
             f"plan of {config.root} on this device ({name}, {settings.precision}"
@@ -107,7 +110,7 @@ def _columns(rows: list[tuple[str, ...]]) -> list[str]:
 
 
 def _final(plan: Plan) -> str:
-    search = sum(stage.operations for stage in plan.stages if not stage.name.startswith("main"))
+    search = sum(stage.operations for stage in plan.stages if stage.role == "search")
     return (
         f"final run: {plan.final_size} on {plan.counter.config.budget:,} tokens, "
         f"{plan.final_operations:.4e} operations; the search costs {_share(search / plan.final_operations)} of it, "
@@ -121,7 +124,7 @@ def _share(value: float) -> str:
 
 def _epochs(plan: Plan) -> str:
     corpus, found = plan.counter.corpus, epochs(plan)
-    about = "~" if plan.estimated else ""
+    about = "~" if plan.preparation else ""
     rows: list[tuple[str, ...]] = [("epochs at the budget", "tokens", *found)]
     for i, name in enumerate(corpus.domains):
         tokens = corpus.count("train", "tokens")[i]
