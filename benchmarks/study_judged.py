@@ -78,7 +78,7 @@ def evaluate(model: Path, target: Path, sequence_length: int) -> None:
     corpus = RunDirectory(WIDE).corpus()
     tokens = [store.tokens(corpus, name, "validation") for name in corpus.domains]
     documents = ValidationSet(corpus, tokens, sequence_length)
-    losses = models.TokenLosses(models.load(model), 8192).eval()
+    losses = models.TokenLosses(models.load(model), sequence_length).eval()
     nats = documents.nats(losses, World(0, 1, torch.device("cpu")))
     steps = json.loads((target / "stage.json").read_text())["steps"]
     write_evaluation(target, steps, corpus.domains, nats, documents.summary(nats))
