@@ -38,6 +38,12 @@ class Training:
     def finished(self) -> bool:
         return self.folder.finished
 
+    @property
+    def title(self) -> str:
+        return (
+            f"{self.mixture} at size {self.size}, seed {self.seed}" if self.size else f"{self.role}, seed {self.seed}"
+        )
+
 
 @dataclass(frozen=True)
 class Facts:
