@@ -11,9 +11,8 @@ from doremi.report.words import count, plural
 
 
 def alarms(facts: Facts) -> list[tuple[Training, Mapping[str, Any]]]:
-    """The alarm records of all trainings, references first."""
-    trainings = [*facts.of("reference"), *facts.of("proxy"), *(t for t in facts.of("main") if not t.shared)]
-    return [(t, record) for t in trainings for record in records(t.folder, "alarm")]
+    """The alarm records of all trainings, round by round, references first."""
+    return [(t, record) for t in facts.trainings if not t.shared for record in records(t.folder, "alarm")]
 
 
 def alarm_words(facts: Facts) -> tuple[str, str]:
