@@ -141,7 +141,9 @@ def test_domains_show_bits_nats_and_the_best_not_by_color_alone(page: Page, fini
             assert ("(best)" in text) == (c["bits_per_byte"][i] == best)
             assert nats[domain][c["name"]].split()[0] == f"{c['loss'][i]:.4f}"
     natural = next(c for c in candidates if c["name"] == "natural")["bits_per_byte"][0]
-    assert rows["web"]["doremi"].endswith(f"+{0.0321 / natural:.2%} win".replace("%", " %"))
+    change = f"+{100 * 0.0321 / natural:.2f} % win"
+    assert rows["web"]["doremi"].endswith(f"{change} +{1.21 / natural:.2f} to +{5.21 / natural:.2f} %")
+    assert rows["web"]["uniform"].endswith(change), "one seed has no interval"
 
 
 def test_how_it_was_made_is_told(page: Page) -> None:

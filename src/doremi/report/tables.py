@@ -47,7 +47,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Cell:
-    """`small` is a second line; `bar` a fraction of the cell's width; `best` the best of its row or column."""
+    """`small` and `under` are further lines; `bar` a fraction of the width; `best` the best of its row or column."""
 
     text: str
     small: str = ""
@@ -56,6 +56,7 @@ class Cell:
     best: bool = False
     outcome: str = ""
     interval: Interval | None = None
+    under: str = ""
 
 
 @dataclass(frozen=True)
@@ -257,8 +258,12 @@ def _against(value: float, reference: float, entry: Mapping[str, Any] | None) ->
     if entry is None:
         return Cell(fixed(value, 4))
     found = str(entry.get("outcome"))
-    relative = signed_percent(number(entry.get("difference")) / reference) if reference > 0 else ""
-    return Cell(fixed(value, 4), small=f"{relative}{NBSP}{found}", outcome=outcome(found))
+    if not reference > 0:
+        return Cell(fixed(value, 4), small=found, outcome=outcome(found))
+    relative = signed_percent(number(entry.get("difference")) / reference)
+    low, high = (100 * end / reference for end in numbers(entry.get("interval"), 2))
+    sure = f"{signed(low, 2)} to {signed(high, 2)}{NBSP}%" if math.isfinite(low) and math.isfinite(high) else ""
+    return Cell(fixed(value, 4), small=f"{relative}{NBSP}{found}", outcome=outcome(found), under=sure)
 
 
 # -- how it was made -------------------------------------------------------------------------------------------------
