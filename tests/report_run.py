@@ -62,6 +62,7 @@ def _candidate(made: MadeRun, name: str, rows: Mapping[str, Any], natural: np.nd
         "name": name,
         "weights": list(made.mixture(name).weights.values()),
         "epochs": [0.25 + 0.5 * i for i in range(len(bits))],
+        "epochs_at_budget": [8.5 - 2.5 * i for i in range(len(bits))],
         **{unit: values.tolist() for unit, values in rows[name].items()},
         "mean": {
             "uniform": {"bits_per_byte": float(bits.mean()), "loss": float(loss.mean())},

@@ -107,7 +107,7 @@ def test_the_candidates_are_those_of_the_verdict(page: Page, finished: Path) -> 
         assert row[2].startswith(f"{candidate['worst']['bits_per_byte']:.4f}")
         assert candidate["worst"]["domain"] in row[2]
         assert ("(best)" in row[2]) == (candidate["worst"]["bits_per_byte"] == least)
-        assert row[6] == f"{max(candidate['epochs']):.2f}"
+        assert row[6] == f"{max(candidate['epochs']):.2f} 8.50 at 100 k tokens: web"
     assert rows["doremi"]["Steps to the final loss of natural"] == "31 of 40 1.29\N{MULTIPLICATION SIGN} as fast"
     assert rows["uniform"]["Steps to the final loss of natural"] == "not reached in 40"
     assert rows["doremi"]["Domains better than reference"] == "3 of 3"
@@ -289,6 +289,7 @@ def test_one_seed_and_numbers_that_are_none(copied: Path) -> None:
     verdict = read(copied, "verdict.json")
     for candidate in verdict["candidates"]:
         candidate |= {"domains_better_than_reference": None, "epochs": [None, None, None], "worst": None}
+        candidate |= {"epochs_at_budget": None}
     for comparison in verdict["comparisons"]:
         comparison |= {"interval": None, "p_adjusted": None, "outcome": "undecided"}
     verdict["recommendation"] |= {"mixture": "natural", "outcome": "undecided", "seeds_to_decide": None}

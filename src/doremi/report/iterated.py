@@ -7,8 +7,8 @@ from typing import Any
 
 from doremi.health import running_away
 from doremi.report.facts import Facts, found, inner, listing
-from doremi.report.tables import Cell, Table, intervals, shown
-from doremi.report.words import count, number, passes, percent, plural
+from doremi.report.tables import Cell, Table, intervals, repeats, shown
+from doremi.report.words import count, number, percent, plural
 
 
 def rounds_table(facts: Facts) -> Table | None:
@@ -32,8 +32,7 @@ def _column(facts: Facts, held: Mapping[str, Any], record: Mapping[str, Any] | N
     """One round's cells, `[K]`; `record` is its own mixture file."""
     weights = [number(inner(held, "weights", domain)) for domain in facts.domains]
     sure = intervals(facts, record)
-    repeated = [f"{passes(x)} epochs" if facts.has_budget and x == x else "" for x in facts.epochs(weights)]
-    small = ["; ".join(filter(None, parts)) for parts in zip(sure, repeated, strict=True)]
+    small = ["; ".join(filter(None, parts)) for parts in zip(sure, repeats(facts, weights), strict=True)]
     return [Cell(percent(weight), small=below) for weight, below in zip(weights, small, strict=True)]
 
 

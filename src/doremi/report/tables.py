@@ -143,6 +143,11 @@ def intervals(facts: Facts, mixture: Mapping[str, Any] | None) -> list[str]:
     return words or [""] * len(facts.domains)
 
 
+def repeats(facts: Facts, weights: list[float]) -> list[str]:
+    """Epochs in the final run, in words, `[K]`; nothing where the configuration has no budget or they are not known."""
+    return [f"{passes(x)} epochs" if facts.has_budget and math.isfinite(x) else "" for x in facts.epochs(weights)]
+
+
 def _changes(facts: Facts) -> list[list[Cell]]:
     """One column, `[K]`, or none where there is nothing to compare."""
     doremi, reference = facts.weights("doremi"), facts.reference_weights()

@@ -13,8 +13,8 @@ import numpy as np
 from doremi.report import plots
 from doremi.report.facts import Facts, Training, paths
 from doremi.report.figures import Figure, Panel, chosen, percent_tick, short_tick
-from doremi.report.tables import Cell, Table, shown
-from doremi.report.words import fixed, listed, percent, plural
+from doremi.report.tables import Cell, Table, repeats, shown
+from doremi.report.words import count, fixed, listed, percent, plural
 
 _POINTS = 14_000  # of all lines of a figure together: the page stays small for any number of steps and domains
 
@@ -156,12 +156,20 @@ def _weights_table(facts: Facts, order: list[int], walks: list[Walk], key: str) 
     mean = np.mean([walk.weights[at] for walk in walks], axis=0)
     columns = [("Domain", "text"), *((f"Step {walks[0].step[i]:,.0f}", "number") for i in at)]
     columns += [(f"Running mean, seed {walk.seed}", "number") for walk in walks]
+    ends = [_ends(facts, order, walk) for walk in walks]
     rows = [
-        [Cell(facts.domains[i]), *(Cell(percent(x)) for x in mean[:, d])]
-        + [Cell(percent(walk.average[-1, d])) for walk in walks]
+        [Cell(facts.domains[i]), *(Cell(percent(x)) for x in mean[:, d]), *(cells[i] for cells in ends)]
         for d, i in enumerate(order)
     ]
-    return Table(key, "Weights at some steps, mean over seeds, and each last running mean.", columns, rows)
+    below = f" Below those: epochs at {count(facts.budget())} tokens." if facts.has_budget else ""
+    return Table(key, f"Weights at some steps, mean over seeds, and each last running mean.{below}", columns, rows)
+
+
+def _ends(facts: Facts, order: list[int], walk: Walk) -> list[Cell]:
+    """A proxy's last running mean, `[K]`; only the domains shown are filled in."""
+    known = dict(zip(order, walk.average[-1].tolist(), strict=True))
+    weights = [known.get(i, math.nan) for i in range(len(facts.domains))]
+    return [Cell(percent(x), small=below) for x, below in zip(weights, repeats(facts, weights), strict=True)]
 
 
 def _scores_table(facts: Facts, order: list[int], drawn: list[tuple[np.ndarray, np.ndarray]]) -> Table:

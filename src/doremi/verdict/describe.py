@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from doremi.files import ten_digits
+from doremi.runs import RunDirectory
 from doremi.verdict.compare import Result
 from doremi.verdict.measure import Curve, Measured
 from doremi.verdict.pairs import Pair
@@ -54,6 +55,12 @@ def candidate(measured: Measured, index: int, baseline: int, reference: int | No
             measured.curves[index], float(measured.curves[baseline].loss[-1]), measured.steps
         ),
     }
+
+
+def epochs_at_budget(run: RunDirectory, weights_K: np.ndarray) -> list[float] | None:
+    """Passes over each domain's training tokens in the final run `[K]`; None where the configuration has no budget."""
+    budget = run.config().get("budget_tokens")
+    return None if budget is None else (weights_K * budget / run.corpus().count("train", "tokens")).tolist()
 
 
 def steps_to_baseline(curve: Curve, goal: float, of: int) -> dict[str, Any]:
