@@ -43,7 +43,8 @@ def a_verdict(made: MadeRun, root: Path) -> dict[str, Any]:
             for n, (a, b, t) in enumerate(pairs)
         ],
         "domain_comparisons": [
-            {"candidate": a, "opponent": b, "domain": d, "difference": 0.0321 - 0.02 * n, "interval": None,
+            {"candidate": a, "opponent": b, "domain": d, "difference": 0.0321 - 0.02 * n,
+             "interval": [0.0121 - 0.02 * n, 0.0521 - 0.02 * n] if a == "doremi" else None,
              "outcome": outcomes[n % 4]}
             for a, b, t in pairs if t == "uniform" for n, d in enumerate(domains)
         ],
@@ -68,6 +69,7 @@ def _candidate(made: MadeRun, name: str, rows: Mapping[str, Any], natural: np.nd
         "name": name,
         "weights": list(made.mixture(name).weights.values()),
         "epochs": [0.25 + 0.5 * i for i in range(len(bits))],
+        "epochs_at_budget": [8.5 - 2.5 * i for i in range(len(bits))],
         **{unit: values.tolist() for unit, values in rows[name].items()},
         "mean": {
             "uniform": {"bits_per_byte": float(bits.mean()), "loss": float(loss.mean())},

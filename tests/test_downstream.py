@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +16,12 @@ from doremi.config import load
 from doremi.errors import ConfigError, RunError
 from doremi.files import read_json, write_json
 from doremi.overview import judge
+from doremi.report.facts import read_facts
+from doremi.report.fewshot import fewshot_tables
 from doremi.runs import RunDirectory
 from doremi.verdict import downstream, format_table
+from doremi.verdict import judge as verdict_of
+from make_run import MadeRun, make_run
 from test_fewshot import ITEMS, write_tasks
 from tiny import write_corpus, write_tiny
 from tolerances import FLOAT64
@@ -120,7 +125,9 @@ def test_all_at_zero_is_no_tie(finished: tuple[Path, str]) -> None:
 
 def test_a_candidate_without_tasks_leaves_them_out(finished: tuple[Path, str]) -> None:
     run = run_of(finished[0])
-    assert downstream(run, "custom", [0, 1], ["doremi", "uniform"], 0.95, 0.005) is None
+    verdict = read_json(run.root / "verdict.json", "verdict")
+    verdict["candidates"].append({"name": "uniform"})
+    assert downstream(run, verdict) is None
 
 
 def test_different_tasks_are_not_compared(finished: tuple[Path, str]) -> None:
@@ -135,24 +142,64 @@ def test_different_tasks_are_not_compared(finished: tuple[Path, str]) -> None:
         write_json(path, value)
 
 
-def test_higher_is_better_is_turned_round(tmp_path: Path) -> None:
-    """Accuracy 0.9 against 0.1 on forty examples and three seeds is a win, and a positive difference."""
-    from make_run import MadeRun, make_run
-
-    run = RunDirectory(make_run(tmp_path / "made", MadeRun(seeds=(0, 1, 2))))
-    for name, accuracy in (("doremi", 0.9), ("natural", 0.1)):
-        for seed in (0, 1, 2):
-            right = [float(i < accuracy * 40) for i in range(40)]
-            metric = {"value": accuracy, "higher_is_better": True, "values": right[seed:] + right[:seed]}
+def answered(root: Path, accuracy: dict[str, float]) -> tuple[RunDirectory, dict[str, Any]]:
+    """A made run of three seeds whose models answer so much of forty questions right, and its verdict."""
+    made = MadeRun(seeds=(0, 1, 2), effect={name: 0.01 * i for i, name in enumerate(accuracy)})
+    run = RunDirectory(make_run(root, made))
+    for name, share in accuracy.items():
+        for seed in made.seeds:
+            right = [float(i < share * 40) for i in range(40)]
+            metric = {"value": share, "higher_is_better": True, "values": right[seed:] + right[:seed]}
             task = {"n": 40, "sha256": "0", "metrics": {"exact_match": metric}}
             value = {"format": 1, "shots": 1, "limit": None, "tasks": {"triviaqa": task}}
-            write_json(run.main(MadeRun().size, name, seed).folder / "fewshot.json", value)
-    found = downstream(run, MadeRun().size, [0, 1, 2], ["doremi", "natural"], 0.95, 0.005)
+            write_json(run.main(made.size, name, seed).folder / "fewshot.json", value)
+    judged = verdict_of(run, size=made.size, seeds=made.seeds, mixtures=list(accuracy), reference_mixture="natural")
+    return run, judged
+
+
+def test_higher_is_better_is_turned_round(tmp_path: Path) -> None:
+    """Accuracy 0.9 against 0.1 on forty examples and three seeds is a win, and a positive difference."""
+    found = downstream(*answered(tmp_path / "made", {"doremi": 0.9, "natural": 0.1}))
     assert found is not None
     mean = found["metrics"]["exact_match"]["comparisons"][0]
     assert mean["outcome"] == "win"
     assert mean["difference"] == pytest.approx(0.8, abs=FLOAT64)
     assert 0 < mean["interval"][0] < 0.8 < mean["interval"][1]
+
+
+def test_pairs_and_families_are_those_of_the_other_comparisons(tmp_path: Path) -> None:
+    """Natural stands last in the list here, and is the opponent all the same, in the file and on the page."""
+    accuracy = {"doremi": 0.9, "uniform": 0.45, "temperature": 0.4, "doremi-per-seed": 0.8, "natural": 0.35}
+    run, judged = answered(tmp_path / "made", accuracy)
+    found = downstream(run, judged)
+    assert found is not None
+    tasks = found["metrics"]["exact_match"]["comparisons"]
+    keys = ("candidate", "opponent", "family")
+    assert list(dict.fromkeys(tuple(one[k] for k in keys) for one in tasks)) == list(
+        dict.fromkeys(tuple(one[k] for k in keys) for one in judged["comparisons"])
+    )
+    assert {one["candidate"] for one in tasks if one["opponent"] == "natural"} == set(accuracy) - {"natural"}
+    write_json(run.root / "verdict.json", {**judged, "downstream": found})
+    cells = {row[0].text: row[1].small for row in fewshot_tables(read_facts(run))[0].rows}
+    assert all(bool(small) == (name != "natural") for name, small in cells.items()), cells
+    assert cells["uniform"].startswith("+0.1000 (")
+
+
+def test_plain_pairs_are_not_counted_with_the_found_mixture(tmp_path: Path) -> None:
+    """Nothing is decided here, so that each interval is drawn at 5 % over the size of its family."""
+    run, judged = answered(tmp_path / "made", {"doremi": 0.45, "natural": 0.4, "uniform": 0.425})
+    together = {**judged, "comparisons": [{**one, "family": "all"} for one in judged["comparisons"]]}
+    own, one_family = downstream(run, judged), downstream(run, together)
+    assert own is not None
+    assert one_family is not None
+    (low, high), (lower, higher) = (_interval(entry, "doremi", "natural") for entry in (own, one_family))
+    assert high - low < higher - lower
+
+
+def _interval(found: dict[str, Any], candidate: str, opponent: str) -> list[float]:
+    held = found["metrics"]["exact_match"]["comparisons"]
+    wanted = {"candidate": candidate, "opponent": opponent, "task": "mean"}
+    return next(one["interval"] for one in held if wanted.items() <= one.items())
 
 
 def test_a_folder_that_is_not_there(finished: tuple[Path, str]) -> None:

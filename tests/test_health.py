@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +18,8 @@ from doremi.health import (
     Alarm,
     few_documents,
     noisy_scores,
+    plain_alarms,
     proxy_alarms,
-    reference_alarms,
     running_away,
 )
 
@@ -120,6 +121,13 @@ def test_scores_all_clipped():
     assert "4 of 4" in alarm.reason
 
 
+def test_scores_far_below_zero_are_of_another_kind_not_clipped():
+    """The variant `easiest` scores minus the reference's loss."""
+    trace = healthy()
+    trace["scores"] = -trace["reference_loss"]
+    assert proxy_alarms(NAMES, trace) == []
+
+
 def test_absent_domains_are_named_and_their_numbers_are_not_used():
     trace = healthy()
     gone_T = np.arange(STEPS) % 9 == 0
@@ -214,7 +222,7 @@ def test_nothing_but_absent_domains():
 # -- the reference ---------------------------------------------------------------------------------------------------
 
 
-def evaluations(gap: list[float], validation: list[float] | None = None) -> dict[str, np.ndarray]:
+def evaluations(gap: list[float], validation: list[float] | None = None) -> dict[str, Any]:
     """Two domains, evaluated once an epoch of the first from half an epoch on; the second, large one is healthy."""
     epochs = 0.5 + np.arange(len(gap))
     well = np.linspace(4, 3, len(gap))
@@ -230,29 +238,29 @@ TWO = DomainSet(["small", "large"])
 
 
 def test_a_reference_that_memorises_a_repeated_domain():
-    alarm = only("overfit", reference_alarms(TWO, **evaluations([0.0, 0.05, 0.2])))
+    alarm = only("overfit", plain_alarms(TWO, **evaluations([0.0, 0.05, 0.2])))
     assert alarm.domains == ("small",)
     assert "2.5 epochs: small 0.200" in alarm.reason
 
 
 def test_a_validation_loss_that_rises_again():
     rising = [3.0, 2.9, 2.9 + RISEN + 0.01]
-    assert "small 0.030" in only("overfit", reference_alarms(TWO, **evaluations([0.0, 0.0, 0.0], rising))).reason
+    assert "small 0.030" in only("overfit", plain_alarms(TWO, **evaluations([0.0, 0.0, 0.0], rising))).reason
     unseen = evaluations([0.0, 0.0, math.nan], rising)
-    assert only("overfit", reference_alarms(TWO, **unseen)).domains == ("small",)
-    assert reference_alarms(TWO, **evaluations([0.0, 0.0, 0.0], [3.0, 2.9, 2.9 + RISEN - 0.01])) == []
+    assert only("overfit", plain_alarms(TWO, **unseen)).domains == ("small",)
+    assert plain_alarms(TWO, **evaluations([0.0, 0.0, 0.0], [3.0, 2.9, 2.9 + RISEN - 0.01])) == []
 
 
 @pytest.mark.parametrize("gap", [[], [0.5], [-0.8, 0.0, 0.09], [0.5, 0.5, 0.5 + MEMORISED - 0.01], [math.nan] * 3])
 def test_no_second_pass_or_no_new_gap_is_no_alarm(gap: list[float]):
     """Held-out text that was harder from the start is not memorised; an early training mean lags and counts as 0."""
-    assert reference_alarms(TWO, **evaluations(gap)) == []
+    assert plain_alarms(TWO, **evaluations(gap)) == []
 
 
 def test_one_evaluation_after_many_epochs_is_judged_by_the_gap():
     late = evaluations([0.3])
     late["epochs_EK"] = late["epochs_EK"] * 20
-    assert only("overfit", reference_alarms(TWO, **late)).domains == ("small",)
+    assert only("overfit", plain_alarms(TWO, **late)).domains == ("small",)
 
 
 def test_few_documents() -> None:

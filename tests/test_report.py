@@ -110,7 +110,7 @@ def test_the_candidates_are_those_of_the_verdict(page: Page, finished: Path) -> 
         assert ("loss" in row[2]) == (candidate["name"] != "natural")
         assert ("(+0.0221 to +0.0421)" in row[3]) == (candidate["name"] != "natural")
         assert ("(best)" in row[2]) == (candidate["worst"]["bits_per_byte"] == least)
-        assert row[6] == f"{max(candidate['epochs']):.2f}"
+        assert row[6] == f"{max(candidate['epochs']):.2f} 8.50 at 100 k tokens: web"
     assert rows["doremi"]["Steps to the final loss of natural"] == "31 of 40 1.29\N{MULTIPLICATION SIGN} as fast"
     assert rows["uniform"]["Steps to the final loss of natural"] == "not reached in 40"
     assert rows["doremi"]["Domains better than reference"] == "3 of 3"
@@ -144,7 +144,9 @@ def test_domains_show_bits_nats_and_the_best_not_by_color_alone(page: Page, fini
             assert ("(best)" in text) == (c["bits_per_byte"][i] == best)
             assert nats[domain][c["name"]].split()[0] == f"{c['loss'][i]:.4f}"
     natural = next(c for c in candidates if c["name"] == "natural")["bits_per_byte"][0]
-    assert rows["web"]["doremi"].endswith(f"+{0.0321 / natural:.2%} win".replace("%", " %"))
+    change = f"+{100 * 0.0321 / natural:.2f} % win"
+    assert rows["web"]["doremi"].endswith(f"{change} +{1.21 / natural:.2f} to +{5.21 / natural:.2f} %")
+    assert rows["web"]["uniform"].endswith(change), "one seed has no interval"
 
 
 def test_how_it_was_made_is_told(page: Page) -> None:
@@ -290,6 +292,7 @@ def test_one_seed_and_numbers_that_are_none(copied: Path) -> None:
     verdict = read(copied, "verdict.json")
     for candidate in verdict["candidates"]:
         candidate |= {"domains_better_than_reference": None, "epochs": [None, None, None], "worst": None}
+        candidate |= {"epochs_at_budget": None}
     for comparison in verdict["comparisons"]:
         comparison |= {"interval": None, "p_adjusted": None, "outcome": "undecided"}
     verdict["recommendation"] |= {"mixture": "natural", "outcome": "undecided", "seeds_to_decide": None}

@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 
 from doremi.report import write_report
+from doremi.report.facts import read_facts
 from doremi.report.figures import Figure
+from doremi.report.svg import drawing
+from doremi.report.walks import walk_figures
 from doremi.runs import RunDirectory
 from report_run import Page, a_report, words
 
@@ -48,9 +51,10 @@ TASKS = {
 
 @pytest.fixture
 def copied(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    made = a_report(tmp_path_factory.getbasetemp())  # shared with other tests: before anything is patched
     none = {key: Figure(key, key, "not drawn") for key in ("change", "epochs", "curves", "weights", "scores")}
     monkeypatch.setattr("doremi.report.page.figures", lambda facts: none)
-    return Path(shutil.copytree(a_report(tmp_path_factory.getbasetemp()), tmp_path / "demo"))
+    return Path(shutil.copytree(made, tmp_path / "demo"))
 
 
 def page_with(root: Path, file: str, more: Mapping[str, Any]) -> Page:
@@ -97,6 +101,87 @@ def test_a_proxy_that_ended_early_is_told_with_its_schedule(copied: Path) -> Non
     said = words(page.by_id("weights-section"))
     assert "seed 0 stopped at step 25 of 40" in said
     assert "42 % of the peak" in said
+
+
+@pytest.fixture
+def iterated(copied: Path) -> Path:
+    """The run as one of two rounds: its search is the first, a copy of it the second, in which an alarm rang too."""
+    record = json.loads((copied / "mixture.json").read_text())
+    sure = {"interval": {name: [0.1, 0.4] for name in record["weights"]}, "confidence": 0.95}
+    rounds = [{"round": n, "weights": record["weights"], "largest_change": 0.2 / n, "domain": "web", "stopped": None}
+              for n in (1, 2)]  # fmt: skip
+    for n in (1, 2):
+        place = copied / "rounds" / str(n)
+        shutil.copytree(copied / "reference", place / "reference")
+        shutil.copytree(copied / "proxy", place / "proxy")
+        (place / "mixture.json").write_text(json.dumps(record | {"uncertainty": sure}))
+        alarm = {"kind": "alarm", "step": 10 * n, "name": "absent", "domains": ["web"], "reason": "r", "advice": "a"}
+        with (place / "proxy/seed-0/metrics.jsonl").open("a") as file:
+            file.write(json.dumps(alarm) + "\n")
+    shutil.rmtree(copied / "proxy")
+    shutil.rmtree(copied / "reference")
+    for link in copied.glob("main/*/natural/*/same-as.json"):
+        held = json.loads(link.read_text())
+        link.write_text(json.dumps(held | {"folder": f"rounds/1/{held['folder']}"}))
+    (copied / "mixture.json").write_text(json.dumps(record | {"rounds": rounds}))
+    lines = [{"stage": f"rounds/{n}/proxy/seed-0", "seconds": 60.0 * n, "tokens": 5120} for n in (1, 2)]
+    (copied / "timings.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return copied
+
+
+def test_all_rounds_are_told(iterated: Path) -> None:
+    page = Page(write_report(RunDirectory(iterated)))
+    assert [(row[0], row[1]) for row in rows(page, "alarms")] == [
+        ("absent", "round 1, proxy, seed 0 step 10"), ("absent", "round 2, proxy, seed 0 step 20"),
+    ]  # fmt: skip
+    assert [row[0] for row in rows(page, "models")] == [
+        "round 1, reference on natural", "round 1, proxy", "round 2, reference on round 1", "round 2, proxy",
+        "doremi, tiny", "natural, tiny the reference models", "uniform, tiny",
+    ]  # fmt: skip
+    assert [row[:2] for row in rows(page, "times")] == [["round 1, proxy", "1.0 min"], ["round 2, proxy", "2.0 min"]]
+    assert "4 models finished in 2 rounds, seeds 0 and 1" in words(page.by_id("made"))
+
+
+def test_each_round_has_its_intervals_and_its_epochs_at_the_budget(iterated: Path) -> None:
+    record = json.loads((iterated / "mixture.json").read_text())
+    web = record["weights"]["web"]
+    cell = f"{100 * web:.2f} % 10.00 % to 40.00 %"
+    repeated = f"{record['domains']['web']['epochs']:.2f} epochs"
+    page = Page(write_report(RunDirectory(iterated)))
+    assert page.table("rounds")["web"] == dict.fromkeys(("After round 1", "After round 2"), f"{cell}; {repeated}")
+    assert "interval over proxies, and epochs at 100 k tokens" in words(page.by_id("rounds"))
+    config = (iterated / "config.yaml").read_text()
+    (iterated / "config.yaml").write_text(config.replace("budget_tokens: 100000", "budget_tokens: null"))
+    assert Page(write_report(RunDirectory(iterated))).table("rounds")["web"]["After round 1"] == cell
+
+
+def test_each_round_has_its_path(iterated: Path) -> None:
+    folder = iterated / "rounds/1/reference/seed-0"
+    stage = json.loads((folder / "stage.json").read_text())
+    (folder / "stage.json").write_text(json.dumps(stage | {"mixture": {"web": 0.9, "code": 0.1}}))
+    facts = read_facts(RunDirectory(iterated))
+    with drawing():
+        made = walk_figures(facts)
+    assert [(f.key, f.title) for f in made] == [
+        ("weights", "How the weights moved in round 2"),
+        ("scores", "Where the proxy lags behind the reference"),
+        ("weights-round-1", "How the weights moved in round 1"),
+    ]
+    assert [f.legend[-1][2] for f in made if f.legend] == [
+        "share in the reference mixture (round 1)", "share in the reference mixture (natural)",
+    ]  # fmt: skip
+    assert (facts.reference_weights(1) or [])[:2] == [0.9, 0.1]
+    assert (facts.reference_weights() or [])[0] == stage["mixture"]["web"]
+
+
+def test_a_search_that_goes_on_shows_the_rounds_so_far(iterated: Path) -> None:
+    (iterated / "mixture.json").unlink()
+    shutil.rmtree(iterated / "rounds/2/proxy/seed-0")
+    (iterated / "rounds/2/mixture.json").unlink()
+    page = Page(write_report(RunDirectory(iterated)))
+    assert list(page.table("rounds")["web"]) == ["After round 1"]
+    assert "1 round so far" in words(page.by_id("rounds"))
+    assert [row[1] for row in rows(page, "alarms")] == ["round 1, proxy, seed 0 step 10"]
 
 
 def test_none_of_it_is_there_where_nobody_asked(copied: Path) -> None:

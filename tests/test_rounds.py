@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -43,6 +44,8 @@ def test_a_round_trains_its_reference_on_the_mixture_before(finished: RunDirecto
     assert first.reference(0).stage()["mixture"] == natural.weights
     assert second.reference(0).stage()["mixture"] == read_mixture(first.mixture_path("doremi")).weights
     assert second.proxy(0).finished
+    trace = second.proxy(0).trace()
+    assert np.isfinite(trace["score_error"][trace["tokens"] > 16]).all()  # two sequences or more
     assert not (finished.root / "reference").exists()
 
 

@@ -17,6 +17,7 @@ from doremi.errors import ConfigError, DamageError, DataError, RunError
 from doremi.runs import Corpus, RunDirectory
 from doremi.verdict import format_table, judge, write
 from make_run import MadeRun, make_run
+from tolerances import FLOAT64
 
 NAMES = ("doremi", "natural", "uniform")
 FORMATS = Path(__file__).resolve().parents[1] / "docs" / "formats.md"
@@ -444,3 +445,14 @@ def test_undecided_says_how_many_seeds_would_do(tmp_path: Path):
     wide = verdict_of(run, margin=0.03)["recommendation"]  # for those who mind only 3 %, fewer will do
     assert wide["outcome"] == "undecided"
     assert wide["seeds_to_decide"] < chosen["seeds_to_decide"]
+
+
+@pytest.mark.parametrize("budget", [200_000, None])
+def test_epochs_at_the_budget_stand_beside_those_of_the_run(tmp_path: Path, budget: int | None) -> None:
+    run = run_of(tmp_path)
+    path = run.root / "config.yaml"
+    path.write_text(path.read_text().replace("budget_tokens: 100000", f"budget_tokens: {budget or 'null'}"))
+    tokens = run.corpus().count("train", "tokens")
+    for one in verdict_of(run)["candidates"]:
+        expected = [w * budget / t for w, t in zip(one["weights"], tokens, strict=True)] if budget else None
+        assert one["epochs_at_budget"] == (expected if expected is None else pytest.approx(expected, rel=FLOAT64))

@@ -1,4 +1,4 @@
-"""What can go wrong while a reference or a proxy trains: alarms, each with its reason in numbers and what to do.
+"""What can go wrong while a model trains: alarms, each with its reason in numbers and what to do.
 
 Pure functions of what the training trace holds (`TrainingFolder.trace()` in runs.py), for the progress display, the
 metrics and the report alike. An alarm is a hint, not a verdict: what was seen, and the usual remedy. Scores and losses
@@ -9,8 +9,8 @@ of a domain without tokens in a step are left out, whatever they hold.
     never_improves    proxy      a domain stays behind the reference
     proxy_better      proxy      the proxy beats the reference nearly everywhere
     noisy_scores      proxy      the scores differ by no more than their noise
-    not_settled       proxy      the averaged weights would change with more steps
-    overfit           reference  a repeated domain is memorised
+    not_settled       proxy      at its end: the averaged weights would change with more steps
+    overfit           reference  a repeated domain is memorised; also of main models, with advice of their own
 
 Shapes: T steps, K domains, E evaluations. Losses and scores are nats a token.
 """
@@ -35,6 +35,8 @@ NEARLY_ALL = 0.9  # of the domains
 ABSENT = 0.1  # of the steps: one score in ten is borrowed from the other domains
 NOISE_SHARE = 0.9  # of the squared differences between scores in one step
 DETECTED = 2.0  # standard errors: differences of mean scores below this are not told from noise
+FOR_REFERENCE = "give the reference fewer epochs of it (natural mixture, fewer steps): else DoReMi overweights it"
+FOR_MAIN = "the mixture repeats it too often: lower its weight, or cap its passes (limits.max_epochs, at the budget)"
 MEMORISED = 0.1  # nats: validation above training loss, about 3 % of a common loss
 RISEN = 0.02  # nats: validation loss above its own best
 FEW_DOCUMENTS = 10  # held out, of a domain: too few for an interval that resamples them
@@ -101,14 +103,19 @@ def proxy_alarms(domains: DomainSet, trace: Mapping[str, np.ndarray]) -> list[Al
     return [*near_one_domain(domains, weights_TK), *found, *not_settled(domains, weights_TK)]
 
 
-def reference_alarms(
-    domains: DomainSet, train_loss_EK: np.ndarray, validation_loss_EK: np.ndarray, epochs_EK: np.ndarray
+def plain_alarms(
+    domains: DomainSet,
+    train_loss_EK: np.ndarray,
+    validation_loss_EK: np.ndarray,
+    epochs_EK: np.ndarray,
+    advice: str = FOR_REFERENCE,
 ) -> list[Alarm]:
     """`overfit`: a domain in its second pass whose validation loss has left its training loss, or has risen again.
 
     All `[E, K]`, at the evaluations so far: losses (training: mean since the evaluation before, NaN where nothing was
     seen) and passes over the training tokens. Left: by `MEMORISED` more than ever in the first pass (held-out text may
-    be harder to begin with). Risen: by `RISEN` above its best. No evaluations, no alarms.
+    be harder to begin with). Risen: by `RISEN` above its best. No evaluations, no alarms. `advice`: what to do about it
+    depends on whether the model is a yardstick (`FOR_REFERENCE`) or a mixture's own (`FOR_MAIN`).
     """
     if not len(epochs_EK):
         return []
@@ -116,7 +123,6 @@ def reference_alarms(
     usual_K = np.where((epochs_EK <= 1) & (gap_EK > 0), gap_EK, 0.0).max(axis=0)
     left_K, risen_K = gap_EK[-1] - usual_K, validation_loss_EK[-1] - np.fmin.reduce(validation_loss_EK, axis=0)
     bad_K = (epochs_EK[-1] > 1) & ((left_K > MEMORISED) | (risen_K > RISEN))
-    advice = "give the reference fewer epochs of it (natural mixture, fewer steps): else DoReMi overweights it"
     most = epochs_EK[-1][bad_K].max(initial=0)
     reason = f"validation loss above training loss or its own best, nats, after up to {most:.1f} epochs: {{}}"
     return _alarm("overfit", domains, bad_K, np.fmax(left_K, risen_K), reason, advice)
@@ -152,10 +158,11 @@ def never_improves(domains: DomainSet, score_TK: np.ndarray, gap_TK: np.ndarray 
 def proxy_better(domains: DomainSet, score_TK: np.ndarray, gap_TK: np.ndarray | None) -> list[Alarm]:
     """In `NEARLY_ALL` of the domains the proxy's recent mean loss is below the reference's, or the scores are clipped.
 
-    Then no domain has anything left to learn from the reference, and noise alone moves the weights.
+    Then no domain has anything left to learn from the reference, and noise alone moves the weights. Far below 0 is no
+    sign of it: a variant scores minus the reference's loss.
     """
     score_K = _mean(_recent(score_TK))
-    better_K = (score_K < CLIPPED) | (False if gap_TK is None else _mean(_recent(gap_TK)) < 0)
+    better_K = (np.abs(score_K) < CLIPPED) | (False if gap_TK is None else _mean(_recent(gap_TK)) < 0)
     seen = int(np.isfinite(score_K).sum())
     if better_K.sum() < NEARLY_ALL * seen:
         return []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from doremi.domains import Mixture
 from doremi.errors import ConfigError, RunError
 from doremi.evaluation.perplexity import ValidationSet
 from doremi.files import FORMAT, key_of, write_json
+from doremi.health import FOR_MAIN, FOR_REFERENCE
 from doremi.model import TokenLosses, build, count_parameters, save
 from doremi.reference_losses import ReferenceLosses
 from doremi.runs import Corpus, TrainingFolder
@@ -181,6 +183,7 @@ def train_plain(
     model = fresh_model(space, corpus, size, seed)
     objective = ("plain", training.PlainObjective())
     job = make_job(space, corpus, folder.folder, key, model=model, stream=stream, objective=objective)
+    job = replace(job, advice=FOR_REFERENCE if size is None else FOR_MAIN)
 
     def outputs(step: int) -> dict[str, Any]:
         tensors = space.world.whole(model.lm.state_dict()) if is_sharded(model) else None

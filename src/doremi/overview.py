@@ -68,10 +68,7 @@ def judge(config: RunConfig) -> dict[str, Any]:
             directory, size=result["size"], seeds=result["seeds"], plain=plain_candidates(config),
             confidence=config.verdict.confidence, margin=config.verdict.margin,
         )  # fmt: skip
-    tasks = verdict.downstream(
-        directory, size=result["size"], seeds=result["seeds"], mixtures=[c["name"] for c in result["candidates"]],
-        confidence=config.verdict.confidence, margin=config.verdict.margin,
-    )  # fmt: skip
+    tasks = verdict.downstream(directory, result)
     if tasks is not None:
         result["downstream"] = tasks
     verdict.write(directory, result)

@@ -25,9 +25,11 @@ from doremi.corpus.loader import Batch, BatchStream
 from doremi.distributed import World, is_sharded, plain
 from doremi.domains import DomainSet
 from doremi.dro import sum_by_domain, weighted_loss
+from doremi.dro_variants import VariantDRO
 from doremi.errors import Interrupted, TrainingError
 from doremi.evaluation.perplexity import ValidationSet
 from doremi.files import write_bytes, write_json
+from doremi.health import FOR_REFERENCE
 from doremi.memory import keep_freed_memory
 from doremi.model import TokenLosses, eval_mode
 from doremi.reference_losses import ReferenceLosses
@@ -91,6 +93,8 @@ class Job:
     domains: DomainSet
     epoch_tokens: list[int]
     """Training tokens of each domain, `[K]`."""
+    advice: str = FOR_REFERENCE
+    """What to do where a plain training memorises a domain."""
     until_settled: bool = False
     """Whether it ends before `settings.steps` if, at an evaluation, the averaged weights have settled."""
 
@@ -172,6 +176,13 @@ def score_error(sums_5K: Tensor, sequence_length: int) -> Tensor:
     return (variance_K / number_K).sqrt() / sequence_length
 
 
+def spread_is_known(objective: Objective) -> bool:
+    """Whether `spread_sums` is of what the objective scores: each token's excess over the reference, clipped."""
+    if not isinstance(objective, VariantDRO):
+        return True
+    return (objective.choices.excess, objective.choices.clip) == ("difference", "token")
+
+
 class Trainer:
     """The moving parts of one training: model, optimiser, objective, log."""
 
@@ -189,8 +200,9 @@ class Trainer:
         self.evaluating = forward_pass(self.model, self.settings, world.device)
         tokens_per_step = self.settings.batch_size * job.stream.sequence_length
         self.log = TrainingLog(
-            job.folder, job.domains, job.objective_name, tokens_per_step, world, watch, job.epoch_tokens
-        )
+            job.folder, job.domains, job.objective_name, tokens_per_step, world, watch, job.epoch_tokens,
+            job.advice,
+        )  # fmt: skip
 
     # -- one step ------------------------------------------------------------------------------------------------
 
@@ -257,7 +269,8 @@ class Trainer:
         row = {name: none_K for name in ("weights", "scores", "score_error", "reference_loss")}
         if self.scored:
             row = {"weights": state["alpha_K"], "scores": state["lam_K"], "reference_loss": sums_5K[4] / sums_5K[1]}
-            row["score_error"] = score_error(sums_5K, self.job.stream.sequence_length)
+            known = spread_is_known(self.job.objective)
+            row["score_error"] = score_error(sums_5K, self.job.stream.sequence_length) if known else none_K
         row |= {"loss": sums_5K[0] / sums_5K[1], "tokens": sums_5K[1]}
         self.log.row(step, learning_rate(step, self.settings), norm, row)
 
@@ -267,7 +280,7 @@ class Trainer:
 
     # -- evaluate ------------------------------------------------------------------------------------------------
 
-    def evaluate(self, step: int) -> tuple[np.ndarray, dict[str, dict[str, Any]]]:
+    def evaluate(self, step: int, *, last: bool = False) -> tuple[np.ndarray, dict[str, dict[str, Any]]]:
         """Nats of each validation document, and the summary; a line of the log."""
         with eval_mode(self.model):
             nats = self.job.validation.nats(self.evaluating, self.world)
@@ -276,7 +289,7 @@ class Trainer:
                 f"{self.job.folder}: at step {step} the validation loss is not finite; lower training.learning_rate"
             )
         summary = self.job.validation.summary(nats)
-        self.log.evaluation(step, summary)
+        self.log.evaluation(step, summary, last=last)
         return nats, summary
 
     # -- is it done? ---------------------------------------------------------------------------------------------
@@ -371,7 +384,7 @@ def _train(job: Job, world: World, watch: Watch) -> int:
             trainer.save(step)
         if stop:
             raise Interrupted(f"stopped after step {step} of {settings.steps}; the same command goes on from there")
-    nats, summary = trainer.evaluate(step)
+    nats, summary = trainer.evaluate(step, last=True)
     if world.is_main:
         trainer.log.writer.flush()
         checkpoint.keep_last(job.folder / "checkpoint")

@@ -18,10 +18,8 @@ from torch import Tensor
 from doremi.distributed import World
 from doremi.domains import DomainSet
 from doremi.errors import TrainingError
-from doremi.health import Alarm, proxy_alarms, reference_alarms
+from doremi.health import Alarm, plain_alarms, proxy_alarms
 from doremi.runs import MetricsWriter, TrainingFolder
-
-FEWEST_STEPS = 100  # a mean over fewer steps is never settled; that needs no alarm
 
 
 class Watch(Protocol):
@@ -39,12 +37,12 @@ class TrainingLog:
 
     def __init__(
         self, folder: Path, domains: DomainSet, objective: str, tokens_per_step: int, world: World, watch: Watch,
-        epoch_tokens: list[int],
+        epoch_tokens: list[int], advice: str,
     ) -> None:  # fmt: skip
-        """`epoch_tokens`: training tokens of each domain, `[K]`."""
+        """`epoch_tokens`: training tokens of each domain, `[K]`; `advice`: what to do where a domain is memorised."""
         self.folder, self.domains, self.k = folder, domains, len(domains)
         self.tokens_per_step, self.world, self.watch = tokens_per_step, world, watch
-        self.epoch_tokens = np.array(epoch_tokens)
+        self.epoch_tokens, self.advice = np.array(epoch_tokens), advice
         self.writer = MetricsWriter(folder, domains, objective)
         self.pending: list[tuple[float, float, Tensor]] = []
         """Since the last line: step, learning rate, and on the device the rest of the row, float64."""
@@ -121,26 +119,27 @@ class TrainingLog:
 
     # -- evaluations ---------------------------------------------------------------------------------------------
 
-    def evaluation(self, step: int, summary: Mapping[str, Mapping[str, Any]]) -> None:
+    def evaluation(self, step: int, summary: Mapping[str, Mapping[str, Any]], *, last: bool) -> None:
         """One line for an evaluation; and one for each alarm that rings for the first time."""
         if not self.world.is_main:
             return
         short = {split: {key: value[key] for key in ("loss", "bits_per_byte")} for split, value in summary.items()}
         self.writer.evaluation(step, self.tokens_after(step), short)
-        for alarm in self._alarms(step):
+        for alarm in self._alarms(last):
             if alarm.name not in self.rung:
                 self.rung.add(alarm.name)
                 self.writer.alarm(step, vars(alarm))
                 where = f"{self.folder.parent.name}/{self.folder.name}"
                 self.watch.say(f"alarm in {where}: {alarm.name.replace('_', ' ')}: {alarm.reason}; {alarm.advice}")
 
-    def _alarms(self, step: int) -> list[Alarm]:
+    def _alarms(self, last: bool) -> list[Alarm]:
+        """What rings now; whether the weights have settled is asked at the end, for on the way they never have."""
         folder = TrainingFolder(self.folder)
         trace = folder.trace()
         if np.isnan(trace["weights"]).all():
-            return reference_alarms(self.domains, *_losses(folder, trace, self.epoch_tokens))
+            return plain_alarms(self.domains, *_losses(folder, trace, self.epoch_tokens), self.advice)
         found = proxy_alarms(self.domains, trace)
-        return [alarm for alarm in found if alarm.name != "not_settled" or step >= FEWEST_STEPS]
+        return [alarm for alarm in found if last or alarm.name != "not_settled"]
 
     # -- going on ------------------------------------------------------------------------------------------------
 

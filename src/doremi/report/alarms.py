@@ -1,4 +1,4 @@
-"""What rang while references and proxies trained: a line of the page, and a table if there is something to tell."""
+"""What rang while models trained: a line of the page, and a table if there is something to tell."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from doremi.report.words import count, plural
 
 
 def alarms(facts: Facts) -> list[tuple[Training, Mapping[str, Any]]]:
-    """The alarm records of all trainings, references first."""
-    trainings = [*facts.of("reference"), *facts.of("proxy"), *(t for t in facts.of("main") if not t.shared)]
-    return [(t, record) for t in trainings for record in records(t.folder, "alarm")]
+    """The alarm records of all trainings, round by round, references first."""
+    return [(t, record) for t in facts.trainings if not t.shared for record in records(t.folder, "alarm")]
 
 
 def alarm_words(facts: Facts) -> tuple[str, str]:
     """State and words of the line "Health"."""
     found = alarms(facts)
     if not found and not facts.finished("proxy"):
-        return "missing", "Alarms are listed here while references and proxies train."
+        return "missing", "Alarms are listed here while models train."
     if not found:
         return "done", "No alarm rang while the models trained."
     return "partly", f"{plural(len(found), 'alarm')} rang; see the table under How it was made."
@@ -31,7 +30,7 @@ def alarm_table(facts: Facts) -> Table | None:
     rows = [
         [
             Cell(str(record.get("name")).replace("_", " ")),
-            Cell(f"{training.role}, seed {training.seed}", small=f"step {count(record.get('step'))}"),
+            Cell(training.title, small=f"step {count(record.get('step'))}"),
             Cell(str(record.get("reason"))),
             Cell(str(record.get("advice"))),
         ]

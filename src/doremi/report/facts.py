@@ -25,7 +25,10 @@ _Read = TypeVar("_Read")
 
 @dataclass(frozen=True)
 class Training:
-    """One training folder: `role` is reference, proxy or main; size and mixture only for main models."""
+    """One training folder: `role` is reference, proxy or main; size and mixture only for main models.
+
+    `round` counts from 1 where DoReMi is iterated; 0 for main models and where there is one round only.
+    """
 
     role: str
     size: str
@@ -33,15 +36,24 @@ class Training:
     seed: int
     folder: TrainingFolder
     shared: bool  # a link to a reference
+    round: int = 0
 
     @property
     def finished(self) -> bool:
         return self.folder.finished
 
+    @property
+    def title(self) -> str:
+        name = f"{self.mixture} at size {self.size}" if self.size else in_round(self.role, self.round)
+        return f"{name}, seed {self.seed}"
+
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything the page is made from. Weights are by domain name; `mixtures` holds whole mixture files by name."""
+    """Everything the page is made from. Weights are by domain name; `mixtures` holds whole mixture files by name.
+
+    `rounds` holds the mixture files of the rounds of iterated DoReMi by number, as far as they are there.
+    """
 
     run: RunDirectory
     name: str
@@ -51,10 +63,22 @@ class Facts:
     corpus: Corpus | None
     verdict: Mapping[str, Any] | None
     mixtures: Mapping[str, Mapping[str, Any]]
+    rounds: Mapping[int, Mapping[str, Any]]
     trainings: list[Training]
     timings: list[Mapping[str, Any]]
 
-    def of(self, role: str) -> list[Training]:
+    @property
+    def last_round(self) -> int:
+        """The latest round that has begun, whose mixture is the answer; 0 where there is one round only."""
+        return max((t.round for t in self.trainings), default=0)
+
+    def of(self, role: str, number: int | None = None) -> list[Training]:
+        """Trainings of a role; references and proxies are those of one round, the last if none is named."""
+        wanted = self.last_round if number is None else number
+        return [t for t in self.every(role) if role == "main" or t.round == wanted]
+
+    def every(self, role: str) -> list[Training]:
+        """Trainings of a role in all rounds."""
         return [t for t in self.trainings if t.role == role]
 
     def finished(self, role: str) -> list[Training]:
@@ -71,13 +95,10 @@ class Facts:
         named = (self.verdict or {}).get("reference_mixture") or inner(self.config, "reference", "mixture")
         return Path(named).stem if isinstance(named, str) else "reference"  # a mixture may be given as a file
 
-    @property
-    def searched_from(self) -> str:
-        """What the proxies shown were compared with: the reference mixture, or in a later round the one before."""
-        last = self.run.last_search().root
-        return (
-            f"round {int(last.name) - 1}" if last.parent.name == "rounds" and last.name != "1" else self.reference_name
-        )
+    def searched_from(self, number: int | None = None) -> str:
+        """What the proxies of a round (the last) were compared with: the reference mixture, later the round before."""
+        number = self.last_round if number is None else number
+        return f"round {number - 1}" if number > 1 else self.reference_name
 
     @property
     def baseline_name(self) -> str:
@@ -104,13 +125,13 @@ class Facts:
         judged = [c for c in listing(self.verdict, "candidates") if c.get("name") == name]
         return numbers(judged[0].get("weights"), len(self.domains)) if judged else None
 
-    def reference_weights(self) -> list[float] | None:
-        """What the reference models were drawn with: as they recorded it, else the file of that name. `[K]`"""
-        for training in self.finished("reference"):
-            held = training.folder.stage().get("mixture")
-            if isinstance(held, Mapping):
-                return [number(held.get(d)) for d in self.domains]
-        return self.weights(self.reference_name)
+    def reference_weights(self, of_round: int | None = None) -> list[float] | None:
+        """What a round's (the last's) references were drawn with: as they recorded it, else the file of it. `[K]`"""
+        at = self.last_round if of_round is None else of_round
+        held = [t.folder.stage().get("mixture") for t in self.of("reference", at) if t.finished]
+        held += [found(self.rounds[at - 1])] if at - 1 in self.rounds else []
+        known = next((weights for weights in held if isinstance(weights, Mapping)), None)
+        return self.weights(self.reference_name) if known is None else [number(known.get(d)) for d in self.domains]
 
     def natural_weights(self) -> list[float] | None:
         """Shares by token count: the natural mixture's file, else from the corpus manifest. `[K]`"""
@@ -130,9 +151,14 @@ class Facts:
         stated = [inner(m, "budget_tokens") for m in (self.doremi, *self.mixtures.values())]
         return next((number(b) for b in [*stated, self.config.get("budget_tokens")] if b is not None), math.nan)
 
+    @property
+    def has_budget(self) -> bool:
+        """Whether the configuration speaks of a final run."""
+        return self.config.get("budget_tokens") is not None
+
     def budgeted_run(self) -> str:
         """What `budget` is the length of: nobody spoke of a final run where the configuration has no budget."""
-        return "one training" if self.config.get("budget_tokens") is None else "a final run"
+        return "a final run" if self.has_budget else "one training"
 
     def kept_share(self) -> float:
         """Share of each domain that models were trained on: 1, but for epoch-matched runs; NaN where unknown."""
@@ -156,6 +182,16 @@ class Facts:
 
     def _entry(self, domain: str) -> Mapping[str, Any]:
         return {} if self.corpus is None else self.corpus.manifest["domains"].get(domain, {})
+
+
+def in_round(what: str, number: int) -> str:
+    """`what` with the round that it belongs to, where there are rounds."""
+    return f"round {number}, {what}" if number else what
+
+
+def found(mixture: Mapping[str, Any]) -> Any:
+    """Weights by name of a mixture file as they were found, before limits."""
+    return mixture.get("before_limits", mixture.get("weights"))
 
 
 def inner(value: Any, *keys: str) -> Any:
@@ -191,6 +227,7 @@ def read_facts(run: RunDirectory) -> Facts:
         corpus=corpus,
         verdict=verdict,
         mixtures=mixtures,
+        rounds={n: read_json(path, "mixture") for n, path in _round_mixtures(run) if path.exists()},
         trainings=trainings,
         timings=_json_lines(run.root / "timings.jsonl"),
     )
@@ -223,18 +260,40 @@ def _domains(
     return [str(name) for name in headers[0].get("domains", [])] if headers else []
 
 
+def _searches(run: RunDirectory) -> list[tuple[int, RunDirectory]]:
+    """The rounds that have begun by number; number 0 is the run directory itself where there is one round only."""
+    begun = sorted(int(p.name) for p in (run.root / "rounds").glob("*") if p.name.isdecimal())
+    return [(at, run.round(at)) for at in begun] or [(0, run)]
+
+
+def _round_mixtures(run: RunDirectory) -> list[tuple[int, Path]]:
+    return [(at, search.mixture_path("doremi")) for at, search in _searches(run) if at]
+
+
 def _trainings(run: RunDirectory) -> list[Training]:
-    found = []
-    for role, pattern in (("reference", "reference/seed-*"), ("proxy", "proxy/seed-*"), ("main", "main/*/*/seed-*")):
-        for path in (run if role == "main" else run.last_search()).root.glob(pattern):
-            seed = path.name.removeprefix("seed-")
-            if not path.is_dir() or not seed.isdecimal():
-                continue
-            size, mixture = path.parts[-3:-1] if role == "main" else ("", "")
-            folder = run.main(size, mixture, int(seed)) if role == "main" else TrainingFolder(path)
-            found.append(Training(role, size, mixture, int(seed), folder, (path / "same-as.json").exists()))
+    made = []
+    for at, search in _searches(run):
+        for role in ("reference", "proxy"):
+            made += [
+                Training(role, "", "", seed, TrainingFolder(path), shared=False, round=at)
+                for path, seed in _seed_folders(search.root, f"{role}/seed-*")
+            ]
+    for path, seed in _seed_folders(run.root, "main/*/*/seed-*"):
+        size, mixture = path.parts[-3:-1]
+        shared = (path / "same-as.json").exists()
+        made.append(Training("main", size, mixture, seed, run.main(size, mixture, seed), shared))
     order = {"reference": 0, "proxy": 1, "main": 2}
-    return sorted(found, key=lambda t: (order[t.role], t.size, t.mixture != "doremi", t.mixture, t.seed))
+    return sorted(made, key=lambda t: (t.role == "main", t.round, order[t.role], t.size, _first(t.mixture), t.seed))
+
+
+def _first(mixture: str) -> tuple[bool, str]:
+    """DoReMi's own comes before the plain ones."""
+    return mixture != "doremi", mixture
+
+
+def _seed_folders(root: Path, pattern: str) -> list[tuple[Path, int]]:
+    named = [(path, path.name.removeprefix("seed-")) for path in root.glob(pattern) if path.is_dir()]
+    return [(path, int(seed)) for path, seed in named if seed.isdecimal()]
 
 
 def _json_lines(path: Path, marker: str = "") -> list[Mapping[str, Any]]:

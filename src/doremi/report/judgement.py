@@ -57,8 +57,16 @@ def _candidate(facts: Facts, candidate: Mapping[str, Any], best: Sequence[float]
         Cell(ABSENT) if base else _regret(facts, candidate),
         _better(candidate, facts),
         Cell(ABSENT) if base else _steps(candidate.get("steps_to_baseline")),
-        Cell(passes(max(epochs)) if epochs else ABSENT),
+        Cell(passes(max(epochs)) if epochs else ABSENT, small=_in_the_final_run(facts, candidate)),
     ]
+
+
+def _in_the_final_run(facts: Facts, candidate: Mapping[str, Any]) -> str:
+    """The most epochs at the budget, and of which domain; nothing where there is no budget."""
+    held = numbers(candidate.get("epochs_at_budget"), len(facts.domains))
+    known = [(x, domain) for x, domain in zip(held, facts.domains, strict=True) if math.isfinite(x)]
+    most = max(known, default=None)
+    return "" if most is None else f"{passes(most[0])} at {count(facts.budget())} tokens: {most[1]}"
 
 
 def _kind(facts: Facts, candidate: Mapping[str, Any]) -> str:

@@ -280,11 +280,13 @@ def _corpus_stage(facts: Facts) -> Stage:
 
 
 def _model_stage(facts: Facts, role: str, name: str, missing: str) -> Stage:
-    everyone, done = facts.of(role), facts.finished(role)
+    everyone = facts.every(role)
+    done = [t for t in everyone if t.finished]
     if not everyone:
         return Stage(name, "missing", missing)
     seeds = sorted({t.seed for t in done})
-    words = f"{plural(len(done), 'model')} finished" + (f", seeds {listed(seeds)}" if seeds else "")
+    rounds = f" in {plural(facts.last_round, 'round')}" if facts.last_round and role != "main" else ""
+    words = f"{plural(len(done), 'model')} finished{rounds}" + (f", seeds {listed(seeds)}" if seeds else "")
     left = len(everyone) - len(done)
     return Stage(name, "partly" if left else "done", f"{words}; {left:,} unfinished." if left else f"{words}.")
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from doremi.report.facts import Facts, Training, inner, listing, records
+from doremi.report.facts import Facts, Training, in_round, inner, listing, records
 from doremi.report.words import (
     ABSENT,
     NBSP,
@@ -46,7 +47,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Cell:
-    """`small` is a second line; `bar` a fraction of the cell's width; `best` the best of its row or column."""
+    """`small` and `under` are further lines; `bar` a fraction of the width; `best` the best of its row or column."""
 
     text: str
     small: str = ""
@@ -55,6 +56,7 @@ class Cell:
     best: bool = False
     outcome: str = ""
     interval: Interval | None = None
+    under: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def mixtures_shown(facts: Facts) -> list[tuple[str, str, list[float]]]:
     same = natural is not None and reference is not None and np.allclose(natural, reference, rtol=1e-9, atol=0)
     found = [
         ("Natural share, also the reference mixture" if same else "Natural share", "natural", natural),
-        (f"Reference mixture ({facts.searched_from})", "reference", None if same else reference),
+        (f"Reference mixture ({facts.searched_from()})", "reference", None if same else reference),
         ("DoReMi", "doremi", facts.weights("doremi")),
     ]
     if recommended not in ("natural", name, "doremi", None):
@@ -114,7 +116,7 @@ def mixture_table(facts: Facts) -> Table | None:
         return None
     order = shown(facts)
     change, epochs = _changes(facts), _epoch_columns(facts)
-    sure = _intervals(facts)
+    sure = intervals(facts, facts.doremi)
     largest = max((w[i] for _, _, w in columns for i in order if w[i] == w[i]), default=1.0) or 1.0
     rows = [
         [Cell(facts.domains[i])]
@@ -133,12 +135,17 @@ def mixture_table(facts: Facts) -> Table | None:
     return Table("mixture", "Share of the training tokens by domain, largest first.", kinds, rows, foot)
 
 
-def _intervals(facts: Facts) -> list[str]:
-    """Each weight's interval over proxies in words, `[K]`; nothing with one proxy."""
-    held = inner(facts.doremi, "uncertainty", "interval")
+def intervals(facts: Facts, mixture: Mapping[str, Any] | None) -> list[str]:
+    """Each weight's interval over proxies in a found mixture's file, in words, `[K]`; nothing with one proxy."""
+    held = inner(mixture, "uncertainty", "interval")
     pairs = [numbers(inner(held, d), 2) for d in facts.domains] if isinstance(held, Mapping) else []
     words = [f"{percent(low)} to {percent(high)}" if low == low else "" for low, high in pairs]
     return words or [""] * len(facts.domains)
+
+
+def repeats(facts: Facts, weights: list[float]) -> list[str]:
+    """Epochs in the final run, in words, `[K]`; nothing where the configuration has no budget or they are not known."""
+    return [f"{passes(x)} epochs" if facts.has_budget and math.isfinite(x) else "" for x in facts.epochs(weights)]
 
 
 def _changes(facts: Facts) -> list[list[Cell]]:
@@ -211,7 +218,7 @@ def measured(facts: Facts) -> dict[str, dict[str, list[float]]]:
     groups: dict[str, list[Training]] = {}
     size = facts.size()
     for t in [t for t in facts.finished("main") if t.size == size] or facts.finished("reference"):
-        groups.setdefault(t.mixture or facts.reference_name, []).append(t)
+        groups.setdefault(t.mixture or facts.searched_from(), []).append(t)
     return {name: {u: _over_seeds(group, u, k) for u in units} for name, group in groups.items()}
 
 
@@ -256,8 +263,12 @@ def _against(value: float, reference: float, entry: Mapping[str, Any] | None) ->
     if entry is None:
         return Cell(fixed(value, 4))
     found = str(entry.get("outcome"))
-    relative = signed_percent(number(entry.get("difference")) / reference) if reference > 0 else ""
-    return Cell(fixed(value, 4), small=f"{relative}{NBSP}{found}", outcome=outcome(found))
+    if not reference > 0:
+        return Cell(fixed(value, 4), small=found, outcome=outcome(found))
+    relative = signed_percent(number(entry.get("difference")) / reference)
+    low, high = (100 * end / reference for end in numbers(entry.get("interval"), 2))
+    sure = f"{signed(low, 2)} to {signed(high, 2)}{NBSP}%" if math.isfinite(low) and math.isfinite(high) else ""
+    return Cell(fixed(value, 4), small=f"{relative}{NBSP}{found}", outcome=outcome(found), under=sure)
 
 
 # -- how it was made -------------------------------------------------------------------------------------------------
@@ -265,10 +276,10 @@ def _against(value: float, reference: float, entry: Mapping[str, Any] | None) ->
 
 def training_table(facts: Facts) -> Table | None:
     """Every kind of model trained here: seeds, size, steps, tokens, final mean."""
-    groups: dict[tuple[str, str, str], list[Training]] = {}
+    groups: dict[tuple[str, ...], list[Training]] = {}
     for t in facts.trainings:
-        groups.setdefault((t.role, t.size, t.mixture), []).append(t)
-    rows = [_training_row(facts, key, group) for key, group in groups.items()]
+        groups.setdefault((str(t.round), t.role, t.size, t.mixture), []).append(t)
+    rows = [_training_row(facts, group) for group in groups.values()]
     titles = ("Model", "Seeds", "Parameters", "Steps", "Tokens", "Mean bits per byte")
     columns = [(t, "text" if n < 2 else "number") for n, t in enumerate(titles)]
     return (
@@ -278,11 +289,12 @@ def training_table(facts: Facts) -> Table | None:
     )
 
 
-def _training_row(facts: Facts, key: tuple[str, str, str], group: list[Training]) -> list[Cell]:
-    role, size, mixture = key
+def _training_row(facts: Facts, group: list[Training]) -> list[Cell]:
+    one = group[0]
     done = [t for t in group if t.finished]
     stage = done[0].folder.stage() if done else {}
-    name = {"reference": f"reference on {facts.reference_name}", "proxy": "proxy"}.get(role, f"{mixture}, {size}")
+    name = {"reference": f"reference on {facts.searched_from(one.round)}", "proxy": "proxy"}.get(one.role)
+    name = f"{one.mixture}, {one.size}" if name is None else in_round(name, one.round)
     seeds = listed(t.seed for t in done) or "none finished"
     means = [number(inner(t.folder.evaluation(), "report", "mean_bits_per_byte")) for t in done]
     return [
@@ -302,7 +314,8 @@ def time_table(facts: Facts) -> Table | None:
     """Wall-clock time and tokens, summed by stage."""
     totals: dict[str, list[float]] = {}
     for entry in facts.timings:
-        stage = str(entry.get("stage")).partition("/seed-")[0].replace("/", ", ")
+        stage = str(entry.get("stage")).partition("/seed-")[0]
+        stage = re.sub(r"^rounds/(\d+)/", r"round \1, ", stage).replace("/", ", ")
         total = totals.setdefault(stage, [0.0, 0.0])
         for at, what in enumerate(("seconds", "tokens")):
             total[at] += np.nan_to_num(number(entry.get(what)))

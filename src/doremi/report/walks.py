@@ -13,8 +13,8 @@ import numpy as np
 from doremi.report import plots
 from doremi.report.facts import Facts, Training, paths
 from doremi.report.figures import Figure, Panel, chosen, percent_tick, short_tick
-from doremi.report.tables import Cell, Table, shown
-from doremi.report.words import fixed, listed, percent, plural
+from doremi.report.tables import Cell, Table, repeats, shown
+from doremi.report.words import count, fixed, listed, percent, plural
 
 _POINTS = 14_000  # of all lines of a figure together: the page stays small for any number of steps and domains
 
@@ -31,10 +31,14 @@ class Walk:
 
 
 def walk_figures(facts: Facts) -> list[Figure]:
-    """The weights' path and the excess losses, drawn or with the reason why not."""
-    order = shown(facts)
-    walks = [walk for t in facts.of("proxy") if (walk := _walk(t, facts, order)) is not None]
-    return [weights_figure(facts, order, walks), scores_figure(facts, order, walks)]
+    """The weights' path and the excess losses, drawn or with the reason why not; the path of earlier rounds too."""
+    order, last = shown(facts), facts.last_round
+    walks = {
+        number: [walk for t in facts.of("proxy", number) if (walk := _walk(t, facts, order)) is not None]
+        for number in {t.round for t in facts.every("proxy")} | {last}
+    }
+    earlier = [weights_figure(facts, order, walks[number], number) for number in sorted(walks) if number < last]
+    return [weights_figure(facts, order, walks[last], last), scores_figure(facts, order, walks[last]), *earlier]
 
 
 def _walk(training: Training, facts: Facts, order: list[int]) -> Walk | None:
@@ -47,12 +51,13 @@ def _walk(training: Training, facts: Facts, order: list[int]) -> Walk | None:
     return Walk(training.seed, trace["step"].astype(np.float64), weights, average, scores)
 
 
-def weights_figure(facts: Facts, order: list[int], walks: list[Walk]) -> Figure:
-    """The weights' path and their running mean, a panel a domain."""
-    key, title = "weights", "How the weights moved"
+def weights_figure(facts: Facts, order: list[int], walks: list[Walk], number: int) -> Figure:
+    """The weights' path and their running mean in one round, a panel a domain."""
+    key = "weights" if number == facts.last_round else f"weights-round-{number}"
+    title = f"How the weights moved{f' in round {number}' if number else ''}"
     if not walks:
         return Figure(key, title, "There is no path of the weights yet: no proxy model has started.")
-    reference = facts.reference_weights() or [math.nan] * len(facts.domains)
+    reference = facts.reference_weights(number) or [math.nan] * len(facts.domains)
     points = _points(2 * len(walks) * len(order))
     drawn = [_picked(walk, points) for walk in walks]
     values = np.concatenate([x for _, w, a in drawn for x in (w, a)])
@@ -70,9 +75,10 @@ def weights_figure(facts: Facts, order: list[int], walks: list[Walk]) -> Figure:
     panels = _panels(facts, order, plots.panels(key, contents, scales), [percent(x, 1) for x in final])
     legend = [("s0", "thin", "weight at a step"), ("s0", "thick", "running mean; its end is the mixture")]
     if known:
-        legend.append(("ink", "dotted", f"share in the reference mixture ({facts.searched_from})"))
-    caption = f"{_what(facts, walks)} {_scale_words(scales)} Beside the name: the last running mean."
-    return Figure(key, title, caption, panels=panels, legend=legend, table=_weights_table(facts, order, walks))
+        legend.append(("ink", "dotted", f"share in the reference mixture ({facts.searched_from(number)})"))
+    caption = f"{_what(facts, walks, number)} {_scale_words(scales)} Beside the name: the last running mean."
+    table = _weights_table(facts, order, walks, f"{key}-table")
+    return Figure(key, title, caption, panels=panels, legend=legend, table=table)
 
 
 def scores_figure(facts: Facts, order: list[int], walks: list[Walk]) -> Figure:
@@ -88,8 +94,9 @@ def scores_figure(facts: Facts, order: list[int], walks: list[Walk]) -> Figure:
     panels = _panels(facts, order, plots.panels(key, contents, scales), [fixed(float(x), 3) for x in last])
     block = math.ceil(max(len(walk.step) for walk in walks) / points)
     caption = (
-        f"Excess loss in nats a token, clipped at 0, as means over {plural(block, 'step')}. {_what(facts, walks)} "
-        f"DoReMi moves weight to where this stays high. {_scale_words(scales)} Beside the name: the last mean."
+        f"Excess loss in nats a token, clipped at 0, as means over {plural(block, 'step')}. "
+        f"{_what(facts, walks, facts.last_round)} DoReMi moves weight to where this stays high. "
+        f"{_scale_words(scales)} Beside the name: the last mean."
     )
     return Figure(key, title, caption, panels=panels, table=_scores_table(facts, order, drawn))
 
@@ -99,12 +106,12 @@ def _panels(facts: Facts, order: list[int], pictures: list[str], notes: list[str
     return [Panel(*parts) for parts in zip(names, notes, pictures, strict=True)]
 
 
-def _what(facts: Facts, walks: list[Walk]) -> str:
+def _what(facts: Facts, walks: list[Walk], number: int) -> str:
     """Who is in the picture: one line a seed, and how many of the domains."""
     seeds = f"seed {walks[0].seed}" if len(walks) == 1 else f"one line each for seeds {listed(w.seed for w in walks)}"
     left = len(facts.domains) - walks[0].weights.shape[1]
     more = f"; the {walks[0].weights.shape[1]} largest of {len(facts.domains):,} domains" if left > 0 else ""
-    unfinished = [t.seed for t in facts.of("proxy") if not t.finished]
+    unfinished = [t.seed for t in facts.of("proxy", number) if not t.finished]
     note = f" Unfinished so far: seed {listed(unfinished)}." if unfinished else ""
     return f"A panel a domain, largest weight first; {seeds}{more}.{note}"
 
@@ -144,17 +151,25 @@ def _mean(arrays: list[np.ndarray]) -> np.ndarray:
     return np.divide(total, seen, out=np.full(total.shape, np.nan), where=seen > 0)
 
 
-def _weights_table(facts: Facts, order: list[int], walks: list[Walk]) -> Table:
+def _weights_table(facts: Facts, order: list[int], walks: list[Walk], key: str) -> Table:
     at = chosen(min(len(walk.step) for walk in walks))
     mean = np.mean([walk.weights[at] for walk in walks], axis=0)
     columns = [("Domain", "text"), *((f"Step {walks[0].step[i]:,.0f}", "number") for i in at)]
     columns += [(f"Running mean, seed {walk.seed}", "number") for walk in walks]
+    ends = [_ends(facts, order, walk) for walk in walks]
     rows = [
-        [Cell(facts.domains[i]), *(Cell(percent(x)) for x in mean[:, d])]
-        + [Cell(percent(walk.average[-1, d])) for walk in walks]
+        [Cell(facts.domains[i]), *(Cell(percent(x)) for x in mean[:, d]), *(cells[i] for cells in ends)]
         for d, i in enumerate(order)
     ]
-    return Table("weights-table", "Weights at some steps, mean over seeds, and each last running mean.", columns, rows)
+    below = f" Below those: epochs at {count(facts.budget())} tokens." if facts.has_budget else ""
+    return Table(key, f"Weights at some steps, mean over seeds, and each last running mean.{below}", columns, rows)
+
+
+def _ends(facts: Facts, order: list[int], walk: Walk) -> list[Cell]:
+    """A proxy's last running mean, `[K]`; only the domains shown are filled in."""
+    known = dict(zip(order, walk.average[-1].tolist(), strict=True))
+    weights = [known.get(i, math.nan) for i in range(len(facts.domains))]
+    return [Cell(percent(x), small=below) for x, below in zip(weights, repeats(facts, weights), strict=True)]
 
 
 def _scores_table(facts: Facts, order: list[int], drawn: list[tuple[np.ndarray, np.ndarray]]) -> Table:

@@ -30,7 +30,7 @@ from typing import Any
 from doremi.errors import ConfigError
 from doremi.files import FORMAT, read_json, ten_digits, write_json
 from doremi.runs import SPLITS, RunDirectory
-from doremi.verdict.describe import candidate, comparisons, interval, ranks, targets
+from doremi.verdict.describe import candidate, comparisons, epochs_at_budget, interval, ranks, targets
 from doremi.verdict.downstream import downstream
 from doremi.verdict.equal_compute import equal_compute
 from doremi.verdict.measure import Measured, measure
@@ -80,6 +80,7 @@ def judge(
         "candidates": [
             {
                 **candidate(measured, i, roles.baseline, roles.reference),
+                "epochs_at_budget": epochs_at_budget(run, measured.weights[i]),
                 "limited": _is_limited(run, name),
                 "interval_of": "method" if i in roles.method else "mixture",
                 "rank": {what: int(place[i]) for what, place in places.items()},

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from doremi.files import ten_digits
+from doremi.runs import RunDirectory
 from doremi.verdict.compare import Result
 from doremi.verdict.measure import Curve, Measured
 from doremi.verdict.pairs import Pair
@@ -61,6 +62,12 @@ def ranks(measured: Measured) -> dict[str, np.ndarray]:
     bits_CK = measured.samples["report"].bits.mean(axis=1)
     by = {target: bits_CK @ weights for target, weights in targets(measured).items()} | {"worst": bits_CK.max(axis=1)}
     return {what: 1 + (value[None, :] < value[:, None]).sum(axis=1) for what, value in by.items()}
+
+
+def epochs_at_budget(run: RunDirectory, weights_K: np.ndarray) -> list[float] | None:
+    """Passes over each domain's training tokens in the final run `[K]`; None where the configuration has no budget."""
+    budget = run.config().get("budget_tokens")
+    return None if budget is None else (weights_K * budget / run.corpus().count("train", "tokens")).tolist()
 
 
 def steps_to_baseline(curve: Curve, goal: float, of: int) -> dict[str, Any]:

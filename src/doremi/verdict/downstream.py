@@ -1,13 +1,14 @@
 """Downstream tasks compared: fewshot.json of candidates and seeds, judged with the verdict's own statistics.
 
 Tasks take the place of domains, examples that of documents, and 1 - accuracy that of bits per byte, so that lower is
-better throughout. All pairs, on the mean over tasks and on each task, are one family.
+better throughout. Who stands against whom, and which comparisons Holm's correction counts together, is as in the
+verdict's own comparisons: a family is those of one question, on the mean over tasks and on each task.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from doremi.errors import RunError
 from doremi.files import read_json, ten_digits
 from doremi.runs import RunDirectory, TrainingFolder
 from doremi.verdict.bootstrap import gather, sample_domain
-from doremi.verdict.compare import Result, contrast, results, together
+from doremi.verdict.compare import Result
+from doremi.verdict.pairs import Pair, compare_overall
 
 FILE = "fewshot.json"
 METRICS = ("exact_match", "answer_nats_per_byte", "last_word_accuracy")
@@ -24,13 +26,14 @@ METRICS = ("exact_match", "answer_nats_per_byte", "last_word_accuracy")
 Runs = list[list[dict[str, Any]]]  # of each candidate and seed, its fewshot.json
 
 
-def downstream(
-    run: RunDirectory, size: str, seeds: Sequence[int], mixtures: Sequence[str], confidence: float, margin: float
-) -> dict[str, Any] | None:
+def downstream(run: RunDirectory, verdict: Mapping[str, Any]) -> dict[str, Any] | None:
     """What verdict.json says of downstream tasks; None where a candidate has not been evaluated on any.
 
-    `RunError` if candidates were evaluated on different files or with different settings.
+    `verdict` is that of the same run and size, as `judge` returns it. `RunError` if candidates were evaluated on
+    different files or with different settings.
     """
+    mixtures = [candidate["name"] for candidate in verdict["candidates"]]
+    size, seeds = verdict["size"], verdict["seeds"]
     folders = [[run.main(size, name, seed) for seed in seeds] for name in mixtures]
     if not all((folder.folder / FILE).exists() for row in folders for folder in row):
         return None
@@ -43,7 +46,7 @@ def downstream(
     return {
         "shots": first["shots"],
         "examples": {name: task["n"] for name, task in first["tasks"].items()},
-        "metrics": {metric: _metric(runs, metric, mixtures, confidence, margin) for metric in metrics},
+        "metrics": {metric: _metric(runs, metric, mixtures, verdict) for metric in metrics},
     }
 
 
@@ -51,33 +54,52 @@ def _read(folder: TrainingFolder) -> dict[str, Any]:
     return read_json(folder.folder / FILE, "few-shot evaluation")
 
 
-def _metric(runs: Runs, metric: str, mixtures: Sequence[str], confidence: float, margin: float) -> dict[str, Any]:
+def _metric(runs: Runs, metric: str, mixtures: Sequence[str], verdict: Mapping[str, Any]) -> dict[str, Any]:
     tasks = [name for name, task in runs[0][0]["tasks"].items() if metric in task["metrics"]]
     higher = runs[0][0]["tasks"][tasks[0]]["metrics"][metric]["higher_is_better"]
     values_KCSN = [np.array([[r["tasks"][t]["metrics"][metric]["values"] for r in row] for row in runs]) for t in tasks]
     means_CK = np.array([values.mean(axis=(1, 2)) for values in values_KCSN]).T
-    pairs = [(a, b) for a in range(len(mixtures)) for b in range(a + 1, len(mixtures))]
     samples = [_sample(1 - v if higher else v, number) for number, v in enumerate(values_KCSN)]
     weights_TK = np.vstack([np.full(len(tasks), 1 / len(tasks)), np.eye(len(tasks))])
+    families = _families(verdict, mixtures)
     told = not (higher and np.all(means_CK == 0))  # all models at 0 are not a tie: they are too small to ask
-    judged: list[Result] = []
-    if pairs and told:
-        judged = results(together([contrast(gather(samples), a, b, weights_TK) for a, b in pairs]), confidence, margin)
-    sign = -1 if higher else 1
+    judged: dict[str, list[Pair]] = {}
+    if families and told:
+        judged = compare_overall(
+            gather(samples), list(families), dict(zip(["mean", *tasks], weights_TK, strict=True)),
+            verdict["confidence"], verdict["margin"], families.__getitem__,
+        )  # fmt: skip
     return {
         "higher_is_better": higher,
         "tasks": tasks,
         "values": {name: _by_task(tasks, means_CK[i]) for i, name in enumerate(mixtures)},
-        "comparisons": [
-            {"candidate": mixtures[a], "opponent": mixtures[b], "task": task, **_difference(result, sign)}
-            for (a, b), task, result in zip(
-                [pair for pair in pairs for _ in range(len(tasks) + 1)],
-                ["mean", *tasks] * len(pairs),
-                judged,
-                strict=False,
-            )
-        ],
+        "comparisons": _comparisons(mixtures, judged, families.__getitem__, -1 if higher else 1),
     }
+
+
+def _families(verdict: Mapping[str, Any], mixtures: Sequence[str]) -> dict[tuple[int, int], str]:
+    """Positions (candidate, opponent) of all pairs as the verdict has them, and the family of each."""
+    place = {name: index for index, name in enumerate(mixtures)}
+    return {(place[one["candidate"]], place[one["opponent"]]): one["family"] for one in verdict["comparisons"]}
+
+
+def _comparisons(
+    mixtures: Sequence[str],
+    judged: Mapping[str, Sequence[Pair]],
+    family: Callable[[tuple[int, int]], str],
+    sign: int,
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "candidate": mixtures[pair.candidate],
+            "opponent": mixtures[pair.opponent],
+            "family": family((pair.candidate, pair.opponent)),
+            "task": task,
+            **_difference(pair.result, sign),
+        }
+        for row in zip(*judged.values(), strict=True)
+        for task, pair in zip(judged, row, strict=True)
+    ]
 
 
 def _sample(cost_CSN: np.ndarray, number: int) -> Any:
