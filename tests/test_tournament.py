@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from doremi.cli import app
+from doremi.distributed import World
+from doremi.equal_compute import _longer
 from doremi.errors import ConfigError, DamageError
 from doremi.runs import RunDirectory, read_mixture
-from tiny import tiny_config, write_corpus, write_tiny
+from doremi.workspace import open_workspace
+from tiny import Silent, tiny_config, write_corpus, write_tiny
 from tolerances import FLOAT32
 
 SIZES = ("custom", "0.1m")
@@ -107,6 +111,15 @@ def test_equal_compute_needs_a_search(text: Path, tmp_path: Path) -> None:
     candidates = {"mixtures": ["natural", "uniform"], "equal_compute": True}
     with pytest.raises(ConfigError, match="equal_compute compares doremi with the others"):
         tiny_config(tmp_path, text, candidates=candidates)
+
+
+def test_longer_trainings_keep_the_budget(text: Path, tmp_path: Path) -> None:
+    """Else UniMax and limits would give them, and mixtures/<name>.json, other weights than the candidates have."""
+    config = tiny_config(tmp_path, text)
+    with open_workspace(config, World(0, 1, torch.device("cpu")), Silent()) as space:
+        longer = _longer(space, 7)
+    assert longer.config.run_tokens == longer.settings.steps * 8 * 16 == config.run_tokens + 7 * 8 * 16
+    assert longer.config.budget == config.budget
 
 
 def test_one_seed_starts_all_candidates_alike_on_the_same_samples(run: RunDirectory) -> None:

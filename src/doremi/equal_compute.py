@@ -28,9 +28,10 @@ def train_longer(space: Workspace, corpus: Corpus) -> None:
 
 
 def _longer(space: Workspace, steps: int) -> Workspace:
+    """The same run with more steps; its budget stays, so that UniMax and limits give the same mixtures."""
     steps += space.settings.steps
     training = space.config.training.model_copy(update={"steps": steps})
-    config = space.config.model_copy(update={"training": training})
+    config = space.config.model_copy(update={"training": training, "budget_tokens": space.config.budget})
     return replace(space, config=config, settings=space.settings.model_copy(update={"steps": steps}))
 
 

@@ -142,10 +142,10 @@ class Counter:
         training = config.training.model_copy(update={"steps": steps})
         longer = replace(
             self,
-            config=config.model_copy(update={"training": training}),
+            config=config.model_copy(update={"training": training, "budget_tokens": config.budget}),
             settings=settings.model_copy(update={"steps": steps}),
         )
-        plain = longer._plain_weights()  # its tokens are the budget of UniMax and limits where none is given
+        plain = self._plain_weights()
         number = (len(set(plain.values())) + len(config.plain_mixtures()) - len(plain)) * config.candidates.seeds
         return longer._plain(f"{size} at equal compute", "equal compute", size, number)
 
