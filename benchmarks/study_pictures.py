@@ -10,7 +10,7 @@ import numpy as np
 mpl.use("svg")
 from matplotlib import pyplot as plt
 from study import ETAS, PLAIN
-from study_tables import SWEEPS, apart, judge, means, moved, proxies
+from study_tables import SWEEPS, apart, judge, judged, means, moved, proxies
 
 from doremi.runs import LEARNED, PER_SEED, RunDirectory
 
@@ -35,9 +35,7 @@ def save(figure: plt.Figure, path: Path) -> None:
 def differences(root: Path, path: Path) -> None:
     """Each candidate against natural, at each size, with intervals."""
     places = {"0.1m": "natural", "0.3m": "sizes", "3m": "sizes"}
-    sizes = {
-        size: judge(RunDirectory(root / place), size, (LEARNED, PER_SEED, *PLAIN)) for size, place in places.items()
-    }
+    sizes = {size: judge(judged(root, place), size, (LEARNED, PER_SEED, *PLAIN)) for size, place in places.items()}
     held = {size: verdict for size, verdict in sizes.items() if verdict is not None}
     figure, axes = plt.subplots(1, len(held), figsize=(3.2 * len(held), 2.4), squeeze=False)
     for axis, (size, verdict) in zip(axes[0], held.items(), strict=True):
@@ -81,8 +79,8 @@ def etas(root: Path, path: Path) -> None:
         axes[1].plot(
             list(own), [np.mean([moved(s, np.full(len(s), 1 / len(s))) for s in w]) for w in own.values()], "o-"
         )
-        judged = {eta: m.mean() for eta, run in done.items() if (m := means(run)) is not None}
-        axes[2].plot(list(judged), [100 * (m / judged[1.0] - 1) for m in judged.values() if 1.0 in judged], "o-")
+        made = {eta: m.mean() for eta, run in done.items() if (m := means(run)) is not None}
+        axes[2].plot(list(made), [100 * (m / made[1.0] - 1) for m in made.values() if 1.0 in made], "o-")
     titles = ("between proxies", "from uniform", "main models against eta 1, %")
     for axis, title in zip(axes, titles, strict=True):
         axis.set_xscale("log")

@@ -17,24 +17,31 @@ from results_table import candidate_rows, comparison_rows, domain_rows, header, 
 from study import ETAS, FOUND, PLAIN, SHORT, SMOOTHINGS, VARIANTS
 
 from doremi import settled, verdict
-from doremi.runs import LEARNED, PER_SEED, RunDirectory, read_mixture
+from doremi.runs import LEARNED, PER_SEED, WITH_SEARCH, RunDirectory, read_mixture
 from doremi.verdict import student
 
 SWEEPS = ("chosen", f"chosen-{SHORT}", "held-out", f"held-out-{SHORT}")
 
 
+FIRST_SEEDS = 5  # of the tournament; what they said decided that there should be more
 # of a search's operations: a proxy's steps with a live reference are 4/3 of the reference's training
 PROXY_SHARE = (4 / 3) / (1 + 4 / 3)
 
 
-def judge(run: RunDirectory, size: str, mixtures: Sequence[str]) -> dict[str, Any] | None:
-    """The verdict over what is there of `mixtures`, with the most seeds that all of them have."""
+def judge(run: RunDirectory, size: str, mixtures: Sequence[str], first: int = 0) -> dict[str, Any] | None:
+    """The verdict over what is there of `mixtures`, with the most seeds, from `first` on, that all of them have."""
     done = run.candidates().get(size, {})
     names = [name for name in mixtures if name in done]
     if len(names) < 2 or "natural" not in names:
         return None
-    seeds = sorted(set.intersection(*(set(done[name]) for name in names)))
+    seeds = sorted(seed for seed in set.intersection(*(set(done[name]) for name in names)) if seed >= first)
     return verdict.judge(run, size=size, seeds=seeds, mixtures=names, reference_mixture="natural") if seeds else None
+
+
+def judged(root: Path, name: str) -> RunDirectory:
+    """The copy of a run with more validation documents (study_judged.py), or the run itself where there is none."""
+    copy = root / "judged" / name
+    return RunDirectory(copy if copy.exists() else root / name)
 
 
 def proxies(run: RunDirectory) -> np.ndarray:
@@ -70,14 +77,15 @@ def noise(run: RunDirectory) -> float:
 
 def tournaments(root: Path) -> Iterator[tuple[str, list[str]]]:
     """The verdict at each size, with its mixtures and domains at the proxy's."""
-    natural, sizes = RunDirectory(root / "natural"), RunDirectory(root / "sizes")
-    for title, run, size, names in (
-        ("0.1m", natural, "0.1m", (LEARNED, PER_SEED, *PLAIN)),
-        ("0.1m, more seeds", natural, "0.1m", (LEARNED, "natural")),
-        ("0.3m", sizes, "0.3m", (LEARNED, *PLAIN)),
-        ("3m", sizes, "3m", (LEARNED, *PLAIN)),
+    natural, sizes = judged(root, "natural"), judged(root, "sizes")
+    for title, run, size, names, first in (
+        ("0.1m", natural, "0.1m", (LEARNED, PER_SEED, *PLAIN), 0),
+        ("0.1m, more seeds", natural, "0.1m", (LEARNED, "natural"), 0),
+        ("0.1m, seeds that nobody had looked at", natural, "0.1m", (LEARNED, "natural"), FIRST_SEEDS),
+        ("0.3m", sizes, "0.3m", (LEARNED, *PLAIN), 0),
+        ("3m", sizes, "3m", (LEARNED, *PLAIN), 0),
     ):
-        held = judge(run, size, names)
+        held = judge(run, size, names, first)
         if held is None:
             continue
         if title == "0.1m":
@@ -268,10 +276,11 @@ def first_settled(path_TK: np.ndarray) -> int | None:
 
 def equal_compute(root: Path) -> list[str]:
     """DoReMi from one proxy against plain mixtures that trained on."""
-    path = root / "equal-compute" / "verdict.json"
-    if not path.exists():
+    run = judged(root, "equal-compute")
+    seeds = run.candidates().get("0.1m", {}).get(f"natural{WITH_SEARCH}", [])
+    if not seeds:
         return []
-    held = json.loads(path.read_text())["equal_compute"]
+    held = verdict.equal_compute(run, size="0.1m", seeds=seeds, plain=["natural"], confidence=0.95, margin=0.005)
     steps = {c["name"]: c for c in held["candidates"]}
     lines = header(
         "opponent", "its steps", "its mean", "doremi's mean", "average", "doremi against it", "interval, bits a byte"
@@ -295,7 +304,7 @@ def main() -> None:
         *tournaments(args.root),
         ("At equal total compute", equal_compute(args.root)),
         ("Other searches: mixtures", variants(args.root)),
-        ("Other searches: main models", found(RunDirectory(args.root / "natural"))),
+        ("Other searches: main models", found(judged(args.root, "natural"))),
         ("Rounds", rounds(args.root)),
         ("Eta", etas(args.root)),
         ("Stopping early", early(args.root)),
