@@ -30,7 +30,10 @@ PROXY_SHARE = (4 / 3) / (1 + 4 / 3)
 
 def judge(run: RunDirectory, size: str, mixtures: Sequence[str], first: int = 0) -> dict[str, Any] | None:
     """The verdict over what is there of `mixtures`, with the most seeds, from `first` on, that all of them have."""
-    done = run.candidates().get(size, {})
+    done = {
+        name: [s for s in seeds if (run.main(size, name, s).folder / "evaluation.documents.f64").exists()]
+        for name, seeds in run.candidates().get(size, {}).items()
+    }
     names = [name for name in mixtures if name in done]
     if len(names) < 2 or "natural" not in names:
         return None
