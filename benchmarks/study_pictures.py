@@ -9,8 +9,8 @@ import numpy as np
 
 mpl.use("svg")
 from matplotlib import pyplot as plt
-from study import ETAS, PLAIN
-from study_tables import SWEEPS, apart, judge, judged, means, moved, proxies
+from study import ETAS, PLAIN, SHORT
+from study_tables import SWEEPS, apart, judge, judged, means, proxies, signal, wandered
 
 from doremi.runs import LEARNED, PER_SEED, RunDirectory
 
@@ -69,19 +69,19 @@ def weights(run: RunDirectory, path: Path) -> None:
 
 
 def etas(root: Path, path: Path) -> None:
-    """Distance between proxies and from uniform, and main models, over eta."""
+    """Distance between proxies, signal to noise of their log-weights, and main models, over eta."""
     figure, axes = plt.subplots(1, 3, figsize=(9.6, 2.8))
     for sweep in SWEEPS:
         runs = {eta: RunDirectory(root / f"{sweep}-eta-{eta:g}") for eta in ETAS}
         done = {eta: run for eta, run in runs.items() if run.mixture_path(LEARNED).exists()}
         own = {eta: proxies(run) for eta, run in done.items()}
-        axes[0].plot(list(own), [apart(w) for w in own.values()], "o-", label=sweep)
-        axes[1].plot(
-            list(own), [np.mean([moved(s, np.full(len(s), 1 / len(s))) for s in w]) for w in own.values()], "o-"
-        )
+        style = "o--" if str(SHORT) in sweep else "o-"
+        color = "#0b5ea8" if sweep.startswith("chosen") else "#b8541f"
+        axes[0].plot(list(own), [apart(w) for w in own.values()], style, color=color, label=sweep)
+        axes[1].plot(list(own), [signal(w) / wandered(w) for w in own.values()], style, color=color)
         made = {eta: m.mean() for eta, run in done.items() if (m := means(run)) is not None}
-        axes[2].plot(list(made), [100 * (m / made[1.0] - 1) for m in made.values() if 1.0 in made], "o-")
-    titles = ("between proxies", "from uniform", "main models against eta 1, %")
+        axes[2].plot(list(made), [100 * (m / made[1.0] - 1) for m in made.values() if 1.0 in made], style, color=color)
+    titles = ("tokens elsewhere between proxies", "signal / noise of log-weights", "main models against eta 1, %")
     for axis, title in zip(axes, titles, strict=True):
         axis.set_xscale("log")
         axis.set_xlabel("eta")

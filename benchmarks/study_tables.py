@@ -192,17 +192,16 @@ def rounds(root: Path) -> list[str]:
 def etas(root: Path) -> list[str]:
     """Each sweep over eta: noise, agreement of proxies, and what main models made of each proxy's mixture."""
     lines = header("sweep", "eta", "noise of a score", "log-weights between proxies, predicted", "observed",
-                   "weights between proxies", "from uniform", "main models, bits a byte, select", "report",
-                   "report against eta 1", "95 % interval")  # fmt: skip
+                   "signal", "signal / observed", "weights between proxies",
+                   "main models, bits a byte, select", "report", "report against eta 1", "95 % interval")  # fmt: skip
     for sweep, eta in itertools.product(SWEEPS, ETAS):
         run = RunDirectory(root / f"{sweep}-eta-{eta:g}")
         if not run.mixture_path(LEARNED).exists():
             continue
         own = proxies(run)
         steps = run.proxy(0).stage()["steps"]
-        uniform = np.full(own.shape[1], 1 / own.shape[1])
         cells = [f"{noise(run):.3f}", f"{predicted(eta, noise(run), steps):.2f}", f"{wandered(own):.2f}"]
-        cells += [f"{apart(own):.3f}", f"{np.mean([moved(w, uniform) for w in own]):.3f}"]
+        cells += [f"{signal(own):.2f}", f"{signal(own) / wandered(own):.1f}", f"{apart(own):.3f}"]
         cells += judged_eta(root, sweep, run)
         lines.append(row(sweep, f"{eta:g}", *cells))
     return lines
@@ -221,6 +220,13 @@ def wandered(weights_SK: np.ndarray) -> float:
     """Standard deviation between proxies of a log-weight less its mean over domains, root mean square over domains."""
     log_SK = np.log(weights_SK)
     return float(np.sqrt((log_SK - log_SK.mean(axis=1, keepdims=True)).var(axis=0, ddof=1).mean()))
+
+
+def signal(weights_SK: np.ndarray) -> float:
+    """Standard deviation over domains of what proxies agree on in a log-weight: that of the mean, less its noise."""
+    log_SK = np.log(weights_SK)
+    spread = log_SK.mean(axis=0).var(ddof=1)
+    return float(np.sqrt(max(0.0, spread - wandered(weights_SK) ** 2 / len(weights_SK))))
 
 
 def judged_eta(root: Path, sweep: str, run: RunDirectory) -> list[str]:
