@@ -27,7 +27,7 @@ from doremi.runs import RunDirectory
 CHARACTERS, TOKENS = 4_000, 40_000
 DIRECTORIES = ("natural", "sizes", "equal-compute")
 JUDGED, WIDE = RUNS / "judged", RUNS / "wide"
-LEFT_OUT = shutil.ignore_patterns("corpus", "model", "checkpoint", "evaluation.*", "losses", "run.lock", "rounds")
+LEFT_OUT = shutil.ignore_patterns("corpus", "model", "checkpoint", "evaluation.*", "losses", "run.lock")
 
 
 def prepare_documents() -> None:

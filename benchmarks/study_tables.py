@@ -116,8 +116,11 @@ def against_natural(held: dict[str, Any]) -> list[str]:
 
 def relative(c: dict[str, Any], base: float) -> tuple[str, str]:
     """A difference and its interval in per cent of `base`."""
-    low, high = c["interval"] or (np.nan, np.nan)
-    return f"{100 * c['difference'] / base:+.2f} %", f"{100 * low / base:+.2f} to {100 * high / base:+.2f} %"
+    shown = "none (one seed)"
+    if c["interval"]:
+        low, high = (100 * end / base for end in c["interval"])
+        shown = f"{low:+.2f} to {high:+.2f} %"
+    return f"{100 * c['difference'] / base:+.2f} %", shown
 
 
 def found(natural: RunDirectory) -> list[str]:

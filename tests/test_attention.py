@@ -26,6 +26,11 @@ SMALL["qwen2"] = {**SMALL["llama"], "num_key_value_heads": 1, "use_sliding_windo
 SMALL["falcon"] = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "alibi": True}
 
 
+@pytest.fixture(autouse=True)
+def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "_FOUND", {})
+
+
 def small(architecture: str, **more: Any) -> Any:
     torch.manual_seed(0)
     return build({"architecture": architecture, **SMALL[architecture], **more}, 50, LENGTH, 0)
@@ -97,6 +102,16 @@ def test_a_model_that_answers_otherwise_is_left_as_it_was(monkeypatch: pytest.Mo
     monkeypatch.setattr(attention, "_look", lambda *_: next(answers))
     assert not without_mask(lm, LENGTH)
     assert lm.config._attn_implementation == "sdpa"
+
+
+def test_what_was_found_out_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert without_mask(small("llama").eval(), LENGTH)
+    monkeypatch.setattr(attention, "_look", lambda *_: pytest.fail("tried again"))
+    again = small("llama").eval()
+    assert without_mask(again, LENGTH)
+    assert again.config._attn_implementation == NAME
+    with pytest.raises(pytest.fail.Exception):
+        without_mask(small("llama").eval(), LENGTH - 1)
 
 
 def test_what_is_saved_does_not_know(tmp_path: Path) -> None:

@@ -83,3 +83,12 @@ def test_the_key_of_a_proxy_that_does_not_stop_is_the_old_one(text: Path, tmp_pa
         assert key == stages.job_key(
             space, corpus, sampling, stages.order_of("proxy", 0), seed=0, size=None, objective=objective
         )
+
+
+def test_killed_between_the_last_evaluation_and_the_end(text: Path, tmp_path: Path) -> None:
+    """It was evaluated after its last checkpoint; going on must not write that evaluation twice."""
+    folder = search(tmp_path, text, "auto").proxy(0).folder
+    before = (folder / "metrics.jsonl").read_bytes()
+    (folder / "stage.json").unlink()
+    search(tmp_path, text, "auto")
+    assert (folder / "metrics.jsonl").read_bytes() == before

@@ -274,9 +274,11 @@ def test_few_documents() -> None:
 
 def test_rounds_run_away_when_changes_grow() -> None:
     first, second, third = (
-        {"round": n, "domain": "law", "largest_change": change} for n, change in ((1, 0.1), (2, 0.3), (3, 0.2))
+        {"round": n, "domain": "law", "largest_change": change, "stopped": None}
+        for n, change in ((1, 0.1), (2, 0.3), (3, 0.2))
     )
     assert running_away([first]) is None
     assert running_away([first, second, third]) is None
+    assert running_away([first, {**second, "stopped": "the change is within the spread between proxies"}]) is None
     expected = "round 2 moved law by 30.0% of all tokens, round 1 nothing by more than 10.0%"
     assert expected in str(running_away([first, second]))

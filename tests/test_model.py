@@ -249,8 +249,20 @@ def scaled_head() -> Any:
 
 
 def test_scaled_logits_are_not_mistaken_for_a_linear_head() -> None:
-    assert not models.head_is_linear(scaled_head())
-    assert models.head_is_linear(tiny().lm)
+    assert not models.head_is_linear(scaled_head(), 8)
+    assert models.head_is_linear(tiny().lm, 8)
+
+
+@pytest.mark.parametrize("length", [2, 3])
+def test_short_rows_are_enough_to_look_at_the_head(length: int) -> None:
+    shape = {"architecture": "gpt2", "n_embd": 16, "n_layer": 1, "n_head": 2}
+    assert TokenLosses(build(shape, 50, length, 0), length).linear_head
+
+
+def test_a_head_behind_a_projection_is_not_linear_in_the_hidden_states() -> None:
+    shape = {"architecture": "electra", "hidden_size": 16, "embedding_size": 8, "intermediate_size": 32}
+    more = {"num_hidden_layers": 1, "num_attention_heads": 2, "is_decoder": True}
+    assert not TokenLosses(build({**shape, **more}, 50, 8, 0), 8).linear_head
 
 
 @pytest.mark.parametrize(

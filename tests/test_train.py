@@ -104,7 +104,7 @@ def test_rows_of_the_log_are_put_together_when_a_line_is_written(
 ) -> None:
     """Until then nothing goes to the device; and what a checkpoint keeps of them comes back the same."""
     world = World(0, 1, torch.device("cpu"))
-    log = TrainingLog(tmp_path, DomainSet(["a", "b"]), "test", 8, world, Silent(), [10, 10])
+    log = TrainingLog(tmp_path, DomainSet(["a", "b"]), "test", 8, world, Silent(), [10, 10], "advice")
     columns = {name: torch.full((2,), number + 0.5) for number, name in enumerate(log.writer.columns)}
     with monkeypatch.context() as patch:
         patch.setattr(torch, "tensor", lambda *_, **__: pytest.fail("a number of the host was sent"))

@@ -21,6 +21,7 @@ from doremi.verdict.bootstrap import Sample, gather, sample_domain
 from doremi.verdict.compare import Contrasts, holm, p_values, seeds_to_decide
 from doremi.verdict.pairs import Pair, Roles, assign_roles, compare_overall, ordered_pairs, seen_from
 from doremi.verdict.recommend import Basis, choose
+from doremi.verdict.worst import compare_worst
 
 pytestmark = pytest.mark.slow
 TOURNAMENTS = 200
@@ -125,6 +126,26 @@ def test_the_level_holds_where_documents_are_all_the_noise(seeds: int):
     rates = false_claims(NAMES[:3], seeds, Noise(run=0.0, both=0.0, document=0.02), (40, 40, 40), 2 * TOURNAMENTS)
     print(f"false claims, document noise alone, {seeds} seeds: {rates}")
     assert keeps(rates)
+
+
+def test_worst_domains_that_are_nearly_equal():
+    """The truth: the first is worse in one domain and better in the other, which is the second's worst."""
+    random, effects = np.random.default_rng(5), np.array([[1.01, 1.00], [1.00, 1.02]])
+    wrong, missed = 0, 0
+    for _ in range(TOURNAMENTS):
+        found = []
+        for k in range(2):
+            size = np.full(40, 400)
+            scale = effects[:, k][:, None, None] * (1 + 0.003 * random.standard_normal((2, 3, 1)))
+            scale = scale + 0.005 * random.standard_normal((2, 3, 40))
+            hard = 1 + 0.2 * random.standard_normal(40)  # the documents' own levels, which pairing does not remove
+            found.append(sample_domain(scale * hard * size * np.log(2), size // 4, size, key=[k], resamples=200))
+        held = compare_worst(gather(found), (0, 1), ["a", "b"], 0.95, 0.0)["loss"]
+        missed += not held["interval"][0] <= -0.01 <= held["interval"][1]
+        wrong += held["outcome"] == "loss"
+    print(f"worst domains nearly equal: truth missed {missed / TOURNAMENTS:.1%}, wrong sign {wrong / TOURNAMENTS:.1%}")
+    assert missed <= 0.05 * TOURNAMENTS
+    assert wrong <= 0.05 * TOURNAMENTS
 
 
 def test_the_promised_seeds_find_a_difference_of_one_per_cent():

@@ -141,7 +141,7 @@ def test_chunks_of_resamples_do_not_change_the_result(monkeypatch: pytest.Monkey
 def test_a_domain_with_one_document_borrows_the_variance_of_a_document():
     def domain(variance: float, documents: float) -> DomainSample:
         square = np.array([[0.0, variance], [variance, 0.0]])
-        return DomainSample(np.ones((2, 3)), np.ones((2, 3)), square, 2 * square, documents)
+        return DomainSample(np.ones((2, 3)), np.ones((2, 3)), square, 2 * square, 1.0, documents)
 
     sample = gather([domain(4.0, 10.0), domain(math.nan, 1.05), domain(1.0, 20.0)])
     assert sample.variance[0, 1] == pytest.approx([4.0, (40 + 20) / 2 / 1.05, 1.0])
@@ -166,7 +166,7 @@ def test_a_contrast_by_hand():
     bits = np.array([[[1.0, 2.0], [1.2, 2.4]], [[1.1, 2.0], [1.1, 2.0]]])  # candidate, seed, domain
     variance = np.zeros((2, 2, 2))
     variance[0, 1] = [0.04, 0.01]
-    sample = Sample(bits, bits, variance, 3 * variance, np.array([4.0, 9.0]))
+    sample = Sample(bits, bits, variance, 3 * variance, np.zeros(2), np.array([4.0, 9.0]))
     one = contrast(sample, 0, 1, np.array([[0.5, 0.5], [1.0, 0.0]]))
     # per seed: (-0.1 + 0) / 2 and (0.1 + 0.4) / 2
     assert one.difference == pytest.approx([0.1, 0.0])
@@ -278,7 +278,7 @@ def small_sample(candidates: int) -> Sample:
     random = np.random.default_rng(candidates)
     bits = 1 + 0.1 * random.random((candidates, 3, 2))
     variance = np.full((candidates, candidates, 2), 1e-6)
-    return Sample(bits, bits, variance, variance, np.array([30.0, 30.0]))
+    return Sample(bits, bits, variance, variance, np.zeros(2), np.array([30.0, 30.0]))
 
 
 def test_opponents_by_rank_then_by_place():

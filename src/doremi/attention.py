@@ -16,6 +16,8 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 NAME = "doremi_causal"
+_FOUND: dict[tuple[str, int], bool] = {}
+"""What was found out of a configuration and a length: trying costs two forward passes."""
 
 
 class _Watched(TorchFunctionMode):
@@ -52,16 +54,22 @@ def without_mask(lm: Any, sequence_length: int) -> bool:
     """
     from transformers import AttentionInterface
 
+    # under a name of its own: where the library knows no mask for a name, it makes none
+    AttentionInterface.register(NAME, AttentionInterface()["sdpa"])
+    key = (lm.config.to_json_string(use_diff=False), sequence_length)
+    if key not in _FOUND:
+        _FOUND[key] = _needs_none(lm, sequence_length)
+    if _FOUND[key]:
+        lm.set_attn_implementation(NAME)
+    return _FOUND[key]
+
+
+def _needs_none(lm: Any, sequence_length: int) -> bool:
     unmasked, before_BTD = _look(lm, sequence_length)
     if not unmasked:
         return False
-    interface = AttentionInterface()
-    # under a name of its own: where the library knows no mask for a name, it makes none
-    AttentionInterface.register(NAME, interface["sdpa"])
     was = lm.config._attn_implementation
     lm.set_attn_implementation(NAME)
     unmasked, after_BTD = _look(lm, sequence_length)
-    if unmasked and torch.equal(before_BTD, after_BTD):
-        return True
     lm.set_attn_implementation(was)
-    return False
+    return unmasked and torch.equal(before_BTD, after_BTD)

@@ -59,9 +59,10 @@ def few_documents(documents: Mapping[str, int]) -> str | None:
 def running_away(rounds: Sequence[Mapping[str, Any]]) -> str | None:
     """One line if the last round (`rounds` of mixture.json) moved a weight further than the round before it did.
 
-    The paper's rounds settle, in three (section 3.2); changes that grow say that these will not.
+    The paper's rounds settle, in three (section 3.2); changes that grow say that these will not. A change within the
+    spread between proxies, which ends the rounds, says nothing.
     """
-    if len(rounds) < 2 or rounds[-1]["largest_change"] <= rounds[-2]["largest_change"]:
+    if len(rounds) < 2 or rounds[-1]["stopped"] or rounds[-1]["largest_change"] <= rounds[-2]["largest_change"]:
         return None
     before, last = rounds[-2:]
     return (

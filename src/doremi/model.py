@@ -176,7 +176,7 @@ class TokenLosses(nn.Module):
         self.lm, self.sequence_length, self.linear_head = lm, sequence_length, False
         self.vocab_size = lm.get_output_embeddings().weight.shape[0]
         if not next(lm.parameters()).is_meta:  # without numbers there is nothing to try
-            self.linear_head = head_is_linear(lm)
+            self.linear_head = head_is_linear(lm, sequence_length)
             with eval_mode(lm):
                 without_mask(lm, sequence_length)
 
@@ -200,14 +200,16 @@ class TokenLosses(nn.Module):
         return loss_N.view_as(label_BT)
 
 
-def head_is_linear(lm: Any) -> bool:
-    """Whether the logits are the plain linear head of the hidden states (some models scale or cap them)."""
-    device = next(lm.parameters()).device
-    tokens_BT = torch.arange(4, device=device)[None]
+def head_is_linear(lm: Any, sequence_length: int) -> bool:
+    """Whether the logits are the plain linear head of the hidden states (some models scale, cap or project them)."""
+    device, head = next(lm.parameters()).device, lm.get_output_embeddings()
+    tokens_BT = torch.arange(min(4, sequence_length), device=device)[None]
     with torch.no_grad(), eval_mode(lm):
         hidden_BTD = lm.get_decoder()(input_ids=tokens_BT, use_cache=False)[0]
         expected = lm(input_ids=tokens_BT, use_cache=False).logits
-        difference = lm.get_output_embeddings()(hidden_BTD) - expected
+        if hidden_BTD.shape[-1] != head.weight.shape[-1]:
+            return False
+        difference = head(hidden_BTD) - expected
         return bool(difference.norm() <= 1e-3 * expected.norm())
 
 

@@ -248,10 +248,17 @@ class RunDirectory:
         """Where `most` rounds lie: one is the run directory itself."""
         return [self] if most == 1 else [self.round(number + 1) for number in range(most)]
 
+    def begun_rounds(self) -> list[int]:
+        """Numbers of the rounds that have begun; once a search has ended, of those that it was made of."""
+        begun = sorted(int(p.name) for p in (self.root / "rounds").glob("*") if p.name.isdecimal())
+        path = self.mixture_path(LEARNED)
+        ended = len(read_json(path, "mixture").get("rounds") or begun) if path.exists() else len(begun)
+        return begun[:ended]
+
     def last_search(self) -> RunDirectory:
-        """The latest round that has begun; the run directory itself where there is one round only."""
-        begun = [int(p.name) for p in (self.root / "rounds").glob("*") if p.name.isdecimal()]
-        return self.round(max(begun)) if begun else self
+        """The latest round of `begun_rounds`; the run directory itself where there is one round only."""
+        begun = self.begun_rounds()
+        return self.round(begun[-1]) if begun else self
 
     def reference(self, seed: int) -> TrainingFolder:
         return TrainingFolder(self.root / "reference" / f"seed-{seed}")

@@ -356,6 +356,8 @@ def _train(job: Job, world: World, watch: Watch) -> int:
     settings = job.settings
     step = trainer.restore()
     last = trainer.is_last(step)
+    if last and step:  # its final evaluation, which comes after its checkpoint, may be there already
+        trainer.log.cut_back(step, step)
     while not last:
         step += 1
         # -- fetch ---------------------------------------------------------------------------

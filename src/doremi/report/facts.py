@@ -262,8 +262,7 @@ def _domains(
 
 def _searches(run: RunDirectory) -> list[tuple[int, RunDirectory]]:
     """The rounds that have begun by number; number 0 is the run directory itself where there is one round only."""
-    begun = sorted(int(p.name) for p in (run.root / "rounds").glob("*") if p.name.isdecimal())
-    return [(at, run.round(at)) for at in begun] or [(0, run)]
+    return [(at, run.round(at)) for at in run.begun_rounds()] or [(0, run)]
 
 
 def _round_mixtures(run: RunDirectory) -> list[tuple[int, Path]]:

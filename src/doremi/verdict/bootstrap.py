@@ -25,14 +25,15 @@ class DomainSample:
 
     `variance[a, b]` is that of the difference between candidates a and b averaged over seeds, `seed_variance[a, b]`
     the mean over seeds of the variance of one seed's difference; the first is the smaller, as resampling moves
-    seeds differently. `documents` is the effective number, (sum of bytes)^2 / sum of bytes^2: one huge document
-    among small ones is hardly more than one.
+    seeds differently. `level_variance` is that of the level which all runs share. `documents` is the effective number,
+    (sum of bytes)^2 / sum of bytes^2: one huge document among small ones is hardly more than one.
     """
 
     loss: np.ndarray
     bits: np.ndarray
     variance: np.ndarray
     seed_variance: np.ndarray
+    level_variance: float
     documents: float
 
 
@@ -44,6 +45,7 @@ class Sample:
     bits: np.ndarray
     variance: np.ndarray
     seed_variance: np.ndarray
+    level_variance: np.ndarray
     freedom: np.ndarray
 
 
@@ -55,13 +57,16 @@ def sample_domain(
     total = nats_CSD.sum(axis=2)
     documents = 1 / float(((bytes_D / bytes_D.sum()) ** 2).sum())
     draws = _draws(nats_CSD.reshape(-1, len(bytes_D)).T, bytes_D, np.random.default_rng(key), resamples)
+    unshrunk = _unshrunk(bytes_D, documents)
+    level_variance = float(draws.mean(axis=1).var(ddof=1)) * unshrunk
     draws -= draws.mean(axis=1, keepdims=True)  # what all runs share cancels in every difference: drop it, keep digits
-    covariance = np.atleast_2d(np.cov(draws.T)).reshape(*runs, *runs) * _unshrunk(bytes_D, documents)
+    covariance = np.atleast_2d(np.cov(draws.T)).reshape(*runs, *runs) * unshrunk
     return DomainSample(
         loss=total / tokens_D.sum(),
         bits=total / (bytes_D.sum() * math.log(2)),
         variance=_of_differences(covariance.mean(axis=(1, 3))),
         seed_variance=_of_differences(np.einsum("asbs->ab", covariance) / runs[1]),
+        level_variance=level_variance,
         documents=documents,
     )
 
@@ -80,6 +85,7 @@ def gather(domains: Sequence[DomainSample]) -> Sample:
         bits=np.stack([domain.bits for domain in domains], axis=-1),
         variance=_lend(np.stack([domain.variance for domain in domains], axis=-1), documents, known),
         seed_variance=_lend(np.stack([domain.seed_variance for domain in domains], axis=-1), documents, known),
+        level_variance=_lend(np.array([domain.level_variance for domain in domains]), documents, known),
         freedom=np.where(known, np.maximum(1.0, documents - 1), 1.0),
     )
 

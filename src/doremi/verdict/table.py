@@ -66,18 +66,19 @@ def _comparison(one: Mapping[str, Any], opponent: float) -> tuple[str, ...]:
 
 
 def _worst(verdict: Mapping[str, Any], name: str) -> list[str]:
-    """The recommended mixture's worst domain and its largest loss, against each of the others."""
+    """Pairs of the recommended mixture: whose worst domain is worse, and where the first of a pair loses most."""
     rows = [_worst_row(one) for one in verdict["worst_comparisons"] if name in (one["candidate"], one["opponent"])]
     return ["Worst domains, bits per byte:", *_grid(rows)] if rows else []
 
 
 def _worst_row(one: Mapping[str, Any]) -> tuple[str, ...]:
-    loss, regret = one["loss"], one["regret"]
+    loss, regret, name = one["loss"], one["regret"], _short(one["candidate"])
+    most = f"{regret['difference']:+.4f} {_ends(regret['interval'])}"
     return (
-        f"{_short(one['candidate'])} vs {_short(one['opponent'])}",
+        f"{name} vs {_short(one['opponent'])}",
         loss["outcome"],
         f"{loss['difference']:+.4f} {_ends(loss['interval'])}",
-        f"loses most on {_short(regret['domain'])}: {regret['difference']:+.4f} {_ends(regret['interval'])}",
+        f"{name} loses most on {_short(regret['domain'])}: {most}",
     )
 
 

@@ -1,11 +1,12 @@
 """The worst domain with intervals: how far two candidates' worst losses are apart, and what a domain loses at most.
 
 Both are maxima over domains, so their intervals come from the domains' own, drawn so that all hold at once
-(Bonferroni's level: confidence over the number of domains). Where d_k is the difference in domain k, p the domain that
-is worst for the first and q for the second, the difference of the worst losses lies between d_q and d_p, because
-a_p >= a_q and b_q >= b_p; the largest d_k lies between the largest lower and the largest upper end.
+(Bonferroni). Where d_k is the difference in domain k, p the domain that is truly worst for the first and q for the
+second, the difference of the worst losses lies between d_q and d_p, because a_p >= a_q and b_q >= b_p. Which domains
+those are is not known either: every domain whose level may be the highest counts, and half of the error goes there.
+The largest d_k lies between the largest lower and the largest upper end.
 
-Shapes: K domains.
+Shapes: S seeds, K domains.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from doremi.files import ten_digits
+from doremi.verdict import student
 from doremi.verdict.bootstrap import Sample
 from doremi.verdict.compare import LOSS, TIE, UNDECIDED, WIN, contrast, half_widths
 
@@ -28,14 +30,17 @@ def compare_worst(
 
     Bits per byte, means over seeds; intervals are null with one seed. A win: the first one's worst loss is lower.
     """
-    count = len(domains)
+    count, error = len(domains), 1 - confidence
     family = contrast(sample, *pair, np.eye(count))
-    half_K = half_widths(family, np.full(count, (1 - confidence) / count))
     one_K, other_K = (sample.bits[i].mean(axis=0) for i in pair)
     p, q, most = int(one_K.argmax()), int(other_K.argmax()), int(family.difference.argmax())
-    low_K, high_K = family.difference - half_K, family.difference + half_K
     difference = float(one_K[p] - other_K[q])
-    low, high = float(low_K[q]), float(high_K[p])
+    half_K = half_widths(family, np.full(count, error / 2 / count))
+    first_K, second_K = (_may_be_worst(sample, i, error / 4) for i in pair)
+    low = float((family.difference - half_K)[second_K].min())
+    high = float((family.difference + half_K)[first_K].max())
+    half_K = half_widths(family, np.full(count, error / count))
+    low_K, high_K = family.difference - half_K, family.difference + half_K
     return {
         "loss": {
             "domains": [domains[p], domains[q]],
@@ -49,6 +54,20 @@ def compare_worst(
             "interval": _interval(float(low_K.max()), float(high_K.max())),
         },
     }
+
+
+def _may_be_worst(sample: Sample, candidate: int, error: float) -> np.ndarray:
+    """Which domains may have the highest level, bool `[K]`: all are right at once but for `error`."""
+    bits_SK = sample.bits[candidate]
+    seeds, count = bits_SK.shape
+    level = np.full(count, error / count)
+    mean_K = bits_SK.mean(axis=0)
+    if seeds < 2:
+        return np.ones(count, dtype=bool)
+    of_seeds = student.quantile(level, np.full(count, seeds - 1)) ** 2 * bits_SK.var(axis=0, ddof=1) / seeds
+    of_documents = student.quantile(level, sample.freedom) ** 2 * sample.level_variance
+    half_K = np.sqrt(of_seeds + of_documents)
+    return ~(mean_K + half_K < (mean_K - half_K).max())
 
 
 def _interval(low: float, high: float) -> list[float | None] | None:
