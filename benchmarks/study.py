@@ -119,8 +119,8 @@ def tournament() -> None:
 
 
 def more_seeds() -> None:
-    """More seeds where the question is one alone: DoReMi against natural."""
-    doremi("train", "natural", ["candidates.mixtures=[doremi, natural]", f"candidates.seeds={SEEDS}"])
+    """More seeds where the question is narrow: DoReMi against natural and uniform."""
+    doremi("train", "natural", ["candidates.mixtures=[doremi, natural, uniform]", f"candidates.seeds={SEEDS}"])
 
 
 def larger(size: str) -> None:

@@ -83,8 +83,8 @@ def tournaments(root: Path) -> Iterator[tuple[str, list[str]]]:
     natural, sizes = judged(root, "natural"), judged(root, "sizes")
     for title, run, size, names, first in (
         ("0.1m", natural, "0.1m", (LEARNED, PER_SEED, *PLAIN), 0),
-        ("0.1m, more seeds", natural, "0.1m", (LEARNED, "natural"), 0),
-        ("0.1m, seeds that nobody had looked at", natural, "0.1m", (LEARNED, "natural"), FIRST_SEEDS),
+        ("0.1m, more seeds", natural, "0.1m", (LEARNED, "natural", "uniform"), 0),
+        ("0.1m, seeds that nobody had looked at", natural, "0.1m", (LEARNED, "natural", "uniform"), FIRST_SEEDS),
         ("0.3m", sizes, "0.3m", (LEARNED, *PLAIN), 0),
         ("3m", sizes, "3m", (LEARNED, *PLAIN), 0),
     ):
