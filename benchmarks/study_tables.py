@@ -30,10 +30,7 @@ PROXY_SHARE = (4 / 3) / (1 + 4 / 3)
 
 def judge(run: RunDirectory, size: str, mixtures: Sequence[str], first: int = 0) -> dict[str, Any] | None:
     """The verdict over what is there of `mixtures`, with the most seeds, from `first` on, that all of them have."""
-    done = {
-        name: [s for s in seeds if (run.main(size, name, s).folder / "evaluation.documents.f64").exists()]
-        for name, seeds in run.candidates().get(size, {}).items()
-    }
+    done = evaluated(run, size)
     names = [name for name in mixtures if name in done]
     if len(names) < 2 or "natural" not in names:
         return None
@@ -45,6 +42,14 @@ def judged(root: Path, name: str) -> RunDirectory:
     """The copy of a run with more validation documents (study_judged.py), or the run itself where there is none."""
     copy = root / "judged" / name
     return RunDirectory(copy if copy.exists() else root / name)
+
+
+def evaluated(run: RunDirectory, size: str) -> dict[str, list[int]]:
+    """Seeds of each mixture whose losses are there."""
+    return {
+        name: [s for s in seeds if (run.main(size, name, s).folder / "evaluation.documents.f64").exists()]
+        for name, seeds in run.candidates().get(size, {}).items()
+    }
 
 
 def proxies(run: RunDirectory) -> np.ndarray:
@@ -289,7 +294,8 @@ def first_settled(path_TK: np.ndarray) -> int | None:
 def equal_compute(root: Path) -> list[str]:
     """DoReMi from one proxy against plain mixtures that trained on."""
     run = judged(root, "equal-compute")
-    seeds = run.candidates().get("0.1m", {}).get(f"natural{WITH_SEARCH}", [])
+    done = evaluated(run, "0.1m")
+    seeds = sorted({*done.get(LEARNED, [])} & {*done.get(f"natural{WITH_SEARCH}", [])})
     if not seeds:
         return []
     held = verdict.equal_compute(run, size="0.1m", seeds=seeds, plain=["natural"], confidence=0.95, margin=0.005)
