@@ -33,12 +33,17 @@ def save(figure: plt.Figure, path: Path) -> None:
 
 
 def differences(root: Path, path: Path) -> None:
-    """Each candidate against natural, at each size, with intervals."""
-    places = {"0.1m": "natural", "0.3m": "sizes", "3m": "sizes"}
-    sizes = {size: judge(judged(root, place), size, (LEARNED, PER_SEED, *PLAIN)) for size, place in places.items()}
-    held = {size: verdict for size, verdict in sizes.items() if verdict is not None}
-    figure, axes = plt.subplots(1, len(held), figsize=(3.2 * len(held), 2.4), squeeze=False)
-    for axis, (size, verdict) in zip(axes[0], held.items(), strict=True):
+    """Candidates against natural with intervals: the first seeds of all, more seeds of two, and larger sizes."""
+    everyone = (LEARNED, PER_SEED, *PLAIN)
+    asked = (
+        ("natural", "0.1m", everyone),
+        ("natural", "0.1m", (LEARNED, "natural", "uniform")),
+        ("sizes", "0.3m", everyone),
+        ("sizes", "3m", everyone),
+    )
+    held = [v for place, size, names in asked if (v := judge(judged(root, place), size, names)) is not None]
+    figure, axes = plt.subplots(1, len(held), figsize=(3 * len(held), 2.4), squeeze=False)
+    for axis, verdict in zip(axes[0], held, strict=True):
         lines = [c for c in verdict["comparisons"] if c["opponent"] == "natural" and c["target"] == "uniform"]
         for y, c in enumerate(lines):
             base = c["difference"] / c["relative"]
@@ -47,8 +52,9 @@ def differences(root: Path, path: Path) -> None:
             axis.plot([100 * c["relative"]], [y], "o", color="#0b5ea8", markersize=5)
         axis.axvline(0, color="#bbb", linewidth=0.8, zorder=0)
         axis.set_yticks(range(len(lines)), [c["candidate"] for c in lines])
+        axis.set_ylim(-0.5, len(lines) - 0.5)
         axis.set_xlabel("% bits a byte against natural")
-        axis.set_title(f"{size}, {len(verdict['seeds'])} seeds")
+        axis.set_title(f"{verdict['size']}, {len(verdict['seeds'])} seeds")
     save(figure, path)
 
 
