@@ -94,13 +94,14 @@ def main() -> None:
     args = parser.parse_args()
     config = load(args.config, args.set)
     made = plan.make(config, None, lambda message: print(message, file=sys.stderr, flush=True))
+    said = text(made)  # before the run, after which it would know the mixture
     words = [word for setting in args.set for word in ("--set", setting)]
     whole, memory = watched([sys.executable, "-m", "doremi", "run", str(args.config), *words], config.root)
     found = seconds_by_stage(config.root)
     processor = next((x for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x), ": ?")
     print(f"`python benchmarks/plan.py {args.config} {' '.join(words)}`".replace(" `", "`"))
     print(f"{processor.partition(': ')[2]}, {os.cpu_count()} cores, {platform.system()}; {json.dumps(versions())}\n")
-    print(text(made) + "\n")
+    print(said + "\n")
     print("| stage | time, predicted | measured | ratio | memory, predicted | measured | ratio |")
     print("|---|---|---|---|---|---|---|")
     if made.preparation is not None:

@@ -66,12 +66,12 @@ def searches() -> list[Search]:
     ]
 
 
-def eta_sweep(name: str, domains: tuple[str, ...], steps: int = 240) -> list[Search]:
+def eta_sweep(name: str, domains: tuple[str, ...], steps: int | None = None) -> list[Search]:
     """Searches over some domains only, two sequences of each in a batch, with every eta."""
     data = ", ".join(f"{domain}: ../shared/corpus/{domain}" for domain in domains)
     settings = (
         f"data.domains={{{data}}}",
-        f"training.steps={steps}",
+        *((f"training.steps={steps}",) if steps else ()),
         f"training.batch_size={2 * len(domains)}",
         "proxy.seeds=3",
     )

@@ -17,6 +17,8 @@ from results_table import candidate_rows, comparison_rows, domain_rows, header, 
 from study import ETAS, FOUND, PLAIN, SHORT, SMOOTHINGS, VARIANTS
 
 from doremi import settled, verdict
+from doremi.model import shape
+from doremi.operations import of_model
 from doremi.runs import LEARNED, PER_SEED, WITH_SEARCH, RunDirectory, read_mixture
 from doremi.verdict import student
 
@@ -24,8 +26,12 @@ SWEEPS = ("chosen", f"chosen-{SHORT}", "held-out", f"held-out-{SHORT}")
 
 
 FIRST_SEEDS = 5  # of the tournament; what they said decided that there should be more
-# of a search's operations: a proxy's steps with a live reference are 4/3 of the reference's training
-PROXY_SHARE = (4 / 3) / (1 + 4 / 3)
+
+
+def proxy_share() -> float:
+    """A proxy's part of a search's operations: its training, and the forward pass of the live reference."""
+    each = of_model(shape("0.1m", None, {}), 2048, 128)
+    return (each.training + each.forward) / (2 * each.training + each.forward)
 
 
 def judge(run: RunDirectory, size: str, mixtures: Sequence[str], first: int = 0) -> dict[str, Any] | None:
@@ -279,7 +285,7 @@ def early(root: Path) -> list[str]:
         ]
         own = proxies(run)
         ends = [str(first_settled(p) or "never") for p in paths]
-        saved = [f"{100 * (1 - part) * PROXY_SHARE:.0f} %" for part in (0.5, 0.75)]
+        saved = [f"{100 * (1 - part) * proxy_share():.0f} %" for part in (0.5, 0.75)]
         cells = (*(f"{s:.3f}" for s in share), spread(own), ", ".join(ends), *saved)
         lines.append(row(name, len(paths), steps, *cells))
     return lines

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from doremi.report.facts import Facts, inner, listing
-from doremi.report.tables import Cell, Interval, Table, lowest, outcome
+from doremi.report.tables import Cell, Interval, Table, comparison, lowest, outcome
 from doremi.report.words import (
     ABSENT,
     NBSP,
@@ -108,12 +108,8 @@ def _regret(facts: Facts, candidate: Mapping[str, Any]) -> Cell:
 
 
 def _worst_comparison(facts: Facts, candidate: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    name = candidate.get("name")
-    entries = listing(facts.verdict, "worst_comparisons")
-    return next(
-        (e for e in entries if (e.get("candidate"), e.get("opponent")) == (name, facts.baseline_name)),
-        None,
-    )
+    name, other = candidate.get("name"), facts.baseline_name
+    return comparison(facts.verdict, "worst_comparisons", candidate=name, opponent=other)
 
 
 def _better(candidate: Mapping[str, Any], facts: Facts) -> Cell:

@@ -199,9 +199,9 @@ def compared(value: Any, best: float, one: Mapping[str, Any] | None, difference:
     return replace(plain, small=f"{difference}{shown}{NBSP}{found}", outcome=outcome(found))
 
 
-def comparison(held: Any, **wanted: Any) -> Mapping[str, Any] | None:
-    """The first of the comparisons in a part of the verdict whose fields are as `wanted`."""
-    entries = listing(held, "comparisons")
+def comparison(held: Any, part: str = "comparisons", **wanted: Any) -> Mapping[str, Any] | None:
+    """The first of the comparisons in a `part` of the verdict whose fields are as `wanted`."""
+    entries = listing(held, part)
     return next((one for one in entries if all(one.get(key) == value for key, value in wanted.items())), None)
 
 

@@ -73,14 +73,14 @@ def judge(
         compare_overall(measured.samples[split], pairs, weightings, confidence, margin, roles.question)
         for split in SPLITS
     )
-    places = ranks(measured)
+    places, at_budget = ranks(measured), epochs_at_budget(run, measured.weights)
     basis = Basis(mixtures, seeds, target, margin, means, select[target], report[target])
     return {
         **_head(measured, reference_mixture, confidence, margin),
         "candidates": [
             {
                 **candidate(measured, i, roles.baseline, roles.reference),
-                "epochs_at_budget": epochs_at_budget(run, measured.weights[i]),
+                "epochs_at_budget": at_budget[i],
                 "limited": _is_limited(run, name),
                 "interval_of": "method" if i in roles.method else "mixture",
                 "rank": {what: int(place[i]) for what, place in places.items()},

@@ -6,7 +6,7 @@ Everything here is of the `report` split and a mean over seeds.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,10 +64,12 @@ def ranks(measured: Measured) -> dict[str, np.ndarray]:
     return {what: 1 + (value[None, :] < value[:, None]).sum(axis=1) for what, value in by.items()}
 
 
-def epochs_at_budget(run: RunDirectory, weights_K: np.ndarray) -> list[float] | None:
-    """Passes over each domain's training tokens in the final run `[K]`; None where the configuration has no budget."""
+def epochs_at_budget(run: RunDirectory, weights_CK: np.ndarray) -> list[list[float] | None]:
+    """Of each candidate, passes over each domain's training tokens in the final run; None where no budget is set."""
     budget = run.config().get("budget_tokens")
-    return None if budget is None else (weights_K * budget / run.corpus().count("train", "tokens")).tolist()
+    if budget is None:
+        return [None] * len(weights_CK)
+    return (weights_CK * budget / run.corpus().count("train", "tokens")).tolist()
 
 
 def steps_to_baseline(curve: Curve, goal: float, of: int) -> dict[str, Any]:
@@ -96,9 +98,7 @@ def comparisons(
     """The entries `comparisons` of verdict.json, pair by pair, each on all targets; `question` names their families."""
     return [
         {
-            "candidate": names[pair.candidate],
-            "opponent": names[pair.opponent],
-            "family": question((pair.candidate, pair.opponent)),
+            **head,
             "target": target,
             "difference": ten_digits(pair.result.difference),
             "relative": ten_digits(pair.result.difference / pair.result.opponent),
@@ -107,13 +107,25 @@ def comparisons(
             "p_adjusted": ten_digits(pair.result.p_adjusted),
             "outcome": pair.result.outcome,
         }
-        for row in zip(*by_target.values(), strict=True)
-        for target, pair in zip(by_target, row, strict=True)
+        for head, target, pair in pair_by_pair(names, by_target, question)
     ]
+
+
+def pair_by_pair(
+    names: Sequence[str], by_target: Mapping[str, Sequence[Pair]], question: Callable[[tuple[int, int]], str]
+) -> Iterator[tuple[dict[str, Any], str, Pair]]:
+    """Each pair on all targets: who, against whom and in which family; the target; the pair."""
+    for row in zip(*by_target.values(), strict=True):
+        for target, pair in zip(by_target, row, strict=True):
+            family = question((pair.candidate, pair.opponent))
+            yield {"candidate": names[pair.candidate], "opponent": names[pair.opponent], "family": family}, target, pair
 
 
 def interval(result: Result) -> list[float | None] | None:
     """Both ends of a difference's interval; None with one seed."""
-    if not math.isfinite(result.half):
-        return None
-    return [ten_digits(result.difference - result.half), ten_digits(result.difference + result.half)]
+    return ends(result.difference - result.half, result.difference + result.half)
+
+
+def ends(low: float, high: float) -> list[float | None] | None:
+    """An interval as it is written; None where it is not known."""
+    return [ten_digits(low), ten_digits(high)] if math.isfinite(low) and math.isfinite(high) else None

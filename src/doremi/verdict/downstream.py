@@ -8,7 +8,7 @@ verdict's own comparisons: a family is those of one question, on the mean over t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from doremi.files import read_json, ten_digits
 from doremi.runs import RunDirectory, TrainingFolder
 from doremi.verdict.bootstrap import gather, sample_domain
 from doremi.verdict.compare import Result
+from doremi.verdict.describe import pair_by_pair
 from doremi.verdict.pairs import Pair, compare_overall
 
 FILE = "fewshot.json"
@@ -73,7 +74,10 @@ def _metric(runs: Runs, metric: str, mixtures: Sequence[str], verdict: Mapping[s
         "higher_is_better": higher,
         "tasks": tasks,
         "values": {name: _by_task(tasks, means_CK[i]) for i, name in enumerate(mixtures)},
-        "comparisons": _comparisons(mixtures, judged, families.__getitem__, -1 if higher else 1),
+        "comparisons": [
+            {**head, "task": task, **_difference(pair.result, -1 if higher else 1)}
+            for head, task, pair in pair_by_pair(mixtures, judged, families.__getitem__)
+        ],
     }
 
 
@@ -81,25 +85,6 @@ def _families(verdict: Mapping[str, Any], mixtures: Sequence[str]) -> dict[tuple
     """Positions (candidate, opponent) of all pairs as the verdict has them, and the family of each."""
     place = {name: index for index, name in enumerate(mixtures)}
     return {(place[one["candidate"]], place[one["opponent"]]): one["family"] for one in verdict["comparisons"]}
-
-
-def _comparisons(
-    mixtures: Sequence[str],
-    judged: Mapping[str, Sequence[Pair]],
-    family: Callable[[tuple[int, int]], str],
-    sign: int,
-) -> list[dict[str, Any]]:
-    return [
-        {
-            "candidate": mixtures[pair.candidate],
-            "opponent": mixtures[pair.opponent],
-            "family": family((pair.candidate, pair.opponent)),
-            "task": task,
-            **_difference(pair.result, sign),
-        }
-        for row in zip(*judged.values(), strict=True)
-        for task, pair in zip(judged, row, strict=True)
-    ]
 
 
 def _sample(cost_CSN: np.ndarray, number: int) -> Any:

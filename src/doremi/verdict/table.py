@@ -142,12 +142,11 @@ def _downstream(tasks: Mapping[str, Any] | None) -> list[str]:
 
 
 def _task_difference(one: Mapping[str, Any]) -> tuple[str, ...]:
-    bounds = one["interval"]
     return (
         f"{_short(one['candidate'])} vs {_short(one['opponent'])}",
         one["outcome"],
         f"{one['difference']:+.4f}",
-        f"[{bounds[0]:+.4f}, {bounds[1]:+.4f}]" if bounds else "no interval",
+        _ends(one["interval"]),
     )
 
 

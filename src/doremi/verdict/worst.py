@@ -11,7 +11,6 @@ Shapes: S seeds, K domains.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,7 +19,8 @@ import numpy as np
 from doremi.files import ten_digits
 from doremi.verdict import student
 from doremi.verdict.bootstrap import Sample
-from doremi.verdict.compare import LOSS, TIE, UNDECIDED, WIN, contrast, half_widths
+from doremi.verdict.compare import contrast, half_widths, outcome
+from doremi.verdict.describe import ends
 
 
 def compare_worst(
@@ -39,19 +39,20 @@ def compare_worst(
     first_K, second_K = (_may_be_worst(sample, i, error / 4) for i in pair)
     low = float((family.difference - half_K)[second_K].min())
     high = float((family.difference + half_K)[first_K].max())
+    middle, half = (low + high) / 2, (high - low) / 2
     half_K = half_widths(family, np.full(count, error / count))
     low_K, high_K = family.difference - half_K, family.difference + half_K
     return {
         "loss": {
             "domains": [domains[p], domains[q]],
             "difference": ten_digits(difference),
-            "interval": _interval(low, high),
-            "outcome": _outcome(low, high, margin * float(other_K[q])),
+            "interval": ends(low, high),
+            "outcome": outcome(middle, half, abs(middle) > half, margin * float(other_K[q])),
         },
         "regret": {
             "domain": domains[most],
             "difference": ten_digits(float(family.difference[most])),
-            "interval": _interval(float(low_K.max()), float(high_K.max())),
+            "interval": ends(float(low_K.max()), float(high_K.max())),
         },
     }
 
@@ -68,15 +69,3 @@ def _may_be_worst(sample: Sample, candidate: int, error: float) -> np.ndarray:
     of_documents = student.quantile(level, sample.freedom) ** 2 * sample.level_variance
     half_K = np.sqrt(of_seeds + of_documents)
     return ~(mean_K + half_K < (mean_K - half_K).max())
-
-
-def _interval(low: float, high: float) -> list[float | None] | None:
-    return [ten_digits(low), ten_digits(high)] if math.isfinite(low) and math.isfinite(high) else None
-
-
-def _outcome(low: float, high: float, tolerance: float) -> str:
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return UNDECIDED
-    if -tolerance <= low and high <= tolerance:
-        return TIE
-    return WIN if high < 0 else LOSS if low > 0 else UNDECIDED
