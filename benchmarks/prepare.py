@@ -21,9 +21,11 @@ import statistics
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+
+from figures import figure, ratio
 
 BATCH = 64  # documents that the raw side hands over at a time
 GIB = 1 << 30
@@ -48,10 +50,6 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _figure(name: str, value: float, unit: str) -> None:
-    print(json.dumps({"figure": name, "value": round(value, 4), "unit": unit}))
-
-
 # -- time ------------------------------------------------------------------------------------------------------------
 
 
@@ -66,22 +64,25 @@ def _speed(folder: Path, megabytes: float, rounds: int) -> None:
     taken: dict[str, list[Seconds]] = {name: [] for name in ("raw 1", "prepare 1", "raw 2", "prepare 2")}
     for _ in range(rounds):
         for cores in (1, 2):
-            taken[f"raw {cores}"].append(_raw_elsewhere(folder, cores))
-            taken[f"prepare {cores}"].append(_prepare_once(folder, cores))
+            taken[f"raw {cores}"].append(_elsewhere(_raw, folder, cores))
+            taken[f"prepare {cores}"].append(_elsewhere(_prepare, folder, cores))
     size = sum(len(text.encode()) for text in texts) / 1e6
     print(f"{size:.1f} MB in {len(texts)} documents, medians of {rounds} rounds")
     for name, runs in taken.items():
-        wall, cpu = (statistics.median(column) for column in zip(*runs, strict=True))
-        print(f"{name:>10} core{'s' * (name[-1] != '1')}: {wall:7.2f} s  {size / wall:6.2f} MB/s  {cpu:7.2f} CPU s")
-    _figure("prepare_over_tokenizers", _ratio(taken, "prepare 1", "raw 1", 0), "ratio")
-    _figure("prepare_over_tokenizers_two_cores", _ratio(taken, "prepare 2", "raw 2", 0), "ratio")
-    _figure("prepare_over_tokenizers_cpu", _ratio(taken, "prepare 2", "raw 2", 1), "ratio")
-    _figure("prepare_scaling_two_cores", _ratio(taken, "prepare 1", "prepare 2", 0) / 2, "ratio")
+        middle, used = (statistics.median(column) for column in zip(*runs, strict=True))
+        label = f"{name:>10} core{'s' * (name[-1] != '1')}"
+        print(f"{label}: {middle:7.2f} s  {size / middle:6.2f} MB/s  {used:7.2f} CPU s")
+    wall, cpu = ({name: [run[column] for run in runs] for name, runs in taken.items()} for column in (0, 1))
+    _show("prepare_over_tokenizers", wall, "prepare 1", "raw 1")
+    _show("prepare_over_tokenizers_two_cores", wall, "prepare 2", "raw 2")
+    _show("prepare_over_tokenizers_cpu", cpu, "prepare 2", "raw 2")
+    scaling = {"one core": [seconds / 2 for seconds in wall["prepare 1"]], "two cores": wall["prepare 2"]}
+    _show("prepare_scaling_two_cores", scaling, "one core", "two cores")
 
 
-def _ratio(taken: dict[str, list[Seconds]], above: str, below: str, column: int) -> float:
-    """Median of the ratios within each round: what slows the machine slows both sides of one round."""
-    return statistics.median(a[column] / b[column] for a, b in zip(taken[above], taken[below], strict=True))
+def _show(name: str, seconds: dict[str, list[float]], above: str, below: str) -> None:
+    middle, low, high = ratio(seconds, above, below)
+    figure(name, middle, "ratio", low=round(low, 3), high=round(high, 3))
 
 
 def _library_texts(size: int) -> list[str]:
@@ -100,18 +101,20 @@ def _library_texts(size: int) -> list[str]:
     return texts
 
 
-def _raw_elsewhere(folder: Path, cores: int) -> Seconds:
-    """In a process of its own, since the library fixes its number of threads at its first use."""
+def _elsewhere(run: Callable[[Path, int], Seconds], folder: Path, cores: int) -> Seconds:
+    """In a process of its own: the library fixes its number of threads at its first use, and encodes more slowly in a
+    process that has loaded a tokenizer before (by half, here).
+    """
     os.environ["RAYON_NUM_THREADS"] = str(cores)
     os.environ["TOKENIZERS_PARALLELISM"] = "true" if cores > 1 else "false"
     try:
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            return pool.submit(_raw, folder).result()
+            return pool.submit(run, folder, cores).result()
     finally:
         del os.environ["RAYON_NUM_THREADS"], os.environ["TOKENIZERS_PARALLELISM"]
 
 
-def _raw(folder: Path) -> Seconds:
+def _raw(folder: Path, _: int) -> Seconds:
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer" / "tokenizer.json"))
@@ -122,7 +125,7 @@ def _raw(folder: Path) -> Seconds:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def _prepare_once(folder: Path, workers: int) -> Seconds:
+def _prepare(folder: Path, workers: int) -> Seconds:
     from doremi.corpus.prepare import DomainSource, PrepareRequest, prepare
 
     source = DomainSource([str(folder / "train.jsonl")], [str(folder / "validation.jsonl")])
@@ -158,7 +161,7 @@ def _memory(folder: Path, gigabytes: float) -> None:
         process.join(0.2)
     seconds = time.perf_counter() - start
     print(f"{size / GIB:.2f} GiB of text in {seconds:.0f} s, exit code {process.exitcode}")
-    _figure("prepare_peak_memory", peak / GIB, "GiB")
+    figure("prepare_peak_memory", peak / GIB, "GiB")
 
 
 def _prepare_big(folder: Path) -> None:

@@ -15,7 +15,8 @@ PROGRAMS = (
     ["step_profile.py", "--steps", "3"],
     ["others.py", "--only", "bare,plain,live,stored", "--eager", "--rounds", "3", "--steps", "2"],
     ["choices.py", "--steps", "3"],
-    ["prepare.py", "--rounds", "3"],
+    ["prepare.py"],
+    ["reference_store.py", "--rounds", "5"],
     ["growth.py"],
     ["losses.py", "--vocabularies", "8192", "50304"],
 )
