@@ -45,8 +45,8 @@ FREE_KEYS = (
     "verdict.",
 )
 OURS = ("run.lock", "config.yaml", "manifest.json")  # a run directory has the first from its first moment on
-# On a CPU the compiler saves 0 to 8 % of a step for a warm-up of 20 to 39 s (benchmarks/choices.py): it earns that back
-# after 500 s of training where it saves most, and the trainings of a tournament share what it made.
+# On a CPU the compiler saves 0 to 22 % of a step for a warm-up of 20 to 39 s, which is earned back after 3 minutes of
+# training (0.3m), 8 to 13 (1m) or 30 (3m); the trainings of a tournament share it (docs/results/speed.md).
 COMPILE_AFTER_SECONDS = 1200
 CPU_FLOPS_PER_CORE = 2e10  # float32, a small model, measured with benchmarks/steps.py; only decides on `compile`
 
