@@ -10,7 +10,7 @@ SOURCES = src tests benchmarks examples
 help:
 	@echo "make demo    install, run the whole job on text that is on this machine, write a report (about 6 minutes)"
 	@echo "make install  only make .venv and install (then: . .venv/bin/activate)"
-	@echo "make test    install and run the tests (about 5 minutes)"
+	@echo "make test    install and run the tests (5 to 9 minutes)"
 	@echo "make check   formatting, lint, types and tests; edits nothing"
 	@echo "make slow    the tests that take minutes each"
 	@echo "make bench   speed, as ratios within one run"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-SECONDS = 30
+SECONDS = 15
 NAMES = [
     *["config", "override", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet", ".txt"],
     *["mixture", "json", "run", "training", "checkpoint"],

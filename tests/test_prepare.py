@@ -427,6 +427,7 @@ def test_a_worker_that_dies_is_a_stop_if_one_was_asked_for(
 # -- signals ---------------------------------------------------------------------------------------------------------
 
 PROGRAM = """
+import signal
 import sys
 from pathlib import Path
 from doremi.corpus.prepare import DomainSource, PrepareRequest, prepare
@@ -435,6 +436,7 @@ def forever(domain, done):
     print("working", flush=True)
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started with it ignored
     source = DomainSource([sys.argv[1]], [sys.argv[2]])
     request = PrepareRequest({"web": source}, sequence_length=8, tokenizer=sys.argv[3], workers=2)
     prepare(request, Path(sys.argv[4]), progress=forever)
