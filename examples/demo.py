@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 LIMIT = 2_000_000  # bytes of text a domain
-LONGEST = 8_000  # characters of a document; more is cut off, so that the small validation set holds several
-FEWEST = 150_000  # bytes below which a domain is left out
+LONGEST = 4_000  # characters of a document; more is cut off, so that the small validation set holds several
+FEWEST = 75_000  # bytes below which a domain is left out
 
 LIBRARY = Path(sysconfig.get_path("stdlib"))
 PACKAGES = Path(sysconfig.get_path("purelib"))
@@ -84,12 +84,12 @@ data:
   vocab_size: 2048
   tokenizer_sample_bytes: 3000000
   sequence_length: 128
-  validation_max_tokens: 2500
+  validation_max_tokens: 10000
 model: {{preset: 0.3m}}
 training:
   steps: {steps}
   batch_size: 16
-  learning_rate: 0.006
+  learning_rate: 0.003
   evaluate_every: {evaluate_every}
 proxy: {{seeds: 1}}
 candidates:
