@@ -84,7 +84,8 @@ data:
   vocab_size: 2048
   tokenizer_sample_bytes: 3000000
   sequence_length: 128
-  validation_max_tokens: 10000
+  validation_fraction: 0.2
+  validation_max_tokens: 6000
 model: {{preset: 0.3m}}
 training:
   steps: {steps}
