@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import closing
 
 import numpy as np
@@ -144,16 +145,29 @@ def many() -> Iterator[tuple[str, int]]:
     raise AssertionError("everything was read although only the first was asked for")
 
 
-def test_leaving_early_cancels_and_ends_the_workers(tokenizer: TextTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leaving_early_ends_the_workers(tokenizer: TextTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoding, "CHUNK", 1000)
-    submitted = []
-    submit = Encoder._submit
-    monkeypatch.setattr(Encoder, "_submit", lambda *given_: submitted.append(submit(*given_)) or submitted[-1])
+    with Encoder(spec_of(tokenizer), 2) as encoder, closing(encoder.encode(many())) as results:
+        assert next(results)[1] == 0
+    assert multiprocessing.active_children() == []
+
+
+def test_leaving_early_cancels_what_is_on_the_way(tokenizer: TextTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoding, "CHUNK", 1100)  # one of the documents, which are all alike
+    submitted: list[Future[tuple[bytes, list[int]]]] = []
+
+    def slow_workers(_: Encoder, texts: list[str], last: list[bool]) -> Future[tuple[bytes, list[int]]]:
+        """The first chunk is encoded once the encoder waits for it, the others never."""
+        submitted.append(Future())
+        if len(submitted) == encoding._AHEAD * 2 + 1:
+            submitted[0].set_result(encoding._Worker(spec_of(tokenizer)).encode(texts, last))
+        return submitted[-1]
+
+    monkeypatch.setattr(Encoder, "_submit", slow_workers)
     with Encoder(spec_of(tokenizer), 2) as encoder:
         with closing(encoder.encode(many())) as results:
             assert next(results)[1] == 0
-        assert any(future.cancelled() for future in submitted)  # the encoder is free for other documents
-    assert multiprocessing.active_children() == []
+        assert all(future.cancelled() for future in submitted[1:])  # the encoder is free for other documents
 
 
 @pytest.mark.parametrize("before", [None, "true"])
