@@ -4,15 +4,17 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 SOURCES = src tests benchmarks examples
+# most tests keep one core busy, not two: as many workers as cores, up to four
+WORKERS = -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: help install dev demo test check slow bench fix clean
 
 help:
 	@echo "make demo    install, run the whole job on text that is on this machine, write a report (about 6 minutes)"
-	@echo "make install  only make .venv and install (then: . .venv/bin/activate)"
-	@echo "make test    install and run the tests (5 to 9 minutes)"
+	@echo "make install only make .venv and install (then: . .venv/bin/activate)"
+	@echo "make test    install and run the tests (about 5 minutes)"
 	@echo "make check   formatting, lint, types and tests; edits nothing"
-	@echo "make slow    the tests that take minutes each"
+	@echo "make slow    the tests that take minutes each (about 16 minutes)"
 	@echo "make bench   speed, as ratios within one run"
 	@echo "make fix     format and mend what can be mended"
 
@@ -43,7 +45,7 @@ demo: install
 	$(BIN)/python examples/demo.py
 
 test: dev
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q $(WORKERS)
 
 check: dev
 	$(BIN)/ruff format --check $(SOURCES)
@@ -52,7 +54,7 @@ check: dev
 	$(MAKE) --no-print-directory test
 
 slow: $(VENV)/.installed-slow
-	$(BIN)/pytest -q -m "slow and not network" --timeout 1800
+	$(BIN)/pytest -q $(WORKERS) -m "slow and not network" --timeout 1800
 
 bench: dev
 	$(BIN)/python benchmarks/run.py
