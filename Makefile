@@ -14,7 +14,7 @@ help:
 	@echo "make install only make .venv and install (then: . .venv/bin/activate)"
 	@echo "make test    install and run the tests (about 5 minutes)"
 	@echo "make check   formatting, lint, types and tests; edits nothing"
-	@echo "make slow    the tests that take minutes each (about 16 minutes)"
+	@echo "make slow    the tests that take minutes each (about 15 minutes)"
 	@echo "make bench   speed, as ratios within one run"
 	@echo "make fix     format and mend what can be mended"
 

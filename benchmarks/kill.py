@@ -6,7 +6,7 @@ A run does everything from raw text to the report on a small corpus. It is start
 killed again ... until it ends; then every file of it must have the same bytes as those of an undisturbed run (all but
 wall-clock times, the report that shows them, and the lock). Where a kill falls is drawn at random within a quota for
 each kind of moment, and counted by where the victim really was. One kill in five hits one of two processes.
-`--non-atomic` replaces saving by one that writes in place: the program must notice.
+`--non-atomic` replaces saving by one that writes in place: the program must notice, and ends when it has.
 """
 
 from __future__ import annotations
@@ -235,7 +235,7 @@ def kill_runs(
 ) -> None:
     """Runs, each killed several times, until each kind has its quota; appends to `good` for each kill."""
     straight = undisturbed(driver)
-    while any(counted[kind] < number for kind, number in wanted.items()):
+    while any(counted[kind] < number for kind, number in wanted.items()) and not (driver.non_atomic and not all(good)):
         shutil.rmtree(driver.root)
         kills, well = 0, True
         for plan in plans(rng, wanted, counted, driver.size):
