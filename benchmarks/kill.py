@@ -233,9 +233,12 @@ def plans(rng: random.Random, wanted: Mapping[str, int], counted: Counter[str], 
 def kill_runs(
     driver: Driver, rng: random.Random, wanted: dict[str, int], counted: Counter[str], good: list[bool]
 ) -> None:
-    """Runs, each killed several times, until each kind has its quota; appends to `good` for each kill."""
+    """Runs, each killed several times, until each kind has its quota; appends to `good` for each kill.
+
+    Careless saving is there to be noticed: it needs no more runs once one has gone wrong.
+    """
     straight = undisturbed(driver)
-    while any(counted[kind] < number for kind, number in wanted.items()) and not (driver.non_atomic and not all(good)):
+    while any(counted[kind] < number for kind, number in wanted.items()) and (all(good) or not driver.non_atomic):
         shutil.rmtree(driver.root)
         kills, well = 0, True
         for plan in plans(rng, wanted, counted, driver.size):
