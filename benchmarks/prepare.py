@@ -126,7 +126,9 @@ def _raw(folder: Path, _: int) -> Seconds:
 
 
 def _prepare(folder: Path, workers: int) -> Seconds:
-    from doremi.corpus.prepare import DomainSource, PrepareRequest, prepare
+    from doremi.corpus.parts import PrepareRequest
+    from doremi.corpus.prepare import prepare
+    from doremi.corpus.sources import DomainSource
 
     source = DomainSource([str(folder / "train.jsonl")], [str(folder / "validation.jsonl")])
     request = PrepareRequest(
@@ -165,7 +167,9 @@ def _memory(folder: Path, gigabytes: float) -> None:
 
 
 def _prepare_big(folder: Path) -> None:
-    from doremi.corpus.prepare import DomainSource, PrepareRequest, prepare
+    from doremi.corpus.parts import PrepareRequest
+    from doremi.corpus.prepare import prepare
+    from doremi.corpus.sources import DomainSource
 
     prepare(PrepareRequest({"big": DomainSource([str(folder / "big.jsonl")])}, sequence_length=1024), folder / "corpus")
 

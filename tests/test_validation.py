@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doremi.corpus.validation import DISTINCT, REPORT, SELECT, Holdout, Rule, digest_of, make_rule
+from doremi.corpus.validation import DISTINCT, REPORT, SELECT, Holdout, Rule, cut, digest_of, make_rule, piece_length
 
-DIGESTS = [digest_of(str(i).encode()) for i in range(20_000)]
+DIGESTS = [digest_of(str(i)) for i in range(20_000)]
 
 
 def digest(fraction: float, half: int, tail: int = 0) -> bytes:
@@ -18,8 +17,30 @@ def digest(fraction: float, half: int, tail: int = 0) -> bytes:
     return int(fraction * 2**64).to_bytes(8, "big") + bytes([half]) + tail.to_bytes(23, "big")
 
 
-def test_digest_is_the_sha256_of_the_text() -> None:
-    assert digest_of(b"abc") == hashlib.sha256(b"abc").digest()
+def test_digest_is_the_sha256_of_the_text_in_one_form() -> None:
+    assert digest_of("a b c") == hashlib.sha256(b"a b c").digest()
+    assert digest_of("caf\u00e9 au\r\n\tlait ") == digest_of("cafe\u0301 au lait")
+    assert digest_of("ab") != digest_of("a b")
+
+
+@given(st.text(max_size=400), st.integers(2, 60))
+def test_pieces_are_the_text_and_none_is_long(text: str, length: int) -> None:
+    pieces = cut(text, length)
+    assert "".join(pieces) == text
+    assert all(len(piece) <= 2 * length for piece in pieces)
+    assert all(len(piece) > 0.8 * length for piece in pieces[:-1])
+
+
+def test_pieces_end_after_a_blank_where_there_is_one() -> None:
+    pieces = cut("some words " * 50, 100)
+    assert [piece[-1] for piece in pieces] == [" "] * len(pieces)
+    assert [len(piece) for piece in cut("x" * 250, 100)] == [100, 150]
+
+
+def test_a_piece_fills_a_sequence_and_many_fit_into_what_is_allowed() -> None:
+    assert piece_length(1_000_000, 256) == 32_768
+    assert piece_length(100_000, 256) == 6250
+    assert piece_length(100, 256) == 1024
 
 
 def test_share_and_halves_by_hash() -> None:
@@ -68,22 +89,26 @@ def test_both_halves_always_have_a_document(picks: list[int], fraction: float) -
         assert {rule.half(d) for d in digests} >= {SELECT, REPORT}
 
 
-def test_each_half_takes_documents_until_half_of_the_tokens() -> None:
+def test_each_half_takes_pieces_until_one_does_not_fit() -> None:
     holdout = Holdout(Rule(1.0), max_tokens=100)
-    sequence = [(SELECT, 30), (SELECT, 30), (SELECT, 1), (REPORT, 49), (REPORT, 500), (REPORT, 1)]
+    sequence = [(SELECT, 30), (SELECT, 21), (SELECT, 1), (REPORT, 51), (REPORT, 50), (REPORT, 1)]
     taken, full = [], []
     for i, (half, tokens) in enumerate(sequence):
         taken.append(holdout.take(digest(0.1, half, i), tokens))
         full.append(holdout.full)
-    assert taken == [SELECT, SELECT, None, REPORT, REPORT, None]
-    assert full == [False, False, False, False, True, True]
-    assert len(holdout.kept) == 4
+    # 21 does not fit and closes its half; 51 is more than all of an empty half, which waits for a smaller one
+    assert taken == [SELECT, None, None, None, REPORT, None]
+    assert full == [False, False, False, False, False, True]
+    assert holdout.tokens == [30, 50]
+    assert len(holdout.kept) == 2
 
 
-@pytest.mark.parametrize("max_tokens", [0, 1])
-def test_each_half_takes_one_document_however_small_the_bound(max_tokens: int) -> None:
-    holdout = Holdout(Rule(1.0), max_tokens)
-    assert [holdout.take(digest(0.1, h, i), 9) for i, h in enumerate((0, 1, 0, 1))] == [SELECT, REPORT, None, None]
+def test_a_text_is_kept_once() -> None:
+    holdout = Holdout(Rule(1.0), 100)
+    one = digest(0.1, SELECT)
+    assert holdout.take(one, 5) == SELECT
+    assert not holdout.wants(one)
+    assert holdout.take(one, 5) is None
 
 
 def test_training_documents_are_not_taken() -> None:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 _SPLIT = {"documents": int, "bytes": int, "tokens": int, "skipped": int, "files": {"*": str}}
-_DOMAIN = {"folder": str, "epochs": (int, float), "train": _SPLIT, "validation": _SPLIT}
+_DUPLICATES = {"within": int, "across": int, "dropped": int}
+_FOUND = {"empty": int, "excluded": int, "duplicates": _DUPLICATES, "bad": {"*": int}}
+_DOMAIN = {
+    "folder": str, "epochs": (int, float), "tokens": int, "found": _FOUND, "train": _SPLIT, "validation": _SPLIT,
+}  # fmt: skip
 _TOKENIZER = {"source": str, "sha256": str, "vocab_size": int, "end_of_text": str, "end_of_text_id": int}
 _MANIFEST = {"tokenizer": _TOKENIZER, "dtype": str, "domains": {"*": _DOMAIN}, "fingerprint": str}
 

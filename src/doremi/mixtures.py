@@ -73,14 +73,13 @@ def mixture_named(config: RunConfig, directory: RunDirectory, corpus: Corpus, na
 
 
 def _plain(config: RunConfig, corpus: Corpus, name: str) -> Mixture:
-    """A mixture that follows from token counts alone; `natural` counts a domain's configured passes."""
-    entries = corpus.manifest["domains"]
-    tokens = {domain: entry["train"]["tokens"] for domain, entry in entries.items()}
-    passed = {domain: tokens[domain] * entry["epochs"] for domain, entry in entries.items()}
+    """A mixture that follows from token counts alone: sizes for weights, training tokens for what may be repeated."""
+    tokens = dict(zip(corpus.domains, map(float, corpus.count("train", "tokens")), strict=True))
+    sizes = corpus.natural_sizes()
     make: dict[str, Callable[[], Mixture]] = {
-        "natural": lambda: natural(passed),
+        "natural": lambda: natural(sizes),
         "uniform": lambda: uniform(list(tokens)),
-        "temperature": lambda: temperature(passed, config.candidates.temperature),
+        "temperature": lambda: temperature(sizes, config.candidates.temperature),
         "unimax": lambda: unimax(tokens, config.budget, config.candidates.max_epochs),
     }
     return make[name]()

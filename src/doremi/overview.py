@@ -8,7 +8,9 @@ from typing import Any
 
 from doremi import verdict
 from doremi.config import RunConfig
-from doremi.corpus.readers import expand, find_splits
+from doremi.corpus.source_record import change_warning, source_changes
+from doremi.corpus.sources import describe as describe_files
+from doremi.corpus.sources import find_all
 from doremi.files import read_json
 from doremi.mixtures import candidate_name, check_limits, found_weights
 from doremi.runs import WITH_SEARCH, RunDirectory, TrainingFolder
@@ -165,15 +167,16 @@ def describe(config: RunConfig) -> str:
 
     check(config, search=True)
     directory = RunDirectory(config.root)
-    if (directory.corpus_folder / "manifest.json").exists():
+    prepared = (directory.corpus_folder / "manifest.json").exists()
+    if prepared:
         check_limits(config, directory.corpus())
-    files = [_domain_line(name, config) for name in config.domains]
+    files = _data_lines(config, directory if prepared else None)
     tokens = config.run_tokens
     training = config.training
     return "\n".join(
         [
             f"run directory {config.root}",
-            f"{len(files)} domains:",
+            f"{len(config.domains)} domains:",
             *files,
             f"tokenizer: {config.data.tokenizer or f'to train, {config.data.vocab_size} entries'}",
             _model_line(config),
@@ -195,16 +198,18 @@ def _matched_line(config: RunConfig) -> list[str]:
     ]
 
 
-def _domain_line(name: str, config: RunConfig) -> str:
-    source = config.data.domains[name]
-    key = f"data.domains.{name}"
-    if source.validation:
-        train, validation = expand(source.train, key=key), expand(source.validation, key=key)
-    else:
-        found = [find_splits(path, key=key) for path in source.train]
-        train, validation = ([f for pair in found for f in pair[i]] for i in (0, 1))
-    held_out = f"{len(validation)} validation files" if validation else "validation split off"
-    return f"  {name:<28} {len(train)} training files, {held_out}"
+def _data_lines(config: RunConfig, prepared: RunDirectory | None) -> list[str]:
+    """What lies where each domain's files are, and whether a prepared corpus is still made of it."""
+    from doremi.stages import domain_sources
+
+    sources = domain_sources(config)
+    changed = source_changes(prepared.corpus_folder, sources) if prepared else []
+    gone = {change.domain for change in changed if not change.what}
+    here = {name: source for name, source in sources.items() if name not in gone}
+    lines = [f"  {name:<28} {describe_files(files)}" for name, files in find_all(here).items()]
+    lines += [f"  {name:<28} its files are not here; the prepared corpus is used" for name in sorted(gone)]
+    warning = change_warning(changed, prepared.corpus_folder) if prepared else None
+    return lines + ([f"warning: {warning}"] if warning else [])
 
 
 def _model_line(config: RunConfig) -> str:

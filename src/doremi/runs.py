@@ -91,6 +91,10 @@ class Corpus:
         """`what` is documents, bytes or tokens; `split` is train or validation. `[K]`."""
         return [entry[split][what] for entry in self.manifest["domains"].values()]
 
+    def natural_sizes(self) -> dict[str, float]:
+        """Tokens of each domain, held out of its training files or not, times the passes it counts with."""
+        return {name: entry["tokens"] * entry["epochs"] for name, entry in self.manifest["domains"].items()}
+
     def path(self, domain: str, file: str) -> Path:
         return self.folder / self.manifest["domains"][domain]["folder"] / file
 

@@ -17,8 +17,10 @@ from doremi.config import ProxyConfig, RunConfig
 from doremi.corpus import store
 from doremi.corpus.kept import check_batches, keep, kept_folder
 from doremi.corpus.loader import windows
-from doremi.corpus.prepare import DomainSource, PrepareRequest
+from doremi.corpus.parts import PrepareRequest
 from doremi.corpus.prepare import prepare as prepare_corpus
+from doremi.corpus.source_record import change_warning, source_changes, what_was_read
+from doremi.corpus.sources import DomainSource
 from doremi.domains import DomainSet, Mixture
 from doremi.dro import GroupDRO
 from doremi.dro_variants import Choices, VariantDRO, official
@@ -63,7 +65,11 @@ def prepare(space: Workspace, *, full_check: bool = False) -> Corpus:
             with space.timed("prepare"):
                 request = prepare_request(space.config)
                 prepare_corpus(request, folder, progress=_progress(space), stop=space.watch.stop_requested)
+        if not made:
+            _say_if_changed(space)
         corpus = Corpus.read(folder)
+        if made:
+            _say_what_was_read(space, corpus)
         full = full_check or sum(corpus.count("train", "tokens")) * 2 < FULL_CHECK_BYTES
         store.verify(corpus, full=full)
         write_json(space.root / "manifest.json", {**space.directory.manifest(), "fingerprint": corpus.fingerprint})
@@ -87,6 +93,18 @@ def _check_mixtures(space: Workspace, corpus: Corpus) -> None:
             mixture_named(space.config, space.directory, corpus, name)
 
 
+def _say_if_changed(space: Workspace) -> None:
+    folder = space.directory.corpus_folder
+    warning = change_warning(source_changes(folder, domain_sources(space.config)), folder)
+    if warning is not None:
+        space.watch.say(f"warning: {warning}")
+
+
+def _say_what_was_read(space: Workspace, corpus: Corpus) -> None:
+    for name, line in what_was_read(corpus).items():
+        space.watch.say(f"{name}: {line}")
+
+
 def _say_if_few(space: Workspace, corpus: Corpus) -> None:
     warning = few_documents({d: int(corpus.validation_documents(d)["report"].sum()) for d in corpus.domains})
     if warning is not None:
@@ -104,14 +122,21 @@ def _keep(space: Workspace, corpus: Corpus, full_check: bool) -> None:
     check_batches(corpus, kept, space.settings.batch_size, config.data.sequence_length)
 
 
+def domain_sources(config: RunConfig) -> dict[str, DomainSource]:
+    """Where the text of each domain is."""
+    return {
+        name: DomainSource(d.train, d.validation, d.text_field or config.data.text_field, d.epochs)
+        for name, d in config.data.domains.items()
+    }
+
+
 def prepare_request(config: RunConfig) -> PrepareRequest:
     """What the configuration asks of the corpus."""
     data = config.data
     return PrepareRequest(
-        domains={
-            name: DomainSource(d.train, d.validation, d.text_field or data.text_field, d.epochs)
-            for name, d in data.domains.items()
-        },
+        domains=domain_sources(config),
+        skip_bad_records=data.on_bad_record == "skip",
+        drop_duplicates=data.duplicates == "drop",
         sequence_length=data.sequence_length,
         tokenizer=data.tokenizer,
         vocab_size=data.vocab_size,

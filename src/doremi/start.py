@@ -10,7 +10,9 @@ from pathlib import Path
 import yaml
 
 from doremi.config import schema
-from doremi.corpus.readers import find_splits, read_documents
+from doremi.corpus.readers import read_documents
+from doremi.corpus.sources import DomainFiles, DomainSource, describe, find_files, paths
+from doremi.corpus.splits import is_split_name
 from doremi.domains import DomainSet, check_domain_name
 from doremi.errors import ConfigError, DataError, one_line
 from doremi.files import write_bytes
@@ -26,7 +28,7 @@ seed: 0
 # budget_tokens: 1000000000   # tokens of your final run, for the epochs that are shown (else those of one training)
 
 data:
-  domains:                    # name: folder, file, glob or list of them (.jsonl .jsonl.gz .jsonl.zst .parquet .txt)
+  domains:                    # name: folder, file, glob or list of them (JSON lines, Parquet, .txt; also packed)
 {domains}
   text_field: text            # field (JSON lines) or column (parquet) that holds the text
   tokenizer: null             # null trains one on your data; better: the folder or name of your model's own
@@ -62,6 +64,7 @@ class DomainCount:
 
     name: str
     path: Path
+    files: DomainFiles
     documents: int
     bytes: int
 
@@ -91,6 +94,7 @@ def write_config(config: Path, folder: Path, *, force: bool = False) -> str:
     write_bytes(config, text.encode())
     rows = [f"{'domain':<28} {'documents':>11} {'bytes':>15} {'tokens (about)':>15}"]
     rows += [f"{c.name:<28} {c.documents:>11,} {c.bytes:>15,} {c.tokens:>15,}" for c in counts]
+    rows += [f"{c.name}: {describe(c.files)}" for c in counts]
     return "\n".join([*rows, f"wrote {config}; next: doremi run {command}"])
 
 
@@ -103,18 +107,24 @@ def count_domains(folder: Path) -> list[DomainCount]:
         raise DataError(f"{folder}: holds no folders; put the files of each domain into a folder of its own")
     if len(places) == 1:
         raise DataError(f"{places[0]}: is the only folder in it; doremi weighs domains against one another: give two")
+    splits = [place.name for place in places if is_split_name(place.name)]
+    if splits:
+        raise DataError(
+            f"{folder}: holds a folder called {splits[0]!r}, which is the name of a split and not of a domain; give a "
+            "folder with one folder a domain, or write the configuration by hand"
+        )
     DomainSet(check_domain_name(place.name) for place in places)
     return [_count(place) for place in places]
 
 
 def _count(place: Path) -> DomainCount:
-    train, validation = find_splits(str(place), key=f"domain {place.name!r}")
+    files = find_files(DomainSource([str(place)]), key=f"domain {place.name!r}")
     documents = size = 0
-    for text in read_documents([*train, *validation], text_field="text", domain=place.name):
+    for text in read_documents(paths([*files.train, *files.validation]), text_field="text", domain=place.name):
         documents, size = documents + 1, size + len(text.encode())
     if not size:
         raise DataError(f"domain {place.name!r}: {place}: its files hold no text; add some, or remove the folder")
-    return DomainCount(place.name, place, documents, size)
+    return DomainCount(place.name, place, files, documents, size)
 
 
 def _quoted(text: str) -> str:

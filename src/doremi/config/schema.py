@@ -22,10 +22,11 @@ class DomainConfig(Section):
     """Where one domain's documents are. Short forms: a path, or a list of paths, which are the training files."""
 
     train: list[str] = Field(min_length=1)
-    """Files, folders, globs or fsspec addresses: .jsonl(.gz|.zst), .parquet or .txt (one file a document)."""
+    """Files, folders, globs or fsspec addresses. They hold JSON lines, JSON arrays, Parquet, or text (one document a
+    file). Packed files (.gz .zst .bz2 .xz) are read too."""
     validation: list[str] = Field(default=[])
-    """The same for held-out documents; without it they are split off the training files by document hash. A folder
-    given for `train` whose files are named validation*, valid* or val* brings its own."""
+    """The same for held-out documents. Without it, files named validation, valid, val or dev under `train` are held
+    out, or else a share of the text is. Files named test, eval or holdout are not read."""
     epochs: float = Field(default=1.0, gt=0)
     """Passes that the natural mixture counts this domain with (The Pile's baseline: 3 for Wikipedia)."""
     text_field: str | None = None
@@ -53,9 +54,14 @@ class DataConfig(Section):
     sequence_length: int = Field(default=256, ge=2)
     """Tokens a sequence."""
     validation_fraction: float = Field(default=0.05, gt=0, lt=0.9)
-    """Share of the documents held out where a domain brings no validation files."""
+    """Share of the text held out where a domain brings no validation files."""
     validation_max_tokens: int = Field(default=100_000, ge=1)
-    """Tokens of validation text kept a domain, at most."""
+    """Tokens of validation text kept a domain, at most. Parts of long documents are held out. The rest of them is
+    trained on."""
+    on_bad_record: Literal["stop", "skip"] = "stop"
+    """What happens at a record that is no document, such as one with null for text: stop, or skip and count it."""
+    duplicates: Literal["keep", "drop"] = "keep"
+    """Whether equal documents all count, or only the first, over all domains. Both count how many there are."""
     epoch_matched: bool = False
     """Train on the share run tokens / budget_tokens of every domain, so that each repeats as in the final run."""
     workers: int = Field(default=0, ge=0)

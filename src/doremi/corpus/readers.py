@@ -1,168 +1,27 @@
-"""Documents out of files: JSON lines (plain, gzip, Zstandard), Parquet and plain text, local or at any fsspec address.
+"""Documents out of files: JSON lines, JSON arrays, Parquet and plain text, packed or not, local or at any address.
 
-Everything streams: memory holds one document and one block of its file, however large the file is. Whatever is wrong
-with a file is a `DataError` of one line that names the domain, the file and the line or row (counted from 1).
+Everything streams but a JSON array: memory holds one document and one block of its file, however large the file is.
+Whatever is wrong with a file is a `DataError` of one line that names the domain, the file and the line or row (counted
+from 1). A single bad record may be skipped instead, and is counted by reason.
 """
 
 from __future__ import annotations
 
-import glob
-import gzip
-import os
-import re
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO
+from itertools import chain
+from typing import Any
 
 import orjson
-import zstandard
 
+from doremi.corpus.formats import Format, format_of
+from doremi.corpus.unpack import BLOCK, UNREADABLE, opened, unpacked
 from doremi.errors import DataError, one_line, reason_of
 
-# C4 and Dolma call their compressed JSON lines .json.gz; a bare .json is as a rule metadata, so it is not read.
-_JSON_LINES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json.gz", ".json.zst")
-_TEXT = ".txt"
-_PARQUET = ".parquet"
-SUFFIXES = (*_JSON_LINES, _PARQUET, _TEXT)
-
-_BLOCK = 1 << 20  # bytes read at a time
-_ZST_BLOCK = 1 << 12  # compressed bytes at a time: what packs best, one letter without end, unpacks to 128 MiB a step
-_ZST_WINDOW = 1 << 31  # archives made with `zstd --long=31` are common among corpora
 MOST_LINE_BYTES = 256 << 20  # of JSON; more is no document but a file without line breaks, or one made to fill memory
 _ROWS = 64  # Parquet rows at a time: documents of 1 MB make that 64 MB
 _BOM = b"\xef\xbb\xbf"
-_UNREADABLE = (OSError, EOFError, zlib.error, zstandard.ZstdError)
-_VALIDATION = re.compile(r"(validation|valid|val)(?=$|[._\-\d])", re.IGNORECASE)
-
-
-# -- which files -----------------------------------------------------------------------------------------------------
-
-
-def expand(patterns: Sequence[str], *, key: str) -> list[str]:
-    """All files that `patterns` mean, each once: a file, a folder (all known files under it), a glob, an address.
-
-    Patterns keep their order, the files of one pattern are sorted by name, so the list is the same on any machine.
-    `key` is what the user wrote the patterns under, for the `DataError` when a pattern has nothing to read.
-    """
-    return list(dict.fromkeys(file for pattern in patterns for file in _expand_one(str(pattern), key)))
-
-
-def find_splits(path: str, *, key: str) -> tuple[list[str], list[str]]:
-    """Training and validation files of one domain's folder.
-
-    A file or folder directly in `path` whose name begins with the word `validation`, `valid` or `val` (as in
-    `validation.jsonl.zst`, `val-00.parquet`, `valid/part.txt`) is validation; the rest is training.
-    """
-    files = expand([path], key=key)
-    base = _absolute(path).rstrip("/") + "/"
-    heads = [file.removeprefix(base).split("/")[0] if file.startswith(base) else Path(file).name for file in files]
-    held = [bool(_VALIDATION.match(head)) for head in heads]
-    if all(held):
-        raise DataError(f"{key}: {path}: has validation files only; add training files or rename them")
-    train = [file for file, validation in zip(files, held, strict=True) if not validation]
-    return train, [file for file, validation in zip(files, held, strict=True) if validation]
-
-
-def file_version(file: str) -> str:
-    """A string that changes when the file is replaced or edited: its size and time, or what the address knows."""
-    try:
-        if _is_remote(file):
-            import fsspec
-
-            system, path = fsspec.url_to_fs(file)
-            return str(system.ukey(path))
-        found = Path(file).stat()
-    except OSError:
-        return "missing"  # whoever reads it says so
-    return f"{found.st_size} {found.st_mtime_ns}"
-
-
-def file_size(file: str) -> int:
-    """Bytes of a file as it lies there, compressed or not; 0 where the address does not say."""
-    if _is_remote(file):
-        import fsspec
-
-        system, path = fsspec.url_to_fs(file)
-        return int(system.size(path) or 0)
-    return Path(file).stat().st_size
-
-
-def _expand_one(pattern: str, key: str) -> list[str]:
-    try:
-        found = _remote_files(pattern) if _is_remote(pattern) else _local_files(pattern)
-    except (OSError, ImportError, ValueError) as error:
-        raise DataError(one_line(f"{key}: {pattern}: cannot be read ({reason_of(error)}); check the path")) from None
-    if found is None:
-        raise DataError(
-            f"{key}: {pattern}: there is no such file or folder; check the path (relative to where you are)"
-        )
-    known = sorted(file for file in found if _suffix(file))
-    if not known:
-        raise DataError(f"{key}: {pattern}: has no file that doremi reads; it reads {' '.join(SUFFIXES)}")
-    return known
-
-
-def _suffix(file: str) -> str | None:
-    return next((suffix for suffix in SUFFIXES if file.lower().endswith(suffix)), None)
-
-
-def _is_remote(address: str) -> bool:
-    return "://" in address
-
-
-def _absolute(path: str) -> str:
-    if _is_remote(path):
-        import fsspec
-
-        system, inner = fsspec.url_to_fs(path)
-        return system.unstrip_protocol(inner)
-    return os.path.normpath(Path(path).expanduser().absolute())
-
-
-def _local_files(pattern: str) -> list[str] | None:
-    """Files of a local pattern; None where nothing is there. A path that exists is never taken for a glob."""
-    path = Path(_absolute(pattern))
-    if path.exists():
-        return _walk(path)
-    # glob and not pathlib's: like the shell's it passes over hidden names
-    matches = glob.glob(str(path), recursive=True)  # noqa: PTH207
-    return [file for match in matches for file in _walk(Path(match))] if matches else None
-
-
-def _walk(path: Path) -> list[str]:
-    """`path` itself, or all files under it but hidden ones; links are followed, each folder is entered once."""
-    if not path.is_dir():
-        return [str(path)]
-    files, seen = [], set()
-    for place, folders, names in os.walk(path, followlinks=True, onerror=_raise):
-        real = Path(place).resolve()
-        folders[:] = [] if real in seen else [name for name in folders if not name.startswith(".")]
-        if real not in seen:
-            files += [f"{place}/{name}" for name in names if not name.startswith(".")]
-        seen.add(real)
-    return files
-
-
-def _raise(error: OSError) -> None:
-    raise error
-
-
-def _remote_files(pattern: str) -> list[str] | None:
-    import fsspec
-
-    system, path = fsspec.url_to_fs(pattern)
-    if system.isdir(path):
-        found = [f"{place}/{name}" for place, _, names in system.walk(path, on_error="raise") for name in names]
-    elif system.exists(path):
-        found = [path]
-    else:
-        found = [str(match) for match in system.glob(path)]
-        if not found:
-            return None
-    return [system.unstrip_protocol(file) for file in found if not Path(file).name.startswith(".")]
 
 
 # -- reading ---------------------------------------------------------------------------------------------------------
@@ -176,10 +35,18 @@ class _Place:
     file: str
     unit: str = "line"
     number: int = 0
+    skipped: Counter[str] | None = None
+    """Bad records by reason, where they are skipped."""
 
     def error(self, what: str) -> DataError:
         where = f", {self.unit} {self.number}" if self.number else ""
         return DataError(one_line(f"domain {self.domain!r}: {self.file}{where}: {what}"))
+
+    def refuse(self, reason: str, what: str) -> None:
+        """A record that is no document: counted under `reason` where such are skipped, else the end."""
+        if self.skipped is None:
+            raise self.error(f"{what} (or set data.on_bad_record to skip)")
+        self.skipped[reason] += 1
 
     def unreadable(self, error: BaseException) -> DataError:
         after = f" after {self.unit} {self.number}" if self.number else ""
@@ -191,64 +58,63 @@ class _Place:
         )
 
 
-def read_documents(files: Iterable[str], *, text_field: str, domain: str) -> Iterator[str]:
+def read_documents(
+    files: Iterable[str], *, text_field: str, domain: str, skipped: Counter[str] | None = None
+) -> Iterator[str]:
     """The texts of all documents in order, empty ones included; `text_field` names the JSON field or Parquet column.
 
-    A `.txt` file is one document. Blank lines between JSON lines and a byte-order mark are passed over.
-    `DataError` for whatever cannot be read: it names `domain`, the file, and the line or row.
+    A text file is one document. Blank lines between JSON lines and a byte-order mark are passed over. Records that are
+    no document are counted in `skipped`, by reason, where it is given. `DataError` for whatever else cannot be read,
+    and for such records where it is not: it names `domain`, the file, and the line or row.
     """
     for file in files:
-        place = _Place(domain, file)
-        suffix = _suffix(file)
-        if suffix == _PARQUET:
-            yield from _parquet(place, text_field)
-        elif suffix == _TEXT:
-            yield _plain_text(place)
+        place = _Place(domain, file, skipped=skipped)
+        form = format_of(file) or Format("lines")
+        if form.container == "parquet":
+            texts = _parquet(place, text_field)
+        elif form.container == "text":
+            texts = _plain_text(place, form)
         else:
-            yield from _json_lines(place, text_field)
+            texts = _json(place, form, text_field)
+        yield from (text for text in texts if text is not None)
 
 
-def _open(file: str) -> AbstractContextManager[BinaryIO]:
-    if _is_remote(file):
-        import fsspec
-
-        opened: Any = fsspec.open(file, "rb")
-        return opened
-    return Path(file).open("rb")
-
-
-def _json_lines(place: _Place, text_field: str) -> Iterator[str]:
+def _json(place: _Place, form: Format, text_field: str) -> Iterator[str | None]:
     try:
-        with _open(place.file) as raw:
-            for line in _lines(_blocks(raw, place.file.lower()), place):
+        with opened(place.file) as raw:
+            blocks = unpacked(raw, form.packing)
+            if form.container == "json":
+                first = next(blocks, b"")
+                blocks = chain([first], blocks)
+                if first.removeprefix(_BOM).lstrip()[:1] == b"[":
+                    yield from _array(b"".join(_bounded(blocks, place)), text_field, place)
+                    return
+            for line in _lines(blocks, place):
                 record = line.removeprefix(_BOM) if place.number == 1 else line
                 if record and not record.isspace():
                     yield _text_of(record, text_field, place)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise place.unreadable(error) from None
 
 
-def _blocks(raw: BinaryIO, name: str) -> Iterator[bytes]:
-    if name.endswith(".zst"):
-        return _unzstd(raw)
-    plain: Any = gzip.GzipFile(fileobj=raw) if name.endswith(".gz") else raw
-    return iter(lambda: plain.read(_BLOCK), b"")
+def _array(data: bytes, text_field: str, place: _Place) -> Iterator[str | None]:
+    try:
+        records = orjson.loads(data.removeprefix(_BOM))
+    except orjson.JSONDecodeError as error:
+        raise place.error(_why_not_json(data, error)[1]) from None
+    place.unit = "record"
+    for record in records:
+        place.number += 1
+        yield _text_in(record, text_field, place)
 
 
-def _unzstd(raw: BinaryIO) -> Iterator[bytes]:
-    """Unpack frame after frame; unlike the library's own stream reader this notices a file that ends too early."""
-    unpacker = zstandard.ZstdDecompressor(max_window_size=_ZST_WINDOW)
-    frame = unpacker.decompressobj()
-    inside = False
-    while data := raw.read(_ZST_BLOCK):
-        while data:
-            unpacked = frame.decompress(data)
-            yield from (unpacked[i : i + _BLOCK] for i in range(0, len(unpacked), _BLOCK))
-            inside, data = not frame.eof, frame.unused_data if frame.eof else b""
-            if frame.eof:
-                frame = unpacker.decompressobj()
-    if inside:
-        raise EOFError("the file ends in the middle of its compressed data")
+def _bounded(blocks: Iterable[bytes], place: _Place) -> Iterator[bytes]:
+    size = 0
+    for block in blocks:
+        size += len(block)
+        if size > MOST_LINE_BYTES:
+            raise place.error(f"is one array of over {MOST_LINE_BYTES:,} bytes; write one record a line instead")
+        yield block
 
 
 def _lines(blocks: Iterable[bytes], place: _Place) -> Iterator[bytes]:
@@ -276,37 +142,54 @@ def _lines(blocks: Iterable[bytes], place: _Place) -> Iterator[bytes]:
         yield b"".join(held)
 
 
-def _text_of(line: bytes, text_field: str, place: _Place) -> str:
+def _text_of(line: bytes, text_field: str, place: _Place) -> str | None:
     try:
         record = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        raise place.error(_why_not_json(line, error)) from None
+        place.refuse(*_why_not_json(line, error))
+        return None
+    return _text_in(record, text_field, place)
+
+
+def _text_in(record: object, text_field: str, place: _Place) -> str | None:
     if not isinstance(record, dict):
-        raise place.error(
-            f'is JSON but not an object; write each document as {{"{text_field}": "..."}} on its own line'
+        place.refuse(
+            "not an object",
+            f'is JSON but not an object; write each document as {{"{text_field}": "..."}} on its own line',
         )
+        return None
     if text_field not in record:
-        raise place.error(f"has no field {text_field!r}; it has {_some(record)}; set text_field to the right one")
+        place.refuse(
+            f"no field {text_field!r}",
+            f"has no field {text_field!r}; it has {_some(record)}; set text_field to the right one",
+        )
+        return None
     return _checked(record[text_field], f"field {text_field!r}", place)
 
 
-def _why_not_json(line: bytes, error: Exception) -> str:
+def _why_not_json(line: bytes, error: Exception) -> tuple[str, str]:
+    """The reason that it counts under, and the message."""
     try:
         line.decode()
     except UnicodeDecodeError as wrong:
-        return _not_utf8(wrong)
-    return f"is not JSON ({error}); mend or remove the line"
+        return "not UTF-8", _not_utf8(wrong)
+    if "surrogate" in str(error):
+        return "lone surrogate", f"has half of a surrogate pair, which is no character ({error}); mend or remove it"
+    return "not JSON", f"is not JSON ({error}); mend or remove the line"
 
 
 def _not_utf8(wrong: UnicodeDecodeError) -> str:
     return f"is not valid UTF-8 at byte {wrong.start + 1} ({wrong.reason}); convert the text to UTF-8"
 
 
-def _checked(text: object, what: str, place: _Place) -> str:
+def _checked(text: object, what: str, place: _Place) -> str | None:
     if not isinstance(text, str):
-        raise place.error(f"{what} is {_kind(text)}, not text; give a string or another text_field")
+        kind = _kind(text)
+        place.refuse(kind, f"{what} is {kind}, not text; give a string or another text_field")
+        return None
     if "\0" in text:
-        raise place.error(f"{what} has a NUL character at position {text.index(chr(0)) + 1}; is it binary? remove it")
+        place.refuse("NUL", f"{what} has a NUL character at position {text.index(chr(0)) + 1}; is it binary? remove it")
+        return None
     return text
 
 
@@ -315,38 +198,45 @@ def _kind(value: object) -> str:
     return names.get(type(value), "null" if value is None else type(value).__name__)
 
 
-def _plain_text(place: _Place) -> str:
+def _plain_text(place: _Place, form: Format) -> Iterator[str | None]:
     try:
-        with _open(place.file) as raw:
-            data = raw.read().removeprefix(_BOM)
-        return _checked(data.decode(), "the text", place)
+        with opened(place.file) as raw:
+            data = b"".join(unpacked(raw, form.packing)).removeprefix(_BOM)
+        yield _checked(data.decode(), "the text", place)
     except UnicodeDecodeError as wrong:
         place.number = wrong.object.count(b"\n", 0, wrong.start) + 1
-        raise place.error(_not_utf8(wrong)) from None
-    except _UNREADABLE as error:
+        place.refuse("not UTF-8", _not_utf8(wrong))
+    except UNREADABLE as error:
         raise place.unreadable(error) from None
 
 
 # -- Parquet (its library takes 0.2 s to import, so only who reads Parquet pays for it) -------------------------------
 
 
-def _parquet(place: _Place, text_field: str) -> Iterator[str]:
+def _parquet(place: _Place, text_field: str) -> Iterator[str | None]:
     import pyarrow
     from pyarrow import parquet
 
     place.unit = "row"
     try:
         # A buffered column, not whole row groups: a row group may hold gigabytes.
-        with _open(place.file) as raw, parquet.ParquetFile(raw, buffer_size=_BLOCK, pre_buffer=False) as table:
+        with opened(place.file) as raw, parquet.ParquetFile(raw, buffer_size=BLOCK, pre_buffer=False) as table:
             _check_column(table.schema_arrow, text_field, place)
             for batch in table.iter_batches(_ROWS, columns=[text_field]):
                 for value in batch.column(0):
                     place.number += 1
-                    yield _checked(value.as_py(), f"column {text_field!r}", place)
-    except UnicodeDecodeError as wrong:
-        raise place.error(_not_utf8(wrong)) from None
-    except (*_UNREADABLE, pyarrow.ArrowException, ValueError) as error:
+                    yield _cell(value, text_field, place)
+    except (*UNREADABLE, pyarrow.ArrowException, ValueError) as error:
         raise place.unreadable(error) from None
+
+
+def _cell(value: Any, text_field: str, place: _Place) -> str | None:
+    try:
+        text = value.as_py()
+    except UnicodeDecodeError as wrong:
+        place.refuse("not UTF-8", _not_utf8(wrong))
+        return None
+    return _checked(text, f"column {text_field!r}", place)
 
 
 def _check_column(schema: Any, text_field: str, place: _Place) -> None:

@@ -9,6 +9,7 @@ import resource
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -126,16 +127,22 @@ class SplitWriter:
 
 
 class DomainWriter:
-    """Both splits of one domain. Leaving the `with` without `finish` leaves no file behind."""
+    """Both splits of one domain, validation first. Leaving the `with` without `finish` leaves no file behind."""
 
     def __init__(self, folder: Path, dtype: str) -> None:
-        self._folder = folder
+        self._folder, self._dtype = folder, dtype
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             for left_over in folder.glob(".*.tmp"):  # of a preparation that was killed
                 left_over.unlink()
-            self.train = SplitWriter(folder, "train", dtype)
             self.validation = SplitWriter(folder, "validation", dtype)
+        self._validation_counts: dict[str, Any] | None = None
+
+    @cached_property
+    def train(self) -> SplitWriter:
+        """Made when it is first asked for: a thousand domains wait with their validation split done."""
+        with disk_errors(self._folder):
+            return SplitWriter(self._folder, "train", self._dtype)
 
     def __enter__(self) -> DomainWriter:
         return self
@@ -143,13 +150,19 @@ class DomainWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for writer in (self.train, self.validation):
-            writer.discard()
+        self.validation.discard()
+        if "train" in self.__dict__:
+            self.train.discard()
+
+    def close_validation(self) -> None:
+        """No more validation text comes; its files are closed, and wait for `finish`."""
+        if self._validation_counts is None:
+            self._validation_counts = self.validation.close(self._folder.name)
 
     def finish(self) -> dict[str, Any]:
         """Give all files their final names; the domain's counts and checksums as the manifest has them."""
-        name = self._folder.name
-        entry = {"train": self.train.close(name), "validation": self.validation.close(name)}
+        self.close_validation()
+        entry = {"train": self.train.close(self._folder.name), "validation": self._validation_counts}
         with disk_errors(self._folder):
             for writer in (self.train, self.validation):
                 writer.publish()

@@ -2,22 +2,23 @@
 
 Documents and bytes are counted where the files are not too large to be read in a minute, and scaled by the files' sizes
 where they are. Tokens are estimated from a sample that is really prepared, in a temporary folder, and so is the time.
-Validation documents are those that the hash of their text will choose.
+Validation text is what the hash of it will choose.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from doremi.corpus.prepare import DomainSource, PrepareRequest, prepare
-from doremi.corpus.readers import expand, file_size, read_documents
-from doremi.corpus.validation import DISTINCT, Holdout, Rule, digest_of, make_rule
+from doremi.corpus.formats import is_packed
+from doremi.corpus.parts import Counts, DomainPlan, PrepareRequest, Shared, candidates, make_plan, training_parts
+from doremi.corpus.prepare import prepare
+from doremi.corpus.sources import DomainSource, find_all
+from doremi.corpus.validation import DISTINCT, Holdout
 from doremi.domains import folder_name
 from doremi.errors import DataError
 from doremi.files import FORMAT
@@ -27,6 +28,7 @@ READ_BYTES = 512 * 2**20  # of text over all domains; what lies beyond is scaled
 SAMPLE_BYTES = 8 * 10**6  # of text over all domains, really prepared
 SMALL_SHARE = 8  # of it, for what does not grow with the text
 TOKENIZER_BYTES = 4 * 10**6
+SAMPLE_VALIDATION = 10_000  # tokens: room for a piece of any text
 PIECE = 2000  # characters: a sample of long documents is cut, so that it holds enough of them
 PACKED = 3.5  # bytes of text in a byte of a compressed file, where it is not read to its end
 
@@ -36,14 +38,13 @@ def survey(request: PrepareRequest, folder: Path) -> dict[str, Any]:
 
     `DataError` for files that cannot be read.
     """
-    sampled, seconds = _sampled(request, folder)
+    found = find_all(request.domains)
+    plans = [make_plan(name, request.domains[name], files, request, _never) for name, files in found.items()]
+    sampled, seconds = _sampled(request, plans, folder)
     tokenizer = sampled.manifest["tokenizer"]
-    domains = {}
-    for name, entry in sampled.manifest["domains"].items():
-        part = entry["train"]
-        rate = max(1e-3, (part["tokens"] - part["documents"]) / part["bytes"])
-        domains[name] = {"folder": folder_name(name), "epochs": float(request.domains[name].epochs)}
-        domains[name] |= _counted(name, request, rate)
+    parts = {name: entry["train"] for name, entry in sampled.manifest["domains"].items()}
+    rates = {name: max(1e-3, (part["tokens"] - part["documents"]) / part["bytes"]) for name, part in parts.items()}
+    domains = _counted(plans, rates, READ_BYTES // len(plans))
     described = {key: tokenizer[key] for key in ("sha256", "end_of_text", "end_of_text_id")}
     described["vocab_size"] = tokenizer["vocab_size"] if request.tokenizer else request.vocab_size
     text = sum(entry[split]["bytes"] for entry in domains.values() for split in ("train", "validation"))
@@ -54,11 +55,11 @@ def survey(request: PrepareRequest, folder: Path) -> dict[str, Any]:
 # -- a sample, really prepared ---------------------------------------------------------------------------------------
 
 
-def _sampled(request: PrepareRequest, folder: Path) -> tuple[Corpus, dict[str, float]]:
+def _sampled(request: PrepareRequest, plans: list[DomainPlan], folder: Path) -> tuple[Corpus, dict[str, float]]:
     """The sample prepared with a tokenizer of its own, and seconds: fixed ones, and those that grow with the text."""
     share = SAMPLE_BYTES // len(request.domains)
-    large = _sample_request(request, folder / "large", share)
-    small = _sample_request(request, folder / "small", max(share // SMALL_SHARE, PIECE * DISTINCT))
+    large = _sample_request(request, plans, folder / "large", share)
+    small = _sample_request(request, plans, folder / "small", max(share // SMALL_SHARE, PIECE * DISTINCT))
     _prepared(small, folder / "warm-up")  # what only the first preparation of a process pays for is not the tokenizer
     corpus, first = _prepared(large, folder / "first")
     known = str(folder / "first" / "tokenizer" / "tokenizer.json")
@@ -81,18 +82,18 @@ def _prepared(request: PrepareRequest, folder: Path) -> tuple[Corpus, float]:
     return prepare(request, folder), time.monotonic() - start
 
 
-def _sample_request(request: PrepareRequest, folder: Path, share: int) -> PrepareRequest:
+def _sample_request(request: PrepareRequest, plans: list[DomainPlan], folder: Path, share: int) -> PrepareRequest:
     """The same request of the first `share` bytes of each domain."""
     folder.mkdir()
     sources = {}
-    for name, source in request.domains.items():
-        path = folder / f"{folder_name(name)}.jsonl"
+    for plan in plans:
+        path = folder / f"{folder_name(plan.name)}.jsonl"
         with path.open("w", encoding="utf-8") as file:
-            for text in _pieces(_texts(name, source, source.train), share):
+            for text in _pieces(plan.texts(plan.files.train, _never), share):
                 file.write(json.dumps({"text": text}) + "\n")
-        sources[name] = DomainSource([str(path)])
+        sources[plan.name] = DomainSource([str(path)])
     return replace(
-        request, domains=sources, sequence_length=2, validation_fraction=0.01, validation_max_tokens=1,
+        request, domains=sources, sequence_length=2, validation_fraction=0.01, validation_max_tokens=SAMPLE_VALIDATION,
         tokenizer_sample_bytes=min(request.tokenizer_sample_bytes, TOKENIZER_BYTES),
     )  # fmt: skip
 
@@ -109,61 +110,68 @@ def _pieces(texts: Iterator[str], share: int) -> Iterator[str]:
                 return
 
 
-def _texts(name: str, source: DomainSource, patterns: Any) -> Iterator[str]:
-    files = expand(patterns, key=f"data.domains.{name}")
-    return read_documents(files, text_field=source.text_field, domain=name)
-
-
 # -- counting --------------------------------------------------------------------------------------------------------
 
 
-def _counted(name: str, request: PrepareRequest, rate: float) -> dict[str, dict[str, Any]]:
-    """A domain's `train` and `validation` counts; `rate` is tokens a byte. As `prepare` decides, in the same order."""
-    source = request.domains[name]
-    limit, counts = READ_BYTES // len(request.domains), {split: _nothing() for split in ("train", "validation")}
-    fraction = 1.0 if source.validation else request.validation_fraction
-    with closing(_texts(name, source, source.validation or source.train)) as texts:  # type: ignore[type-var]
-        rule, _ = make_rule((digest_of(text.encode()) for text in texts if text.strip()), fraction)
-    holdout, left = Holdout(rule, request.validation_max_tokens), limit
-    for text in _texts(name, source, source.validation) if source.validation else ():
-        _take(text, holdout, counts["validation"], None, rate)
-        if holdout.full:
-            break
-    if source.validation:  # nothing more is held out
-        holdout = Holdout(Rule(0.0), 1, kept=holdout.kept)
-    for text in _texts(name, source, source.train):
-        left -= _take(text, holdout, counts["validation"], counts["train"], rate)
-        if left <= 0:
-            break
-    if left <= 0:
-        _scale(counts["train"], name, source)
-    for count in counts.values():
-        count["tokens"] = round(count["bytes"] * rate) + count["documents"]
-    if not counts["train"]["documents"]:
-        raise DataError(f"domain {name!r} has no training documents; give it more text")
-    return counts
+def _counted(plans: list[DomainPlan], rates: Mapping[str, float], limit: int) -> dict[str, dict[str, Any]]:
+    """What the manifest will say of each domain, as `prepare` decides; `rates` are tokens a byte of each.
+
+    Up to `limit` bytes of each domain's training text are read.
+    """
+    shared, held_out = Shared(), {}
+    for plan in plans:
+        held_out[plan.name] = _validation(plan, rates[plan.name], shared)
+    return {plan.name: _domain(plan, rates[plan.name], limit, shared, held_out[plan.name]) for plan in plans}
 
 
 def _nothing() -> dict[str, Any]:
     return {"documents": 0, "bytes": 0, "tokens": 0, "skipped": 0, "files": {}}
 
 
-def _take(text: str, holdout: Holdout, validation: dict[str, Any], train: dict[str, Any] | None, rate: float) -> int:
-    """Count one document where it belongs; its bytes."""
-    data = text.encode()
-    digest = digest_of(data)
-    if not text.strip() or digest in holdout.kept:
-        return len(data)
-    chosen = train if holdout.take(digest, round(len(data) * rate) + 1) is None else validation
-    if chosen is not None:
-        chosen["documents"] += 1
-        chosen["bytes"] += len(data)
-    return len(data)
+def _add(count: dict[str, Any], size: int, rate: float) -> int:
+    """One document of `size` bytes; its tokens, about."""
+    tokens = round(size * rate) + 1
+    count["documents"] += 1
+    count["bytes"] += size
+    count["tokens"] += tokens
+    return tokens
 
 
-def _scale(count: dict[str, Any], name: str, source: DomainSource) -> None:
+def _validation(plan: DomainPlan, rate: float, shared: Shared) -> dict[str, Any]:
+    holdout, given, count = Holdout(plan.rule, plan.request.validation_max_tokens), set[bytes](), _nothing()
+    for _, piece in candidates(plan, holdout, given, _never):
+        if holdout.take(piece.digest, round(piece.size * rate) + 1) is not None:
+            _add(count, piece.size, rate)
+    shared.held |= given | holdout.kept
+    return count
+
+
+def _domain(plan: DomainPlan, rate: float, limit: int, shared: Shared, validation: dict[str, Any]) -> dict[str, Any]:
+    found, train, left = Counts(), _nothing(), limit
+    for _, part in training_parts(plan, shared, found, _never):
+        _add(train, part.size, rate)
+        left -= part.size
+        if left <= 0:
+            _scale(train, plan)
+            break
+    if not train["documents"]:
+        raise DataError(f"domain {plan.name!r} has no training documents; give it more text")
+    found.excluded = max(0, found.excluded - (not plan.files.validation) * validation["documents"])
+    train["skipped"] = found.empty + found.excluded + found.dropped
+    shared.seen.update(found.documents)
+    split_off = 0 if plan.files.validation else validation["tokens"]
+    size = {"tokens": train["tokens"] + split_off, "found": found.record()}
+    return {"folder": folder_name(plan.name), "epochs": float(plan.source.epochs), **size,
+            "train": train, "validation": validation}  # fmt: skip
+
+
+def _scale(count: dict[str, Any], plan: DomainPlan) -> None:
     """What was read of large files, scaled to all of them."""
-    files = expand(source.train, key=f"data.domains.{name}")
-    text = sum(file_size(file) * (1.0 if file.endswith((".jsonl", ".txt")) else PACKED) for file in files)
+    text = sum(file.size * (PACKED if is_packed(file.path) else 1.0) for file in plan.files.train)
     factor = max(1.0, text / count["bytes"])
-    count["documents"], count["bytes"] = round(count["documents"] * factor), round(count["bytes"] * factor)
+    for what in ("documents", "bytes", "tokens"):
+        count[what] = round(count[what] * factor)
+
+
+def _never() -> bool:
+    return False

@@ -1,23 +1,67 @@
-"""Which documents are validation, and which of its two halves they belong to: decided by the hash of their text.
+"""Which text is validation, and which of its two halves it belongs to: decided by the hash of the text.
 
-A document's SHA-256 gives two independent numbers: bytes 0 to 7 as a fraction say whether it is held out (where no
-validation files are given), bytes 8 to 15 whether it is `select` or `report`. Neither depends on the order of files,
-on other documents or on the number of workers.
+The unit is the piece: a whole document or, of a long one, a part of it. So held-out text comes from many places, a
+domain of a few books keeps most of each of them, and no more is held out than was allowed. The SHA-256 of a piece gives
+two independent numbers: bytes 0 to 7 as a fraction say whether it is held out (where no validation files are given),
+bytes 8 to 15 whether it is `select` or `report`. Neither depends on the order of files, on other documents or on the
+number of workers.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 SELECT, REPORT = 0, 1
-DISTINCT = 3  # documents a domain needs: one each for select, report and training
+DISTINCT = 3  # pieces a domain needs: one each for select, report and training
+PIECES = 64  # that the allowed validation tokens of a domain hold at least, if pieces that short fill a sequence
+CHARACTERS = 4  # of a token, about: English text and a vocabulary of some ten thousand entries
+LONGEST = 1 << 15  # characters of a piece: 8,000 tokens tell as much of a book as all of it
+_BLANK = re.compile(r"\s(?=\S)")
 
 
-def digest_of(text: bytes) -> bytes:
-    """Identity of a document: SHA-256 of its UTF-8 bytes."""
-    return hashlib.sha256(text).digest()
+# -- pieces ----------------------------------------------------------------------------------------------------------
+
+
+def digest_of(text: str) -> bytes:
+    """Identity of a text: SHA-256 of it in NFC, as UTF-8, white space collapsed.
+
+    So a copy that an editor re-wrapped, or that composes its accents otherwise, is the same text.
+    """
+    return hashlib.sha256(" ".join(unicodedata.normalize("NFC", text).split()).encode()).digest()
+
+
+def document_digest(pieces: list[bytes]) -> bytes:
+    """Identity of a document from those of its pieces."""
+    return pieces[0] if len(pieces) == 1 else hashlib.sha256(b"".join(pieces)).digest()
+
+
+def piece_length(max_tokens: int, sequence_length: int) -> int:
+    """Characters of a piece; documents of up to twice as many are one piece."""
+    shortest = CHARACTERS * sequence_length
+    return max(shortest, min(LONGEST, CHARACTERS * max_tokens // PIECES))
+
+
+def cut(text: str, length: int) -> list[str]:
+    """`text` in pieces of `length` to twice `length` characters, which joined are the text; equal texts alike.
+
+    A piece ends after a blank where there is one in its last tenth.
+    """
+    pieces, start = [], 0
+    while len(text) - start > 2 * length:
+        end = start + length
+        blanks = list(_BLANK.finditer(text, end - length // 10, end))
+        end = blanks[-1].end() if blanks else end
+        pieces.append(text[start:end])
+        start = end
+    pieces.append(text[start:])
+    return pieces
+
+
+# -- the rule --------------------------------------------------------------------------------------------------------
 
 
 def _half(digest: bytes) -> int:
@@ -26,13 +70,13 @@ def _half(digest: bytes) -> int:
 
 @dataclass(frozen=True)
 class Rule:
-    """Who may be held out: the share `fraction` of all documents by hash, and the few in `forced` in any case."""
+    """What may be held out: the share `fraction` of all pieces by hash, and the few in `forced` in any case."""
 
     fraction: float
     forced: Mapping[bytes, int] = field(default_factory=dict)
 
     def half(self, digest: bytes) -> int | None:
-        """SELECT, REPORT, or None for a training document."""
+        """SELECT, REPORT, or None for a piece that is trained on."""
         if digest in self.forced:
             return self.forced[digest]
         return _half(digest) if self.by_hash(digest) else None
@@ -42,11 +86,11 @@ class Rule:
 
 
 def make_rule(digests: Iterable[bytes], fraction: float) -> tuple[Rule, int]:
-    """The rule for a stream of documents, and how many distinct ones it saw (counted to `DISTINCT` only).
+    """The rule for a stream of pieces, and how many distinct ones it saw (counted to `DISTINCT` only).
 
-    Reads until both halves have a document, which is soon in a large domain. Where the hash leaves a half empty to
-    the end, as it does in small domains, the document with the smallest digest becomes `select` and the one with
-    the second smallest `report`: the rule with a larger fraction, as it were, and no more documents than needed.
+    Reads until both halves have a piece, which is soon in a large domain. Where the hash leaves a half empty to
+    the end, as it does in small domains, the piece with the smallest digest becomes `select` and the one with
+    the second smallest `report`: the rule with a larger fraction, as it were, and no more pieces than needed.
     """
     rule = Rule(fraction)
     halves: set[int] = set()
@@ -64,25 +108,31 @@ def make_rule(digests: Iterable[bytes], fraction: float) -> tuple[Rule, int]:
 
 @dataclass
 class Holdout:
-    """The validation documents kept so far: each half takes documents in order until it has `max_tokens` / 2."""
+    """The validation pieces kept so far: each half takes pieces in order until one does not fit `max_tokens` / 2."""
 
     rule: Rule
     max_tokens: int
     tokens: list[int] = field(default_factory=lambda: [0, 0])
+    closed: list[bool] = field(default_factory=lambda: [False, False])
     kept: set[bytes] = field(default_factory=set)
 
     @property
     def full(self) -> bool:
-        return not (self._room(SELECT) or self._room(REPORT))
+        return all(self.closed)
+
+    def wants(self, digest: bytes) -> bool:
+        """Whether this piece may be held out, its size still being unknown."""
+        half = self.rule.half(digest)
+        return half is not None and not self.closed[half] and digest not in self.kept
 
     def take(self, digest: bytes, tokens: int) -> int | None:
-        """The half that keeps this document, or None. The caller has seen that its text is not kept already."""
+        """The half that keeps a piece that is wanted, or None where it does not fit."""
         half = self.rule.half(digest)
-        if half is None or not self._room(half):
+        if half is None or not self.wants(digest):
+            return None
+        if self.tokens[half] + tokens > self.max_tokens / 2:
+            self.closed[half] = self.tokens[half] > 0  # an empty half waits for a piece that fits
             return None
         self.tokens[half] += tokens
         self.kept.add(digest)
         return half
-
-    def _room(self, half: int) -> bool:
-        return self.tokens[half] < max(1, self.max_tokens / 2)

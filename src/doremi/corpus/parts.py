@@ -1,0 +1,228 @@
+"""From a domain's files to the texts that are encoded: what may be held out, and what is trained on.
+
+Nothing here writes or encodes. A document is cut into pieces (validation.py); those that are held out in any domain
+leave a gap, and what stays on either side of it is a training text of its own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from doremi.corpus.duplicates import DigestSet
+from doremi.corpus.readers import read_documents
+from doremi.corpus.sources import DomainFiles, DomainSource, File, paths
+from doremi.corpus.validation import (
+    DISTINCT,
+    Holdout,
+    Rule,
+    cut,
+    digest_of,
+    document_digest,
+    make_rule,
+    piece_length,
+)
+from doremi.errors import DataError, Interrupted
+
+Stop = Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class PrepareRequest:
+    """What to prepare. `tokenizer` is None (train one of `vocab_size` tokens) or a name or path to load.
+
+    `tokenizer_sample_bytes` and `validation_max_tokens` bound the sample over all domains and the validation tokens
+    of each; `validation_fraction` is the share of text held out where a domain has no validation files.
+    `skip_bad_records` counts records that are no document instead of stopping at them, `drop_duplicates` keeps the
+    first of equal documents only. `workers` 0 means all cores. A domain needs `sequence_length` + 1 training tokens.
+    """
+
+    domains: Mapping[str, DomainSource]
+    sequence_length: int
+    tokenizer: str | None = None
+    vocab_size: int = 8192
+    tokenizer_sample_bytes: int = 32 << 20
+    validation_fraction: float = 0.01
+    validation_max_tokens: int = 1_000_000
+    skip_bad_records: bool = False
+    drop_duplicates: bool = False
+    workers: int = 0
+
+    @property
+    def piece_length(self) -> int:
+        """Characters of a piece that may be held out."""
+        return piece_length(self.validation_max_tokens, self.sequence_length)
+
+
+class Piece(NamedTuple):
+    """What travels with a text through the encoder."""
+
+    digest: bytes
+    size: int
+
+
+@dataclass
+class Counts:
+    """What of a domain's training files became no training text, or came more than once."""
+
+    empty: int = 0
+    excluded: int = 0
+    """Documents, or parts of them, that repeat text held out here or in another domain."""
+    within: int = 0
+    """Documents that came before in this domain."""
+    across: int = 0
+    """Documents that came in a domain before this one."""
+    dropped: int = 0
+    """Of these, those that were left out."""
+    bad: Counter[str] = field(default_factory=Counter)
+    """Records that are no document, by reason."""
+    documents: DigestSet = field(default_factory=DigestSet)
+    """All documents that the domain has."""
+
+    def record(self) -> dict[str, Any]:
+        duplicates = {"within": self.within, "across": self.across, "dropped": self.dropped}
+        return {
+            "empty": self.empty,
+            "excluded": self.excluded,
+            "duplicates": duplicates,
+            "bad": dict(sorted(self.bad.items())),
+        }
+
+
+@dataclass(frozen=True)
+class DomainPlan:
+    """A domain whose files exist and whose validation rule is known."""
+
+    name: str
+    source: DomainSource
+    files: DomainFiles
+    rule: Rule
+    request: PrepareRequest
+
+    def texts(self, files: list[File], stop: Stop, bad: Counter[str] | None = None) -> Generator[str, None, None]:
+        """Documents with text or without; bad records are counted in `bad` where they are skipped."""
+        skipped = (Counter() if bad is None else bad) if self.request.skip_bad_records else None
+        documents = read_documents(paths(files), text_field=self.source.text_field, domain=self.name, skipped=skipped)
+        for text in documents:
+            if stop():
+                raise Interrupted(f"stopped while reading domain {self.name!r}")
+            yield text
+
+    def pieces(self, files: list[File], stop: Stop) -> Generator[str, None, None]:
+        for text in self.texts(files, stop):
+            yield from self.cut(text)
+
+    def cut(self, text: str) -> list[str]:
+        """Pieces of a document; those without text are none."""
+        return [piece for piece in cut(text, self.request.piece_length) if has_text(piece)]
+
+
+def make_plan(name: str, source: DomainSource, files: DomainFiles, request: PrepareRequest, stop: Stop) -> DomainPlan:
+    """Read as far as the validation rule needs, so that most mistakes show before any work."""
+    given = bool(files.validation)
+    fraction = 1.0 if given else request.validation_fraction
+    plan = DomainPlan(name, source, files, Rule(fraction), request)
+    with closing(plan.pieces(files.validation or files.train, stop)) as pieces:
+        rule, distinct = make_rule(map(digest_of, pieces), fraction)
+    if given and distinct < 2:
+        raise DataError(
+            f"domain {name!r}: its validation files hold {_count(distinct)}; at least 2 different ones are needed"
+        )
+    if not given and distinct < DISTINCT:
+        raise DataError(
+            f"domain {name!r} has {_count(distinct)}; give it at least {DISTINCT} different ones, or longer ones, "
+            "or validation files"
+        )
+    return DomainPlan(name, source, files, rule, request)
+
+
+def _count(documents: int) -> str:
+    return f"{documents or 'no'} document{'' if documents == 1 else 's'} with text"
+
+
+def has_text(text: str) -> bool:
+    return bool(text) and not text.isspace()
+
+
+def sample(plan: DomainPlan, share: int, stop: Stop) -> Iterator[str]:
+    """The first `share` bytes of a domain's training text, without what may be held out."""
+    left = share
+
+    def may_be_held_out(digest: bytes) -> bool:
+        return not plan.files.validation and plan.rule.half(digest) is not None
+
+    with closing(plan.texts(plan.files.train, stop)) as texts:
+        for text in texts:
+            for part in _parts(plan.cut(text), may_be_held_out):
+                data = part.encode()
+                yield data[:left].decode(errors="ignore")
+                left -= len(data)
+                if left <= 0:
+                    return
+
+
+def _parts(pieces: list[str], leave_out: Callable[[bytes], bool]) -> Iterator[str]:
+    """What is left of a document: the longest parts of it without a piece that is left out."""
+    for kept, run in groupby(pieces, lambda piece: not leave_out(digest_of(piece))):
+        if kept:
+            yield "".join(run)
+
+
+@dataclass
+class Shared:
+    """What one domain must know of the others."""
+
+    held: set[bytes] = field(default_factory=set)
+    """Pieces that may be trained on nowhere."""
+    seen: DigestSet = field(default_factory=DigestSet)
+    """Documents of the domains before this one."""
+
+
+def candidates(plan: DomainPlan, holdout: Holdout, given: set[bytes], stop: Stop) -> Iterator[tuple[str, Piece]]:
+    """Pieces that may be held out, each once; it ends when no more are taken.
+
+    Those of validation files join `given`, wanted or not.
+    """
+    offered: set[bytes] = set()
+    for piece in plan.pieces(plan.files.validation or plan.files.train, stop):
+        digest = digest_of(piece)
+        if plan.files.validation:
+            given.add(digest)
+        elif holdout.full:
+            return
+        if holdout.wants(digest) and digest not in offered:
+            offered.add(digest)
+            yield piece, Piece(digest, len(piece.encode()))
+
+
+def training_parts(plan: DomainPlan, shared: Shared, found: Counts, stop: Stop) -> Iterator[tuple[str, Piece]]:
+    """Training text in order, without the pieces that are held out anywhere."""
+    for text in plan.texts(plan.files.train, stop, found.bad):
+        if not has_text(text):
+            found.empty += 1
+            continue
+        pieces = cut(text, plan.request.piece_length)
+        digests = [digest_of(piece) for piece in pieces]
+        document = document_digest(digests)
+        if _comes_again(document, shared, found) and plan.request.drop_duplicates:
+            found.dropped += 1
+            continue
+        for is_held, run in groupby(zip(pieces, digests, strict=True), lambda pair: pair[1] in shared.held):
+            part = [piece for piece, _ in run]
+            if is_held:
+                found.excluded += len(part)
+            else:
+                joined = "".join(part)
+                yield joined, Piece(document, len(joined.encode()))
+
+
+def _comes_again(document: bytes, shared: Shared, found: Counts) -> bool:
+    within, across = document in found.documents, document in shared.seen
+    found.within += within
+    found.across += across and not within
+    found.documents.add(document)
+    return within or across

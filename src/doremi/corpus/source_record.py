@@ -1,0 +1,152 @@
+"""`corpus/sources.json`: the files that a corpus was made from, and what has changed about them since.
+
+It lies beside the corpus and is no part of its identity: the same text gives the same bytes on any machine. A file is
+known by its name below what the pattern names, so that data may be moved. Where only its time differs, its contents
+decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from doremi.corpus.sources import DomainFiles, DomainSource, File, LeftOut, find_files, left_out_words
+from doremi.corpus.unpack import is_remote
+from doremi.errors import DataError
+from doremi.files import FORMAT, file_sha256, read_json, write_json
+from doremi.runs import Corpus
+
+NAMED = 3  # files that a sentence names at most
+
+
+@dataclass(frozen=True)
+class Change:
+    """What differs in one domain; empty `what` means that none of its files can be seen from here."""
+
+    domain: str
+    what: str
+
+
+def record_sources(folder: Path, found: Mapping[str, DomainFiles]) -> None:
+    """Write sources.json into the corpus folder; reads every local file once more."""
+    domains = {
+        name: {
+            "train": [_entry(file) for file in files.train],
+            "validation": [_entry(file) for file in files.validation],
+            "test": [file.name for file in files.test],
+            "left_out": {kind: {"files": one.files, "bytes": one.bytes} for kind, one in files.left_out.items()},
+        }
+        for name, files in found.items()
+    }
+    write_json(folder / "sources.json", {"format": FORMAT, "domains": domains})
+
+
+def _entry(file: File) -> dict[str, Any]:
+    checksum = None if is_remote(file.path) else file_sha256(Path(file.path))
+    return {"name": file.name, "path": file.path, "size": file.size, "version": file.version, "sha256": checksum}
+
+
+def source_changes(folder: Path, domains: Mapping[str, DomainSource]) -> list[Change]:
+    """Domains whose files are no longer those that the corpus in `folder` was made from.
+
+    Files with another time are read to see whether they have changed.
+    """
+    path = folder / "sources.json"
+    if not path.exists():
+        return []
+    recorded = read_json(path, "record of sources")["domains"]
+    changes = (_change(name, source, recorded[name]) for name, source in domains.items() if name in recorded)
+    return [change for change in changes if change is not None]
+
+
+def _change(name: str, source: DomainSource, recorded: Mapping[str, Any]) -> Change | None:
+    try:
+        found = find_files(source, key=f"data.domains.{name}")
+    except DataError as error:
+        there = any(Path(entry["path"]).exists() for entry in recorded["train"])
+        return Change(name, str(error) if there else "")
+    parts = [
+        *_differences(recorded["train"], found.train, "training"),
+        *_differences(recorded["validation"], found.validation, "validation"),
+    ]
+    return Change(name, ", ".join(parts)) if parts else None
+
+
+def _differences(recorded: list[dict[str, Any]], found: list[File], side: str) -> list[str]:
+    before, now = {entry["name"]: entry for entry in recorded}, {file.name: file for file in found}
+    lists = {
+        "new": [name for name in now if name not in before],
+        "gone": [name for name in before if name not in now],
+        "changed": [name for name in now if name in before and _is_another(before[name], now[name])],
+    }
+    return [f"{len(names)} {side} {word} ({_named(names)})" for word, names in _words(lists).items()]
+
+
+def _words(lists: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """`file new`, `files gone`: only those that there are."""
+    return {f"file{'s' * (len(names) > 1)} {word}": names for word, names in lists.items() if names}
+
+
+def _named(names: list[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def _is_another(before: Mapping[str, Any], now: File) -> bool:
+    if before["size"] != now.size:
+        return True
+    if before["version"] == now.version:
+        return False
+    return before["sha256"] is None or before["sha256"] != file_sha256(Path(now.path))
+
+
+def change_warning(changes: list[Change], corpus: Path) -> str | None:
+    """What to tell the user, or None where nothing that can be seen has changed."""
+    seen = [change for change in changes if change.what]
+    if not seen:
+        return None
+    what = "; ".join(f"{change.domain}: {change.what}" for change in seen)
+    return (
+        f"The text has changed since it was prepared. {what}. This run goes on with the text as it was. "
+        f"To take the new text in, start a new run (--set name=...). If nothing was trained yet, remove {corpus} and "
+        "prepare again."
+    )
+
+
+def what_was_read(corpus: Corpus) -> dict[str, str]:
+    """A line for each domain: what it holds, and what of it was left out or came more than once."""
+    path = corpus.folder / "sources.json"
+    recorded = read_json(path, "record of sources")["domains"] if path.exists() else {}
+    lines = {}
+    for name, entry in corpus.manifest["domains"].items():
+        found = entry["found"]
+        parts = [f"{entry['train']['documents']:,} documents, {entry['tokens']:,} tokens"]
+        parts.append(f"{entry['validation']['documents']:,} held out, {entry['validation']['tokens']:,} tokens")
+        parts += _found_words(found)
+        files = recorded.get(name, {"test": [], "left_out": {}})
+        if files["test"]:
+            parts.append(f"not read: {len(files['test'])} test files ({files['test'][0]})")
+        if files["left_out"]:
+            parts.append(left_out_words({kind: LeftOut(**one) for kind, one in files["left_out"].items()}))
+        lines[name] = "; ".join(parts)
+    return lines
+
+
+def _found_words(found: Mapping[str, Any]) -> list[str]:
+    duplicates = found["duplicates"]
+    again = duplicates["within"] + duplicates["across"]
+    parts = []
+    if again:
+        fate = "left out" if duplicates["dropped"] else "kept"
+        parts.append(
+            f"{duplicates['within']:,} duplicates within, {duplicates['across']:,} of earlier domains ({fate})"
+        )
+    if found["excluded"]:
+        parts.append(f"{found['excluded']:,} not trained on because their text is held out")
+    if found["empty"]:
+        parts.append(f"{found['empty']:,} empty")
+    if found["bad"]:
+        parts.append("skipped: " + ", ".join(f"{number:,} {reason}" for reason, number in found["bad"].items()))
+    return parts
