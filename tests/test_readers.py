@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import os
 import tracemalloc
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 import pytest
 import zstandard
@@ -20,7 +22,8 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from doremi.corpus import readers
-from doremi.corpus.readers import SUFFIXES, expand, file_version, find_splits, read_documents
+from doremi.corpus.readers import read_documents
+from doremi.corpus.sources import DomainSource, find_files, paths
 from doremi.errors import DataError
 
 TEXTS = ["first", "zweiter Text: \u00e4\u00f6\u00fc \u4e2d\u6587 \U0001f600", "", "a\nb\r\n", "x" * 3000, "  "]
@@ -61,6 +64,8 @@ PACK: dict[str, Callable[[bytes], bytes]] = {
     ".jsonl.zst": zstandard.compress,
     ".json.gz": gzip.compress,
     ".json.zst": zstandard.compress,
+    ".jsonl.bz2": bz2.compress,
+    ".ndjson.xz": lzma.compress,
 }
 
 
@@ -90,7 +95,7 @@ def test_all_formats_in_one_folder_in_order_of_name(tmp_path: Path) -> None:
     write(tmp_path / "c.txt", b"three")
     write(tmp_path / "a.jsonl", jsonl(["one"]))
     write_parquet(tmp_path / "b.parquet", {"text": ["two"]})
-    assert read(*expand([str(tmp_path)], key="k")) == ["one", "two", "three"]
+    assert read(*paths(find_files(DomainSource([str(tmp_path)]), key="k").train)) == ["one", "two", "three"]
 
 
 @pytest.mark.parametrize("suffix", [".jsonl.gz", ".jsonl.zst"])
@@ -178,7 +183,7 @@ def test_a_parquet_row_group_is_never_read_at_once(tmp_path: Path, monkeypatch: 
             sizes.append(len(found))
             return found
 
-    monkeypatch.setattr(readers, "_open", Counting)
+    monkeypatch.setattr(readers, "opened", Counting)
     assert read(path) == texts
     assert max(sizes) < 4e6
 
@@ -198,7 +203,7 @@ BAD_LINES = [
     (b'{"text": ["a"]}', ["line 2", "field 'text' is a list"]),
     (b'{"text": {"a": 1}}', ["line 2", "field 'text' is an object"]),
     (b'{"text": "\xff"}', ["line 2", "not valid UTF-8 at byte 11"]),
-    (b'{"text": "\\ud800"}', ["line 2", "is not JSON", "surrogate"]),
+    (b'{"text": "\\ud800"}', ["line 2", "half of a surrogate pair"]),
     (b'{"text": "a\\u0000"}', ["line 2", "NUL character at position 2"]),
     (b'{"text": ' + b"[" * 5000, ["line 2", "is not JSON"]),
 ]
@@ -278,7 +283,7 @@ def test_file_that_vanished_or_may_not_be_read(tmp_path: Path, monkeypatch: pyte
     def refuse(file: str) -> None:
         raise PermissionError(13, "Permission denied", file)
 
-    monkeypatch.setattr(readers, "_open", refuse)
+    monkeypatch.setattr(readers, "opened", refuse)
     for suffix in (".jsonl", ".txt", ".parquet"):
         message = error_of(lambda s=suffix: read(f"a{s}"))
         assert "a" + suffix + ": cannot be read (Permission denied)" in message
@@ -292,7 +297,7 @@ def test_read_error_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
                 raise OSError(5, "Input/output error")
             return found
 
-    monkeypatch.setattr(readers, "_open", lambda file: Failing(jsonl(["a", "b"])))
+    monkeypatch.setattr(readers, "opened", lambda file: Failing(jsonl(["a", "b"])))
     assert "after line 2 (Input/output error)" in error_of(lambda: read("a.jsonl"))
 
 
@@ -305,7 +310,7 @@ def documents_or_error(path: Path) -> bool:
 
 
 @settings(deadline=None, max_examples=100)
-@given(data=st.binary(max_size=400), suffix=st.sampled_from(SUFFIXES))
+@given(data=st.binary(max_size=400), suffix=st.sampled_from([*PACK, ".json", ".parquet", ".txt"]))
 def test_random_bytes_give_documents_or_a_data_error(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, suffix: str
 ) -> None:
@@ -327,112 +332,36 @@ def test_one_damaged_byte_gives_documents_or_a_data_error(
     assert documents_or_error(write(path, bytes(data)))
 
 
-# -- which files -----------------------------------------------------------------------------------------------------
+# -- arrays, and records that are skipped ----------------------------------------------------------------------------
 
 
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    for name in ("b.jsonl", "a.jsonl", "sub/c.txt", "sub/deep/D.JSONL.GZ", "README.md", ".hidden.jsonl", ".git/x.txt"):
-        write(tmp_path / "data" / name, b"")
-    return tmp_path / "data"
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gz"])
+def test_a_json_file_holds_an_array_or_lines(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    end = "" if pack is bytes else ".gz"
+    array = json.dumps([{"text": text} for text in TEXTS], indent=1).encode()
+    assert read(write(tmp_path / f"a.json{end}", pack(b"\xef\xbb\xbf \n" + array))) == TEXTS
+    assert read(write(tmp_path / f"b.json{end}", pack(jsonl(TEXTS)))) == TEXTS
 
 
-def names(files: list[str], root: Path) -> list[str]:
-    return [str(Path(file).relative_to(root)) for file in files]
+def test_a_bad_record_of_an_array_is_counted_from_one(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.json", b'[{"text": "x"}, {"text": null}]')
+    assert "a.json, record 2: field 'text' is null" in error_of(lambda: read(path))
 
 
-def test_folder_means_all_known_files_under_it_in_order(tree: Path) -> None:
-    assert names(expand([str(tree)], key="k"), tree) == ["a.jsonl", "b.jsonl", "sub/c.txt", "sub/deep/D.JSONL.GZ"]
+def test_bad_records_are_skipped_and_counted_by_reason(tmp_path: Path) -> None:
+    bad = [line for line, _ in BAD_LINES]
+    skipped: Counter[str] = Counter()
+    path = write(tmp_path / "a.jsonl", b'{"text": "fine"}\n' + b"\n".join(bad) + b'\n{"text": "too"}')
+    assert list(read_documents([str(path)], text_field="text", domain="web", skipped=skipped)) == ["fine", "too"]
+    assert sum(skipped.values()) == len(bad)
+    assert skipped["null"] == skipped["lone surrogate"] == skipped["NUL"] == skipped["not UTF-8"] == 1
+    column = write_parquet(tmp_path / "b.parquet", {"text": ["x", None, "y\0"]})
+    skipped.clear()
+    assert list(read_documents([str(column)], text_field="text", domain="web", skipped=skipped)) == ["x"]
+    assert skipped == {"null": 1, "NUL": 1}
 
 
-def test_glob_and_single_file_and_each_file_once(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert names(expand([str(tree / "*.jsonl")], key="k"), tree) == ["a.jsonl", "b.jsonl"]
-    assert names(expand([str(tree / "**" / "*.txt")], key="k"), tree) == ["sub/c.txt"]
-    assert names(expand([str(tree / "*b")], key="k"), tree) == ["sub/c.txt", "sub/deep/D.JSONL.GZ"]
-    assert names(expand([str(tree / "b.jsonl"), str(tree / "*.jsonl")], key="k"), tree) == ["b.jsonl", "a.jsonl"]
-    monkeypatch.chdir(tree)
-    assert names(expand(["b.jsonl", "./sub/../a.jsonl"], key="k"), tree) == ["b.jsonl", "a.jsonl"]
-
-
-def test_a_name_with_glob_characters_that_exists_is_a_file(tmp_path: Path) -> None:
-    path = write(tmp_path / "a[1]*.jsonl", jsonl(["x"]))
-    assert read(*expand([str(path)], key="k")) == ["x"]
-
-
-def test_links_are_followed_and_loops_end(tree: Path) -> None:
-    outside = write(tree.parent / "elsewhere" / "z.jsonl", b"")
-    (tree / "sub" / "loop").symlink_to(tree)
-    (tree / "linked").symlink_to(outside.parent)
-    found = names(expand([str(tree)], key="k"), tree)
-    assert found == ["a.jsonl", "b.jsonl", "linked/z.jsonl", "sub/c.txt", "sub/deep/D.JSONL.GZ"]
-
-
-@pytest.mark.parametrize(
-    ("pattern", "part"),
-    [
-        ("nowhere", "no such file or folder"),
-        ("*.nothing", "no such file or folder"),
-        ("README.md", "no file that doremi reads; it reads .jsonl .jsonl.gz .jsonl.zst"),
-        ("sub/../.git", "no file that doremi reads"),
-        ("no-such-protocol://bucket/x", "cannot be read (Protocol not known"),
-    ],
-)
-def test_nothing_to_read_names_key_and_pattern(tree: Path, pattern: str, part: str) -> None:
-    (tree / ".git" / "x.txt").unlink()
-    full = pattern if "://" in pattern else f"{tree}/{pattern}"
-    message = error_of(lambda: expand([full], key="data.domains.web.train"))
-    assert message.startswith(f"data.domains.web.train: {full}: ")
-    assert part in message
-
-
-def test_folder_that_may_not_be_listed(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def walk(path: Path, **options: Callable[[OSError], None]) -> list:
-        options["onerror"](PermissionError(13, "Permission denied"))
-        return []
-
-    monkeypatch.setattr(os, "walk", walk)
-    assert "Permission denied" in error_of(lambda: expand([str(tree)], key="k"))
-
-
-def test_fsspec_addresses() -> None:
-    system = fsspec.filesystem("memory")
-    for name in ("b.jsonl", "sub/a.jsonl", ".hidden.jsonl", "validation.jsonl"):
-        system.pipe_file(f"/readers-test/{name}", jsonl([name]))
-    root = "memory://readers-test"
-    assert read(*expand([root], key="k")) == ["b.jsonl", "sub/a.jsonl", "validation.jsonl"]
-    assert read(*expand([f"{root}/*.jsonl"], key="k")) == ["b.jsonl", "validation.jsonl"]
-    assert read(*expand([f"{root}/b.jsonl"], key="k")) == ["b.jsonl"]
-    assert "no such file" in error_of(lambda: expand([f"{root}/nowhere"], key="k"))
-    train, validation = find_splits(root, key="k")
-    assert (read(*train), read(*validation)) == (["b.jsonl", "sub/a.jsonl"], ["validation.jsonl"])
-    assert file_version(f"{root}/gone.jsonl") == "missing"
-    before = file_version(f"{root}/b.jsonl")
-    system.pipe_file("/readers-test/b.jsonl", jsonl(["longer than before"]))
-    assert file_version(f"{root}/b.jsonl") != before
-
-
-def test_splits_by_name(tmp_path: Path) -> None:
-    held = ["validation.jsonl", "valid-00.jsonl", "VAL_1.txt", "val2.parquet", "validation/x.txt", "val.d/y.txt"]
-    kept = ["train.jsonl", "values.txt", "validated.jsonl", "train/validation.txt", "test.jsonl"]
-    for name in held + kept:
-        write(tmp_path / name, b"")
-    train, validation = find_splits(str(tmp_path), key="k")
-    assert names(train, tmp_path) == sorted(kept)
-    assert names(validation, tmp_path) == sorted(held)
-    assert find_splits(str(tmp_path / "train.jsonl"), key="k") == ([str(tmp_path / "train.jsonl")], [])
-
-
-def test_splits_need_training_files(tmp_path: Path) -> None:
-    write(tmp_path / "validation.jsonl", b"")
-    assert "has validation files only" in error_of(lambda: find_splits(str(tmp_path), key="k"))
-
-
-def test_version_of_a_file_changes_with_it(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.txt", b"abc")
-    before = file_version(str(path))
-    os.utime(path, ns=(1, 1))
-    after = file_version(str(path))
-    assert before != after
-    write(path, b"abcd")
-    assert file_version(str(path)) != after
-    assert file_version(str(tmp_path / "gone.txt")) == "missing"
+def test_a_broken_file_is_no_bad_record(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl.gz", gzip.compress(jsonl(TEXTS))[:-9])
+    with pytest.raises(DataError):
+        list(read_documents([str(path)], text_field="text", domain="web", skipped=Counter()))

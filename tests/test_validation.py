@@ -27,12 +27,21 @@ def test_digest_is_the_sha256_of_the_text_in_one_form() -> None:
 def test_pieces_are_the_text_and_none_is_long(text: str, length: int) -> None:
     pieces = cut(text, length)
     assert "".join(pieces) == text
-    assert all(len(piece) <= 2 * length for piece in pieces)
-    assert all(len(piece) > 0.8 * length for piece in pieces[:-1])
+    solid = [len("".join(piece.split())) for piece in pieces]
+    assert all(number <= 2 * length for number in solid)
+    assert all(number >= 0.9 * length for number in solid[:-1])
+
+
+def test_other_white_space_does_not_move_the_pieces() -> None:
+    words = [f"word{i}" for i in range(300)] + ["long" * 200]
+    one, two = (cut(blank.join(words), 100) for blank in (" ", "\r\n\t"))
+    assert len(one) > 15
+    assert [digest_of(piece) for piece in one] == [digest_of(piece) for piece in two]
 
 
 def test_pieces_end_after_a_blank_where_there_is_one() -> None:
     pieces = cut("some words " * 50, 100)
+    assert len(pieces) == 4
     assert [piece[-1] for piece in pieces] == [" "] * len(pieces)
     assert [len(piece) for piece in cut("x" * 250, 100)] == [100, 150]
 
