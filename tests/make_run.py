@@ -89,6 +89,9 @@ def make_run(root: Path, made: MadeRun | None = None) -> Path:
     return root
 
 
+NOTHING_LEFT_OUT = {"empty": 0, "excluded": 0, "duplicates": {"within": 0, "across": 0, "dropped": 0}, "bad": {}}
+
+
 def _corpus(folder: Path, made: MadeRun) -> dict:
     rng = np.random.default_rng(0)
     domains = {}
@@ -115,6 +118,8 @@ def _corpus(folder: Path, made: MadeRun) -> dict:
                 "skipped": 0,
                 "files": {f"{place.name}/{n}": file_sha256(place / n) for n in names},
             }
+        entry["tokens"] = entry["train"]["tokens"]
+        entry["found"] = NOTHING_LEFT_OUT
         domains[name] = entry
     manifest = {
         "format": FORMAT,

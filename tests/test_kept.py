@@ -32,6 +32,7 @@ from doremi.runs import Corpus, RunDirectory
 from doremi.stages import prepare
 from doremi.tournament import everything
 from doremi.workspace import Workspace, open_workspace
+from make_run import NOTHING_LEFT_OUT
 from tiny import DOMAINS, Silent, tiny_config, write_corpus
 from tolerances import FLOAT64
 
@@ -68,6 +69,7 @@ def write_token_files(folder: Path, seed: int) -> Corpus:
                 writer.train.add(np.append(rng.integers(1, 500, length), 0).astype("<u2").tobytes(), int(length))
             writer.validation.add(np.array([7, 0], "<u2").tobytes(), text_bytes=5)
             entries[name] = {"folder": name, "epochs": 1.0, **writer.finish()}
+            entries[name] |= {"tokens": entries[name]["train"]["tokens"], "found": NOTHING_LEFT_OUT}
     manifest = {"format": FORMAT, "tokenizer": {"sha256": "x"}, "dtype": "uint16", "domains": entries}
     write_json(folder / "manifest.json", {**manifest, "fingerprint": f"{seed}"})
     return Corpus.read(folder)

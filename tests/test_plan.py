@@ -21,6 +21,7 @@ from doremi.config import RunConfig
 from doremi.corpus.kept import keep
 from doremi.corpus.prepare import prepare
 from doremi.corpus.survey import survey
+from doremi.data_request import prepare_request
 from doremi.distributed import World
 from doremi.errors import ConfigError, DataError, MixtureError, TrainingError
 from doremi.evaluation.perplexity import ValidationSet
@@ -440,7 +441,7 @@ def test_compiling_is_paid_once(prepared: RunConfig, tmp_path: Path, monkeypatch
 
 def test_a_survey_counts_what_will_be_prepared(text_folder: Path, tmp_path: Path) -> None:
     config = tiny_config(tmp_path, text_folder)
-    request = stages.prepare_request(config)
+    request = prepare_request(config)
     (tmp_path / "survey").mkdir()
     found = survey(request, tmp_path / "survey")
     real = prepare(request, tmp_path / "corpus")
@@ -455,7 +456,7 @@ def test_a_survey_counts_what_will_be_prepared(text_folder: Path, tmp_path: Path
 
 
 def test_large_files_are_scaled(text_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    request = stages.prepare_request(tiny_config(tmp_path, text_folder))
+    request = prepare_request(tiny_config(tmp_path, text_folder))
     monkeypatch.setattr("doremi.corpus.survey.READ_BYTES", 9000)
     (tmp_path / "survey").mkdir()
     found = survey(request, tmp_path / "survey")["manifest"]["domains"]
@@ -470,7 +471,7 @@ def test_estimates_are_marked_and_nothing_is_written(
     config = changed(tiny_config(tmp_path, text_folder), limits={"max_epochs": 1e-6})
     before = sorted(tmp_path.rglob("*"))
     (tmp_path / "survey").mkdir()
-    guess = survey(stages.prepare_request(config), tmp_path / "survey")
+    guess = survey(prepare_request(config), tmp_path / "survey")
     monkeypatch.setattr(calibration, "measure_preparation", lambda *_: {**guess, "memory": 10**9})
     page = text(make(config))
     assert re.search(r"^prepare .*~\d.* ~\d", page, re.M)

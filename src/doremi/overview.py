@@ -11,6 +11,7 @@ from doremi.config import RunConfig
 from doremi.corpus.source_record import change_warning, source_changes
 from doremi.corpus.sources import describe as describe_files
 from doremi.corpus.sources import find_all
+from doremi.data_request import domain_sources
 from doremi.files import read_json
 from doremi.mixtures import candidate_name, check_limits, found_weights
 from doremi.runs import WITH_SEARCH, RunDirectory, TrainingFolder
@@ -200,8 +201,6 @@ def _matched_line(config: RunConfig) -> list[str]:
 
 def _data_lines(config: RunConfig, prepared: RunDirectory | None) -> list[str]:
     """What lies where each domain's files are, and whether a prepared corpus is still made of it."""
-    from doremi.stages import domain_sources
-
     sources = domain_sources(config)
     changed = source_changes(prepared.corpus_folder, sources) if prepared else []
     gone = {change.domain for change in changed if not change.what}

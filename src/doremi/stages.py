@@ -17,10 +17,9 @@ from doremi.config import ProxyConfig, RunConfig
 from doremi.corpus import store
 from doremi.corpus.kept import check_batches, keep, kept_folder
 from doremi.corpus.loader import windows
-from doremi.corpus.parts import PrepareRequest
 from doremi.corpus.prepare import prepare as prepare_corpus
 from doremi.corpus.source_record import change_warning, source_changes, what_was_read
-from doremi.corpus.sources import DomainSource
+from doremi.data_request import domain_sources, prepare_request
 from doremi.domains import DomainSet, Mixture
 from doremi.dro import GroupDRO
 from doremi.dro_variants import Choices, VariantDRO, official
@@ -101,8 +100,8 @@ def _say_if_changed(space: Workspace) -> None:
 
 
 def _say_what_was_read(space: Workspace, corpus: Corpus) -> None:
-    for name, line in what_was_read(corpus).items():
-        space.watch.say(f"{name}: {line}")
+    for name, domain in what_was_read(corpus).items():
+        space.watch.say(f"{name}: {domain}")
 
 
 def _say_if_few(space: Workspace, corpus: Corpus) -> None:
@@ -120,31 +119,6 @@ def _keep(space: Workspace, corpus: Corpus, full_check: bool) -> None:
         space.watch.say(f"prepare: {config.kept_share} of every domain, to repeat it as the final run will")
     kept = keep(corpus, config.kept_share, full_check=full_check, stop=space.watch.stop_requested)
     check_batches(corpus, kept, space.settings.batch_size, config.data.sequence_length)
-
-
-def domain_sources(config: RunConfig) -> dict[str, DomainSource]:
-    """Where the text of each domain is."""
-    return {
-        name: DomainSource(d.train, d.validation, d.text_field or config.data.text_field, d.epochs)
-        for name, d in config.data.domains.items()
-    }
-
-
-def prepare_request(config: RunConfig) -> PrepareRequest:
-    """What the configuration asks of the corpus."""
-    data = config.data
-    return PrepareRequest(
-        domains=domain_sources(config),
-        skip_bad_records=data.on_bad_record == "skip",
-        drop_duplicates=data.duplicates == "drop",
-        sequence_length=data.sequence_length,
-        tokenizer=data.tokenizer,
-        vocab_size=data.vocab_size,
-        tokenizer_sample_bytes=data.tokenizer_sample_bytes,
-        validation_fraction=data.validation_fraction,
-        validation_max_tokens=data.validation_max_tokens,
-        workers=data.workers,
-    )
 
 
 def _progress(space: Workspace) -> Callable[[str, int], None]:

@@ -115,23 +115,38 @@ def change_warning(changes: list[Change], corpus: Path) -> str | None:
     )
 
 
-def what_was_read(corpus: Corpus) -> dict[str, str]:
-    """A line for each domain: what it holds, and what of it was left out or came more than once."""
+@dataclass(frozen=True)
+class DomainRead:
+    """What a prepared domain holds. `tokens` counts held-out text too, where it was split off."""
+
+    documents: int
+    tokens: int
+    held_documents: int
+    held_tokens: int
+    notes: list[str]
+    """What was left out, and what came more than once."""
+
+    def __str__(self) -> str:
+        parts = [f"{self.documents:,} documents, {self.tokens:,} tokens"]
+        parts.append(f"{self.held_documents:,} held out, {self.held_tokens:,} tokens")
+        return "; ".join([*parts, *self.notes])
+
+
+def what_was_read(corpus: Corpus) -> dict[str, DomainRead]:
+    """Every domain of a prepared corpus."""
     path = corpus.folder / "sources.json"
     recorded = read_json(path, "record of sources")["domains"] if path.exists() else {}
-    lines = {}
+    read = {}
     for name, entry in corpus.manifest["domains"].items():
-        found = entry["found"]
-        parts = [f"{entry['train']['documents']:,} documents, {entry['tokens']:,} tokens"]
-        parts.append(f"{entry['validation']['documents']:,} held out, {entry['validation']['tokens']:,} tokens")
-        parts += _found_words(found)
+        notes = _found_words(entry["found"])
         files = recorded.get(name, {"test": [], "left_out": {}})
         if files["test"]:
-            parts.append(f"not read: {len(files['test'])} test files ({files['test'][0]})")
+            notes.append(f"not read: {len(files['test'])} test files ({files['test'][0]})")
         if files["left_out"]:
-            parts.append(left_out_words({kind: LeftOut(**one) for kind, one in files["left_out"].items()}))
-        lines[name] = "; ".join(parts)
-    return lines
+            notes.append(left_out_words({kind: LeftOut(**one) for kind, one in files["left_out"].items()}))
+        held = entry["validation"]
+        read[name] = DomainRead(entry["train"]["documents"], entry["tokens"], held["documents"], held["tokens"], notes)
+    return read
 
 
 def _found_words(found: Mapping[str, Any]) -> list[str]:

@@ -16,6 +16,9 @@ from typing import Any
 from doremi.config import RunConfig
 from doremi.config.limits import LimitsConfig
 from doremi.corpus.kept import check_batches, kept_folder
+from doremi.corpus.source_record import change_warning, source_changes
+from doremi.corpus.sources import describe, find_all
+from doremi.data_request import domain_sources
 from doremi.distributed import start
 from doremi.errors import ConfigError, DataError, MixtureError, TrainingError
 from doremi.files import read_json
@@ -142,7 +145,11 @@ def make(config: RunConfig, final_size: str | None, say: Callable[[str], None]) 
     if (directory.corpus_folder / "manifest.json").exists():
         corpus = as_trained_on(config, directory.corpus())
         check_limits(config, corpus)
+        warning = change_warning(source_changes(corpus.folder, domain_sources(config)), corpus.folder)
+        notes += [warning] if warning else []
     else:
+        for name, files in find_all(domain_sources(config)).items():
+            say(f"{name}: {describe(files)}")
         say("measuring the preparation of the corpus ...")
         preparation = calibration.measure_preparation(config, settings)
         corpus = as_trained_on(config, Corpus(directory.corpus_folder, preparation["manifest"]))

@@ -14,13 +14,13 @@ from typing import Any
 
 from doremi.config.loading import validate
 from doremi.corpus.survey import survey
+from doremi.data_request import prepare_request
 from doremi.plan.asking import serve
 
 
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     """What `survey` says of a configuration's corpus, and the peak `memory` of this process."""
     from doremi.plan.footprint import meta_model
-    from doremi.stages import prepare_request
     from doremi.workspace import shape_of
 
     config = validate(request["config"], "calibration")

@@ -14,6 +14,7 @@ from typing import Any
 from doremi.health import few_documents
 from doremi.report.alarms import alarm_table, alarm_words
 from doremi.report.curves import curves_figure
+from doremi.report.data import data_table
 from doremi.report.equal_compute import compute_table
 from doremi.report.facts import Facts, inner, listing, read_facts
 from doremi.report.fewshot import fewshot_tables
@@ -106,7 +107,7 @@ def _view(facts: Facts) -> dict[str, Any]:
 
 
 def _made(facts: Facts) -> list[Table | None]:
-    return [rounds_table(facts), alarm_table(facts), training_table(facts), time_table(facts)]
+    return [data_table(facts), rounds_table(facts), alarm_table(facts), training_table(facts), time_table(facts)]
 
 
 def figures(facts: Facts) -> dict[str, Figure]:
