@@ -284,10 +284,14 @@ def test_candidates_repeat_as_the_final_run_will(finished: RunDirectory) -> None
 
 def test_mixtures_and_their_epochs_are_of_the_whole_corpus(finished: RunDirectory) -> None:
     corpus, natural = finished.corpus(), json.loads(finished.mixture_path("natural").read_text())
-    full = corpus.count("train", "tokens")
-    assert list(natural["weights"].values()) == pytest.approx([n / sum(full) for n in full], rel=FLOAT64)
-    assert [entry["tokens"] for entry in natural["domains"].values()] == full
-    assert natural["domains"]["code"]["epochs"] == pytest.approx(20 * RUN_TOKENS / sum(full), rel=FLOAT64)
+    train = corpus.count("train", "tokens")
+    whole = [n + held for n, held in zip(train, corpus.count("validation", "tokens"), strict=True)]
+    weights = [n / sum(whole) for n in whole]
+    assert list(natural["weights"].values()) == pytest.approx(weights, rel=FLOAT64)
+    assert [entry["tokens"] for entry in natural["domains"].values()] == train
+    code = list(natural["domains"]).index("code")
+    passes = weights[code] * 20 * RUN_TOKENS / train[code]
+    assert natural["domains"]["code"]["epochs"] == pytest.approx(passes, rel=FLOAT64)
 
 
 def test_reference_losses_are_stored_where_the_kept_text_is_seen_more_than_once(finished: RunDirectory) -> None:

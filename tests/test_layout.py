@@ -31,7 +31,7 @@ LAYERS = [
         "settled",
         "health",
     ],
-    ["corpus", "attention", "model", "distributed", "mixtures", "memory"],
+    ["corpus", "attention", "model", "distributed", "mixtures", "memory", "data_request"],
     ["checkpoint", "reference_losses", "operations"],
     ["evaluation", "training_log", "train"],
     ["verdict", "report", "export"],
@@ -52,6 +52,7 @@ READ_ONLY = {
     "errors",
     "health",
     "settled",
+    "corpus.source_record",
 }  # all that verdict, report and export may know
 
 
