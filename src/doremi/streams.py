@@ -12,9 +12,12 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from doremi.errors import reason_of
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 GONE = (errno.EPIPE, errno.EBADF, errno.EIO)  # nobody is left to read: a pipe, a closed stream, a terminal
 
@@ -24,7 +27,7 @@ class _Lasting(io.FileIO):
 
     lost: OSError | None = None
 
-    def write(self, data: bytes | bytearray | memoryview, /) -> int:  # type: ignore[override]
+    def write(self, data: ReadableBuffer, /) -> int:
         try:
             written = super().write(data)
             if written is not None:
