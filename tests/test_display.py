@@ -50,10 +50,26 @@ def test_one_press_counts_once() -> None:
         assert shown.signal == signal.SIGINT
 
 
-def test_what_is_ignored_stays_ignored() -> None:
-    """`nohup doremi run my.yaml &`: the terminal may close."""
+@pytest.mark.parametrize("torchrun", [False, True])
+def test_what_is_ignored_stays_ignored(torchrun: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`nohup doremi run my.yaml &`: the terminal may close. `torchrun` kills who does not listen to what it passes on."""
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    if torchrun:
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with Display() as shown:
         os.kill(os.getpid(), signal.SIGHUP)
-        assert not shown.stop_requested()
+        assert shown.stop_requested() == torchrun
     assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+
+def test_processes_whose_torchrun_is_gone_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It dies of signals that it does not pass on."""
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    alone = Display()
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    started = Display()
+    assert not started.stop_requested()
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+    assert started.stop_requested()
+    assert not alone.stop_requested()

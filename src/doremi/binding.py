@@ -128,9 +128,11 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _with_defaults(path: Path) -> dict[str, Any]:
-    """A recorded configuration; keys that it is older than have their defaults, which change nothing."""
-    value = read_yaml(path)
+    """A recorded configuration; keys that it is older than have their defaults, which change nothing.
+
+    `RunError` for what is none: the folder may be another tool's, and its file is not ours to replace.
+    """
     try:
-        return validate(value, str(path)).model_dump(mode="json")
-    except ConfigError:  # another tool's, or edited: the first difference says so
-        return value
+        return validate(read_yaml(path), str(path)).model_dump(mode="json")
+    except ConfigError as error:
+        raise RunError(f"{error}; so this is no run of this doremi: change runs or name, or empty the folder") from None

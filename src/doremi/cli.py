@@ -83,12 +83,10 @@ def _workspace(config: RunConfig, *, search: bool = False, own_model: bool = Fal
                     error = Interrupted("stopped at once; what was saved is kept, the same command goes on from there")
                 if isinstance(error, Interrupted) and display.signal != signal.SIGINT:  # None: another process heard it
                     error.exit_code = RUN_AGAIN
-                state, code = (
-                    ("interrupted" if isinstance(error, Interrupted) else "failed"),
-                    getattr(error, "exit_code", 1),
-                )
+                stopped, code = isinstance(error, Interrupted), getattr(error, "exit_code", 1)
+                state, kind = ("interrupted", None) if stopped else ("failed", type(error).__name__)
                 with contextlib.suppress(OSError):  # on a full disk, say
-                    space.status(state, display.name, str(error), code, type(error).__name__)
+                    space.status(state, display.name, str(error), code, kind)
                 raise error
             space.status("done", display.name, exit_code=0)
         distributed.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import time
 from collections.abc import Mapping
@@ -25,7 +26,9 @@ class Display:
     """Implements `train.Watch`, and stops the work when a signal asks for it.
 
     The first of `STOP` asks to stop at the next step; SIGINT or SIGTERM, more than a second later, stops at once.
-    A signal that is ignored when the work begins (`nohup`, a job in the background) stays ignored.
+    A signal that is ignored when the work begins (`nohup`, a job in the background) stays ignored; but not under
+    `torchrun`, which hears it all the same, passes it on and kills processes that do not end. There the work also stops
+    when `torchrun` is gone: signals that it does not pass on end it, and nobody would end its processes.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
@@ -34,9 +37,10 @@ class Display:
         self.name, self.note, self.began, self.first = "", "", 0.0, 0
         self._bar: Progress | None = None
         self._asked = 0.0
+        self._torchrun = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else None
 
     def __enter__(self) -> Display:
-        heard = [number for number in STOP if signal.getsignal(number) != signal.SIG_IGN]
+        heard = [n for n in STOP if self._torchrun is not None or signal.getsignal(n) != signal.SIG_IGN]
         self._before = {number: signal.signal(number, self._stop) for number in heard}
         return self
 
@@ -56,7 +60,7 @@ class Display:
     # -- train.Watch -----------------------------------------------------------------------------------------------
 
     def stop_requested(self) -> bool:
-        return self.signal is not None
+        return self.signal is not None or self._torchrun not in (None, os.getppid())
 
     def say(self, message: str) -> None:
         self.console.print(message, markup=False)

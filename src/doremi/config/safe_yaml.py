@@ -82,10 +82,10 @@ class _Loader(yaml.SafeLoader):
         return value
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        value = super().construct_yaml_int(node)  # refuses what is too long to be shown
         if _SURPRISING.match(node.value):
             problem = f"has {node.value}, which YAML reads as a number to base 8 or 60; put it in quotes, or rewrite it"
             raise ConstructorError(None, None, problem, node.start_mark)
-        value = super().construct_yaml_int(node)
         if value.bit_length() > MOST_BITS:
             raise ConstructorError(None, None, f"has a number of more than {MOST_BITS} bits", node.start_mark)
         return value
