@@ -52,7 +52,7 @@ def test_one_press_counts_once() -> None:
 
 @pytest.mark.parametrize("torchrun", [False, True])
 def test_what_is_ignored_stays_ignored(torchrun: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`nohup doremi run my.yaml &`: the terminal may close. `torchrun` kills who does not listen to what it passes on."""
+    """`nohup doremi run my.yaml &`: the terminal may close. `torchrun` passes it on, then kills."""
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
     if torchrun:
         monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
