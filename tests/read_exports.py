@@ -18,7 +18,7 @@ import yaml
 
 from doremi.runs import Corpus, RunDirectory
 
-AWKWARD: tuple[str, ...] = ("web", "Wikipedia (en)", "it's a, name.v2 + more", "\u00dcbersetzung")
+AWKWARD: tuple[str, ...] = ("web", "C# & C++ (Q&A)", "it's a, name.v2 + more", "\u00dcbersetzung: {x} = 5%?")
 
 
 def loader(name: str) -> ModuleType:

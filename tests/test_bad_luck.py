@@ -126,6 +126,7 @@ def test_a_killed_worker_comes_back_by_itself(two: Path) -> None:
     assert result.returncode == 0, result.stderr[-3000:]
     assert status(two) | {"process": 0} == {
         "format": 1, "state": "done", "stage": "proxy/seed-0", "message": "", "process": 0, "exit_code": 0,
+        "error": None,
     }  # fmt: skip
 
 
@@ -135,7 +136,7 @@ def test_one_process_told_to_end_ends_all_after_a_save(two: Path) -> None:
     result = launch("terminated", 1, two)
     assert time.monotonic() - began < 60
     assert result.returncode != 0
-    assert status(two)["state"] == "interrupted"
+    assert (status(two)["state"], status(two)["exit_code"]) == ("interrupted", 75)  # written by the other process
     assert [line for line in result.stderr.splitlines() if "the same command goes on" in line] != []
     saved = RunDirectory(two.parent / "runs/tiny").reference(0).saved_step()
     assert saved == 5

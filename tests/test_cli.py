@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gzip
 import json
+import os
 import re
 import signal
 import subprocess
@@ -19,6 +20,7 @@ import yaml
 import doremi
 from doremi import checkpoint
 from doremi.cli import main
+from doremi.display import Display
 from doremi.errors import ConfigError
 from doremi.model import shape
 from tiny import tiny_values, write_corpus, write_tiny
@@ -167,7 +169,7 @@ def test_full_disk_is_one_line_and_the_run_goes_on_afterwards(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGHUP, 75)])
 def test_signals_save_and_the_same_command_goes_on(number: int, code: int, corpus: Path, tmp_path: Path) -> None:
     config = str(write_tiny(tmp_path / "tiny.yaml", corpus, tmp_path / "runs", training={"steps": 3000}))
     command = [sys.executable, "-m", "doremi", "reference", config]
@@ -179,6 +181,36 @@ def test_signals_save_and_the_same_command_goes_on(number: int, code: int, corpu
     assert "the same command goes on" in err.strip().splitlines()[-1]
     assert "Traceback" not in err
     assert list((tmp_path / "runs/tiny/reference/seed-0/checkpoint").glob("step-*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
+def test_what_ends_other_programs_saves(
+    number: int, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A terminal that closes, a scheduler that warns: as with SIGTERM."""
+    config = str(write_tiny(tmp_path / "tiny.yaml", corpus, tmp_path / "runs"))
+    monkeypatch.setattr(Display, "record", lambda *_: os.kill(os.getpid(), number))
+    code, _, err = call(monkeypatch, capsys, "reference", config)
+    assert code == 75
+    assert "stopped after step 5 of 20; the same command goes on" in err.strip().splitlines()[-1]
+    status = json.loads((tmp_path / "runs/tiny/status.json").read_text())
+    assert (status["state"], status["exit_code"]) == ("interrupted", 75)
+    assert (tmp_path / "runs/tiny/reference/seed-0/checkpoint/step-00000005").is_dir()
+
+
+@pytest.mark.slow
+def test_a_reader_that_goes_away_ends_nothing(corpus: Path, tmp_path: Path) -> None:
+    config = str(write_tiny(tmp_path / "tiny.yaml", corpus, tmp_path / "runs"))
+    command = [sys.executable, "-m", "doremi", "run", config]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stderr.readline()
+        process.stdout.close()
+        process.stderr.close()
+        assert process.wait(timeout=200) == 0
+    assert json.loads((tmp_path / "runs/tiny/status.json").read_text())["state"] == "done"
+    assert (tmp_path / "runs/tiny/report.html").is_file()
 
 
 def wait_for(there: Callable[[], bool], seconds: float = 120) -> None:

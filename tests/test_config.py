@@ -63,6 +63,11 @@ def test_overrides_and_dump_round_trip(tmp_path: Path) -> None:
         ("data:\n domains:\n  ../a: x", r"domain name '\.\./a' is not allowed"),
         ("data:\n domains:\n  <b>: x", "domain name '<b>' is not allowed"),
         ("data: {domains: {}}", "data.domains: there are no domains"),
+        ("data: {domains: {no: x}}", "domain name False is not a string; put it in quotes"),
+        ("data: {domains: {2024: x}}", "domain name 2024 is not a string; put it in quotes"),
+        ("data:\n domains:\n  &more code: x", "line 3: a key begins with '&more'; put it in quotes"),
+        (MINIMAL + "training: {steps: 0100}", "has 0100, which YAML reads as a number to base 8 or 60"),
+        (MINIMAL + "training: {steps: 1:30}", "has 1:30, which YAML reads as a number to base 8 or 60"),
         ("data: {domains: {a: 3}}", "data.domains.a: should be a mapping"),
         ("data: [", "line 1"),
         ("- a", "is not a configuration"),
@@ -88,6 +93,73 @@ def test_mistakes_are_one_line_with_file_and_key(text: str, says: str, tmp_path:
 def test_overrides_that_are_none(override: str, says: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=says):
         load(write(tmp_path, MINIMAL), [override])
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("data.domains.C#=x", ["C#"]),
+        ("data.domains.Q&A=x", ["Q&A"]),
+        ("data.domains.it's=x", ["it's"]),
+        ("data.domains.C++ =x", ["C++"]),
+        ('data.domains."v1.2 = new"=x', ["v1.2 = new"]),
+        ("data.domains.'a.b'=x", ["a.b"]),
+        ("data.domains={C#: x, Q&A: x}", ["C#", "Q&A"]),
+    ],
+)
+def test_overrides_take_domain_names_as_they_are(override: str, parts: list[str], tmp_path: Path) -> None:
+    domains = load(write(tmp_path, "data: {domains: {}}"), [override]).data.domains
+    assert {name: domain.train for name, domain in domains.items()} == {part: ["x"] for part in parts}
+
+
+NUMBERS = {
+    "3e11": 300_000_000_000, "1e3": 1000, "1.5e3": 1500, "300B": 300_000_000_000, "1.5b": 1_500_000_000,
+    "10M": 10_000_000, "10 m": 10_000_000, "2.5k": 2500, "1T": 10**12, "1_000": 1000, "1.0": 1, "+5": 5, '"10M"': 10**7,
+}  # fmt: skip
+NO_NUMBERS = [
+    "1.5",
+    "1e-3",
+    "1.0005K",
+    "1,000",
+    "12Q",
+    "1e3K",
+    "1e",
+    "2G",
+    "64KiB",
+    "yes",
+    "1e999",
+    "1e99999999",
+    "1e30",
+]
+
+
+@pytest.mark.parametrize("text", NUMBERS)
+@pytest.mark.parametrize("key", ["budget_tokens", "training.steps", "training.threads", "downstream.limit"])
+def test_whole_numbers_as_people_write_them(text: str, key: str, tmp_path: Path) -> None:
+    config = load(write(tmp_path, MINIMAL), [f"{key}={text}"])
+    section, _, name = key.rpartition(".")
+    value = getattr(getattr(config, section) if section else config, name)
+    assert (value, type(value)) == (NUMBERS[text], int)
+    assert load(write(tmp_path, dump(config))) == config
+
+
+@pytest.mark.parametrize("text", NO_NUMBERS)
+def test_what_is_no_whole_number(text: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"budget_tokens: .*(whole number|integer|at most 19 digits).*given"):
+        load(write(tmp_path, MINIMAL), [f"budget_tokens={text}"])
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("30M", 30_000_000), ("30MB", 30_000_000), ("64 KiB", 65_536), ("2gb", 2 * 10**9), ("3e7", 3 * 10**7)],
+)
+def test_sizes_in_bytes(text: str, value: int, tmp_path: Path) -> None:
+    assert load(write(tmp_path, MINIMAL), [f"data.tokenizer_sample_bytes={text}"]).data.tokenizer_sample_bytes == value
+
+
+def test_a_b_is_no_billion_of_bytes(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data.tokenizer_sample_bytes: should be .*64KiB \(given: '30B'\)"):
+        load(write(tmp_path, MINIMAL), ["data.tokenizer_sample_bytes=30B"])
 
 
 def test_missing_and_unreadable_files(tmp_path: Path) -> None:

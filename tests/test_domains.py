@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doremi.domains import DomainSet, Mixture, folder_name
+from doremi.domains import DomainSet, Mixture, folder_name, is_file_name
 from doremi.errors import MixtureError
 from doremi.published import published_mixture, published_names, published_source
 from doremi.runs import read_mixture
@@ -24,7 +24,30 @@ def test_usual_names_are_allowed(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", " a", "a ", "a/b", "..", ".hidden", "a\\b", "<script>", "a\nb", "x" * 81, "a.", 3]
+    ("name", "folder"),
+    [
+        ("C#", "Csharp"), ("C++", "C++"), ("Q&A", "QandA"), ("#1 (new)", "sharp1-new"), ("arXiv: cs.LG", "arXiv-cs.LG"),
+        ("$5 {a} = 100%?", "5-a-100percent"), ("[x]; y*!", "x-y"), ("&amp;", "andamp"), ("@home", "athome"),
+    ],
+)  # fmt: skip
+def test_signs_in_names_become_folders_that_nobody_dislikes(name: str, folder: str) -> None:
+    assert DomainSet([name]).names == (name,)
+    assert folder_name(name) == folder
+
+
+def test_names_that_differ_in_a_sign_are_different_domains() -> None:
+    names = ["C", "C#", "C++", "Q&A", "Q-A"]
+    assert len({folder_name(name) for name in DomainSet(names)}) == len(names)
+
+
+def test_runs_and_mixture_files_keep_to_plain_names() -> None:
+    """Their names are folders as they stand."""
+    assert is_file_name("Gutenberg (PG-19)")
+    assert [name for name in ("C#", "Q&A", "a=b", "a*", "..") if is_file_name(name)] == []
+
+
+@pytest.mark.parametrize(
+    "name", ["", " a", "a ", "a/b", "a|b", 'a"b', "..", ".hidden", "a\\b", "<script>", "a\nb", "x" * 81, "a.", 3]
 )
 def test_paths_markup_and_blanks_are_refused(name: str) -> None:
     with pytest.raises(MixtureError, match="domain name"):

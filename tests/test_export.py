@@ -227,7 +227,7 @@ def test_unwritable_folder_is_one_line(run: RunDirectory, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("target", WITH_FILES)
 def test_missing_or_cut_token_files_are_named(run: RunDirectory, target: str) -> None:
-    path = run.corpus().path("Wikipedia (en)", "train.bin")
+    path = run.corpus().path(AWKWARD[1], "train.bin")
     with path.open("r+b") as file:
         file.truncate(100)
     with pytest.raises(ExportError, match=r"train\.bin: has 100 bytes where the manifest says"):

@@ -148,7 +148,7 @@ def test_huggingface_mix_names_a_missing_dataset(run: RunDirectory) -> None:
     export(run, "huggingface")
     mix = runpy.run_path(str(run.root / "export/huggingface/mixture.py"))["mix"]
     with pytest.raises(KeyError, match=r"name\.v2"):
-        mix({"web": None, "Wikipedia (en)": None, "\u00dcbersetzung": None})
+        mix(dict.fromkeys([AWKWARD[0], AWKWARD[1], AWKWARD[3]]))
 
 
 @pytest.mark.parametrize("streaming", [False, True])

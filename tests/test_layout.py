@@ -18,7 +18,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 
 # A module may import from its own layer and those before it; a folder stands for all that is in it.
 LAYERS = [
-    ["errors", "domains", "manifest", "files"],
+    ["errors", "domains", "manifest", "files", "streams", "lock"],
     [
         "heuristics",
         "projection",
@@ -36,7 +36,7 @@ LAYERS = [
     ["evaluation", "training_log", "train"],
     ["verdict", "report", "export"],
     ["overview", "start", "display"],
-    ["workspace"],
+    ["binding", "workspace"],
     ["uncertainty"],
     ["jobs", "stages"],
     ["rounds", "downstream"],

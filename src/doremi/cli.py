@@ -15,12 +15,18 @@ import typer
 
 from doremi import __version__
 from doremi.errors import DoremiError, Interrupted
+from doremi.streams import lasting_streams
 
 if TYPE_CHECKING:
     from doremi.config import RunConfig
     from doremi.workspace import Workspace
 
-RUN_AGAIN = 75  # exit code after SIGTERM: everything is saved, start the same command again (EX_TEMPFAIL)
+RUN_AGAIN = 75  # exit code after any signal but Ctrl-C's: saved, give the same command again (EX_TEMPFAIL)
+# What the machine may refuse at any moment, and a person can mend; any other is a mistake of ours and shown whole.
+SURROUNDINGS = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE,
+    errno.EMFILE, errno.ENFILE, errno.ENAMETOOLONG, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN,
+)  # fmt: skip
 
 app = typer.Typer(
     name="doremi",
@@ -73,13 +79,15 @@ def _workspace(config: RunConfig, *, search: bool = False, own_model: bool = Fal
             try:
                 yield space
             except BaseException as error:
-                if isinstance(error, Interrupted) and display.signal == signal.SIGTERM:
+                if isinstance(error, KeyboardInterrupt):
+                    error = Interrupted("stopped at once; what was saved is kept, the same command goes on from there")
+                if isinstance(error, Interrupted) and display.signal != signal.SIGINT:  # None: another process heard it
                     error.exit_code = RUN_AGAIN
-                stopped = isinstance(error, Interrupted | KeyboardInterrupt)
-                code = getattr(error, "exit_code", Interrupted.exit_code if stopped else 1)
+                stopped, code = isinstance(error, Interrupted), getattr(error, "exit_code", 1)
+                state, kind = ("interrupted", None) if stopped else ("failed", type(error).__name__)
                 with contextlib.suppress(OSError):  # on a full disk, say
-                    space.status("interrupted" if stopped else "failed", display.name, str(error), code)
-                raise
+                    space.status(state, display.name, str(error), code, kind)
+                raise error
             space.status("done", display.name, exit_code=0)
         distributed.stop()
 
@@ -289,16 +297,19 @@ def _print_result(config: RunConfig, verdict: dict[str, Any]) -> None:
 
 def main() -> None:
     """Run the command line; user errors are one line and exit code 2, never a traceback."""
+    with lasting_streams():
+        _main()
+
+
+def _main() -> None:
     try:
         app(standalone_mode=True)
     except Interrupted as stopped:
         _fail(str(stopped), stopped.exit_code)
-    except KeyboardInterrupt:
-        _fail("stopped; what was finished is kept, the same command goes on from there", Interrupted.exit_code)
     except DoremiError as error:
         _fail(f"error: {error}", error.exit_code)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno not in SURROUNDINGS:
             raise
         what = error.filename or "a file"
         _fail(f"error: {what}: {error.strerror}; mend that and give the same command again, finished work is kept", 2)

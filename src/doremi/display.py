@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import time
 from collections.abc import Mapping
@@ -14,17 +16,32 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 LINES_A_STAGE = 5  # where the output is not a terminal
 
 
+# What ends a process unless it is caught: a person, a scheduler, a terminal that closes, a limit that comes near.
+STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
+AT_ONCE = (signal.SIGINT, signal.SIGTERM)  # the others come twice by themselves, from the kernel and from the shell
+ONE_PRESS_SECONDS = 1.0  # torchrun passes on what the terminal has sent to all processes anyway
+
+
 class Display:
-    """Implements `train.Watch`. The first SIGINT or SIGTERM asks to stop at the next step, the second stops at once."""
+    """Implements `train.Watch`, and stops the work when a signal asks for it.
+
+    The first of `STOP` asks to stop at the next step; SIGINT or SIGTERM, more than a second later, stops at once.
+    A signal that is ignored when the work begins (`nohup`, a job in the background) stays ignored; but not under
+    `torchrun`, which hears it all the same, passes it on and kills processes that do not end. There the work also stops
+    when `torchrun` is gone: signals that it does not pass on end it, and nobody would end its processes.
+    """
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
         self.signal: int | None = None
         self.name, self.note, self.began, self.first = "", "", 0.0, 0
         self._bar: Progress | None = None
+        self._asked = 0.0
+        self._torchrun = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else None
 
     def __enter__(self) -> Display:
-        self._before = {s: signal.signal(s, self._stop) for s in (signal.SIGINT, signal.SIGTERM)}
+        heard = [n for n in STOP if self._torchrun is not None or signal.getsignal(n) != signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._stop) for number in heard}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -33,15 +50,17 @@ class Display:
             signal.signal(number, handler)
 
     def _stop(self, number: int, _: FrameType | None) -> None:
-        if self.signal is not None:
+        if self.signal is None:
+            self.signal, self._asked = number, time.monotonic()
+            with contextlib.suppress(RuntimeError):  # we may be in the middle of writing another line
+                self.say("stopping at the next step, saving what is done (once more to stop at once)")
+        elif number in AT_ONCE and time.monotonic() - self._asked > ONE_PRESS_SECONDS:
             raise KeyboardInterrupt
-        self.signal = number
-        self.say("stopping at the next step, saving what is done (once more to stop at once)")
 
     # -- train.Watch -----------------------------------------------------------------------------------------------
 
     def stop_requested(self) -> bool:
-        return self.signal is not None
+        return self.signal is not None or self._torchrun not in (None, os.getppid())
 
     def say(self, message: str) -> None:
         self.console.print(message, markup=False)

@@ -16,25 +16,37 @@ from dataclasses import dataclass
 
 from doremi.errors import MixtureError
 
-# One folder per domain, one cell in a table, one word in a command line: no separators, no markup.
-_NAME = re.compile(r"[\w(][\w .()+,'-]{0,79}")
+# One folder per domain, one cell in a table, one word in a command line: no path separators, no markup.
+_NAME = re.compile(r"[\w(\[{#&+@!%~=$][\w .()+,'#&@!%~=$;:?*^{}\[\]-]{0,79}")
+_FILE_NAME = re.compile(r"[\w(][\w .()+,'-]{0,79}")
 _BYTES = 200  # file systems allow 255, and we add to names
+_SPELLED = {"#": "sharp", "&": "and", "@": "at", "%": "percent"}  # in folders: C, C# and C++ are three domains
 
 
 def check_domain_name(name: object) -> str:
     """Return `name` if it can be a domain's name, else raise `MixtureError` saying why not.
 
-    A name has 1 to 80 characters: letters, digits, `_`, blanks and `.()+,'-`, and starts with a letter,
-    digit, `_` or `(`. Path separators and markup are refused because names become folders and table cells.
+    A name has 1 to 80 characters: letters, digits, blanks and `_.()+,'-#&@!%~=$;:?*^{}[]`, and does not start with one
+    that YAML, shells or file systems give a meaning there. Path separators, quotes and markup (`/\\<>|"`) are refused.
     """
     if not isinstance(name, str):
         raise MixtureError(f"domain name {name!r} is not a string; put it in quotes")
-    if not _NAME.fullmatch(name) or name != name.strip() or name.endswith(".") or len(name.encode()) > _BYTES:
+    if not _is_name(name, _NAME):
         raise MixtureError(
-            f"domain name {name!r} is not allowed: use 1 to 80 letters, digits, blanks or _.()+,'- "
+            f"domain name {name!r} is not allowed: use 1 to 80 letters, digits, blanks or _.()+,'-#&@!%~=$;:?*^{{}}[] "
             "(no path separators, no markup, no blank or dot at the end)"
         )
     return name
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a run or a mixture may be called so: its name is a folder's as it stands."""
+    return _is_name(name, _FILE_NAME)
+
+
+def _is_name(name: str, pattern: re.Pattern[str]) -> bool:
+    whole = pattern.fullmatch(name) and name == name.strip() and not name.endswith(".")
+    return bool(whole) and len(name.encode()) <= _BYTES
 
 
 def _fold(name: str) -> str:
@@ -42,8 +54,9 @@ def _fold(name: str) -> str:
 
 
 def folder_name(name: str) -> str:
-    """The folder of a domain: its name with everything that shells and trainers dislike made `-`."""
-    return re.sub(r"[^\w.+-]+", "-", name, flags=re.UNICODE).strip("-.") or "domain"
+    """The folder of a domain: its name with everything that shells and trainers dislike spelled out, or made `-`."""
+    spelled = "".join(_SPELLED.get(sign, sign) for sign in name)
+    return re.sub(r"[^\w.+-]+", "-", spelled, flags=re.UNICODE).strip("-.") or "domain"
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ JSON is read with its format checked, hashes say what a file or a value is.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -18,6 +19,7 @@ from typing import Any
 from doremi.errors import DamageError, RunError, reason_of
 
 FORMAT = 1
+NO_FOLDER_FLUSH = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)  # of file systems that flush files only
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -72,6 +74,9 @@ def flush_to_disk(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if not (path.is_dir() and error.errno in NO_FOLDER_FLUSH):
+            raise
     finally:
         os.close(descriptor)
 

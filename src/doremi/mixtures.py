@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from doremi.config import PLAIN_MIXTURES, DomainLimits, RunConfig
-from doremi.domains import Mixture, check_domain_name
+from doremi.domains import Mixture, is_file_name
 from doremi.errors import MixtureError, RunError
 from doremi.files import FORMAT
 from doremi.heuristics import epochs, natural, temperature, uniform, unimax
@@ -26,12 +26,8 @@ def check_name(name: str) -> None:
     own = [LEARNED, PER_SEED, *PLAIN_MIXTURES]
     if name.endswith(".json"):
         stem = candidate_name(name)
-        try:
-            check_domain_name(stem)
-        except MixtureError:
-            raise MixtureError(
-                f"the mixture file {name!r} cannot name a folder: rename it to letters, digits and _.-"
-            ) from None
+        if not is_file_name(stem):
+            raise MixtureError(f"the mixture file {name!r} cannot name a folder: rename it to letters, digits and _.-")
         if stem in [*own, *published_names()]:
             raise MixtureError(
                 f"the mixture file {name!r} would be called {stem!r}, which is a mixture of doremi's own: rename the "

@@ -23,7 +23,7 @@ from doremi.data_request import domain_sources, prepare_request
 from doremi.domains import DomainSet, Mixture
 from doremi.dro import GroupDRO
 from doremi.dro_variants import Choices, VariantDRO, official
-from doremi.errors import ConfigError, RunError
+from doremi.errors import ConfigError, DataError, RunError
 from doremi.files import FORMAT, ten_digits, write_json
 from doremi.health import few_documents
 from doremi.jobs import (
@@ -80,8 +80,20 @@ def prepare(space: Workspace, *, full_check: bool = False) -> Corpus:
     corpus = Corpus.read(folder)
     if space.config.kept_share < 1:
         corpus = replace(corpus, kept=Corpus.read(kept_folder(corpus, space.config.kept_share)))
+    _check_lengths(space.config, corpus)
     _check_mixtures(space, corpus)
     return corpus
+
+
+def _check_lengths(config: RunConfig, corpus: Corpus) -> None:
+    """The sequence length may have changed since the corpus was prepared, until the first training."""
+    needed = config.data.sequence_length + 1
+    for name, tokens in zip(corpus.domains, corpus.count("train", "tokens"), strict=True):
+        if tokens < needed:
+            raise DataError(
+                f"domain {name!r} has {tokens:,} training tokens; one sequence needs {needed:,}: "
+                "lower data.sequence_length, or give this run another name and the domain more text"
+            )
 
 
 def _check_mixtures(space: Workspace, corpus: Corpus) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import platform
@@ -17,34 +16,17 @@ from typing import Any
 
 import torch
 
-from doremi.config import RunConfig, TrainingConfig, dump, read_yaml, validate
+from doremi import binding
+from doremi.config import RunConfig, TrainingConfig, dump
 from doremi.distributed import World
-from doremi.errors import ConfigError, RunError
+from doremi.errors import RunError
 from doremi.files import FORMAT, key_of, read_json, write_bytes, write_json
+from doremi.lock import LOCK, only_worker
 from doremi.model import build, count_parameters, shape
 from doremi.runs import RunDirectory
 from doremi.training_log import Watch
 
-# these change neither what is on disk already nor what it is called: more candidates may join a finished run
-FREE_KEYS = (
-    "budget_tokens",
-    "candidates.",
-    "data.workers",
-    "downstream.",
-    "limits.",
-    "proxy.seeds",
-    "reference.losses",
-    "reference.reuse",
-    "rounds.until",
-    "runs",
-    "training.accumulation",
-    "training.checkpoint_every",
-    "training.parallel",
-    "training.threads",
-    "training.timeout",
-    "verdict.",
-)
-OURS = ("run.lock", "config.yaml", "manifest.json")  # a run directory has the first from its first moment on
+OURS = (LOCK, "config.yaml", "manifest.json")  # a run directory has the first from its first moment on
 # On a CPU the compiler saves 0 to 22 % of a step for a warm-up of 20 to 39 s, which is earned back after 3 minutes of
 # training (0.3m), 8 to 13 (1m) or 30 (3m); the trainings of a tournament share it (docs/results/speed.md).
 COMPILE_AFTER_SECONDS = 1200
@@ -83,17 +65,24 @@ class Workspace:
         yield
         self.note_time(stage, time.monotonic() - start, **figures)
 
-    def status(self, state: str, stage: str, message: str = "", exit_code: int | None = None) -> None:
-        """Write the status file; with an exit code the work has ended. `stage` is empty before the first."""
+    def status(
+        self, state: str, stage: str, message: str = "", exit_code: int | None = None, error: str | None = None
+    ) -> None:
+        """Write the status file; with an exit code the work has ended. `stage` is empty before the first.
+
+        `error` is the name of the error's class, where one has ended it.
+        """
         if self.world.is_main:
             value = {"format": FORMAT, "state": state, "stage": stage or "start", "message": message}
-            value |= {"process": os.getpid(), "exit_code": exit_code}
+            value |= {"process": os.getpid(), "exit_code": exit_code, "error": error}
             write_json(self.directory.status_path(own_model=self.own_model), value)
 
 
 @contextlib.contextmanager
 def open_workspace(config: RunConfig, world: World, watch: Watch, *, own_model: bool = False) -> Iterator[Workspace]:
-    """Lock the run directory, check that it is this configuration's, and record both; `RunError` if it is not.
+    """Lock the run directory, check that what is there is this configuration's (binding.py), and record it.
+
+    `RunError` if another process works there, or if a result is there that was made with another configuration.
 
     With `own_model` the model and its training may differ from the recorded ones, which stay as they are: that is how
     a main model of another size joins a finished run.
@@ -102,11 +91,11 @@ def open_workspace(config: RunConfig, world: World, watch: Watch, *, own_model: 
     if world.is_main:
         _make_or_recognise(directory.root)
     world.barrier()
-    with _locked(directory.root) if world.is_main else contextlib.nullcontext():
+    with only_worker(directory.root, watch.say) if world.is_main else contextlib.nullcontext():
         if world.is_main:
-            _check_config(config, directory, FREE_KEYS + (("model.", "training.") if own_model else ()))
+            binding.check(config, directory, own_model=own_model)
             _sweep(directory.root)
-        joins = own_model and (directory.root / "manifest.json").exists()
+        joins = own_model and (directory.root / "manifest.json").exists() and any(binding.results(directory))
         settings = resolved(config, {} if own_model else recorded_choices(directory), world)
         torch.set_num_threads(int(settings.threads))
         if world.is_main and not joins:
@@ -127,24 +116,6 @@ def _make_or_recognise(root: Path) -> None:
         raise RunError(f"{root}: holds files that are not a run of doremi; change runs or name, or empty the folder")
 
 
-@contextlib.contextmanager
-def _locked(root: Path) -> Iterator[None]:
-    """Hold run.lock: the operating system lets go of it when this process ends, however it ends."""
-    with (root / "run.lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise RunError(
-                f"{root}: process {file.read().strip() or 'unknown'} is working in this run directory; "
-                "wait for it, stop it, or give this run another name"
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-
-
 def _sweep(root: Path) -> None:
     """Remove what a killed process left under temporary names; nobody else works here, we hold the lock."""
     for path in list(root.rglob(".*.tmp")):
@@ -152,49 +123,6 @@ def _sweep(root: Path) -> None:
             shutil.rmtree(path)
         else:  # gone already if it lay in such a folder
             path.unlink(missing_ok=True)
-
-
-# -- is it the same run? ----------------------------------------------------------------------------------------------
-
-
-def flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, keys joined by dots."""
-    if not isinstance(value, Mapping) or not value:
-        return {prefix: value}
-    return {k: v for name, part in value.items() for k, v in flat(part, f"{prefix}.{name}".lstrip(".")).items()}
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], free: tuple[str, ...] = FREE_KEYS) -> list[str]:
-    """Keys whose values differ, but for those that begin with one of `free`."""
-    one, two = flat(old), flat(new)
-    return [key for key in sorted({*one, *two}) if one.get(key) != two.get(key) and not key.startswith(free)]
-
-
-def _check_config(config: RunConfig, directory: RunDirectory, free: tuple[str, ...]) -> None:
-    path = directory.root / "config.yaml"
-    if (directory.root / "manifest.json").exists():
-        read_json(directory.root / "manifest.json", "run manifest")  # refuses another format
-    if not path.exists():
-        return
-    begun = any((directory.root / stage).exists() for stage in ("reference", "rounds", "main"))
-    if config.data.epoch_matched and begun:  # what has been trained depends on the budget
-        free = tuple(key for key in free if key != "budget_tokens")
-    old, new = _with_defaults(path), config.model_dump(mode="json")
-    for key in differences(old, new, free)[:1]:
-        was, now = flat(old).get(key, "not set"), flat(new).get(key, "not set")
-        raise RunError(
-            f"{directory.root}: belongs to a configuration in which {key} is {was!r}, here it is {now!r}; "
-            "give this run another name (--set name=...) or remove the folder"
-        )
-
-
-def _with_defaults(path: Path) -> dict[str, Any]:
-    """A recorded configuration; keys that it is older than have their defaults, which change nothing."""
-    value = read_yaml(path)
-    try:
-        return validate(value, str(path)).model_dump(mode="json")
-    except ConfigError:  # another tool's, or edited: the first difference says so
-        return value
 
 
 # -- manifest and auto ------------------------------------------------------------------------------------------------
@@ -235,12 +163,14 @@ def _commit() -> str | None:
 
 
 def recorded_choices(directory: RunDirectory) -> dict[str, Any]:
+    """What `auto` was resolved to for the trainings that are there; nothing before the first."""
     path = directory.root / "manifest.json"
-    return read_json(path, "run manifest")["resolved"] if path.exists() else {}
+    known = path.exists() and any(binding.begun(directory))
+    return read_json(path, "run manifest")["resolved"] if known else {}
 
 
 def resolved(config: RunConfig, recorded: Mapping[str, Any], world: World) -> TrainingConfig:
-    """Replace every `auto`, once: a run that goes on uses what was recorded, threads excepted."""
+    """Replace every `auto`: a run whose trainings have begun uses what was recorded, threads excepted."""
     training = config.training
     threads = max(1, available_cores() // world.local_size) if training.threads == "auto" else training.threads
     update: dict[str, Any] = {"threads": threads}

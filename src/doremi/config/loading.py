@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from pydantic import BaseModel, ValidationError
 from doremi.config.safe_yaml import parse
 from doremi.config.schema import DataConfig, RunConfig
 from doremi.errors import ConfigError, RunError, one_line, reason_of
+
+_PART = re.compile(r""""[^"]+"|'[^']+'|[^.="'][^.=]*""")
+_OVERRIDE = re.compile(rf"(?P<key>({_PART.pattern})(\.({_PART.pattern}))*)\s*=(?P<value>.*)", re.DOTALL)
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -77,16 +81,22 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _set(value: dict[str, Any], override: str) -> None:
-    """Apply one `a.b=c`; the value is read as YAML, so that lists and numbers work."""
-    keys, equals, text = override.partition("=")
+    """Apply one `a.b=c`; the value is read as YAML, so that lists and numbers work.
+
+    A name with a dot or an equals sign in it stands in quotes: `limits.domains."a.b".max_weight=0.5`.
+    """
+    found = _OVERRIDE.fullmatch(override.strip())
     shown = one_line(override)
-    if not equals or not keys.strip():
-        raise ConfigError(f"--set {shown}: write it as section.key=value, for example training.steps=200")
+    if found is None:
+        raise ConfigError(
+            f"--set {shown}: write it as section.key=value, for example training.steps=200; "
+            "a name with a dot or = in it goes in quotes: 'data.domains.\"a.b\"=folder'"
+        )
     try:
-        parsed = parse(text)
+        parsed = parse(found["value"])
     except ValueError as error:
         raise ConfigError(f"--set {shown}: {one_line(str(error))}") from None
-    *path, last = keys.strip().split(".")
+    *path, last = (part[1:-1] if part[0] in "\"'" else part.strip() for part in _PART.findall(found["key"]))
     for key in path:
         value = value.setdefault(key, {})
         if not isinstance(value, dict):

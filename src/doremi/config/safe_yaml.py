@@ -6,6 +6,7 @@ end ("billion laughs") and converts tagged scalars such as `!!int ""` unchecked.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
@@ -14,6 +15,7 @@ from yaml.constructor import ConstructorError
 MOST_VALUES = 100_000  # aliases followed; a run of a thousand domains has 10,000
 MOST_LEVELS = 50
 MOST_BITS = 64  # of a whole number: Python has no limit, and fails later with what has thousands of digits
+_SURPRISING = re.compile("[-+]?(0[0-7_]|[0-9_]+:)")  # 010 is 8, 1:30 is 90
 MOST_CHARACTERS = 100  # of any number: those to base 60 take time that grows with the square of their length
 
 
@@ -35,12 +37,15 @@ class _Loader(yaml.SafeLoader):
         self._values: dict[yaml.Node, int] = {}
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        start = self.peek_event().start_mark
+        event = self.peek_event()
+        start, is_alias = event.start_mark, isinstance(event, yaml.AliasEvent)
+        if isinstance(parent, yaml.MappingNode) and index is None and not is_alias and event.anchor is not None:
+            # without a word it would lose its first one
+            raise ConstructorError(None, None, f"a key begins with '&{event.anchor}'; put it in quotes", start)
         if self._level == MOST_LEVELS:
             raise ConstructorError(None, None, "is nested too deeply", start)
-        is_alias = self.check_event(yaml.AliasEvent)
         self._level += 1
-        node = super().compose_node(parent, index)
+        node = super().compose_node(parent, index)  # type: ignore[arg-type]
         self._level -= 1
         if node is not None and node not in self._values:
             if is_alias:
@@ -77,7 +82,10 @@ class _Loader(yaml.SafeLoader):
         return value
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
-        value = super().construct_yaml_int(node)
+        value = super().construct_yaml_int(node)  # refuses what is too long to be shown
+        if _SURPRISING.match(node.value):
+            problem = f"has {node.value}, which YAML reads as a number to base 8 or 60; put it in quotes, or rewrite it"
+            raise ConstructorError(None, None, problem, node.start_mark)
         if value.bit_length() > MOST_BITS:
             raise ConstructorError(None, None, f"has a number of more than {MOST_BITS} bits", node.start_mark)
         return value

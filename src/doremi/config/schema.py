@@ -10,7 +10,7 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 
 from doremi.config.limits import LimitsConfig
 from doremi.config.section import Section
-from doremi.domains import DomainSet, check_domain_name
+from doremi.domains import DomainSet, is_file_name
 from doremi.errors import MixtureError
 from doremi.runs import LEARNED, PER_SEED
 
@@ -72,6 +72,9 @@ class DataConfig(Section):
     def _short_forms(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
+        for name in value:
+            if not isinstance(name, str):  # no, 2024, null, ...
+                raise ValueError(f"domain name {name!r} is not a string; put it in quotes")
         return {name: {"train": entry} if isinstance(entry, str | list) else entry for name, entry in value.items()}
 
     @field_validator("domains")
@@ -285,10 +288,9 @@ class RunConfig(Section):
     @field_validator("name")
     @classmethod
     def _is_a_folder(cls, value: str) -> str:
-        try:
-            return check_domain_name(value)
-        except MixtureError:
-            raise ValueError(f"{value!r} cannot be a run's name: use letters, digits and _.-, no separators") from None
+        if not is_file_name(value):
+            raise ValueError(f"{value!r} cannot be a run's name: use letters, digits and _.-, no separators")
+        return value
 
     @model_validator(mode="after")
     def _every_domain_in_every_batch(self) -> RunConfig:

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Any, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+
+from doremi.config.numbers import whole_number
 
 
 class Section(BaseModel):
-    """A part of the configuration: immutable, no unknown keys, help taken from the text under each field."""
+    """A part of the configuration: immutable, no unknown keys, help taken from the text under each field.
+
+    Wherever a key takes a whole number, numbers.py says how it may be written; names that end in `_bytes` are sizes.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _whole_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        name = info.field_name or ""
+        annotation = cls.model_fields[name].annotation
+        if annotation is int or int in get_args(annotation):
+            return whole_number(value, of_bytes=name.endswith("_bytes"))
+        return value
