@@ -246,7 +246,10 @@ def check_prediction(lm: Any, sequence_length: int) -> None:
     try:
         ahead = looks_ahead(lm, sequence_length)
     except Exception as error:  # an architecture's own
-        raise ConfigError(f"model: {name} cannot be run on plain text with these options: {reason(error)}") from None
+        padding = "" if lm.config.pad_token_id is not None else "; some families need a tokenizer with a padding token"
+        raise ConfigError(
+            f"model: {name} cannot run on text alone with these options ({reason(error)}){padding}"
+        ) from None
     if ahead:
         decoder = "; set model.options.is_decoder to true" if getattr(lm.config, "is_decoder", True) is False else ""
         raise ConfigError(f"model: {name} looks at later tokens, which it should predict{decoder}")
