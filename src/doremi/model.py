@@ -121,6 +121,7 @@ def build(
     """
     from transformers import AutoModelForCausalLM
 
+    _quiet()
     config = configuration(description, vocab_size, sequence_length, end_of_text_id, pad_id)
     try:
         # With no attention named the library takes PyTorch's own, and what the family has where it cannot use that.
@@ -161,7 +162,7 @@ def load(folder: Path) -> Any:
     """A saved causal LM; `RunError` when the folder holds none. No remote code is run, nothing is unpickled."""
     from transformers import AutoModelForCausalLM
 
-    _no_progress_bars()
+    _quiet()
     try:
         return AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
@@ -170,10 +171,12 @@ def load(folder: Path) -> Any:
         raise RunError(f"{folder}: holds no model that can be loaded ({' '.join(str(error).split())[:200]})") from None
 
 
-def _no_progress_bars() -> None:
+def _quiet() -> None:
+    """No progress bars and no warnings of transformers: what matters of them is said as errors and remarks."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
 
 
 def save(model: Any, tokenizer_folder: Path, folder: Path, tensors: dict[str, Tensor] | None = None) -> None:
@@ -181,7 +184,7 @@ def save(model: Any, tokenizer_folder: Path, folder: Path, tensors: dict[str, Te
 
     `tensors` are the model's, whole, where it holds shards of them only.
     """
-    _no_progress_bars()
+    _quiet()
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     with tensor_files(temporary):
