@@ -31,7 +31,7 @@ LAYERS = [
         "settled",
         "health",
     ],
-    ["corpus", "attention", "model", "distributed", "mixtures", "memory", "data_request"],
+    ["corpus", "architecture", "attention", "head", "model", "distributed", "mixtures", "memory", "data_request"],
     ["checkpoint", "reference_losses", "operations"],
     ["evaluation", "training_log", "train"],
     ["verdict", "report", "export"],

@@ -8,12 +8,18 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
+import families
 from doremi import model as models
+from doremi.corpus.tokenizer import TextTokenizer
 from doremi.dro import weighted_loss
 from doremi.errors import ConfigError, RunError
+from doremi.head import is_linear
+from doremi.jobs import padding_id
 from doremi.model import (
     PRESETS,
     TokenLosses,
@@ -128,13 +134,30 @@ def assert_alike(plain: tuple[torch.Tensor, torch.Tensor], other: tuple[torch.Te
 
 
 def test_a_head_that_is_not_linear_takes_the_models_own_logits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However large they are: scaled logits must not be lost on the way."""
-    monkeypatch.setattr(models, "LOGITS_LIMIT_BYTES", 0)
+    """A row at a time where they are too large: scaled logits must not be lost on the way."""
     torch.manual_seed(0)
     module, (inputs, labels) = TokenLosses(scaled_head(), 12), windows()
+    results = []
+    for limit in (10**9, 0):
+        monkeypatch.setattr(models, "LOGITS_LIMIT_BYTES", limit)
+        module.zero_grad()
+        loss = module(inputs, labels)
+        loss.sum().backward()
+        results.append((loss.detach(), torch.cat([p.grad.flatten() for p in module.parameters()])))
     logits = module.lm(input_ids=inputs).logits
     expected = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
-    assert module(inputs, labels).flatten().tolist() == pytest.approx(expected.tolist(), rel=FLOAT32)
+    assert results[0][0].flatten().tolist() == pytest.approx(expected.tolist(), rel=FLOAT32)
+    assert_alike(*results)
+
+
+@pytest.mark.parametrize(("limit", "rows"), [(0, 1), (2 * 12 * 50 * 4, 2), (3 * 12 * 50 * 4 - 1, 2)])
+def test_rows_at_once_are_those_that_the_limit_holds(limit: int, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "LOGITS_LIMIT_BYTES", limit)
+    module, seen = TokenLosses(scaled_head(), 12), []
+    module.lm.register_forward_pre_hook(lambda *a: seen.append(a[2]["input_ids"].shape[0]), with_kwargs=True)
+    with torch.no_grad():
+        module(torch.zeros(4, 12, dtype=torch.int64), torch.zeros(4, 12, dtype=torch.int64))
+    assert seen == [rows] * (4 // rows)
 
 
 def largest_allocation(work: Callable[[], object]) -> int:
@@ -168,9 +191,6 @@ def test_each_call_decides_by_its_own_size(monkeypatch: pytest.MonkeyPatch) -> N
     module, (inputs, labels) = tiny(), windows()
     module(inputs, labels)
     assert calls == []
-    module(inputs.repeat(2, 1), labels.repeat(2, 1))
-    assert calls == [48]
-    module.linear_head = False
     module(inputs.repeat(2, 1), labels.repeat(2, 1))
     assert calls == [48]
 
@@ -248,9 +268,56 @@ def scaled_head() -> Any:
     return build({**description, "num_attention_heads": 2, "logit_scale": 0.5}, 50, 12, 0)
 
 
+class Capped(torch.nn.Module):
+    """Any function between a plain head and the logits of a model."""
+
+    def __init__(self, change: Callable[[Any, torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.lm, self.change = tiny().lm, change
+        self.get_output_embeddings, self.get_decoder = self.lm.get_output_embeddings, self.lm.get_decoder
+
+    def forward(self, **inputs: Any) -> Any:
+        output = self.lm(**inputs)
+        output.logits = self.change(self, output.logits)
+        return output
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda _, x: 30 * torch.tanh(x / 30),
+        lambda _, x: 1e4 * torch.tanh(x / 1e4),  # invisible at 30
+        lambda _, x: x.clamp(max=1e5),
+        lambda _, x: torch.where(x.abs() < 1e-2, 0.0, x),
+        lambda _, x: x + 1e-3,
+        lambda _, x: 1.001 * x,
+        lambda _, x: x / x.norm(dim=-1, keepdim=True),
+        lambda _, x: x * (1 + torch.arange(x.shape[1])[:, None] / 1000),  # by place
+        lambda self, x: functional.dropout(x, 0.5, self.training),  # in training only
+    ],
+)
+def test_what_lies_between_head_and_logits_is_seen(change: Any) -> None:
+    assert is_linear(Capped(lambda _, x: x), 8)
+    lm = Capped(change)
+    before = {name: tensor.clone() for name, tensor in lm.state_dict().items()}
+    random = torch.get_rng_state()
+    assert not is_linear(lm, 8)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(torch.equal(before[name], tensor) for name, tensor in lm.state_dict().items())
+    assert "forward" not in vars(lm.get_decoder())
+    assert lm.training
+
+
+def test_parameters_behind_the_decoder_are_no_linear_head() -> None:
+    """Zero now, something else after the first step."""
+    lm = Capped(lambda self, x: x + self.more)
+    lm.more = torch.nn.Parameter(torch.zeros(50))
+    assert not is_linear(lm, 8)
+
+
 def test_scaled_logits_are_not_mistaken_for_a_linear_head() -> None:
-    assert not models.head_is_linear(scaled_head(), 8)
-    assert models.head_is_linear(tiny().lm, 8)
+    assert not is_linear(scaled_head(), 8)
+    assert is_linear(tiny().lm, 8)
 
 
 @pytest.mark.parametrize("length", [2, 3])
@@ -274,9 +341,142 @@ def test_models_that_do_not_exist(preset: str | None, architecture: str | None, 
         build(shape(preset, architecture, {}), 50, 12, 0)
 
 
-def test_impossible_options_are_a_config_error() -> None:
-    with pytest.raises(ConfigError, match="model"):
-        build({"architecture": "llama", "hidden_size": 10, "num_attention_heads": 3}, 50, 12, 0)
+LLAMA = {"architecture": "llama", "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1,
+         "num_attention_heads": 2}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"vocab_size": 40}, r"^model\.options\.vocab_size: the tokenizer decides it; leave it out$"),
+        ({"dtype": "bfloat16"}, r"options\.dtype: training\.precision decides"),
+        ({"torch_dtype": "float16", "use_cache": True}, r"options\.torch_dtype: .*leave it out \(and use_cache\)$"),
+        ({"model_type": "llama"}, r"options\.model_type: model\.architecture says it"),
+        ({"architectures": ["LlamaForCausalLM"]}, "options.architectures"),
+        ({"attn_implementation": "flash_attention_2"}, "options.attn_implementation"),
+        ({"pad_token_id": 3}, r"options\.pad_token_id: the tokenizer decides it"),
+        ({"image_token_index": 3}, "options.image_token_index: the tokenizer decides it"),
+        ({"temperature": 0.7}, "options.temperature: it belongs to the generation of text"),
+        ({"auto_map": {}}, "remote code is never run"),
+        ({"hiden_size": 16}, r"llama has no such key; did you mean 'hidden_size'\?$"),
+        ({"n_embd": 16}, "options.n_embd: llama has no such key"),
+        ({"final_logit_softcapping": 30.0}, "options.final_logit_softcapping: llama has no such key"),
+        ({"num_hidden_layers": "two"}, r"options\.num_hidden_layers: should be int \(given: 'two'\)$"),
+        ({"num_hidden_layers": 1.5}, "should be int"),
+        ({"attention_bias": "yes"}, "options.attention_bias: should be bool"),
+        ({"max_position_embeddings": 11}, r"options\.max_position_embeddings: is 11, fewer than data.seq.* \(12\)"),
+        ({"hidden_size": 10, "num_attention_heads": 3}, r"^model\.options: The hidden size \(10\) is not a multiple"),
+        ({"rope_scaling": {"rope_type": "linear", "factr": 2}}, r"rope_scaling\.factr: .*'factor'"),
+        ({"rope_scaling": {"rope_type": "linear"}}, "Missing required keys .*factor"),
+        ({"rope_theta": 5e5, "rope_parameters": {"rope_theta": 1e4}}, "said in two places"),
+        ({"rope_scaling": {"factor": 2}, "rope_parameters": {"rope_theta": 1e4}}, "said in two places"),
+        ({"hidden_act": "nonsense"}, "cannot build 'llama'"),
+        ({"hidden_size": 0}, "cannot build|multiple"),
+    ],
+)  # fmt: skip
+def test_options_that_cannot_be(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says) as found:
+        build({**LLAMA, **options}, 50, 12, 0)
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "key", "value"),
+    [
+        ({"rope_theta": "1e4"}, "rope_parameters", {"rope_theta": 1e4, "rope_type": "default"}),
+        ({"rope_theta": 10000}, "rope_parameters", {"rope_theta": 10000, "rope_type": "default"}),
+        ({"rope_scaling": None}, "rope_parameters", {"rope_theta": 1e4, "rope_type": "default"}),
+        ({"rms_norm_eps": "1e-6"}, "rms_norm_eps", 1e-6),
+        ({"rms_norm_eps": 1}, "rms_norm_eps", 1.0),
+        ({"intermediate_size": "1e2"}, "intermediate_size", 100),
+        ({"intermediate_size": 64.0}, "intermediate_size", 64),
+        ({"max_position_embeddings": 4096}, "max_position_embeddings", 4096),
+        ({}, "max_position_embeddings", 12),
+        ({"output_router_logits": False}, "output_router_logits", False),
+    ],
+)
+def test_options_that_are_meant_are_taken(options: dict[str, Any], key: str, value: Any) -> None:
+    architecture = "mixtral" if "output_router_logits" in options else "llama"
+    with torch.device("meta"):
+        found = getattr(build({**LLAMA, "architecture": architecture, **options}, 50, 12, 0).config, key)
+    assert (found, type(found)) == (value, type(value))
+
+
+def test_older_names_of_an_architecture_are_known() -> None:
+    shape = {"architecture": "gpt_neox", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    with torch.device("meta"):
+        lm = build({**shape, "intermediate_size": 32, "rotary_pct": 0.5, "rotary_emb_base": 500.0}, 50, 12, 0)
+    assert lm.config.rope_parameters == {"rope_type": "default", "rope_theta": 500.0, "partial_rotary_factor": 0.5}
+
+
+@pytest.mark.parametrize("key", ["router_aux_loss_coef", "output_router_logits"])
+def test_balance_losses_are_refused(key: str) -> None:
+    with pytest.raises(ConfigError, match=f"options.{key}: the balance loss of experts is not added"):
+        build({**LLAMA, "architecture": "mixtral", key: 0.01 if "coef" in key else True}, 50, 12, 0)
+
+
+@pytest.mark.parametrize(
+    ("family", "says"),
+    [
+        ("gemma3", r"language model alone \(gemma3_text\)"),
+        ("vit", "cannot build"),
+        ("lama", "did you mean 'llama'"),
+        ("roberta", "a tokenizer with a padding token"),
+    ],
+)
+def test_families_that_cannot_be(family: str, says: str) -> None:
+    options = LLAMA if family == "roberta" else {}
+    with pytest.raises(ConfigError, match=says) as found:
+        TokenLosses(build({**options, "architecture": family}, 50, 12, 0), 12)
+    assert "\n" not in str(found.value)
+
+
+def test_a_model_that_looks_ahead_is_refused() -> None:
+    bert = {**LLAMA, "architecture": "bert"}
+    with pytest.raises(ConfigError, match=r"bert looks at later tokens.*model\.options\.is_decoder"):
+        TokenLosses(build(bert, 50, 12, 0), 12)
+    TokenLosses(build({**bert, "is_decoder": True}, 50, 12, 0), 12)
+
+
+def test_no_token_is_padding_unless_the_tokenizer_has_one() -> None:
+    """OLMo's own default is 1, which is a token of ours: its embedding would stay zero."""
+    olmo = {**LLAMA, "architecture": "olmo"}
+    for pad_id, zeros in ((None, []), (3, [3])):
+        lm = build(olmo, 50, 12, 0, pad_id)
+        assert lm.config.pad_token_id == pad_id
+        assert (lm.get_input_embeddings().weight == 0).all(dim=1).nonzero().flatten().tolist() == zeros
+
+
+@pytest.mark.parametrize(
+    ("special", "expected"),
+    [
+        ({}, None),
+        ({"pad_token": "[PAD]"}, 2),
+        ({"pad_token": "</s>"}, None),
+        ({"pad_token": "x", "unk_token": "x"}, None),
+    ],
+)
+def test_padding_token_of_a_tokenizer(special: dict[str, str], expected: int | None, tmp_path: Path) -> None:
+    """One that is also the end of text or the unknown token occurs in text."""
+    backend = Tokenizer(WordLevel({"</s>": 0, "x": 1, "[PAD]": 2}, unk_token="x"))
+    TextTokenizer(backend, "here", "</s>", special).save(tmp_path)
+    assert padding_id(tmp_path) == expected
+
+
+@pytest.mark.parametrize("family", ["gemma2", "bloom", "mpt"])
+def test_families_without_fused_attention_take_their_own_and_say_so(family: str) -> None:
+    with torch.device("meta"):
+        lm = build(families.tiny(family), families.VOCAB, families.LENGTH, 0)
+        (line,) = models.remarks(lm)
+        assert f"{family} cannot use PyTorch's fused attention" in line
+        assert models.remarks(tiny().lm) == []
+    assert lm.config._attn_implementation == "eager"
+
+
+def test_experts_without_balance_are_said() -> None:
+    with torch.device("meta"):
+        lm = build(families.tiny("mixtral"), families.VOCAB, families.LENGTH, 0)
+    assert "no balance loss" in models.remarks(lm)[0]
 
 
 def test_folder_without_a_model(tmp_path: Path) -> None:

@@ -70,10 +70,12 @@ def _workspace(config: RunConfig, *, search: bool = False, own_model: bool = Fal
     with Display(quiet=int(os.environ.get("RANK", "0")) != 0) as display:
         display.say("loading torch and transformers ...")
         from doremi import distributed
-        from doremi.tournament import check
+        from doremi.tournament import check, model_remarks
         from doremi.workspace import open_workspace
 
         check(config, search=search)
+        for remark in model_remarks(config):
+            display.say(remark)
         world = distributed.start(config.training.timeout)
         with open_workspace(config, world, display, own_model=own_model) as space:
             try:

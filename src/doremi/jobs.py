@@ -8,6 +8,7 @@ reference *is* the reference, and the proxy meets sequences in another order tha
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
 
 from doremi import train as training
 from doremi.corpus import store
@@ -87,8 +89,18 @@ def fresh_model(space: Workspace, corpus: Corpus, size: str | None, seed: int) -
     digest = hashlib.sha256(f"init/{seed}".encode()).digest()
     torch.manual_seed(int.from_bytes(digest[:8], "little") >> 1)
     length = space.config.data.sequence_length
-    lm = build(shape_of(space.config, size), tokenizer["vocab_size"], length, tokenizer["end_of_text_id"])
+    pad_id = padding_id(corpus.folder / "tokenizer")
+    lm = build(shape_of(space.config, size), tokenizer["vocab_size"], length, tokenizer["end_of_text_id"], pad_id)
     return TokenLosses(lm, length)
+
+
+def padding_id(tokenizer: Path) -> int | None:
+    """The tokenizer's padding token if it serves for nothing else: the model never learns its embedding."""
+    config = json.loads((tokenizer / "tokenizer_config.json").read_text(encoding="utf-8"))
+    padding = config.pop("pad_token", None)
+    if padding is None or padding in config.values():
+        return None
+    return Tokenizer.from_file(str(tokenizer / "tokenizer.json")).token_to_id(padding)
 
 
 def tokens_per_micro_batch(space: Workspace) -> int:

@@ -14,7 +14,6 @@ import difflib
 import math
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +21,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from doremi.architecture import configuration, reason
 from doremi.attention import without_mask
 from doremi.errors import ConfigError, RunError
 from doremi.files import flush_to_disk, tensor_files
+from doremi.head import is_linear, looks_ahead, mode
 
-# float32 logits above this size are not kept: the loss is computed from the hidden states in chunks.
+# float32 logits above this size are not kept: the loss is computed in chunks, from the hidden states where the head is
+# a plain linear layer, else by running the model on a few rows at a time.
 # Chosen on a CPU (benchmarks/losses.py); benchmarks/gpu.py compares both at its size.
 LOGITS_LIMIT_BYTES = 512 * 2**20
 CHUNK_TOKENS = 1024
+TRIAL_PARAMETERS = 50_000_000  # up to here a model of the user's is built and tried before anything else is done
+EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 
 
 def _llama(width: int, layers: int, heads: int, feed_forward: int) -> dict[str, Any]:
@@ -104,41 +108,75 @@ def _size_of(name: str) -> float:
     return float(found[1]) * {"k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}[found[2]] if found else 0.0
 
 
-def build(description: dict[str, Any], vocab_size: int, sequence_length: int, end_of_text_id: int) -> Any:
-    """A freshly initialised causal LM (torch's global generator); on the meta device inside `torch.device("meta")`."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+def build(
+    description: dict[str, Any],
+    vocab_size: int,
+    sequence_length: int,
+    end_of_text_id: int,
+    pad_id: int | None = None,
+) -> Any:
+    """A freshly initialised causal LM (torch's global generator); on the meta device inside `torch.device("meta")`.
 
-    keys = {k: v for k, v in description.items() if k != "architecture"}
-    positions = "n_positions" if description["architecture"] == "gpt2" else "max_position_embeddings"
-    keys = {"vocab_size": vocab_size, positions: sequence_length, **keys}
+    `pad_id` is the tokenizer's own padding token, whose embedding stays zero. `ConfigError` if it cannot be built.
+    """
+    from transformers import AutoModelForCausalLM
+
+    _quiet()
+    config = configuration(description, vocab_size, sequence_length, end_of_text_id, pad_id)
     try:
-        config = AutoConfig.for_model(description["architecture"], **keys)
-        config.bos_token_id = config.eos_token_id = end_of_text_id
-        config.use_cache = False
-        # Never remote code, which model.options can ask for: with None instead of False the library would ask the user.
-        return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", trust_remote_code=False)
+        # With no attention named the library takes PyTorch's own, and what the family has where it cannot use that.
+        lm = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except Exception as error:  # each architecture checks its own keys, with exceptions of its own
-        reason = " ".join(str(error).split())[:300]
-        raise ConfigError(f"model: transformers cannot build {description['architecture']!r}: {reason}") from None
+        raise ConfigError(
+            f"model: transformers cannot build {description['architecture']!r}: {reason(error)}"
+        ) from None
+    if not isinstance(lm.get_output_embeddings(), nn.Module):
+        raise ConfigError(f"model.architecture: {description['architecture']} has no head that gives logits")
+    return lm
+
+
+def try_out(description: dict[str, Any], vocab_size: int, sequence_length: int) -> Any:
+    """The model without its numbers; `ConfigError` if it cannot be built or, where it is small, does not predict."""
+    with torch.device("meta"):
+        lm = build(description, vocab_size, sequence_length, 0)
+    if count_parameters(lm)[1] <= TRIAL_PARAMETERS:
+        with torch.random.fork_rng(devices=[]):
+            check_prediction(build(description, vocab_size, sequence_length, 0), sequence_length)
+    return lm
+
+
+def remarks(lm: Any) -> list[str]:
+    """What a user should know about a model before training it, a line each."""
+    name, lines = lm.config.model_type, []
+    if not lm._supports_sdpa:
+        lines.append(
+            f"model: {name} cannot use PyTorch's fused attention, so its own code is used; "
+            "it is slower and takes more memory, the more so the longer the sequences"
+        )
+    if any(getattr(lm.config, key, None) for key in EXPERTS):
+        lines.append(f"model: {name} routes tokens to experts; no balance loss is added that would spread them evenly")
+    return lines
 
 
 def load(folder: Path) -> Any:
     """A saved causal LM; `RunError` when the folder holds none. No remote code is run, nothing is unpickled."""
     from transformers import AutoModelForCausalLM
 
-    _no_progress_bars()
+    _quiet()
     try:
         return AutoModelForCausalLM.from_pretrained(
-            folder, attn_implementation="sdpa", dtype=torch.float32, trust_remote_code=False, use_safetensors=True
+            folder, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
         )
     except (OSError, ValueError) as error:
         raise RunError(f"{folder}: holds no model that can be loaded ({' '.join(str(error).split())[:200]})") from None
 
 
-def _no_progress_bars() -> None:
+def _quiet() -> None:
+    """No progress bars and no warnings of transformers: what matters of them is said as errors and remarks."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
 
 
 def save(model: Any, tokenizer_folder: Path, folder: Path, tensors: dict[str, Tensor] | None = None) -> None:
@@ -146,7 +184,7 @@ def save(model: Any, tokenizer_folder: Path, folder: Path, tensors: dict[str, Te
 
     `tensors` are the model's, whole, where it holds shards of them only.
     """
-    _no_progress_bars()
+    _quiet()
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     with tensor_files(temporary):
@@ -171,18 +209,19 @@ class TokenLosses(nn.Module):
     """A causal LM whose forward returns each token's loss; what DDP, FSDP2 and torch.compile wrap."""
 
     def __init__(self, lm: Any, sequence_length: int) -> None:
-        """`sequence_length` is that of the longest row it will see."""
+        """`sequence_length` is that of the longest row it will see. `ConfigError` if the model does not predict."""
         super().__init__()
         self.lm, self.sequence_length, self.linear_head = lm, sequence_length, False
         self.vocab_size = lm.get_output_embeddings().weight.shape[0]
         if not next(lm.parameters()).is_meta:  # without numbers there is nothing to try
-            self.linear_head = head_is_linear(lm, sequence_length)
+            check_prediction(lm, sequence_length)
+            self.linear_head = is_linear(lm, sequence_length)
             with eval_mode(lm):
                 without_mask(lm, sequence_length)
 
     def chunked(self, tokens: int) -> bool:
-        """Whether the loss of so many tokens is computed without all of their logits."""
-        return self.linear_head and tokens * self.vocab_size * 4 > LOGITS_LIMIT_BYTES
+        """Whether the loss of so many tokens is computed without all of their logits at once."""
+        return tokens * self.vocab_size * 4 > LOGITS_LIMIT_BYTES
 
     def forward(self, input_BT: Tensor, label_BT: Tensor) -> Tensor:
         """Negative log-likelihood of each label in nats, float32 `[B, T]`; inputs and labels are int64 `[B, T]`.
@@ -191,26 +230,52 @@ class TokenLosses(nn.Module):
         """
         if input_BT.shape[1] > self.sequence_length:
             raise ValueError(f"rows of {input_BT.shape[1]} tokens in a model made for {self.sequence_length}")
-        if self.chunked(input_BT.numel()):
-            hidden_BTD = self.lm.get_decoder()(input_ids=input_BT, use_cache=False)[0]
-            loss_N = linear_losses(hidden_BTD.flatten(0, 1), self.lm.get_output_embeddings(), label_BT.flatten())
-        else:
-            logits_BTV = self.lm(input_ids=input_BT, use_cache=False).logits
-            loss_N = functional.cross_entropy(logits_BTV.flatten(0, 1).float(), label_BT.flatten(), reduction="none")
+        if not self.chunked(input_BT.numel()):
+            return own_losses(self.lm, input_BT, label_BT)
+        if not self.linear_head:
+            return row_losses(self.lm, input_BT, label_BT, self.rows_at_once(input_BT.shape[1]))
+        hidden_BTD = self.lm.get_decoder()(input_ids=input_BT, use_cache=False)[0]
+        loss_N = linear_losses(hidden_BTD.flatten(0, 1), self.lm.get_output_embeddings(), label_BT.flatten())
         return loss_N.view_as(label_BT)
 
+    def rows_at_once(self, tokens: int) -> int:
+        """Rows of so many tokens whose logits are within the limit, at least one."""
+        return max(1, LOGITS_LIMIT_BYTES // (tokens * self.vocab_size * 4))
 
-def head_is_linear(lm: Any, sequence_length: int) -> bool:
-    """Whether the logits are the plain linear head of the hidden states (some models scale, cap or project them)."""
-    device, head = next(lm.parameters()).device, lm.get_output_embeddings()
-    tokens_BT = torch.arange(min(4, sequence_length), device=device)[None]
-    with torch.no_grad(), eval_mode(lm):
-        hidden_BTD = lm.get_decoder()(input_ids=tokens_BT, use_cache=False)[0]
-        expected = lm(input_ids=tokens_BT, use_cache=False).logits
-        if hidden_BTD.shape[-1] != head.weight.shape[-1]:
-            return False
-        difference = head(hidden_BTD) - expected
-        return bool(difference.norm() <= 1e-3 * expected.norm())
+
+def check_prediction(lm: Any, sequence_length: int) -> None:
+    """`ConfigError` for a model that cannot run on tokens alone, or that sees the tokens it is to predict."""
+    name = lm.config.model_type
+    try:
+        ahead = looks_ahead(lm, sequence_length)
+    except Exception as error:  # an architecture's own
+        padding = "" if lm.config.pad_token_id is not None else "; some families need a tokenizer with a padding token"
+        raise ConfigError(
+            f"model: {name} cannot run on text alone with these options ({reason(error)}){padding}"
+        ) from None
+    if ahead:
+        decoder = "; set model.options.is_decoder to true" if getattr(lm.config, "is_decoder", True) is False else ""
+        raise ConfigError(f"model: {name} looks at later tokens, which it should predict{decoder}")
+
+
+def own_losses(lm: Any, input_BT: Tensor, label_BT: Tensor) -> Tensor:
+    """Cross-entropy of the model's own logits token by token, float32 `[B, T]`."""
+    logits_BTV = lm(input_ids=input_BT, use_cache=False).logits
+    loss_N = functional.cross_entropy(logits_BTV.flatten(0, 1).float(), label_BT.flatten(), reduction="none")
+    return loss_N.view_as(label_BT)
+
+
+def row_losses(lm: Any, input_BT: Tensor, label_BT: Tensor, rows: int) -> Tensor:
+    """The same, `rows` at a time; the whole model is run again on them in the backward pass.
+
+    That takes a third more time, and is right for whatever lies between a model's hidden states and its logits.
+    """
+    from torch.utils.checkpoint import checkpoint
+
+    chunks = zip(input_BT.split(rows), label_BT.split(rows), strict=True)
+    if not torch.is_grad_enabled():
+        return torch.cat([own_losses(lm, inputs, labels) for inputs, labels in chunks])
+    return torch.cat([checkpoint(own_losses, lm, i, labels, use_reentrant=False) for i, labels in chunks])  # type: ignore[misc]
 
 
 def plain_losses(hidden_ND: Tensor, head: nn.Linear, label_N: Tensor) -> Tensor:
@@ -253,12 +318,6 @@ def linear_losses(hidden_ND: Tensor, head: nn.Linear, label_N: Tensor) -> Tensor
     return chunked_losses(hidden_ND, head, label_N)
 
 
-@contextlib.contextmanager
-def eval_mode(module: nn.Module) -> Iterator[None]:
+def eval_mode(module: nn.Module) -> contextlib.AbstractContextManager[None]:
     """Dropout off inside, as it was afterwards."""
-    was = module.training
-    module.eval()
-    try:
-        yield
-    finally:
-        module.train(was)
+    return mode(module, training=False)

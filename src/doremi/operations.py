@@ -7,6 +7,7 @@ out and counts embeddings that are only looked up. Nothing is computed and no me
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from doremi.errors import ConfigError
 from doremi.model import build
 
 
@@ -37,10 +39,17 @@ def _counted(description: str, vocab_size: int, sequence_length: int) -> Operati
     with torch.device("meta"):
         lm = build(json.loads(description), vocab_size, sequence_length, 0)
         tokens_BT = torch.zeros(1, sequence_length, dtype=torch.int64)
-        # without a mask some models look at the positions' values, which are not there
         mask_B1TT = torch.zeros(1, 1, sequence_length, sequence_length)
-    with FlopCounterMode(display=False) as counter:
-        logits_BTV = lm(input_ids=tokens_BT, attention_mask=mask_B1TT, use_cache=False).logits
-        forward = counter.get_total_flops()
-        logits_BTV.sum().backward()
-    return Operations(forward, counter.get_total_flops())
+    if lm._can_set_experts_implementation():
+        lm.set_experts_implementation("batched_mm")  # the same products; others look at which expert a token has
+    # some models look at the positions' values, which are not there, unless they are given a mask; others take none
+    for more in ({"attention_mask": mask_B1TT}, {}):
+        with contextlib.suppress(Exception), FlopCounterMode(display=False) as counter:
+            logits_BTV = lm(input_ids=tokens_BT, use_cache=False, **more).logits
+            forward = counter.get_total_flops()
+            logits_BTV.sum().backward()
+            return Operations(forward, counter.get_total_flops())
+    raise ConfigError(
+        f"model: the operations of {lm.config.model_type} cannot be counted, for its computations depend on the text; "
+        "`doremi plan` and candidates.equal_compute need them, other commands do not"
+    )

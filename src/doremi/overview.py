@@ -164,7 +164,7 @@ def describe(config: RunConfig) -> str:
 
     `MixtureError` for limits that no mixture over the prepared corpus keeps.
     """
-    from doremi.tournament import check
+    from doremi.tournament import check, model_remarks
 
     check(config, search=True)
     directory = RunDirectory(config.root)
@@ -181,6 +181,7 @@ def describe(config: RunConfig) -> str:
             *files,
             f"tokenizer: {config.data.tokenizer or f'to train, {config.data.vocab_size} entries'}",
             _model_line(config),
+            *model_remarks(config),
             f"each training: {training.steps} steps x {training.batch_size} sequences x "
             f"{config.data.sequence_length} tokens = {tokens:,} tokens",
             *_matched_line(config),

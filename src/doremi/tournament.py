@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from doremi import stages
 from doremi.config import RunConfig
 from doremi.downstream import evaluate_candidates
@@ -12,7 +14,7 @@ from doremi.equal_compute import train_longer
 from doremi.errors import ConfigError
 from doremi.heuristics import uniform
 from doremi.mixtures import candidate_name, check_names
-from doremi.model import shape
+from doremi.model import build, remarks, shape, try_out
 from doremi.overview import judge
 from doremi.report import write_report
 from doremi.rounds import search, step
@@ -27,12 +29,20 @@ def check(config: RunConfig, *, search: bool) -> None:
             "data.domains: there is one domain, so there is nothing to weigh; name at least two "
             "(`doremi prepare` and `doremi train --mixture natural` work with one)"
         )
-    shape_of(config)
+    description = shape_of(config)
+    if config.model.architecture is not None or config.model.options:
+        try_out(description, config.data.vocab_size, config.data.sequence_length)
     for size in config.candidates.sizes:
         if size != config.size_name:
             shape(size, None, {}, key="candidates.sizes")
     check_names([*config.candidate_mixtures(), config.reference.mixture, config.proxy.sampling])
     stages.make_objective(config.proxy, config.domains, 2, uniform(list(config.domains)))
+
+
+def model_remarks(config: RunConfig) -> list[str]:
+    """What a user should know about the configured model before it is trained."""
+    with torch.device("meta"):
+        return remarks(build(shape_of(config), config.data.vocab_size, config.data.sequence_length, 0))
 
 
 def candidates(space: Workspace, corpus: Corpus) -> None:

@@ -1,0 +1,87 @@
+"""Models through whole commands: accumulation changes nothing, and what cannot be is said before anything is done."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from doremi import cli
+from doremi import model as models
+from tiny import write_corpus, write_tiny
+
+SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_corpus(tmp_path_factory.mktemp("corpus"), documents=30)
+
+
+def config(folder: Path, corpus: Path, architecture: str, options: dict[str, Any], **training: Any) -> Path:
+    path = write_tiny(folder / "tiny.yaml", corpus, folder / "runs", training=training)
+    text = path.read_text().replace("architecture: llama", f"architecture: {architecture}")
+    before, _, after = text.partition("  options:\n")
+    rest = after[after.index("training:") :]
+    path.write_text(f"{before}  options: {json.dumps({**SMALL, **options})}\n{rest}")
+    return path
+
+
+def losses(path: Path) -> list[float]:
+    """Of each step and each evaluated domain, of a reference that is trained (again)."""
+    folder = path.parent / "runs" / "tiny" / "reference"
+    shutil.rmtree(folder, ignore_errors=True)
+    result = CliRunner().invoke(cli.app, ["reference", str(path)], catch_exceptions=False)
+    assert result.exit_code == 0
+    records = [json.loads(line) for line in (folder / "seed-0" / "metrics.jsonl").read_text().splitlines()]
+    trained = [record["loss"] for record in records if record["kind"] == "train"]
+    evaluated = [record["select"]["loss"] for record in records if record["kind"] == "evaluation"]
+    return trained + [loss for domains in evaluated for loss in domains]
+
+
+def test_a_capped_model_is_capped_whatever_the_accumulation(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """8 rows of 16 tokens are too large for the limit, 2 rows are not; the weights make logits far above the cap."""
+    monkeypatch.setattr(models, "LOGITS_LIMIT_BYTES", 4 * 16 * 300 * 4)
+    options = {"num_key_value_heads": 2, "final_logit_softcapping": 2.0, "initializer_range": 0.5}
+    settings = {"steps": 4, "log_every": 1, "evaluate_every": 2, "checkpoint_every": 4}
+    whole, split = (losses(config(tmp_path, corpus, "nanochat", options, accumulation=n, **settings)) for n in (1, 4))
+    assert len(whole) == 4 + 2 * 3
+    assert split == pytest.approx(whole, rel=1e-4)
+
+
+@pytest.mark.parametrize("command", [["reference"], ["run", "--dry-run"], ["prepare"]])
+@pytest.mark.parametrize(
+    ("architecture", "options", "says"),
+    [
+        ("llama", {"dtype": "bfloat16", "vocab_size": 9}, "model.options.dtype: training.precision decides it"),
+        ("llama", {"hiden_size": 8}, "llama has no such key; did you mean 'hidden_size'?"),
+        ("bert", {}, "bert looks at later tokens"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_done(
+    command: list[str], architecture: str, options: dict[str, Any], says: str, corpus: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    path = config(tmp_path, corpus, architecture, options)
+    monkeypatch.setattr("sys.argv", ["doremi", *command, str(path)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 2
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if not line.startswith("loading"))
+    assert line.startswith("error: model")
+    assert says in line
+    assert not (tmp_path / "runs").exists()
+
+
+def test_attention_of_its_own_is_told(corpus: Path, tmp_path: Path) -> None:
+    path = config(tmp_path, corpus, "gemma2", {"num_key_value_heads": 2, "head_dim": 16})
+    result = CliRunner().invoke(cli.app, ["run", "--dry-run", str(path)], catch_exceptions=False)
+    assert "gemma2 cannot use PyTorch's fused attention" in result.stdout
+    result = CliRunner().invoke(cli.app, ["prepare", str(path)], catch_exceptions=False)
+    assert "gemma2 cannot use PyTorch's fused attention" in result.stderr
