@@ -27,7 +27,7 @@ from doremi.evaluation.perplexity import ValidationSet
 from doremi.files import read_json
 from doremi.operations import of_model
 from doremi.overview import describe
-from doremi.plan import calibration, plan
+from doremi.plan import calibration, plan, preparation
 from doremi.plan.calibration import Measured
 from doremi.plan.costs import Counter, Stage
 from doremi.plan.savings import savings
@@ -70,9 +70,12 @@ def counted_run(space: Workspace) -> dict[str, int]:
     return found
 
 
+# a counted step takes three times as long as another; the last checkpoint and evaluation stay off the beat
+SHORT = {"steps": 5, "evaluate_every": 2, "checkpoint_every": 2}
 RUNS: dict[str, dict[str, Any]] = {
-    "plain": {},
+    "plain": {"training": SHORT},
     "equal compute": {
+        "training": SHORT,
         "proxy": {"seeds": 2},
         "candidates": {
             "seeds": 2,
@@ -82,7 +85,7 @@ RUNS: dict[str, dict[str, Any]] = {
     },
     "stored": {
         "reference": {"losses": "stored"},
-        "training": {"accumulation": 2, "checkpoint_every": 7},
+        "training": {**SHORT, "accumulation": 2, "checkpoint_every": 3},
         "candidates": {"mixtures": ["doremi", "doremi-per-seed"]},
     },
     "epoch matched": {
@@ -91,7 +94,7 @@ RUNS: dict[str, dict[str, Any]] = {
         "candidates": {"mixtures": ["doremi", "uniform"]},
     },
     "seeds": {
-        "training": {"accumulation": 2, "optimizer": "adafactor", "steps": 11, "evaluate_every": 3},
+        "training": {**SHORT, "accumulation": 2, "optimizer": "adafactor", "evaluate_every": 3},
         "proxy": {"seeds": 2, "variant": "official"},
         "candidates": {"seeds": 3, "mixtures": ["doremi", "natural", "temperature"]},
     },
@@ -493,9 +496,11 @@ def test_errors_are_one_line(prepared: RunConfig, tmp_path: Path, monkeypatch: p
     domains = {
         name: d.model_copy(update={"train": [str(tmp_path / "no")]}) for name, d in prepared.data.domains.items()
     }
-    with pytest.raises(DataError, match="there is no such file"):
+    with monkeypatch.context() as here, pytest.raises(DataError, match="there is no such file"):
+        here.setattr(calibration, "ask", lambda _, request, what: preparation.answer(request))
         make(changed(missing, data={"domains": domains}))
-    monkeypatch.setattr(calibration, "ask", calibration.ask)
+    with pytest.raises(ConfigError, match=r"data\.sequence_length: .*greater than or equal"):  # of another process
+        calibration.measure_preparation(changed(prepared, data={"sequence_length": -1}), prepared.training)
     monkeypatch.setattr("sys.executable", "false")
     with pytest.raises(TrainingError, match="proxy custom cannot be tried on this device"):
         calibration.measure(prepared, prepared.training, RunDirectory(prepared.root).corpus(), "proxy", None)
