@@ -71,7 +71,7 @@ def counted_run(space: Workspace) -> dict[str, int]:
 
 
 # a counted step takes three times as long as another; the last checkpoint and evaluation stay off the beat
-SHORT = {"steps": 5, "evaluate_every": 2, "checkpoint_every": 2}
+SHORT = {"steps": 3, "evaluate_every": 2, "checkpoint_every": 2}
 RUNS: dict[str, dict[str, Any]] = {
     "plain": {"training": SHORT},
     "equal compute": {
@@ -85,7 +85,7 @@ RUNS: dict[str, dict[str, Any]] = {
     },
     "stored": {
         "reference": {"losses": "stored"},
-        "training": {**SHORT, "accumulation": 2, "checkpoint_every": 3},
+        "training": {**SHORT, "accumulation": 2, "batch_size": 32},
         "candidates": {"mixtures": ["doremi", "doremi-per-seed"]},
     },
     "epoch matched": {
@@ -94,7 +94,7 @@ RUNS: dict[str, dict[str, Any]] = {
         "candidates": {"mixtures": ["doremi", "uniform"]},
     },
     "seeds": {
-        "training": {**SHORT, "accumulation": 2, "optimizer": "adafactor", "evaluate_every": 3},
+        "training": {**SHORT, "accumulation": 2, "optimizer": "adafactor"},
         "proxy": {"seeds": 2, "variant": "official"},
         "candidates": {"seeds": 3, "mixtures": ["doremi", "natural", "temperature"]},
     },
@@ -496,9 +496,10 @@ def test_errors_are_one_line(prepared: RunConfig, tmp_path: Path, monkeypatch: p
     domains = {
         name: d.model_copy(update={"train": [str(tmp_path / "no")]}) for name, d in prepared.data.domains.items()
     }
-    with monkeypatch.context() as here, pytest.raises(DataError, match="there is no such file"):
+    with monkeypatch.context() as here:
         here.setattr(calibration, "ask", lambda _, request, what: preparation.answer(request))
-        make(changed(missing, data={"domains": domains}))
+        with pytest.raises(DataError, match="there is no such file"):
+            make(changed(missing, data={"domains": domains}))
     with pytest.raises(ConfigError, match=r"data\.sequence_length: .*greater than or equal"):  # of another process
         calibration.measure_preparation(changed(prepared, data={"sequence_length": -1}), prepared.training)
     monkeypatch.setattr("sys.executable", "false")
