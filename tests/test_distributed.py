@@ -164,7 +164,7 @@ def test_stopped_shards_go_on_in_any_number_of_processes(processes: int, searche
     checkpoint = searches.root / "two, stopped" / "runs/tiny/proxy/seed-0/checkpoint/step-00000030"
     assert len(list(checkpoint.glob("*.safetensors"))) == 2
     if processes == 1:
-        searches.launch(1, {name: searches.case(name, goes_on="two, stopped")})
+        searches.alone({name: searches.case(name, goes_on="two, stopped")})
     whole, found = searches.found("one"), searches.found(name)
     assert np.abs(found.alpha - whole.alpha).max() <= ALPHA_PATH
     assert found.rows == whole.rows[STEPS + 30 :]
