@@ -2,15 +2,16 @@
 
     torchrun --standalone --nproc-per-node 2 tests/ranks.py CASES.json
 
-A case is {"config": path, "out": folder, "mutant": name or null, "stop_after": steps or null}; rank 0 writes
-out/alpha.npy `[steps, K]` and out/gradient.npy, each rank out/rows-<rank>.json. The mutants are mistakes that other
-implementations make; the test must tell them from ours.
+A case is {"config": path, "out": folder, "mutant": name or null, "stop_after": steps or null, "goes_on": folder of a
+stopped case or null}; rank 0 writes out/alpha.npy `[steps, K]` and out/gradient.npy, each rank out/rows-<rank>.json.
+The mutants are mistakes that other implementations make; the test must tell them from ours.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -37,14 +38,18 @@ Patch = tuple[Any, str, Callable[..., Any]]
 def main(cases: Path) -> None:
     world = distributed.start()
     for case in json.loads(cases.read_text()):
-        out = Path(case["out"])
-        out.mkdir(parents=True, exist_ok=True)
-        run_case(case, world, out)
-        world.barrier()
+        run_case(case, world)
     distributed.stop()
 
 
-def run_case(case: dict[str, Any], world: World, out: Path) -> None:
+def run_case(case: dict[str, Any], world: World) -> None:
+    out = Path(case["out"])
+    if world.is_main:
+        if case["goes_on"]:
+            ours = shutil.ignore_patterns("rows-*", "*.yaml")
+            shutil.copytree(case["goes_on"], out, ignore=ours, dirs_exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
+    world.barrier()
     rows: list[list[list[int]]] = []
     with recording(world, out, rows), mutated(case.get("mutant"), world):
         search(Path(case["config"]), world, case.get("stop_after"))
@@ -52,6 +57,7 @@ def run_case(case: dict[str, Any], world: World, out: Path) -> None:
     proxy = RunDirectory(load(Path(case["config"])).root).proxy(0)
     if world.is_main and proxy.finished:
         np.save(out / "alpha.npy", proxy.trace()["weights"])
+    world.barrier()
 
 
 def search(config: Path, world: World, stop_after: int | None) -> None:

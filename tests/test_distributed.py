@@ -16,7 +16,9 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+import ranks
 from doremi.corpus.store import tokens
+from doremi.distributed import World
 from doremi.runs import RunDirectory
 from tiny import DOMAINS, write_corpus, write_tiny
 from tolerances import ALPHA_FIRST_STEP, ALPHA_PATH, GRADIENT
@@ -45,19 +47,25 @@ def torchrun(processes: int, *arguments: str, timeout: float = 240) -> subproces
 
 
 class Searches:
-    """Searches on one small corpus, several in one launch."""
+    """Searches on one small corpus: alone in this process, or several in one launch of `torchrun`."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         write_corpus(root / "text")
 
-    def case(self, name: str, *, mutant: str | None = None, stop_after: int | None = None, **changes: Any) -> Any:
+    def case(
+        self, name: str, *, mutant: str | None = None, stop_after: int | None = None, goes_on: str | None = None,
+        **changes: Any,
+    ) -> Any:  # fmt: skip
         folder = self.root / name
         folder.mkdir(exist_ok=True)
         changes["data"] = {"sequence_length": 64}
         changes["training"] = {**LONG, **changes.get("training", {})}
         config = write_tiny(folder / "tiny.yaml", self.root / "text", folder / "runs", **changes)
-        return {"config": str(config), "out": str(folder), "mutant": mutant, "stop_after": stop_after}
+        stopped = str(self.root / goes_on) if goes_on else None
+        return {
+            "config": str(config), "out": str(folder), "mutant": mutant, "stop_after": stop_after, "goes_on": stopped,
+        }  # fmt: skip
 
     def searched(self, name: str, like: str, **changes: Any) -> Any:
         """A case that starts from the corpus and the finished reference of another one."""
@@ -66,6 +74,10 @@ class Searches:
             shutil.copytree(source / part, target / part)
         (target / "run.lock").touch()  # as every run directory has
         return self.case(name, **changes)
+
+    def alone(self, cases: Mapping[str, Any]) -> None:
+        for case in cases.values():
+            ranks.run_case(case, World(0, 1, torch.device("cpu")))
 
     def launch(self, processes: int, cases: Mapping[str, Any]) -> None:
         path = self.root / f"cases-{'-'.join(cases)[:60]}-{processes}.json".replace(" ", "_")
@@ -83,22 +95,22 @@ class Searches:
 @pytest.fixture(scope="module")
 def searches(tmp_path_factory: pytest.TempPathFactory) -> Searches:
     made = Searches(tmp_path_factory.mktemp("ranks"))
-    made.launch(1, {"one": made.case("one")})
+    made.alone({"one": made.case("one")})
 
     def case(name: str, parts: int = 1, update: str = "exact", **changes: Any) -> dict[str, Any]:
         training = {"accumulation": parts, **changes.pop("training", {})}
         return {name: made.searched(name, "one", training=training, proxy={"update": update}, **changes)}
 
-    made.launch(
-        1,
+    made.alone(
         case("one, accumulated", 2) | case("one, in four", 4)
-        | case("lagged", 1, "lagged") | case("lagged, in four", 4, "lagged"),
+        | case("lagged", 1, "lagged") | case("lagged, in four", 4, "lagged")
     )  # fmt: skip
     stopped = made.case("two, stopped", training={"parallel": "fsdp"}, stop_after=STEPS + 30)
     mutants = ("scores of one rank", "stale on other ranks")
     made.launch(
         2,
         {"two": made.case("two"), "two, stopped": stopped}
+        | {"resumed by 2": made.case("resumed by 2", goes_on="two, stopped")}
         | case("two, accumulated", 2) | case("two, sharded", 1, training={"parallel": "fsdp"})
         | case("two, lagged", 2, "lagged")
         | case("stale in early micro-batches", 2, mutant="stale in early micro-batches")
@@ -149,11 +161,10 @@ def test_mistakes_of_other_implementations_would_be_seen(mutant: str, searches: 
 def test_stopped_shards_go_on_in_any_number_of_processes(processes: int, searches: Searches) -> None:
     """Two sharded processes stopped after 30 steps of the proxy; one process, or two with whole models, go on."""
     name = f"resumed by {processes}"
-    stopped, resumed = searches.root / "two, stopped", searches.root / name
-    shutil.copytree(stopped, resumed, ignore=shutil.ignore_patterns("rows-*"))
-    shards = list((resumed / "runs/tiny/proxy/seed-0/checkpoint/step-00000030").glob("*.safetensors"))
-    assert len(shards) == 2
-    searches.launch(processes, {name: searches.case(name)})
+    checkpoint = searches.root / "two, stopped" / "runs/tiny/proxy/seed-0/checkpoint/step-00000030"
+    assert len(list(checkpoint.glob("*.safetensors"))) == 2
+    if processes == 1:
+        searches.alone({name: searches.case(name, goes_on="two, stopped")})
     whole, found = searches.found("one"), searches.found(name)
     assert np.abs(found.alpha - whole.alpha).max() <= ALPHA_PATH
     assert found.rows == whole.rows[STEPS + 30 :]

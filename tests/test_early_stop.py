@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from doremi.runs import RunDirectory
 from doremi.workspace import open_workspace
 from tiny import Silent, tiny_config, write_corpus
 
-STEPS, EVERY = 300, 30
+STEPS, EVERY = 150, 30
 WORLD = World(0, 1, torch.device("cpu"))
 
 
@@ -52,19 +53,28 @@ def test_the_mixture_says_what_of_the_schedule_was_seen(stopped: RunDirectory) -
     record = json.loads(stopped.mixture_path("doremi").read_text())
     held = record["settled"]["0"]
     assert (held["settled"], held["steps"], record["options"]["steps"]) == (True, 120, STEPS)
-    warm = 18  # 6 % of the steps
+    warm = 9  # 6 % of the steps
     assert held["learning_rate"] == pytest.approx(0.1 ** ((120 - warm) / (STEPS - warm)), rel=1e-9)
 
 
-def test_weights_that_move_go_on_to_the_end(text: Path, tmp_path: Path) -> None:
-    assert search(tmp_path, text, "auto", eta=5.0).proxy(0).stage()["steps"] == STEPS
+def with_reference(stopped: RunDirectory, root: Path) -> Path:
+    """A folder whose run has the corpus and the reference of `stopped` already."""
+    for part in ("corpus", "reference"):
+        shutil.copytree(stopped.root / part, root / "runs" / stopped.root.name / part)
+    (root / "runs" / stopped.root.name / "run.lock").touch()  # as every run directory has
+    return root
 
 
-@pytest.mark.parametrize("left", [STEPS + 95, STEPS + 120])
+def test_weights_that_move_go_on_to_the_end(stopped: RunDirectory, text: Path, tmp_path: Path) -> None:
+    assert search(with_reference(stopped, tmp_path), text, "auto", eta=5.0).proxy(0).stage()["steps"] == STEPS
+
+
+@pytest.mark.parametrize("left", [95, 120])
 def test_interrupted_it_stops_at_the_same_step(left: int, stopped: RunDirectory, text: Path, tmp_path: Path) -> None:
     """Stopped before the last step, and right after it: the judgement is made again on the way in."""
     with pytest.raises(Interrupted):
-        search(tmp_path, text, "auto", Silent(left))
+        search(with_reference(stopped, tmp_path), text, "auto", Silent(left))
+    assert not RunDirectory(tmp_path / "runs/tiny").proxy(0).finished
     again = search(tmp_path, text, "auto")
     for file in ("mixture.json", "stage.json", "metrics.jsonl", "trace.f32"):
         assert (again.proxy(0).folder / file).read_bytes() == (stopped.proxy(0).folder / file).read_bytes()
@@ -85,9 +95,10 @@ def test_the_key_of_a_proxy_that_does_not_stop_is_the_old_one(text: Path, tmp_pa
         )
 
 
-def test_killed_between_the_last_evaluation_and_the_end(text: Path, tmp_path: Path) -> None:
+def test_killed_between_the_last_evaluation_and_the_end(stopped: RunDirectory, text: Path, tmp_path: Path) -> None:
     """It was evaluated after its last checkpoint; going on must not write that evaluation twice."""
-    folder = search(tmp_path, text, "auto").proxy(0).folder
+    shutil.copytree(stopped.root, tmp_path / "runs" / stopped.root.name)
+    folder = RunDirectory(tmp_path / "runs" / stopped.root.name).proxy(0).folder
     before = (folder / "metrics.jsonl").read_bytes()
     (folder / "stage.json").unlink()
     search(tmp_path, text, "auto")

@@ -5,9 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-import os
 import runpy
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
@@ -31,14 +29,6 @@ from read_exports import (
     same_documents,
     weights_file,
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_disk() -> Iterator[None]:
-    """Thousands of small files: waiting for the disk after each is not what is tested here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda _: None)
-        yield
 
 
 @pytest.fixture

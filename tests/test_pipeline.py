@@ -12,14 +12,15 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from doremi import tournament
 from doremi.cli import app
 from doremi.config import RunConfig
 from doremi.distributed import World
 from doremi.errors import DamageError, DoremiError, Interrupted, RunError, TrainingError
 from doremi.files import file_sha256, write_json
+from doremi.rounds import search
 from doremi.runs import RunDirectory, TrainingFolder, read_mixture
 from doremi.stages import prepare
-from doremi.tournament import everything
 from doremi.workspace import open_workspace
 from tiny import DOMAINS, Silent, tiny_config, write_corpus, write_tiny
 from tolerances import GRADIENT, SMALL_BATCH
@@ -47,8 +48,11 @@ def straight(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> RunDirec
 
 
 def run(config: RunConfig, watch: Silent | None = None) -> RunDirectory:
-    with open_workspace(config, World(0, 1, torch.device("cpu")), watch or Silent()) as space:
-        everything(space)
+    """Everything but the page, which is drawn of files that are compared themselves."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tournament, "write_report", lambda _: None)
+        with open_workspace(config, World(0, 1, torch.device("cpu")), watch or Silent()) as space:
+            tournament.everything(space)
     return RunDirectory(config.root)
 
 
@@ -237,8 +241,10 @@ def test_stopped_anywhere_and_run_again_is_the_same_run(
 def test_accumulation_does_not_change_the_weights(tmp_path: Path, corpus: Path) -> None:
     paths = []
     for parts in (1, 2, 4):
-        directory = run(tiny_config(tmp_path / str(parts), corpus, training={"accumulation": parts}))
-        paths.append(directory.proxy(0).trace()["weights"])
+        config = tiny_config(tmp_path / str(parts), corpus, training={"accumulation": parts})
+        with open_workspace(config, World(0, 1, torch.device("cpu")), Silent()) as space:
+            search(space, prepare(space))
+        paths.append(RunDirectory(config.root).proxy(0).trace()["weights"])
     assert abs(paths[0][0] - 1 / 3).max() > 1e-3
     for path in paths[1:]:
         assert path.flatten().tolist() == pytest.approx(paths[0].flatten().tolist(), abs=SMALL_BATCH)

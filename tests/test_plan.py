@@ -28,7 +28,7 @@ from doremi.evaluation.perplexity import ValidationSet
 from doremi.files import read_json
 from doremi.operations import of_model
 from doremi.overview import describe
-from doremi.plan import calibration, plan
+from doremi.plan import calibration, plan, preparation
 from doremi.plan.calibration import Measured
 from doremi.plan.costs import Counter, Stage
 from doremi.plan.savings import savings
@@ -71,9 +71,12 @@ def counted_run(space: Workspace) -> dict[str, int]:
     return found
 
 
+# a counted step takes three times as long as another; the last checkpoint and evaluation stay off the beat
+SHORT = {"steps": 3, "evaluate_every": 2, "checkpoint_every": 2}
 RUNS: dict[str, dict[str, Any]] = {
-    "plain": {},
+    "plain": {"training": SHORT},
     "equal compute": {
+        "training": SHORT,
         "proxy": {"seeds": 2},
         "candidates": {
             "seeds": 2,
@@ -83,7 +86,7 @@ RUNS: dict[str, dict[str, Any]] = {
     },
     "stored": {
         "reference": {"losses": "stored"},
-        "training": {"accumulation": 2, "checkpoint_every": 7},
+        "training": {**SHORT, "accumulation": 2, "batch_size": 32},
         "candidates": {"mixtures": ["doremi", "doremi-per-seed"]},
     },
     "epoch matched": {
@@ -92,7 +95,7 @@ RUNS: dict[str, dict[str, Any]] = {
         "candidates": {"mixtures": ["doremi", "uniform"]},
     },
     "seeds": {
-        "training": {"accumulation": 2, "optimizer": "adafactor", "steps": 11, "evaluate_every": 3},
+        "training": {**SHORT, "accumulation": 2, "optimizer": "adafactor"},
         "proxy": {"seeds": 2, "variant": "official"},
         "candidates": {"seeds": 3, "mixtures": ["doremi", "natural", "temperature"]},
     },
@@ -494,9 +497,12 @@ def test_errors_are_one_line(prepared: RunConfig, tmp_path: Path, monkeypatch: p
     domains = {
         name: d.model_copy(update={"train": [str(tmp_path / "no")]}) for name, d in prepared.data.domains.items()
     }
-    with pytest.raises(DataError, match="there is no such file"):
-        make(changed(missing, data={"domains": domains}))
-    monkeypatch.setattr(calibration, "ask", calibration.ask)
+    with monkeypatch.context() as here:
+        here.setattr(calibration, "ask", lambda _, request, what: preparation.answer(request))
+        with pytest.raises(DataError, match="there is no such file"):
+            make(changed(missing, data={"domains": domains}))
+    with pytest.raises(ConfigError, match=r"data\.sequence_length: .*greater than or equal"):  # of another process
+        calibration.measure_preparation(changed(prepared, data={"sequence_length": -1}), prepared.training)
     monkeypatch.setattr("sys.executable", "false")
     with pytest.raises(TrainingError, match="proxy custom cannot be tried on this device"):
         calibration.measure(prepared, prepared.training, RunDirectory(prepared.root).corpus(), "proxy", None)

@@ -78,8 +78,10 @@ def test_auto_stores_where_the_proxy_sees_the_corpus_more_than_once(
     live: RunDirectory, text: Path, tmp_path: Path
 ) -> None:
     total = sum(live.corpus().count("train", "tokens"))
-    for steps, expected in ((total // (8 * LENGTH), False), (total // (8 * LENGTH) + 1, True)):
-        config = tiny_config(tmp_path / str(steps), text, training={"steps": steps, "evaluate_every": 10**6})
+    batch = 64
+    for steps, expected in ((total // (batch * LENGTH), False), (total // (batch * LENGTH) + 1, True)):
+        training = {"steps": steps, "batch_size": batch, "evaluate_every": 10**6}
+        config = tiny_config(tmp_path / str(steps), text, training=training)
         assert (config.run_tokens > total) is expected
     assert losses_of(searched(config)).exists()
 

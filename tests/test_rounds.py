@@ -14,9 +14,9 @@ from doremi.cli import app
 from doremi.distributed import World
 from doremi.domains import Mixture
 from doremi.errors import Interrupted
-from doremi.rounds import _change
+from doremi.rounds import _change, search
 from doremi.runs import RunDirectory, read_mixture
-from doremi.tournament import everything
+from doremi.stages import prepare
 from doremi.workspace import open_workspace
 from tiny import Silent, tiny_config, write_corpus, write_tiny
 
@@ -74,10 +74,10 @@ def test_stopped_in_any_round_and_run_again(
     for watch in (Silent(stop_after), Silent()):
         with open_workspace(config, world, watch) as space:
             if watch.left is None:
-                everything(space)
+                search(space, prepare(space))
             else:
                 with pytest.raises(Interrupted):
-                    everything(space)
+                    search(space, prepare(space))
     again = RunDirectory(config.root).mixture_path("doremi").read_bytes()
     assert again == finished.mixture_path("doremi").read_bytes()
 
@@ -86,7 +86,7 @@ def test_one_large_step_is_enough_to_stop(text: Path, tmp_path: Path) -> None:
     """`until: 1`: any change is below it, so the first of three rounds is the last."""
     config = tiny_config(tmp_path, text, rounds={"max": 3, "until": 1.0}, candidates=CANDIDATES)
     with open_workspace(config, World(0, 1, torch.device("cpu")), Silent()) as space:
-        everything(space)
+        search(space, prepare(space))
     record = json.loads(RunDirectory(config.root).mixture_path("doremi").read_text())
     assert [r["stopped"] for r in record["rounds"]] == ["no weight changed by 1"]
     assert not (config.root / "rounds/2").exists()

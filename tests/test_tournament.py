@@ -21,6 +21,7 @@ from doremi.workspace import open_workspace
 from tiny import Silent, tiny_config, write_corpus, write_tiny
 from tolerances import FLOAT32
 
+STEPS = 8
 SIZES = ("custom", "0.1m")
 ALL = ("doremi", "doremi-per-seed", "reference", "natural", "uniform", "unimax")
 
@@ -35,7 +36,8 @@ def config_file(tmp_path_factory: pytest.TempPathFactory, text: Path) -> Path:
     root = tmp_path_factory.mktemp("tournament")
     candidates = {"mixtures": list(ALL), "sizes": list(SIZES), "seeds": 2, "equal_compute": True}
     data = {"validation_max_tokens": 3000}  # enough that each half holds several documents
-    changes = {"proxy": {"seeds": 2}, "candidates": candidates, "data": data}
+    training = {"steps": STEPS, "evaluate_every": 4, "log_every": 4}
+    changes = {"proxy": {"seeds": 2}, "candidates": candidates, "data": data, "training": training}
     return write_tiny(root / "tiny.yaml", text, root / "runs", **changes)
 
 
@@ -136,12 +138,12 @@ def test_one_seed_starts_all_candidates_alike_on_the_same_samples(run: RunDirect
 
 
 def test_plain_mixtures_train_on_for_what_the_search_cost(run: RunDirectory) -> None:
-    """Two references of 20 steps, two proxies of 20 that cost a third more for the reference's forward pass."""
-    steps = 20 + math.ceil(2 * (20 + 20 * 4 / 3))
+    """Two references of as many steps, two proxies that cost a third more for the reference's forward pass."""
+    steps = STEPS + math.ceil(2 * (STEPS + STEPS * 4 / 3))
     names = ("natural", "uniform", "unimax")
     assert {run.main("custom", f"{n}+search", 0).stage()["steps"] for n in names} == {steps}
     larger = run.main("0.1m", "natural+search", 0).stage()["steps"]
-    assert 20 < larger < steps  # the same search is fewer steps of a larger model
+    assert STEPS < larger < steps  # the same search is fewer steps of a larger model
     held = verdict(run)["equal_compute"]
     assert [c["name"] for c in held["candidates"]] == ["doremi", *(f"{n}+search" for n in names)]
     assert {c["opponent"] for c in held["comparisons"]} == {f"{n}+search" for n in names}

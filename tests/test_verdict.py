@@ -24,9 +24,7 @@ FORMATS = Path(__file__).resolve().parents[1] / "docs" / "formats.md"
 
 
 def run_of(folder: Path, **made: Any) -> RunDirectory:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.fsync", lambda _: None)  # a made-up run need not survive a power cut
-        return RunDirectory(make_run(folder / "run", MadeRun(**{"seeds": (0, 1, 2, 3), **made})))
+    return RunDirectory(make_run(folder / "run", MadeRun(**{"seeds": (0, 1, 2, 3), **made})))
 
 
 @pytest.fixture(scope="module")

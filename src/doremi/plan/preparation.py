@@ -20,10 +20,11 @@ from doremi.plan.asking import serve
 
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     """What `survey` says of a configuration's corpus, and the peak `memory` of this process."""
+    config = validate(request["config"], "calibration")  # before seconds of importing: it may be refused
+
     from doremi.plan.footprint import meta_model
     from doremi.workspace import shape_of
 
-    config = validate(request["config"], "calibration")
     meta_model(shape_of(config), config.data.vocab_size, 2)  # a run has loaded what builds models by then
     with tempfile.TemporaryDirectory(prefix="doremi-plan-") as name:
         found = survey(prepare_request(config), Path(name))
