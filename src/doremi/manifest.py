@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-_SPLIT = {"documents": int, "bytes": int, "tokens": int, "skipped": int, "files": {"*": str}}
+_SPLIT = {"documents": int, "bytes": int, "tokens": int, "unknown": int, "skipped": int, "files": {"*": str}}
 _DOMAIN = {"folder": str, "epochs": (int, float), "train": _SPLIT, "validation": _SPLIT}
 _TOKENIZER = {"source": str, "sha256": str, "vocab_size": int, "end_of_text": str, "end_of_text_id": int}
 _MANIFEST = {"tokenizer": _TOKENIZER, "dtype": str, "domains": {"*": _DOMAIN}, "fingerprint": str}

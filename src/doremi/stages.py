@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -49,6 +50,7 @@ from doremi.workspace import Workspace
 FULL_CHECK_BYTES = 4 * 2**30  # above this, checksums of the token files are verified by `doremi prepare` only
 
 SAY_EVERY_BYTES = 50 * 10**6
+SAY_EVERY_SECONDS = 5.0  # while a tokenizer is trained
 
 
 # -- prepare ----------------------------------------------------------------------------------------------------------
@@ -62,7 +64,8 @@ def prepare(space: Workspace, *, full_check: bool = False) -> Corpus:
         if made := not (folder / "manifest.json").exists():
             with space.timed("prepare"):
                 request = prepare_request(space.config)
-                prepare_corpus(request, folder, progress=_progress(space), stop=space.watch.stop_requested)
+                stop, training = space.watch.stop_requested, _training_progress(space)
+                prepare_corpus(request, folder, progress=_progress(space), stop=stop, training=training)
         corpus = Corpus.read(folder)
         full = full_check or sum(corpus.count("train", "tokens")) * 2 < FULL_CHECK_BYTES
         store.verify(corpus, full=full)
@@ -132,6 +135,19 @@ def _progress(space: Workspace) -> Callable[[str, int], None]:
         elif done - last["done"] >= SAY_EVERY_BYTES:
             space.watch.say(f"prepare: {domain}, {done / 1e6:,.0f} MB of text")
             last["done"] = done
+
+    return report
+
+
+def _training_progress(space: Workspace) -> Callable[[float], None]:
+    said = start = time.monotonic()
+
+    def report(share: float) -> None:
+        nonlocal said
+        now = time.monotonic()
+        if share and now - said >= SAY_EVERY_SECONDS:
+            said, left = now, (now - start) * (1 - share) / share
+            space.watch.say(f"prepare: tokenizer {share:.0%} trained, about {left:,.0f} s left")
 
     return report
 

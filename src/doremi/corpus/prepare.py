@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from doremi.corpus.encoding import Encoder, Spec, worker_count
+from doremi.corpus.encoding import Encoded, Encoder, worker_count
 from doremi.corpus.readers import expand, file_version, read_documents
 from doremi.corpus.store import DomainWriter, disk_errors, expected_size
 from doremi.corpus.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
@@ -26,7 +26,7 @@ from doremi.errors import DataError, DoremiError, Interrupted, RunError
 from doremi.files import FORMAT, key_of, read_json, write_json
 from doremi.runs import Corpus
 
-_METHOD = 1  # part of every domain's key: raise it when the same files would give other bytes
+_METHOD = 2  # part of every domain's key: raise it when the same files would give other bytes
 _RESERVED = ("manifest.json", "tokenizer")  # what lies in the corpus folder beside the domains
 _REPORT_EVERY = 1 << 20  # bytes of text between two calls of `progress`
 
@@ -91,25 +91,30 @@ class _Plan:
 
 
 def prepare(
-    request: PrepareRequest, folder: Path, *, progress: Progress | None = None, stop: Stop | None = None
+    request: PrepareRequest,
+    folder: Path,
+    *,
+    progress: Progress | None = None,
+    stop: Stop | None = None,
+    training: Callable[[float], None] | None = None,
 ) -> Corpus:
     """Write the corpus folder and return it; the manifest appears last.
 
     `progress(domain, bytes)` is called about every megabyte of text with the bytes of that domain so far;
-    `stop()` is asked at every document, and `Interrupted` is raised soon after it says True. `DataError` for the
-    user's files, `ConfigError` for the tokenizer, `RunError` where `folder` cannot be written.
+    `training(share)` is told how far the training of a tokenizer is, from 0 to 1. `stop()` is asked at every document
+    and while a tokenizer is trained, and `Interrupted` is raised soon after it says True. `DataError` for the user's
+    files, `ConfigError` for the tokenizer, `RunError` where `folder` cannot be written.
     """
     stop = stop or (lambda: False)
     names = _check_names(request)
     plans = [_plan(name, request.domains[name], request, stop) for name in names]
-    tokenizer = _tokenizer(request, plans, stop)
+    tokenizer = _tokenizer(request, plans, stop, training)
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "manifest.json").unlink(missing_ok=True)
         tokenizer.save(folder / "tokenizer")
-    spec = Spec(tokenizer.backend.to_str(), tokenizer.end_of_text_id, tokenizer.dtype)
     try:
-        with Encoder(spec, worker_count(request.workers)) as encoder:
+        with Encoder(tokenizer.spec, worker_count(request.workers)) as encoder:
             work = _Work(request, folder, tokenizer, encoder, progress or (lambda name, done: None), stop)
             entries = {plan.name: _entry(plan, work) for plan in plans}
     except RunError:
@@ -166,11 +171,14 @@ def _has_text(text: str) -> bool:
     return bool(text) and not text.isspace()
 
 
-def _tokenizer(request: PrepareRequest, plans: list[_Plan], stop: Stop) -> TextTokenizer:
+def _tokenizer(
+    request: PrepareRequest, plans: list[_Plan], stop: Stop, training: Callable[[float], None] | None
+) -> TextTokenizer:
     if request.tokenizer is not None:
         return load_tokenizer(request.tokenizer)
     share = request.tokenizer_sample_bytes // len(plans)
-    return train_tokenizer((text for plan in plans for text in _sample(plan, share, stop)), request.vocab_size)
+    sample = (text for plan in plans for text in _sample(plan, share, stop))
+    return train_tokenizer(sample, request.vocab_size, progress=training, stop=stop)
 
 
 def _sample(plan: _Plan, share: int, stop: Stop) -> Iterator[str]:
@@ -264,11 +272,11 @@ def _write_domain(plan: _Plan, work: _Work) -> dict[str, Any]:
 def _write_given_validation(plan: _Plan, work: _Work, holdout: Holdout, writer: DomainWriter) -> None:
     """Validation files in order, each text once, until both halves are full."""
     with _encoded(plan, plan.validation, work) as documents:
-        for tokens, (digest, size) in documents:
+        for tokens, unknown, (digest, size) in documents:
             if digest is None or digest in holdout.kept:
                 writer.validation.skip()
             elif (half := holdout.take(digest, len(tokens) // work.itemsize)) is not None:
-                writer.validation.add(tokens, size, half)
+                writer.validation.add(tokens, size, half, unknown=unknown)
             if holdout.full:
                 return
 
@@ -277,22 +285,22 @@ def _write_train(plan: _Plan, work: _Work, holdout: Holdout, writer: DomainWrite
     """Training files in order. What is held out goes to validation, a text that is there already is left out."""
     done = reported = 0
     with _encoded(plan, plan.train, work) as documents:
-        for tokens, (digest, size) in documents:
+        for tokens, unknown, (digest, size) in documents:
             done += size
             if digest is None or digest in holdout.kept:
                 writer.train.skip()
             elif plan.validation or (half := holdout.take(digest, len(tokens) // work.itemsize)) is None:
-                writer.train.add(tokens, size)
+                writer.train.add(tokens, size, unknown=unknown)
             else:
-                writer.validation.add(tokens, size, half)
+                writer.validation.add(tokens, size, half, unknown=unknown)
             if done - reported >= _REPORT_EVERY:
                 work.progress(plan.name, done)
                 reported = done
     work.progress(plan.name, done)
 
 
-def _encoded(plan: _Plan, files: list[str], work: _Work) -> AbstractContextManager[Iterator[tuple[bytes, _Document]]]:
-    """Token bytes and digest of each document in order; closing it cancels what is still on the way."""
+def _encoded(plan: _Plan, files: list[str], work: _Work) -> AbstractContextManager[Iterator[Encoded[_Document]]]:
+    """Each document encoded, in order; closing it cancels what is still on the way."""
     documents = map(_tagged, plan.texts(files, work.stop))
     return closing(work.encoder.encode(documents))
 
