@@ -139,15 +139,18 @@ def _progress(space: Workspace) -> Callable[[str, int], None]:
     return report
 
 
-def _training_progress(space: Workspace) -> Callable[[float], None]:
-    said = start = time.monotonic()
+def _training_progress(space: Workspace) -> Callable[[str, float], None]:
+    """Says how far the training of a tokenizer is; the time left is that of the step it is at."""
+    began: dict[str, float] = {}
+    said = time.monotonic()
 
-    def report(share: float) -> None:
+    def report(step: str, share: float) -> None:
         nonlocal said
         now = time.monotonic()
+        start = began.setdefault(step, now)
         if share and now - said >= SAY_EVERY_SECONDS:
             said, left = now, (now - start) * (1 - share) / share
-            space.watch.say(f"prepare: tokenizer {share:.0%} trained, about {left:,.0f} s left")
+            space.watch.say(f"prepare: tokenizer, {step} {share:.0%}, about {left:,.0f} s left")
 
     return report
 

@@ -8,6 +8,7 @@ Words are cut after 256 bytes, for training only: the library's time grows with 
 from __future__ import annotations
 
 import json
+import math
 import os
 import pty
 import re
@@ -26,24 +27,26 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from doremi.errors import Interrupted, RunError
 
 LONGEST_WORD = 256  # bytes; what is longer is no word, and its cuts cost next to nothing
+READING, MERGING = "reading the sample", "finding tokens"
 _SMALL = 1 << 18  # characters of a sample that is trained on here: less than a second, whatever the text
 _ASK_EVERY = 0.2  # seconds between two looks at `stop`, at most
 _KEPT = 4096  # bytes of what the child has shown
 
-Progress = Callable[[float], None]
+Progress = Callable[[str, float], None]
 Stop = Callable[[], bool]
 
 
 def train_bpe(sample: Iterable[str], vocab_size: int, end_of_text: str, progress: Progress, stop: Stop) -> Tokenizer:
-    """Byte-level BPE of `sample`. `progress` is given the share done; `Interrupted` soon after `stop()` is True.
+    """Byte-level BPE of `sample`. `Interrupted` is raised soon after `stop()` is True.
 
+    `progress` is given one of READING and MERGING and the share of it that is done, from 0 to 1; its time grows evenly.
     The same sample gives the same tokenizer, in this process or in another.
     """
     texts = list(sample)
     if sum(map(len, texts)) <= _SMALL:
         return _train(texts, vocab_size, end_of_text, shown=False)
     with _as_file(texts) as file:
-        return _train_apart(file, vocab_size, end_of_text, progress, stop)
+        return _train_apart(file, vocab_size, end_of_text, _Bar(len(texts), vocab_size, progress), stop)
 
 
 def _train(sample: Iterable[str], vocab_size: int, end_of_text: str, *, shown: bool) -> Tokenizer:
@@ -79,7 +82,7 @@ def _as_file(texts: list[str]) -> IO[bytes]:
         ) from None
 
 
-def _train_apart(sample: IO[bytes], vocab_size: int, end_of_text: str, progress: Progress, stop: Stop) -> Tokenizer:
+def _train_apart(sample: IO[bytes], vocab_size: int, end_of_text: str, shown: _Bar, stop: Stop) -> Tokenizer:
     command = [sys.executable, "-P", "-m", __name__, str(vocab_size), end_of_text, str(os.getpid())]
     path = os.pathsep.join(folder or str(Path.cwd()) for folder in sys.path)
     ours, theirs = pty.openpty()
@@ -99,36 +102,63 @@ def _train_apart(sample: IO[bytes], vocab_size: int, end_of_text: str, progress:
         )
         bar.close()
         try:
-            said = _follow(terminal, vocab_size, progress, stop)
+            _follow(terminal, shown, stop)
             child.wait()
         finally:
             child.kill()
             child.wait()
         if child.returncode:
             raise RunError(
-                f"the process that trains the tokenizer died ({said or 'most often for lack of memory'}): "
+                f"the process that trains the tokenizer died ({shown.last_line() or 'most often for lack of memory'}): "
                 "set data.tokenizer_sample_bytes lower and run again"
             )
         result.seek(0)
         return Tokenizer.from_str(result.read().decode())
 
 
-def _follow(terminal: IO[bytes], vocab_size: int, progress: Progress, stop: Stop) -> str:
-    """Until the child ends, tell how many of the merges are found; the last line that it wrote and that is no bar."""
-    shown, merges = b"", re.compile(rb"Compute merges\D*(\d+)\s*/\s*%d" % vocab_size)
+class _Bar:
+    """Reads the bars that the library draws on a terminal."""
+
+    def __init__(self, texts: int, merges: int, progress: Progress) -> None:
+        self._text = b""
+        self._report = progress
+        # A bar is drawn under its new name before it has its new numbers. So the lower of two readings counts.
+        self._steps = (
+            (MERGING, merges, re.compile(rb"Compute merges\D*(\d+)\s*/\s*%d" % merges)),
+            (READING, texts, re.compile(rb"Pre-processing sequences\D*(\d+)\s*/")),
+        )
+
+    def read(self, shown: bytes) -> None:
+        """Take what was drawn next, and tell how far it is."""
+        self._text = (self._text + shown)[-_KEPT:]
+        for step, full, pattern in self._steps:
+            if found := pattern.findall(self._text):
+                done = min(map(int, found[-2:])) if len(found) > 1 else 0
+                self._report(step, _share(step, done, full))
+                return
+
+    def last_line(self) -> str:
+        """What is no bar: what a child says that dies."""
+        lines = self._text.decode(errors="replace").splitlines()
+        return next(
+            (line.strip() for line in reversed(lines) if line.strip() and not line.lstrip().startswith("[")), ""
+        )
+
+
+def _share(step: str, done: int, full: int) -> float:
+    """Each merge takes about as long as there are places to merge at: like one over its number."""
+    return min(1.0, math.log1p(done) / math.log1p(full) if step == MERGING else done / full)
+
+
+def _follow(terminal: IO[bytes], bar: _Bar, stop: Stop) -> None:
+    """Until the child ends."""
     while True:
         if stop():
             raise Interrupted("stopped while training the tokenizer")
-        if not select.select([terminal], [], [], _ASK_EVERY)[0]:
-            continue
-        if not (new := _read(terminal)):
-            break
-        shown = (shown + new)[-_KEPT:]
-        # The lower of two readings: the first one still has the number of the bar before it.
-        if len(found := merges.findall(shown)) > 1:
-            progress(min(map(int, found[-2:])) / vocab_size)
-    lines = [line for line in shown.decode(errors="replace").splitlines() if line.strip() and line[0] != "["]
-    return lines[-1].strip() if lines else ""
+        if select.select([terminal], [], [], _ASK_EVERY)[0]:
+            if not (shown := _read(terminal)):
+                return
+            bar.read(shown)
 
 
 def _read(terminal: IO[bytes]) -> bytes:

@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from doremi.corpus.bpe import Progress as TrainingProgress
 from doremi.corpus.encoding import Encoded, Encoder, worker_count
 from doremi.corpus.readers import expand, file_version, read_documents
 from doremi.corpus.store import DomainWriter, disk_errors, expected_size
@@ -96,14 +97,14 @@ def prepare(
     *,
     progress: Progress | None = None,
     stop: Stop | None = None,
-    training: Callable[[float], None] | None = None,
+    training: TrainingProgress | None = None,
 ) -> Corpus:
     """Write the corpus folder and return it; the manifest appears last.
 
     `progress(domain, bytes)` is called about every megabyte of text with the bytes of that domain so far;
-    `training(share)` is told how far the training of a tokenizer is, from 0 to 1. `stop()` is asked at every document
-    and while a tokenizer is trained, and `Interrupted` is raised soon after it says True. `DataError` for the user's
-    files, `ConfigError` for the tokenizer, `RunError` where `folder` cannot be written.
+    `training(step, share)` is told how far the training of a tokenizer is, from 0 to 1. `stop()` is asked at every
+    document and while a tokenizer is trained, and `Interrupted` is raised soon after it says True. `DataError` for the
+    user's files, `ConfigError` for the tokenizer, `RunError` where `folder` cannot be written.
     """
     stop = stop or (lambda: False)
     names = _check_names(request)
@@ -172,7 +173,7 @@ def _has_text(text: str) -> bool:
 
 
 def _tokenizer(
-    request: PrepareRequest, plans: list[_Plan], stop: Stop, training: Callable[[float], None] | None
+    request: PrepareRequest, plans: list[_Plan], stop: Stop, training: TrainingProgress | None
 ) -> TextTokenizer:
     if request.tokenizer is not None:
         return load_tokenizer(request.tokenizer)

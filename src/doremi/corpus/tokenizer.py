@@ -122,14 +122,14 @@ def train_tokenizer(
     """Train a byte-level BPE of at most `vocab_size` tokens; the end of text is id 0, all 256 bytes are in it.
 
     The same sample gives the same tokenizer. A small sample may have fewer pairs to merge than asked for: read
-    `vocab_size` of the result. `progress` is given the share that is done, from 0 to 1, several times a second;
-    `Interrupted` is raised soon after `stop()` says True. What is done in a second is done without either.
+    `vocab_size` of the result. `progress(step, share)` is called several times a second with the share of a step that
+    is done, from 0 to 1. `Interrupted` is raised soon after `stop()` says True. What takes a second asks neither.
     """
     if vocab_size < _SMALLEST:
         raise ConfigError(
             f"tokenizer vocab_size is {vocab_size}; it needs at least {_SMALLEST} (256 bytes, end of text)"
         )
-    progress, stop = progress or (lambda share: None), stop or (lambda: False)
+    progress, stop = progress or (lambda step, share: None), stop or (lambda: False)
     backend = train_bpe(_in_parts(sample), vocab_size, END_OF_TEXT, progress, stop)
     return TextTokenizer(backend, "trained")
 
