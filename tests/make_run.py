@@ -115,6 +115,7 @@ def _corpus(folder: Path, made: MadeRun) -> dict:
                 "documents": documents,
                 "bytes": int(size.sum()),
                 "tokens": int(lengths.sum()),
+                "unknown": 0,
                 "skipped": 0,
                 "files": {f"{place.name}/{n}": file_sha256(place / n) for n in names},
             }

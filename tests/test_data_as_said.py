@@ -13,6 +13,9 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.trainers import WordLevelTrainer
 from typer.testing import CliRunner
 
 from doremi.cli import app
@@ -173,6 +176,26 @@ def test_sources_that_changed_are_told_and_a_run_without_them_goes_on() -> None:
     Path("data").rename("gone")
     assert "the prepared corpus is used" in doremi("run", "my.yaml", "--dry-run")
     assert "has changed" not in doremi("prepare", "my.yaml")
+
+
+def test_a_domain_of_unknown_tokens_is_refused_unless_allowed() -> None:
+    for name in ("web", "code"):
+        jsonl(f"data/{name}/a.jsonl", docs(name, 60))
+    backend = Tokenizer(WordLevel(unk_token="<unk>"))
+    backend.pre_tokenizer = Whitespace()
+    backend.train_from_iterator(docs("web", 60), WordLevelTrainer(special_tokens=["<unk>", "</s>"]))
+    backend.save("words.json")
+    doremi("init", "my.yaml", "data")
+    settings = {"data__tokenizer": "words.json", "name": "words"}
+    options = [f"{key.replace('__', '.')}={value}" for key, value in settings.items()]
+    said = refused("prepare", "my.yaml", *(part for option in options for part in ("--set", option)))
+    assert "domain 'code': the tokenizer does not know" in said
+    assert "data.max_unknown is 10.0%" in said
+    said = doremi("prepare", "my.yaml", data__max_unknown="1.0", **settings)
+    counts = entry("words", "code")["train"]
+    assert counts["unknown"] / counts["tokens"] > 0.5
+    assert "of its tokens unknown to the tokenizer" in said
+    assert "warning: The tokenizer does not know some of the text of code (" in " ".join(said.split())
 
 
 def test_bad_records_stop_or_are_counted() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, pre_tokenizers
 
 from doremi.corpus import encoding
+from doremi.corpus.cutting import RULES, pieces
 from doremi.corpus.encoding import Encoder, Spec, worker_count
 from doremi.corpus.tokenizer import TextTokenizer, train_tokenizer
 from doremi.errors import RunError
@@ -36,25 +38,21 @@ def tokenizer() -> TextTokenizer:
     return train_tokenizer([" ".join(WORDS) * 30], 320)
 
 
-def spec_of(tokenizer: TextTokenizer) -> Spec:
-    return Spec(tokenizer.backend.to_str(), tokenizer.end_of_text_id, tokenizer.dtype)
-
-
 def encoded(spec: Spec, texts: list[str], workers: int = 1) -> list[list[int]]:
     """Ids of each text; the tags must come back beside their own text."""
     with Encoder(spec, workers) as encoder:
         results = list(encoder.encode((text, i) for i, text in enumerate(texts)))
-    assert [tag for _, tag in results] == list(range(len(texts)))
-    return [np.frombuffer(data, np.dtype(spec.dtype).newbyteorder("<")).tolist() for data, _ in results]
+    assert [document.tag for document in results] == list(range(len(texts)))
+    return [np.frombuffer(data, np.dtype(spec.dtype).newbyteorder("<")).tolist() for data, _, _ in results]
 
 
 def test_ids_of_the_tokenizer_and_end_of_text(tokenizer: TextTokenizer) -> None:
     texts = ["the cat", "", "x" * 1000, "<|endoftext|>"]
-    assert encoded(spec_of(tokenizer), texts) == [[*tokenizer.encode(text), 0] for text in texts]
+    assert encoded(tokenizer.spec, texts) == [[*tokenizer.encode(text), 0] for text in texts]
 
 
 def test_four_bytes_where_two_do_not_hold_the_ids(tokenizer: TextTokenizer) -> None:
-    spec = Spec(tokenizer.backend.to_str(), 100_000, "uint32")
+    spec = Spec(tokenizer.plain, 100_000, "uint32")
     assert encoded(spec, ["the"]) == [[*tokenizer.encode("the"), 100_000]]
 
 
@@ -64,7 +62,7 @@ def test_four_bytes_where_two_do_not_hold_the_ids(tokenizer: TextTokenizer) -> N
 def test_cut_documents_lose_nothing(tokenizer: TextTokenizer, texts: list[str], size: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(encoding, "CHUNK", size)
-        found = encoded(spec_of(tokenizer), texts)
+        found = encoded(tokenizer.spec, texts)
     assert all(ids[-1] == 0 for ids in found)
     assert [tokenizer.decode(ids[:-1]) for ids in found] == texts
 
@@ -81,26 +79,28 @@ def test_a_cut_between_words_does_not_change_the_tokens(
             [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
         )
     text = " and the cat ".join(words)
+    spec = TextTokenizer(backend, "test").spec
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(encoding, "CHUNK", 64)
-        pieces = [piece for piece, _ in encoding._pieces(text)]
-        found = encoded(Spec(backend.to_str(), 0, "uint16"), [text])
-    assert len(pieces) > 5
-    assert max(map(len, pieces)) <= 64
+        found = encoded(spec, [text])
+    cut = [piece for piece, _ in pieces(text, 64, spec.plain.cut_pattern)]
+    assert len(cut) > 5
+    assert max(map(len, cut)) <= 64
     assert found == [[*backend.encode(text).ids, 0]]
 
 
 def test_texts_without_blanks_are_cut_before_their_commas() -> None:
     text = "\u4e2d\u6587\u3001" * 100
-    cut = encoding._cut(text, 0, 100)
-    assert 90 < cut <= 100
-    assert text[cut] == "\u3001"
+    first, last = next(pieces(text, 100, re.compile("|".join(RULES))))
+    assert not last
+    assert 90 < len(first) <= 100
+    assert text[len(first)] == "\u3001"
 
 
 def test_any_number_of_workers_gives_the_same(tokenizer: TextTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoding, "CHUNK", 500)
     texts = [" ".join(WORDS) * (i % 40) for i in range(60)]
-    assert encoded(spec_of(tokenizer), texts, workers=3) == encoded(spec_of(tokenizer), texts)
+    assert encoded(tokenizer.spec, texts, workers=3) == encoded(tokenizer.spec, texts)
     assert multiprocessing.active_children() == []
 
 
@@ -115,7 +115,7 @@ def test_few_chunks_are_on_the_way(tokenizer: TextTokenizer, monkeypatch: pytest
             yield "x" * 100, i
 
     ahead = 0
-    with Encoder(spec_of(tokenizer), 2) as encoder:
+    with Encoder(tokenizer.spec, 2) as encoder:
         for given_back, _ in enumerate(encoder.encode(source())):
             ahead = max(ahead, taken - given_back)
     assert 1 < ahead <= 2 * encoding._AHEAD + 2
@@ -133,7 +133,7 @@ def test_a_worker_that_dies_is_told_in_one_line(tokenizer: TextTokenizer) -> Non
 
     with (
         pytest.raises(RunError, match="worker process of the preparation died"),
-        Encoder(spec_of(tokenizer), 2) as encoder,
+        Encoder(tokenizer.spec, 2) as encoder,
     ):
         list(encoder.encode(source()))
     assert multiprocessing.active_children() == []
@@ -147,26 +147,26 @@ def many() -> Iterator[tuple[str, int]]:
 
 def test_leaving_early_ends_the_workers(tokenizer: TextTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoding, "CHUNK", 1000)
-    with Encoder(spec_of(tokenizer), 2) as encoder, closing(encoder.encode(many())) as results:
-        assert next(results)[1] == 0
+    with Encoder(tokenizer.spec, 2) as encoder, closing(encoder.encode(many())) as results:
+        assert next(results).tag == 0
     assert multiprocessing.active_children() == []
 
 
 def test_leaving_early_cancels_what_is_on_the_way(tokenizer: TextTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoding, "CHUNK", 1100)  # one of the documents, which are all alike
-    submitted: list[Future[tuple[bytes, list[int]]]] = []
+    submitted: list[Future[encoding._Result]] = []
 
-    def slow_workers(_: Encoder, texts: list[str], last: list[bool]) -> Future[tuple[bytes, list[int]]]:
+    def slow_workers(_: Encoder, texts: list[str], last: list[bool]) -> Future[encoding._Result]:
         """The first chunk is encoded once the encoder waits for it, the others never."""
         submitted.append(Future())
         if len(submitted) == encoding._AHEAD * 2 + 1:
-            submitted[0].set_result(encoding._Worker(spec_of(tokenizer)).encode(texts, last))
+            submitted[0].set_result(encoding._Worker(tokenizer.spec).encode(texts, last))
         return submitted[-1]
 
     monkeypatch.setattr(Encoder, "_submit", slow_workers)
-    with Encoder(spec_of(tokenizer), 2) as encoder:
+    with Encoder(tokenizer.spec, 2) as encoder:
         with closing(encoder.encode(many())) as results:
-            assert next(results)[1] == 0
+            assert next(results).tag == 0
         assert all(future.cancelled() for future in submitted[1:])  # the encoder is free for other documents
 
 
@@ -181,12 +181,12 @@ def test_one_worker_is_one_thread_and_the_environment_is_put_back(
     seen = []
     original = encoding._Worker.encode
 
-    def spy(worker: encoding._Worker, texts: list[str], last: list[bool]) -> tuple[bytes, list[int]]:
+    def spy(worker: encoding._Worker, texts: list[str], last: list[bool]) -> encoding._Result:
         seen.append(os.environ["TOKENIZERS_PARALLELISM"])
         return original(worker, texts, last)
 
     monkeypatch.setattr(encoding._Worker, "encode", spy)
-    encoded(spec_of(tokenizer), ["x"])
+    encoded(tokenizer.spec, ["x"])
     assert seen == ["false"]
     assert os.environ.get("TOKENIZERS_PARALLELISM") == before
 

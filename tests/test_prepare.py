@@ -196,7 +196,7 @@ def test_sample_takes_the_same_bytes_of_each_domain_and_no_validation(
 ) -> None:
     samples: list[str] = []
 
-    def spy(sample: Any, vocab_size: int) -> Any:
+    def spy(sample: Any, vocab_size: int, **_: Any) -> Any:
         samples.extend(sample)
         return train_tokenizer(samples, vocab_size)
 

@@ -22,6 +22,7 @@ def prepare_request(config: RunConfig) -> PrepareRequest:
         domains=domain_sources(config),
         skip_bad_records=data.on_bad_record == "skip",
         drop_duplicates=data.duplicates == "drop",
+        max_unknown=data.max_unknown,
         sequence_length=data.sequence_length,
         tokenizer=data.tokenizer,
         vocab_size=data.vocab_size,

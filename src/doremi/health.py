@@ -40,6 +40,7 @@ FOR_MAIN = "the mixture repeats it too often: lower its weight, or cap its passe
 MEMORISED = 0.1  # nats: validation above training loss, about 3 % of a common loss
 RISEN = 0.02  # nats: validation loss above its own best
 FEW_DOCUMENTS = 10  # held out, of a domain: too few for an interval that resamples them
+MANY_UNKNOWN = 0.01  # of a domain's tokens
 NAMED = 4  # domains named in a reason; `Alarm.domains` has them all
 
 
@@ -53,6 +54,19 @@ def few_documents(documents: Mapping[str, int]) -> str | None:
         f"Results are measured on fewer than {FEW_DOCUMENTS} held-out documents in {named}: "
         "losses and intervals there, and means over domains, are unreliable. "
         "Hold out more: data.validation_fraction, data.validation_max_tokens, or more documents."
+    )
+
+
+def unknown_tokens(counts: Mapping[str, Mapping[str, int]]) -> str | None:
+    """One line if the tokenizer does not know over `MANY_UNKNOWN` of a domain's tokens; training counts by domain."""
+    shares = {name: count["unknown"] / max(1, count["tokens"]) for name, count in counts.items()}
+    many = [f"{name} ({share:.1%})" for name, share in shares.items() if share > MANY_UNKNOWN]
+    if not many:
+        return None
+    named = ", ".join(many[:NAMED]) + (f" and {len(many) - NAMED} more" if len(many) > NAMED else "")
+    return (
+        f"The tokenizer does not know some of the text of {named}. Such text looks easy to predict, and its domain "
+        "may get the wrong weight. Use a tokenizer made for this text."
     )
 
 

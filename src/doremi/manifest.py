@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-_SPLIT = {"documents": int, "bytes": int, "tokens": int, "skipped": int, "files": {"*": str}}
+_SPLIT = {"documents": int, "bytes": int, "tokens": int, "unknown": int, "skipped": int, "files": {"*": str}}
 _DUPLICATES = {"within": int, "across": int, "dropped": int}
 _FOUND = {"empty": int, "excluded": int, "duplicates": _DUPLICATES, "bad": {"*": int}}
 _DOMAIN = {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from doremi.dro import GroupDRO
 from doremi.dro_variants import Choices, VariantDRO, official
 from doremi.errors import ConfigError, DataError, RunError
 from doremi.files import FORMAT, ten_digits, write_json
-from doremi.health import few_documents
+from doremi.health import few_documents, unknown_tokens
 from doremi.jobs import (
     fresh_model,
     is_finished,
@@ -50,6 +51,7 @@ from doremi.workspace import Workspace
 FULL_CHECK_BYTES = 4 * 2**30  # above this, checksums of the token files are verified by `doremi prepare` only
 
 SAY_EVERY_BYTES = 50 * 10**6
+SAY_EVERY_SECONDS = 5.0  # while a tokenizer is trained
 
 
 # -- prepare ----------------------------------------------------------------------------------------------------------
@@ -63,7 +65,8 @@ def prepare(space: Workspace, *, full_check: bool = False) -> Corpus:
         if made := not (folder / "manifest.json").exists():
             with space.timed("prepare"):
                 request = prepare_request(space.config)
-                prepare_corpus(request, folder, progress=_progress(space), stop=space.watch.stop_requested)
+                stop, training = space.watch.stop_requested, _training_progress(space)
+                prepare_corpus(request, folder, progress=_progress(space), stop=stop, training=training)
         if not made:
             _say_if_changed(space)
         corpus = Corpus.read(folder)
@@ -114,6 +117,9 @@ def _say_if_changed(space: Workspace) -> None:
 def _say_what_was_read(space: Workspace, corpus: Corpus) -> None:
     for name, domain in what_was_read(corpus).items():
         space.watch.say(f"{name}: {domain}")
+    warning = unknown_tokens({name: e["train"] for name, e in corpus.manifest["domains"].items()})
+    if warning is not None:
+        space.watch.say(f"warning: {warning}")
 
 
 def _say_if_few(space: Workspace, corpus: Corpus) -> None:
@@ -143,6 +149,22 @@ def _progress(space: Workspace) -> Callable[[str, int], None]:
         elif done - last["done"] >= SAY_EVERY_BYTES:
             space.watch.say(f"prepare: {domain}, {done / 1e6:,.0f} MB of text")
             last["done"] = done
+
+    return report
+
+
+def _training_progress(space: Workspace) -> Callable[[str, float], None]:
+    """Says how far the training of a tokenizer is; the time left is that of the step it is at."""
+    began: dict[str, float] = {}
+    said = time.monotonic()
+
+    def report(step: str, share: float) -> None:
+        nonlocal said
+        now = time.monotonic()
+        start = began.setdefault(step, now)
+        if share and now - said >= SAY_EVERY_SECONDS:
+            said, left = now, (now - start) * (1 - share) / share
+            space.watch.say(f"prepare: tokenizer, {step} {share:.0%}, about {left:,.0f} s left")
 
     return report
 

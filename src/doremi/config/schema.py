@@ -62,6 +62,8 @@ class DataConfig(Section):
     """What happens at a record that is no document, such as one with null for text: stop, or skip and count it."""
     duplicates: Literal["keep", "drop"] = "keep"
     """Whether equal documents all count, or only the first, over all domains. Both count how many there are."""
+    max_unknown: float = Field(default=0.1, ge=0, le=1)
+    """Largest share of a domain's tokens that the tokenizer may not know. Such text looks easy to predict."""
     epoch_matched: bool = False
     """Train on the share run tokens / budget_tokens of every domain, so that each repeats as in the final run."""
     workers: int = Field(default=0, ge=0)

@@ -2,15 +2,14 @@
 
 The parent reads and writes; workers only encode. Chunks depend on the documents alone, so the result is the same for
 any number of workers. A very long document is encoded in pieces, since encoding takes over 100 bytes of memory for each
-byte of one text. It is cut at a blank between two letters where there is one near: pre-tokenizers break there too,
-so its tokens are those of the whole. Workers import nothing but `tokenizers`.
+byte of one text; it is cut only where its tokens stay those of the whole (cutting.py). Workers import nothing but
+`tokenizers`.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-import re
 import signal
 import sys
 import threading
@@ -23,52 +22,86 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
-from tokenizers import Tokenizer
-
+from doremi.corpus.cutting import pieces
+from doremi.corpus.dropped import Dropped
+from doremi.corpus.plain import Plain
 from doremi.errors import RunError
 
 T = TypeVar("T")
-# Characters sent to a worker at a time, and encoded as one text at most. Small, because at the end of every list of
-# files all workers wait for the last chunk; the way there and back costs little beside the encoding.
+# Characters sent to a worker at a time, and encoded as one text where it can be cut. Small, because at the end of every
+# list of files all workers wait for the last chunk; the way there and back costs little beside the encoding.
 CHUNK = 1 << 18
-_SEARCH = 1 << 12  # characters before the end of a piece in which a place to cut is looked for
 _AHEAD = 4  # chunks on the way for each worker
 _PER_DOCUMENT = 64  # counted for each document beside its characters, so that tiny ones make no giant lists
-# A letter with, after it, a blank and a letter, or an East Asian comma or full stop (those texts have no blanks).
-_CUT = re.compile(r"[^\W\d_](?= [^\W\d_]|[\u3001\u3002\uff0c])")
 _PARALLELISM = "TOKENIZERS_PARALLELISM"
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What a worker needs to know: the serialised tokenizer, the id that ends documents, `uint16` or `uint32`."""
+    """What a worker needs to know: how text is encoded, the id that ends documents, `uint16` or `uint32`."""
 
-    tokenizer: str
+    plain: Plain
     end_of_text_id: int
     dtype: str
 
 
+class Encoded(NamedTuple, Generic[T]):
+    """A document: its little-endian tokens with end-of-text, how many of them are unknown, and its tag.
+
+    `unknown` counts tokens that are the unknown token, and letters that the tokenizer drops, which are no tokens. It
+    may be larger than the number of tokens.
+    """
+
+    tokens: bytes
+    unknown: int
+    tag: T
+
+
+class _Part(NamedTuple):
+    """What became of one text of a chunk: how many bytes its tokens have, and how much is unknown."""
+
+    size: int
+    unknown: int
+
+
+_Result = tuple[bytes, list[_Part]]
+
+
 class _Worker:
     def __init__(self, spec: Spec) -> None:
-        self.tokenizer = Tokenizer.from_str(spec.tokenizer)
-        self.tokenizer.encode_special_tokens = True
+        plain = spec.plain
+        self.tokenizer = plain.backend()
+        self.unknown, self.lost = plain.unknown_id, plain.lost_id
+        self.dropped = Dropped(self.tokenizer) if plain.drops else None
         self.end = spec.end_of_text_id
         self.typecode = "H" if spec.dtype == "uint16" else "I"
 
-    def encode(self, texts: list[str], last: list[bool]) -> tuple[bytes, list[int]]:
-        """Little-endian ids of all texts, end-of-text after each that is `last` of its document; bytes of each."""
-        ids, lengths = array(self.typecode), []
-        for encoding, ends in zip(self.tokenizer.encode_batch_fast(texts, add_special_tokens=False), last, strict=True):
+    def encode(self, texts: list[str], last: list[bool]) -> _Result:
+        """Little-endian ids of all texts, end-of-text after each that is `last` of its document; what each became."""
+        ids, parts = array(self.typecode), []
+        encodings = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        for text, encoding, ends in zip(texts, encodings, last, strict=True):
             before = len(ids)
-            ids.extend(encoding.ids)
+            found, unknown = self._known(encoding.ids)
+            if self.dropped is not None:
+                unknown += self.dropped.count(text)
+            ids.extend(found)
             if ends:
                 ids.append(self.end)
-            lengths.append((len(ids) - before) * ids.itemsize)
+            parts.append(_Part((len(ids) - before) * ids.itemsize, unknown))
         if sys.byteorder == "big":
             ids.byteswap()
-        return ids.tobytes(), lengths
+        return ids.tobytes(), parts
+
+    def _known(self, ids: list[int]) -> tuple[list[int], int]:
+        """The ids without those of lost letters; how many stand for what is unknown or lost."""
+        if self.unknown is not None:
+            return ids, ids.count(self.unknown)
+        if self.lost is not None and (lost := ids.count(self.lost)):
+            return [id_ for id_ in ids if id_ != self.lost], lost
+        return ids, 0
 
 
 _worker: _Worker | None = None  # of this worker process; set once by _begin
@@ -89,7 +122,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _encode(texts: list[str], last: list[bool]) -> tuple[bytes, list[int]]:
+def _encode(texts: list[str], last: list[bool]) -> _Result:
     assert _worker is not None
     return _worker.encode(texts, last)
 
@@ -110,10 +143,11 @@ class _Chunk(Generic[T]):
         self.size += len(text) + _PER_DOCUMENT
 
 
-def _chunks(documents: Iterable[tuple[str, T]]) -> Iterator[_Chunk[T]]:
+def _chunks(documents: Iterable[tuple[str, T]], plain: Plain) -> Iterator[_Chunk[T]]:
     chunk: _Chunk[T] = _Chunk()
+    cuts = plain.cut_pattern
     for text, tag in documents:
-        for piece, last in _pieces(text):
+        for piece, last in pieces(plain.whole(text), CHUNK, cuts):
             if chunk.size >= CHUNK:
                 yield chunk
                 chunk = _Chunk()
@@ -121,22 +155,6 @@ def _chunks(documents: Iterable[tuple[str, T]]) -> Iterator[_Chunk[T]]:
         chunk.tags.append(tag)
     if chunk.texts:
         yield chunk
-
-
-def _pieces(text: str) -> Iterator[tuple[str, bool]]:
-    """`text` in pieces of at most CHUNK characters, each with whether it is the last."""
-    start = 0
-    while len(text) - start > CHUNK:
-        end = _cut(text, start, start + CHUNK)
-        yield text[start:end], False
-        start = end
-    yield text[start:] if start else text, True
-
-
-def _cut(text: str, start: int, end: int) -> int:
-    """The last place between `start` and `end` where pre-tokenizers break in any case, else `end` itself."""
-    places = [match.end() for match in _CUT.finditer(text, max(start, end - _SEARCH), end)]
-    return places[-1] if places else end
 
 
 # -- the pool --------------------------------------------------------------------------------------------------------
@@ -167,12 +185,12 @@ class Encoder:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def encode(self, documents: Iterable[tuple[str, T]]) -> Generator[tuple[bytes, T], None, None]:
-        """For each `(text, tag)` in order: the bytes of its tokens, end-of-text included, and the tag."""
-        waiting: deque[tuple[Future[tuple[bytes, list[int]]], _Chunk[T]]] = deque()
+    def encode(self, documents: Iterable[tuple[str, T]]) -> Generator[Encoded[T], None, None]:
+        """Each `(text, tag)` encoded, in order."""
+        waiting: deque[tuple[Future[_Result], _Chunk[T]]] = deque()
         join = _Joiner()
         try:
-            for chunk in _chunks(documents):
+            for chunk in _chunks(documents, self._spec.plain):
                 waiting.append((self._submit(chunk.texts, chunk.last), chunk))
                 while waiting and (waiting[0][0].done() or len(waiting) > _AHEAD * self._workers):
                     yield from join.documents(*waiting.popleft())
@@ -187,12 +205,12 @@ class Encoder:
             for future, _ in waiting:
                 future.cancel()
 
-    def _submit(self, texts: list[str], last: list[bool]) -> Future[tuple[bytes, list[int]]]:
+    def _submit(self, texts: list[str], last: list[bool]) -> Future[_Result]:
         if self._pool is not None:
             with _interrupt_held():
                 return self._pool.submit(_encode, texts, last)
         assert self._own is not None
-        future: Future[tuple[bytes, list[int]]] = Future()
+        future: Future[_Result] = Future()
         with _one_thread():
             future.set_result(self._own.encode(texts, last))
         return future
@@ -203,21 +221,19 @@ class _Joiner:
 
     def __init__(self) -> None:
         self._held: list[bytes] = []
+        self._unknown = 0
 
-    def documents(self, future: Future[tuple[bytes, list[int]]], chunk: _Chunk[T]) -> Iterator[tuple[bytes, T]]:
-        data, lengths = future.result()
+    def documents(self, future: Future[_Result], chunk: _Chunk[T]) -> Iterator[Encoded[T]]:
+        data, parts = future.result()
         tags = iter(chunk.tags)
         start = 0
-        for length, last in zip(lengths, chunk.last, strict=True):
-            piece = data[start : start + length]
-            start += length
-            if not last:
-                self._held.append(piece)
-            elif self._held:
-                yield b"".join([*self._held, piece]), next(tags)
-                self._held = []
-            else:
-                yield piece, next(tags)
+        for part, last in zip(parts, chunk.last, strict=True):
+            self._held.append(data[start : start + part.size])
+            self._unknown += part.unknown
+            start += part.size
+            if last:
+                yield Encoded(b"".join(self._held), self._unknown, next(tags))
+                self._held, self._unknown = [], 0
 
 
 @contextmanager

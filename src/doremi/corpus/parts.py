@@ -38,7 +38,8 @@ class PrepareRequest:
     `tokenizer_sample_bytes` and `validation_max_tokens` bound the sample over all domains and the validation tokens
     of each; `validation_fraction` is the share of text held out where a domain has no validation files.
     `skip_bad_records` counts records that are no document instead of stopping at them, `drop_duplicates` keeps the
-    first of equal documents only. `workers` 0 means all cores. A domain needs `sequence_length` + 1 training tokens.
+    first of equal documents only. `max_unknown` is the largest share of tokens that the tokenizer may not know.
+    `workers` 0 means all cores. A domain needs `sequence_length` + 1 training tokens.
     """
 
     domains: Mapping[str, DomainSource]
@@ -50,6 +51,7 @@ class PrepareRequest:
     validation_max_tokens: int = 1_000_000
     skip_bad_records: bool = False
     drop_duplicates: bool = False
+    max_unknown: float = 1.0
     workers: int = 0
 
     @property

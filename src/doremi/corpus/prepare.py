@@ -19,10 +19,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from doremi.corpus.bpe import Progress as TrainingProgress
 from doremi.corpus.duplicates import DigestSet
 from doremi.corpus.duplicates import load as load_digests
 from doremi.corpus.duplicates import save as save_digests
-from doremi.corpus.encoding import Encoder, Spec, worker_count
+from doremi.corpus.encoding import Encoded, Encoder, worker_count
 from doremi.corpus.parts import (
     Counts,
     DomainPlan,
@@ -53,26 +54,31 @@ Progress = Callable[[str, int], None]
 
 
 def prepare(
-    request: PrepareRequest, folder: Path, *, progress: Progress | None = None, stop: Stop | None = None
+    request: PrepareRequest,
+    folder: Path,
+    *,
+    progress: Progress | None = None,
+    stop: Stop | None = None,
+    training: TrainingProgress | None = None,
 ) -> Corpus:
     """Write the corpus folder and return it; the manifest appears last.
 
     `progress(domain, bytes)` is called about every megabyte of text with the bytes of that domain so far;
-    `stop()` is asked at every document, and `Interrupted` is raised soon after it says True. `DataError` for the
+    `training(step, share)` is told how far the training of a tokenizer is, from 0 to 1. `stop()` is asked at every
+    document and while a tokenizer is trained, and `Interrupted` is raised soon after it says True. `DataError` for the
     user's files, `ConfigError` for the tokenizer, `RunError` where `folder` cannot be written.
     """
     stop = stop or (lambda: False)
     _check_names(request)
     found = find_all(request.domains)
     plans = [make_plan(name, request.domains[name], files, request, stop) for name, files in found.items()]
-    tokenizer = _tokenizer(request, plans, stop)
+    tokenizer = _tokenizer(request, plans, stop, training)
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "manifest.json").unlink(missing_ok=True)
         tokenizer.save(folder / "tokenizer")
-    spec = Spec(tokenizer.backend.to_str(), tokenizer.end_of_text_id, tokenizer.dtype)
     try:
-        with Encoder(spec, worker_count(request.workers)) as encoder:
+        with Encoder(tokenizer.spec, worker_count(request.workers)) as encoder:
             work = _Work(request, folder, tokenizer, encoder, progress or (lambda name, done: None), stop)
             entries = _entries(plans, work)
     except RunError:
@@ -97,11 +103,14 @@ def _check_names(request: PrepareRequest) -> None:
             raise DataError(f"domain name {name!r} is the name of a file of the corpus folder; rename the domain")
 
 
-def _tokenizer(request: PrepareRequest, plans: list[DomainPlan], stop: Stop) -> TextTokenizer:
+def _tokenizer(
+    request: PrepareRequest, plans: list[DomainPlan], stop: Stop, training: TrainingProgress | None
+) -> TextTokenizer:
     if request.tokenizer is not None:
         return load_tokenizer(request.tokenizer)
     share = request.tokenizer_sample_bytes // len(plans)
-    return train_tokenizer((text for plan in plans for text in sample(plan, share, stop)), request.vocab_size)
+    texts = (text for plan in plans for text in sample(plan, share, stop))
+    return train_tokenizer(texts, request.vocab_size, progress=training, stop=stop)
 
 
 # -- one domain ------------------------------------------------------------------------------------------------------
@@ -153,6 +162,7 @@ def _entry(plan: DomainPlan, work: _Work, writer: DomainWriter, shared: Shared, 
         own = Counter() if plan.files.validation else Counter(writer.validation.counts)
         found.excluded -= own["documents"]  # what is held out of this domain, once each, is no loss
         _check_length(plan, work, writer, found)
+        _check_unknown(plan, work, writer)
         written = writer.finish()
         written["train"]["skipped"] = found.empty + found.excluded + found.dropped
         size = written["train"]["tokens"] + own["tokens"]
@@ -215,9 +225,9 @@ def _write_validation(plan: DomainPlan, work: _Work, writer: DomainWriter) -> se
     holdout = Holdout(plan.rule, work.request.validation_max_tokens)
     given: set[bytes] = set()
     with _encoded(candidates(plan, holdout, given, work.stop), work) as pieces:
-        for tokens, piece in pieces:
+        for tokens, unknown, piece in pieces:
             if (half := holdout.take(piece.digest, len(tokens) // work.itemsize)) is not None:
-                writer.validation.add(tokens, piece.size, half)
+                writer.validation.add(tokens, piece.size, half, unknown=unknown)
     if min(holdout.tokens) == 0:
         raise DataError(
             f"domain {plan.name!r}: data.validation_max_tokens is {work.request.validation_max_tokens:,}, and no piece "
@@ -230,9 +240,9 @@ def _write_validation(plan: DomainPlan, work: _Work, writer: DomainWriter) -> se
 def _write_train(plan: DomainPlan, work: _Work, shared: Shared, found: Counts, writer: DomainWriter) -> None:
     done = reported = 0
     with _encoded(training_parts(plan, shared, found, work.stop), work) as parts:
-        for tokens, part in parts:
+        for tokens, unknown, part in parts:
             done += part.size
-            writer.train.add(tokens, part.size)
+            writer.train.add(tokens, part.size, unknown=unknown)
             if done - reported >= _REPORT_EVERY:
                 work.progress(plan.name, done)
                 reported = done
@@ -241,7 +251,7 @@ def _write_train(plan: DomainPlan, work: _Work, shared: Shared, found: Counts, w
 
 def _encoded(
     texts: Iterator[tuple[str, Piece]], work: _Work
-) -> contextlib.AbstractContextManager[Iterator[tuple[bytes, Piece]]]:
+) -> contextlib.AbstractContextManager[Iterator[Encoded[Piece]]]:
     """Token bytes of each text in order; closing it cancels what is still on the way."""
     return contextlib.closing(work.encoder.encode(texts))
 
@@ -253,6 +263,17 @@ def _check_length(plan: DomainPlan, work: _Work, writer: DomainWriter, found: Co
         raise DataError(
             f"domain {plan.name!r} has {tokens:,} training tokens{why}; one sequence needs {needed:,}: "
             "add text, shorten the sequence length, or merge it with another domain"
+        )
+
+
+def _check_unknown(plan: DomainPlan, work: _Work, writer: DomainWriter) -> None:
+    """Text that the tokenizer does not know looks easy to predict, and would be weighed as such."""
+    counts, most = writer.train.counts, work.request.max_unknown
+    share = counts["unknown"] / counts["tokens"]
+    if share > most:
+        raise DataError(
+            f"domain {plan.name!r}: the tokenizer does not know {share:.1%} of its tokens, and data.max_unknown is "
+            f"{most:.1%}; use a tokenizer made for this text, or raise data.max_unknown if you accept it"
         )
 
 

@@ -139,6 +139,8 @@ def what_was_read(corpus: Corpus) -> dict[str, DomainRead]:
     read = {}
     for name, entry in corpus.manifest["domains"].items():
         notes = _found_words(entry["found"])
+        if share := entry["train"]["unknown"] / max(1, entry["train"]["tokens"]):
+            notes.insert(0, f"{share:.2%} of its tokens unknown to the tokenizer")
         files = recorded.get(name, {"test": [], "left_out": {}})
         if files["test"]:
             notes.append(f"not read: {len(files['test'])} test files ({files['test'][0]})")

@@ -91,14 +91,17 @@ class SplitWriter:
         self._tokens = _HashedFile(folder / f"{split}.bin")
         self._ends = _HashedFile(folder / f"{split}.ends")
         self._records = _HashedFile(folder / f"{split}.documents") if split == "validation" else None
-        self.counts = {"documents": 0, "bytes": 0, "tokens": 0, "skipped": 0}
+        self.counts = {"documents": 0, "bytes": 0, "tokens": 0, "unknown": 0, "skipped": 0}
 
-    def add(self, tokens: bytes, text_bytes: int, half: int = 0) -> None:
-        """One document: its little-endian tokens with end-of-text, the size of its text, its half of validation."""
+    def add(self, tokens: bytes, text_bytes: int, half: int = 0, *, unknown: int = 0) -> None:
+        """One document: its little-endian tokens with end-of-text, the size of its text, its half of validation, and
+        how many of its tokens are unknown.
+        """
         counts = self.counts
         counts["documents"] += 1
         counts["bytes"] += text_bytes
         counts["tokens"] += len(tokens) // self._itemsize
+        counts["unknown"] += unknown
         self._tokens.write(tokens)
         self._ends.write(counts["tokens"].to_bytes(8, "little"))
         if self._records is not None:

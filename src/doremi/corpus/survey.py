@@ -125,7 +125,7 @@ def _counted(plans: list[DomainPlan], rates: Mapping[str, float], limit: int) ->
 
 
 def _nothing() -> dict[str, Any]:
-    return {"documents": 0, "bytes": 0, "tokens": 0, "skipped": 0, "files": {}}
+    return {"documents": 0, "bytes": 0, "tokens": 0, "unknown": 0, "skipped": 0, "files": {}}
 
 
 def _add(count: dict[str, Any], size: int, rate: float) -> int:

@@ -1,21 +1,25 @@
 """The tokenizer: trained here (byte-level BPE, so that no text is unknown) or any fast one of Hugging Face.
 
 Documents are data: a document that contains the text `<|endoftext|>` gets the ordinary tokens of these thirteen
-characters, never the token that ends documents (`encode_special_tokens`, which no file format records, so it is set
-on every tokenizer that this package makes or loads).
+characters, never the token that ends documents. `plain` is the tokenizer that sees to it, whatever the given one does.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer
 
+from doremi.corpus.bpe import Progress, Stop, train_bpe
+from doremi.corpus.cutting import RULES, pieces
+from doremi.corpus.encoding import CHUNK, Spec
+from doremi.corpus.plain import Plain, plain_tokenizer
 from doremi.errors import ConfigError
 from doremi.files import key_of, write_bytes
 
@@ -28,17 +32,20 @@ _SMALLEST = 257  # 256 bytes and the end of text
 
 @dataclass(frozen=True)
 class TextTokenizer:
-    """A tokenizer with the token that ends documents; `source` is `trained` or the name or path it was loaded from."""
+    """A tokenizer with the token that ends documents; `source` is `trained` or the name or path it was loaded from.
+
+    `special_tokens` are by the name they have in tokenizer_config.json; `more_special` are those without a name.
+    """
 
     backend: Tokenizer
     source: str
     end_of_text: str = END_OF_TEXT
     special_tokens: Mapping[str, str] = field(default_factory=dict)
+    more_special: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.backend.no_truncation()
         self.backend.no_padding()
-        self.backend.encode_special_tokens = True
 
     @cached_property
     def end_of_text_id(self) -> int:
@@ -60,9 +67,29 @@ class TextTokenizer:
     def sha256(self) -> str:
         return tokenizer_sha256(self.backend, self.end_of_text)
 
+    @cached_property
+    def plain(self) -> Plain:
+        """What documents are encoded with; `ConfigError` where their text cannot be kept apart from special tokens."""
+        special = {*self.special_tokens.values(), *self.more_special}
+        return plain_tokenizer(self.backend, self.source, self.end_of_text, special)
+
+    @property
+    def spec(self) -> Spec:
+        return Spec(self.plain, self.end_of_text_id, self.dtype)
+
+    @property
+    def unknown_id(self) -> int | None:
+        """The token that stands for what the tokenizer does not know; None where there is no such token."""
+        return self.plain.unknown_id
+
     def encode(self, text: str) -> list[int]:
         """Ids of `text` alone: nothing added, special tokens in it read as plain text."""
-        return self.backend.encode(text, add_special_tokens=False).ids
+        ids = self._text_backend.encode(self.plain.whole(text), add_special_tokens=False).ids
+        return [id_ for id_ in ids if id_ != self.plain.lost_id]
+
+    @cached_property
+    def _text_backend(self) -> Tokenizer:
+        return self.plain.backend()
 
     def decode(self, ids: Iterable[int]) -> str:
         return self.backend.decode(list(ids), skip_special_tokens=False)
@@ -89,36 +116,45 @@ def tokenizer_sha256(backend: Tokenizer, end_of_text: str) -> str:
     return key_of({"tokenizer": decisive, "end_of_text": end_of_text})
 
 
-def train_tokenizer(sample: Iterable[str], vocab_size: int) -> TextTokenizer:
+def train_tokenizer(
+    sample: Iterable[str], vocab_size: int, *, progress: Progress | None = None, stop: Stop | None = None
+) -> TextTokenizer:
     """Train a byte-level BPE of at most `vocab_size` tokens; the end of text is id 0, all 256 bytes are in it.
 
     The same sample gives the same tokenizer. A small sample may have fewer pairs to merge than asked for: read
-    `vocab_size` of the result.
+    `vocab_size` of the result. `progress(step, share)` is called several times a second with the share of a step that
+    is done, from 0 to 1. `Interrupted` is raised soon after `stop()` says True. What takes a second asks neither.
     """
     if vocab_size < _SMALLEST:
         raise ConfigError(
             f"tokenizer vocab_size is {vocab_size}; it needs at least {_SMALLEST} (256 bytes, end of text)"
         )
-    backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=[END_OF_TEXT],
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    backend.train_from_iterator(sample, trainer=trainer)
+    progress, stop = progress or (lambda step, share: None), stop or (lambda: False)
+    backend = train_bpe(_in_parts(sample), vocab_size, END_OF_TEXT, progress, stop)
     return TextTokenizer(backend, "trained")
+
+
+def _in_parts(sample: Iterable[str]) -> Iterator[str]:
+    """Long texts in parts, since the library takes over 100 bytes of memory for each byte of one text."""
+    cuts = re.compile(RULES[0])
+    for text in sample:
+        for piece, _ in pieces(text, CHUNK, cuts):
+            for start in range(0, len(piece), 2 * CHUNK):  # what has no blanks is not made of words
+                yield piece[start : start + 2 * CHUNK]
 
 
 def load_tokenizer(name_or_path: str) -> TextTokenizer:
     """Load a `tokenizer.json`, a folder that `save_pretrained` wrote, or a Hugging Face name (needs the network once).
 
-    `ConfigError` where there is none, where it is not a fast tokenizer, or where no token ends a text.
+    `ConfigError` where there is none, where it is not a fast tokenizer, where no token ends a text, or where text
+    cannot be kept apart from special tokens.
     """
-    if name_or_path.endswith(".json"):
-        return _from_file(name_or_path)
+    found = _from_file(name_or_path) if name_or_path.endswith(".json") else _from_folder(name_or_path)
+    _ = found.plain  # whatever is wrong with it is said now
+    return found
+
+
+def _from_folder(name_or_path: str) -> TextTokenizer:
     loaded = _from_hugging_face(name_or_path)
     special = {name: str(token) for name, token in loaded.special_tokens_map.items() if isinstance(token, str)}
     if not loaded.eos_token:
@@ -126,7 +162,8 @@ def load_tokenizer(name_or_path: str) -> TextTokenizer:
             f"tokenizer {name_or_path!r} has no end-of-text token; set eos_token in tokenizer_config.json"
         )
     backend = Tokenizer.from_str(loaded.backend_tokenizer.to_str())
-    return TextTokenizer(backend, name_or_path, str(loaded.eos_token), special)
+    more = sorted({str(token) for token in loaded.all_special_tokens} - set(special.values()))
+    return TextTokenizer(backend, name_or_path, str(loaded.eos_token), special, tuple(more))
 
 
 def _from_file(path: str) -> TextTokenizer:
