@@ -20,6 +20,7 @@ SELECT, REPORT = 0, 1
 DISTINCT = 3  # pieces a domain needs: one each for select, report and training
 PIECES = 64  # that the allowed validation tokens of a domain hold at least, if pieces that short fill a sequence
 CHARACTERS = 4  # of a token, about: English text and a vocabulary of some ten thousand entries
+SHORTEST = 16  # characters of a piece
 LONGEST = 1 << 15  # characters of a piece: 8,000 tokens tell as much of a book as all of it
 _BLANKS = np.array([code for code in range(0x3001) if chr(code).isspace()], "<u4")
 
@@ -42,8 +43,8 @@ def document_digest(pieces: list[bytes]) -> bytes:
 
 def piece_length(max_tokens: int, sequence_length: int) -> int:
     """Characters of a piece, blanks not counted; documents of up to twice as many are one piece."""
-    shortest = CHARACTERS * sequence_length
-    return max(shortest, min(LONGEST, CHARACTERS * max_tokens // PIECES))
+    a_sequence = min(CHARACTERS * sequence_length, max_tokens // 2)  # two pieces fit, a token a character at worst
+    return max(SHORTEST, a_sequence, min(LONGEST, CHARACTERS * max_tokens // PIECES))
 
 
 def cut(text: str, length: int) -> list[str]:
