@@ -21,7 +21,7 @@ from doremi.workspace import open_workspace
 from tiny import Silent, tiny_config, write_corpus, write_tiny
 from tolerances import FLOAT32
 
-STEPS = 8
+STEPS = 4
 SIZES = ("custom", "0.1m")
 ALL = ("doremi", "doremi-per-seed", "reference", "natural", "uniform", "unimax")
 
@@ -36,7 +36,7 @@ def config_file(tmp_path_factory: pytest.TempPathFactory, text: Path) -> Path:
     root = tmp_path_factory.mktemp("tournament")
     candidates = {"mixtures": list(ALL), "sizes": list(SIZES), "seeds": 2, "equal_compute": True}
     data = {"validation_max_tokens": 3000}  # enough that each half holds several documents
-    training = {"steps": STEPS, "evaluate_every": 4, "log_every": 4}
+    training = {"steps": STEPS, "evaluate_every": 2, "log_every": 2}
     changes = {"proxy": {"seeds": 2}, "candidates": candidates, "data": data, "training": training}
     return write_tiny(root / "tiny.yaml", text, root / "runs", **changes)
 
