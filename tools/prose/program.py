@@ -15,9 +15,8 @@ from sentences import Paragraph, plain
 FIELD = "X"  # stands for what is filled in
 FEWEST = 4  # words; a literal with fewer is a name, a unit or a part of a format
 KEYS = ("config/schema.py", "config/limits.py")
-NOT_PROSE = {"mixtures.py"}
 
-_WORD = re.compile(r"[A-Za-z][a-z']*[.,:;!?)]*")
+_WORD = re.compile(r"(?<!\S)[(\"']?[A-Za-z][a-z'-]*[.,:;!?)\"']*(?!\S)")
 _MARKUP = re.compile(r"\{%.*?%\}|<[^>]*>", re.DOTALL)
 
 
