@@ -162,7 +162,7 @@ def test_full_disk_is_one_line_and_the_run_goes_on_afterwards(
         code, _, err = call(monkeypatch, capsys, "reference", config)
     assert code == 2
     assert "No space left on device" in err.strip().splitlines()[-1]
-    assert "finished work is kept" in err.strip().splitlines()[-1]
+    assert "Finished work is kept." in err.strip().splitlines()[-1]
     assert call(monkeypatch, capsys, "reference", config)[0] == 0
 
 
@@ -176,7 +176,7 @@ def test_signals_save_and_the_same_command_goes_on(number: int, code: int, corpu
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code
-    assert "the same command goes on" in err.strip().splitlines()[-1]
+    assert "Run the same command to resume" in err.strip().splitlines()[-1]
     assert "Traceback" not in err
     assert list((tmp_path / "runs/tiny/reference/seed-0/checkpoint").glob("step-*"))
 
@@ -196,7 +196,7 @@ def test_init_writes_a_configuration_that_runs(
     assert code == 0
     assert all(name in out for name in ("prose", "code", "digits", "my.yaml"))
     assert "120" in out  # documents of prose
-    (schema,) = re.findall(r"and those not shown here: (.*)", (tmp_path / "my.yaml").read_text())
+    (schema,) = re.findall(r"that are not shown here, are in (.*)", (tmp_path / "my.yaml").read_text())
     assert "class RunConfig" in Path(schema).read_text()
     code, out, _ = call(monkeypatch, capsys, "run", "my.yaml", "--dry-run")
     assert code == 0

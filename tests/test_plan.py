@@ -239,7 +239,7 @@ def test_too_little_to_keep_is_said(prepared: RunConfig, tmp_path: Path) -> None
     shutil.copytree(prepared.root, tmp_path / "tiny")
     update = {"runs": str(tmp_path), "budget_tokens": 200 * RUN_TOKENS}
     config = changed(prepared.model_copy(update=update), data={"epoch_matched": True})
-    words = "epoch matching keeps 1/200 of each domain, and that is under one batch"
+    words = "epoch matching keeps 1/200 of each domain, which is under one batch"
     assert f"note: by these estimates the run will be refused: {words}" in text(make(config))
     keep(RunDirectory(config.root).corpus(), config.kept_share, full_check=False)
     with pytest.raises(DataError, match=words):

@@ -102,7 +102,7 @@ def _fault(effective: float, returning: float, apart: tuple[float, float], error
     if z > limit:
         return f"the weights still moved (block means differ by {z:.1f} standard errors, noise gives {limit:.1f})"
     if error > TOLERANCE:
-        return f"the mean of the last half is known only to {error:.3f} (L1), and {TOLERANCE} is needed"
+        return f"the mean of the last half is known to {error:.3f} (L1) only, and {TOLERANCE} is needed"
     return None
 
 
