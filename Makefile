@@ -35,17 +35,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 # what only slow tests use; they skip, with the reason, where it cannot be had
-$(VENV)/.installed-# a second opinion on long sentences comes from textlint, which needs npm; CI does not go without it
-words: dev
-	@if { [ -x $(TEXTLINT) ] && [ $(TEXTLINT) -nt $(PROSE)/package-lock.json ]; } || \
-	    { npm ci --silent --no-audit --no-fund --prefix $(PROSE) && touch $(TEXTLINT); }; then \
-	    $(BIN)/python $(PROSE)/check.py --textlint $(TEXTLINT); \
-	else \
-	    echo "textlint could not be installed: install Node.js 20 or later with npm"; \
-	    [ -z "$$CI" ] && $(BIN)/python $(PROSE)/check.py; \
-	fi
-
-slow: $(VENV)/.installed-dev
+$(VENV)/.installed-slow: $(VENV)/.installed-dev
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]' || echo "no atheris here"
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[eval]' || echo "no lm-eval here"
 	touch $@
@@ -66,6 +56,16 @@ check: dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(MAKE) --no-print-directory words
 	$(MAKE) --no-print-directory test
+
+# a second opinion on long sentences comes from textlint, which needs npm; CI does not go without it
+words: dev
+	@if { [ -x $(TEXTLINT) ] && [ $(TEXTLINT) -nt $(PROSE)/package-lock.json ]; } || \
+	    { npm ci --silent --no-audit --no-fund --prefix $(PROSE) && touch $(TEXTLINT); }; then \
+	    $(BIN)/python $(PROSE)/check.py --textlint $(TEXTLINT); \
+	else \
+	    echo "textlint could not be installed: install Node.js 20 or later with npm"; \
+	    [ -z "$$CI" ] && $(BIN)/python $(PROSE)/check.py; \
+	fi
 
 slow: $(VENV)/.installed-slow
 	$(BIN)/pytest -q $(WORKERS) -m "slow and not network" --timeout 1800

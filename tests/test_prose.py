@@ -25,7 +25,7 @@ def found(name: str, source: str) -> list[str]:
 
 
 def test_red_on_the_readme_before() -> None:
-    faults = " ".join(found("README.md", (ROOT / "tests/assets/readme-before.md").read_text(encoding="utf-8")))
+    faults = " ".join(found("README.md", (ROOT / "tests/assets/readme-before.txt").read_text(encoding="utf-8")))
     assert "72 words, at most 30" in faults
     assert "half of its sentences have 18 words or more" in faults
     assert "61% of its sentences have a colon or semicolon" in faults
