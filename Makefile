@@ -3,20 +3,23 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-SOURCES = src tests benchmarks examples
+SOURCES = src tests benchmarks examples tools
+PROSE = tools/prose
+TEXTLINT = $(PROSE)/node_modules/.bin/textlint
 # most tests keep one core busy, not two: as many workers as cores, up to four
 WORKERS = -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: help install dev demo test check slow bench fix clean
+.PHONY: help install dev demo test check words slow bench fix clean
 
 help:
-	@echo "make demo    install, run the whole job on text that is on this machine, write a report (about 6 minutes)"
+	@echo "make demo    install, run the whole job on text from this machine, write a report (about 6 minutes)"
 	@echo "make install only make .venv and install (then: . .venv/bin/activate)"
 	@echo "make test    install and run the tests (about 5 minutes)"
-	@echo "make check   formatting, lint, types and tests; edits nothing"
+	@echo "make check   formatting, lint, types, plain English and tests; edits nothing"
+	@echo "make words   only plain English: sentences of README, docs, help, messages and report"
 	@echo "make slow    the tests that take minutes each (about 15 minutes)"
 	@echo "make bench   speed, as ratios within one run"
-	@echo "make fix     format and mend what can be mended"
+	@echo "make fix     format and fix what can be fixed"
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -51,7 +54,18 @@ check: dev
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(MAKE) --no-print-directory words
 	$(MAKE) --no-print-directory test
+
+# a second opinion on long sentences comes from textlint, which needs npm; CI does not go without it
+words: dev
+	@if { [ -x $(TEXTLINT) ] && [ $(TEXTLINT) -nt $(PROSE)/package-lock.json ]; } || \
+	    { npm ci --silent --no-audit --no-fund --prefix $(PROSE) && touch $(TEXTLINT); }; then \
+	    $(BIN)/python $(PROSE)/check.py --textlint $(TEXTLINT); \
+	else \
+	    echo "textlint could not be installed: install Node.js 20 or later with npm"; \
+	    [ -z "$$CI" ] && $(BIN)/python $(PROSE)/check.py; \
+	fi
 
 slow: $(VENV)/.installed-slow
 	$(BIN)/pytest -q $(WORKERS) -m "slow and not network" --timeout 1800
@@ -64,4 +78,4 @@ fix: dev
 	$(BIN)/ruff format $(SOURCES)
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis $(PROSE)/node_modules

@@ -72,7 +72,7 @@ def test_a_scarce_domain_and_an_average_that_moves(sick: tuple[RunDirectory, lis
     assert rung["absent"]["step"] == 30  # the first evaluation with enough steps
     assert rung["not_settled"]["step"] == STEPS  # the last one
     for name, record in rung.items():
-        line = f"alarm in proxy/seed-0: {name.replace('_', ' ')}: {record['reason']}; {record['advice']}"
+        line = f"alarm in proxy/seed-0, {name.replace('_', ' ')}: {record['reason']}. {record['advice']}"
         assert said.count(line) == 1
 
 
@@ -108,7 +108,7 @@ def test_the_page_shows_all_that_rang(sick: tuple[RunDirectory, list[str]]) -> N
     assert [(row[0].text, row[1].text) for row in table.rows] == expected
     assert [row[3].text for row in table.rows if row[0].text == "overfit"] == [FOR_REFERENCE, FOR_MAIN]
     state, words = alarm_words(facts)
-    assert (state, words) == ("partly", f"{len(expected)} alarms rang; see the table under How it was made.")
+    assert (state, words) == ("partly", f"{len(expected)} alarms raised. See the table under How it was made.")
     page = render(run)
     assert words in page
     assert FOR_MAIN in page

@@ -137,7 +137,7 @@ def test_one_process_told_to_end_ends_all_after_a_save(two: Path) -> None:
     assert time.monotonic() - began < 60
     assert result.returncode != 0
     assert (status(two)["state"], status(two)["exit_code"]) == ("interrupted", 75)  # written by the other process
-    assert [line for line in result.stderr.splitlines() if "the same command goes on" in line] != []
+    assert [line for line in result.stderr.splitlines() if "Run the same command to resume" in line] != []
     saved = RunDirectory(two.parent / "runs/tiny").reference(0).saved_step()
     assert saved == 5
 

@@ -164,7 +164,7 @@ def test_full_disk_is_one_line_and_the_run_goes_on_afterwards(
         code, _, err = call(monkeypatch, capsys, "reference", config)
     assert code == 2
     assert "No space left on device" in err.strip().splitlines()[-1]
-    assert "finished work is kept" in err.strip().splitlines()[-1]
+    assert "Finished work is kept." in err.strip().splitlines()[-1]
     assert call(monkeypatch, capsys, "reference", config)[0] == 0
 
 
@@ -178,7 +178,7 @@ def test_signals_save_and_the_same_command_goes_on(number: int, code: int, corpu
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code
-    assert "the same command goes on" in err.strip().splitlines()[-1]
+    assert "Run the same command to resume" in err.strip().splitlines()[-1]
     assert "Traceback" not in err
     assert list((tmp_path / "runs/tiny/reference/seed-0/checkpoint").glob("step-*"))
 
@@ -192,7 +192,7 @@ def test_what_ends_other_programs_saves(
     monkeypatch.setattr(Display, "record", lambda *_: os.kill(os.getpid(), number))
     code, _, err = call(monkeypatch, capsys, "reference", config)
     assert code == 75
-    assert "stopped after step 5 of 20; the same command goes on" in err.strip().splitlines()[-1]
+    assert "stopped after step 5 of 20. Run the same command to resume" in err.strip().splitlines()[-1]
     status = json.loads((tmp_path / "runs/tiny/status.json").read_text())
     assert (status["state"], status["exit_code"]) == ("interrupted", 75)
     assert (tmp_path / "runs/tiny/reference/seed-0/checkpoint/step-00000005").is_dir()
@@ -228,7 +228,7 @@ def test_init_writes_a_configuration_that_runs(
     assert code == 0
     assert all(name in out for name in ("prose", "code", "digits", "my.yaml"))
     assert "120" in out  # documents of prose
-    (schema,) = re.findall(r"and those not shown here: (.*)", (tmp_path / "my.yaml").read_text())
+    (schema,) = re.findall(r"that are not shown here, are in (.*)", (tmp_path / "my.yaml").read_text())
     assert "class RunConfig" in Path(schema).read_text()
     code, out, _ = call(monkeypatch, capsys, "run", "my.yaml", "--dry-run")
     assert code == 0

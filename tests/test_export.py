@@ -100,7 +100,7 @@ def test_a_run_without_a_mixture_says_what_makes_one(run: RunDirectory) -> None:
     run.mixture_path("doremi").unlink()
     (run.root / "verdict.json").unlink(missing_ok=True)
     with pytest.raises(
-        MixtureError, match=r"^[^ ]*: has no verdict and no mixture of DoReMi's yet: `doremi run` makes"
+        MixtureError, match=r"^[^ ]*: has no verdict and no mixture of DoReMi's yet. `doremi run` makes"
     ):
         export(run, "json")
 
@@ -162,7 +162,7 @@ def test_readme_says_unit_tokenizer_and_epochs(run: RunDirectory, target: str) -
     export(run, target)
     text = (run.root / "export" / target / "README.txt").read_text(encoding="utf-8")
     domain = read_blend(run).domains[1]
-    assert f"The weights count  {TARGETS[target].unit};" in text
+    assert f"The weights count  {TARGETS[target].unit}," in text
     assert "ab" * 32 in text
     assert "100000 tokens" in text
     line = next(line for line in text.splitlines() if line.endswith(domain.name))
@@ -239,7 +239,7 @@ def test_zero_weights(run: RunDirectory, target: str, tmp_path: Path) -> None:
     path = weights_file(tmp_path / "a.json", dict(zip(AWKWARD, [0.0, 0.7, 0.3, 0.0], strict=True)))
     export(run, target, mixture=path)
     text = (run.root / "export" / target / "README.txt").read_text(encoding="utf-8")
-    assert ("Left out, with weight 0" in text) == (target != "json")
+    assert ("This trainer does not accept weight 0." in text) == (target != "json")
     names, weights = READERS[target](run.root / "export" / target)
     if target == "json":
         assert (names, weights) == (list(AWKWARD), [0, Decimal("0.7"), Decimal("0.3"), 0])

@@ -179,8 +179,8 @@ def test_noise_is_given_in_numbers():
     score_TK = np.tile([[1.0, 3.0], [3.0, 1.0]], (10, 1))  # 1 from the mean over domains, whose means are equal
     error_TK = np.full((20, 2), math.sqrt(2))  # 1 of it is left when the mean over domains is taken out
     reason = only("noisy_scores", noisy_scores(DomainSet(["a", "b"]), score_TK, error_TK)).reason
-    assert "differ by 1 nats (root mean square), noise alone gives 1;" in reason
-    assert "means over 10 steps by 0, noise alone gives 0.32" in reason
+    assert "differ by 1 nats (root mean square), where noise alone gives 1." in reason
+    assert "means over 10 steps differ by 0, where noise alone gives 0.32" in reason
 
 
 def test_an_average_that_has_not_settled():
@@ -240,7 +240,7 @@ TWO = DomainSet(["small", "large"])
 def test_a_reference_that_memorises_a_repeated_domain():
     alarm = only("overfit", plain_alarms(TWO, **evaluations([0.0, 0.05, 0.2])))
     assert alarm.domains == ("small",)
-    assert "2.5 epochs: small 0.200" in alarm.reason
+    assert "2.5 epochs, in nats: small 0.200" in alarm.reason
 
 
 def test_a_validation_loss_that_rises_again():
@@ -266,9 +266,9 @@ def test_one_evaluation_after_many_epochs_is_judged_by_the_gap():
 def test_few_documents() -> None:
     assert few_documents({}) is None
     assert few_documents({"a": 10, "b": 11}) is None
-    assert "documents in b (9), c (0): losses" in str(few_documents({"a": 10, "b": 9, "c": 0}))
+    assert "documents in b (9), c (0). Losses" in str(few_documents({"a": 10, "b": 9, "c": 0}))
     many = str(few_documents({f"d{i}": 1 for i in range(7)}))
-    assert "d3 (1) and 3 more: losses" in many
+    assert "d3 (1) and 3 more. Losses" in many
     assert "d4" not in many
 
 
@@ -280,5 +280,5 @@ def test_rounds_run_away_when_changes_grow() -> None:
     assert running_away([first]) is None
     assert running_away([first, second, third]) is None
     assert running_away([first, {**second, "stopped": "the change is within the spread between proxies"}]) is None
-    expected = "round 2 moved law by 30.0% of all tokens, round 1 nothing by more than 10.0%"
+    expected = "Round 2 moved law by 30.0% of all tokens, round 1 at most 10.0%"
     assert expected in str(running_away([first, second]))

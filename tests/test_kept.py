@@ -305,8 +305,8 @@ def test_reference_losses_are_stored_where_the_kept_text_is_seen_more_than_once(
 
 def test_the_page_says_so(finished: RunDirectory) -> None:
     page = " ".join((finished.root / "report.html").read_text().split())  # which takes no-break spaces too
-    assert "epoch-matched: trained on 5.00 % of each domain" in page
-    assert "their epochs in training are those of the final run" in page
+    assert "epoch-matched, trained on 5.00 % of each domain" in page
+    assert "Their epochs in training are those of the final run" in page
 
 
 def test_a_finished_run_stays_finished_and_its_budget_fixed(finished: RunDirectory, text: Path) -> None:

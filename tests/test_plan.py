@@ -191,7 +191,7 @@ def test_epochs_of_all_mixtures_that_are_known(
     )  # fmt: skip
     made = make(config)
     assert list(plan.epochs(made)) == ["natural", "uniform", "temperature", "mine", "theirs"]
-    note = f"note: {gone} is not there yet: counted as a mixture like no other, its epochs are not shown"
+    note = f"note: {gone} is not there yet. It is counted as a mixture of its own, and its epochs are not shown"
     assert note in text(made)
     assert made.stages[-1].number == 4  # doremi is doremi-per-seed of its one proxy
     (config.root / "mixture.json").write_text(json.dumps({"format": 1, "unit": "tokens", "weights": weights["doremi"]}))
@@ -243,7 +243,7 @@ def test_too_little_to_keep_is_said(prepared: RunConfig, tmp_path: Path) -> None
     shutil.copytree(prepared.root, tmp_path / "tiny")
     update = {"runs": str(tmp_path), "budget_tokens": 200 * RUN_TOKENS}
     config = changed(prepared.model_copy(update=update), data={"epoch_matched": True})
-    words = "epoch matching keeps 1/200 of each domain, and that is under one batch"
+    words = "epoch matching keeps 1/200 of each domain, which is under one batch"
     assert f"note: by these estimates the run will be refused: {words}" in text(make(config))
     keep(RunDirectory(config.root).corpus(), config.kept_share, full_check=False)
     with pytest.raises(DataError, match=words):
@@ -252,14 +252,14 @@ def test_too_little_to_keep_is_said(prepared: RunConfig, tmp_path: Path) -> None
 
 @pytest.mark.usefixtures("instant")
 def test_what_may_end_early_is_noted(prepared: RunConfig) -> None:
-    assert not [note for note in make(prepared).notes if "most there will be" in note]
+    assert not [note for note in make(prepared).notes if "are counted" in note]
     config = changed(prepared, proxy={"stop": "auto"}, rounds={"max": 2}, candidates={"equal_compute": True})
-    rounds, proxy = (note for note in make(config).notes if "most there will be" in note)
-    assert rounds.startswith("2 rounds ")
+    rounds, proxy = (note for note in make(config).notes if "are counted" in note)
+    assert rounds.startswith("at most 2 rounds ")
     assert "proxy.stop auto" in proxy
     assert all(note.endswith(", and training at equal compute is shorter then") for note in (rounds, proxy))
     alone = make(changed(prepared, proxy={"stop": "auto"})).notes
-    assert any(note.endswith("with proxy.stop auto it ends once its weights have settled") for note in alone)
+    assert any(note.endswith("With proxy.stop auto it ends once its weights have settled") for note in alone)
 
 
 def test_what_a_process_pays_once(prepared: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,7 +338,7 @@ def test_share_of_the_final_run(prepared: RunConfig) -> None:
     assert [stage.role for stage in longer.stages] == ["search", "search", "candidates", "equal compute"]
     search = longer.stages[0].operations + longer.stages[1].operations
     shares = [f"{100 * part / longer.final_operations:.3g} %" for part in (search, longer.operations)]
-    assert f"the search costs {shares[0]} of it, with all candidates {shares[1]}" in text(longer)
+    assert f"The search costs {shares[0]} of it, with all candidates {shares[1]}" in text(longer)
 
 
 @pytest.mark.usefixtures("instant")

@@ -298,7 +298,7 @@ def test_numpy_and_great_integers_are_numbers() -> None:
     ],
 )
 def test_the_largest_feasible_budget_by_hand(limits: dict[str, Any], budget: int) -> None:
-    with pytest.raises(MixtureError, match=f"largest feasible budget is {budget} tokens: lower") as error:
+    with pytest.raises(MixtureError, match=f"largest feasible budget is {budget} tokens. Lower") as error:
         projected(**{**FOUR, **limits}, budget_tokens=10**6)
     assert "a budget of 1000000 tokens is too large: " in str(error.value)
     projected(**{**FOUR, **limits}, budget_tokens=budget)
@@ -397,10 +397,10 @@ def test_a_budget_below_one_token() -> None:
 def test_limits_in_conflict_are_named(limits: dict[str, Any], says: str) -> None:
     with pytest.raises(MixtureError) as error:
         projected(**limits)
-    assert str(error.value) == f"no mixture keeps all limits: {says}; loosen one of these"
+    assert str(error.value) == f"no mixture keeps all limits: {says}. Loosen one of these"
     with pytest.raises(MixtureError) as error:  # no budget is stated where none would help
         projected(**{**FOUR, **limits}, budget_tokens=10**6)
-    assert str(error.value) == f"no mixture keeps all limits: {says}; loosen one of these"
+    assert str(error.value) == f"no mixture keeps all limits: {says}. Loosen one of these"
 
 
 def test_a_budget_that_is_too_large_is_one_line() -> None:
@@ -409,18 +409,18 @@ def test_a_budget_that_is_too_large_is_one_line() -> None:
     assert str(error.value) == (
         "a budget of 800 tokens is too large: the mixture needs 1 but its domains reach 0.9: domain 'a' at most 0.5 "
         "(4 epochs of 100 tokens), domain 'b' at most 0.25 (4 epochs of 50 tokens), domain 'c' at most 0.1 (4 epochs "
-        "of 20 tokens), domain 'd' at most 0.05 (4 epochs of 10 tokens); the largest feasible budget is 720 tokens: "
-        "lower the budget, allow more epochs or loosen one of these"
+        "of 20 tokens), domain 'd' at most 0.05 (4 epochs of 10 tokens). The largest feasible budget is 720 tokens. "
+        "Lower the budget, allow more epochs or loosen one of these"
     )
     with pytest.raises(
-        MixtureError, match=r"domain 'd' needs 0\.1 but can have at most 0\.05 \(4 epochs of 10 tokens\);"
+        MixtureError, match=r"domain 'd' needs 0\.1 but can have at most 0\.05 \(4 epochs of 10 tokens\)\."
     ):
         projected(budget_tokens=800, min_weight={"d": 0.1}, **FOUR)
 
 
 def test_a_long_list_is_cut() -> None:
     names = [f"n{i}" for i in range(22)]
-    with pytest.raises(MixtureError, match=r"domain 'n3' at most 0\.01 and 18 more;"):
+    with pytest.raises(MixtureError, match=r"domain 'n3' at most 0\.01 and 18 more\."):
         project(uniform(names), DomainSet(names), Constraints(max_weight=dict.fromkeys(names, 0.01)))
 
 

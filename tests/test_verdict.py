@@ -431,7 +431,7 @@ def test_the_table_is_plain_narrow_and_complete(tmp_path: Path):
 def test_the_table_says_what_was_not_told_apart(tmp_path: Path):
     table = format_table(verdict_of(run_of(tmp_path, seeds=(0,))))
     assert re.search(r"doremi vs natural +undecided +-\d\.\d\d% +no interval", table)
-    assert "Not told apart from it: doremi, uniform." in table
+    assert "No significant difference from it: doremi, uniform." in table
 
 
 def test_undecided_says_how_many_seeds_would_do(tmp_path: Path):

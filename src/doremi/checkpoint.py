@@ -103,7 +103,7 @@ def _newest_sound(folder: Path, say: Callable[[str], None]) -> int:
         problem = _damage(path)
         if problem is None:
             return int(path.name.removeprefix("step-"))
-        say(f"checkpoint {path} is damaged ({problem}); going back to the one before")
+        say(f"checkpoint {path} is damaged ({problem}); using the one before")
     return -1
 
 

@@ -30,10 +30,10 @@ SURROUNDINGS = (
 
 app = typer.Typer(
     name="doremi",
-    help="How much of each kind of text should a language model see? DoReMi (arXiv:2305.10429) on your own data, "
-    "with the obvious mixtures trained beside it and a verdict.",
-    epilog="Start with `doremi init my.yaml FOLDER`, then `doremi run my.yaml`. Interrupted runs go on when the same "
-    "command is given again; finished stages are skipped.",
+    help="How much of each kind of text should a language model see? doremi finds a mixture with DoReMi "
+    "(arXiv:2305.10429) on your data. It trains models on that mixture and on the obvious ones, and compares them.",
+    epilog="Start with `doremi init my.yaml FOLDER`, then `doremi run my.yaml`. Run the same command to resume an "
+    "interrupted run. Finished stages are skipped.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -46,7 +46,7 @@ EitherArgument = Annotated[
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override one key, for example training.steps=200; repeatable."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Override one key, for example training.steps=200. Repeatable."),
 ]
 
 
@@ -115,7 +115,9 @@ def _options(
 @app.command()
 def init(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML file to write.")],
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder with one folder of text files a domain.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="A folder that holds one folder of text files for each domain.")
+    ],
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
     """Write a commented configuration for a folder of domain folders, and show what is in them."""
@@ -128,9 +130,9 @@ def init(
 def run(
     config: ConfigArgument,
     set_: SetOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would happen.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would happen.")] = False,
 ) -> None:
-    """Do everything: prepare, reference, proxy, main models, verdict, report."""
+    """Do everything, from raw text to the report."""
     loaded = _load(config, set_)
     if dry_run:
         from doremi.overview import describe
@@ -151,10 +153,12 @@ def plan(
     set_: SetOption = None,
     final_size: Annotated[
         str | None,
-        typer.Option("--final-size", metavar="PRESET", help="Size of the final run; else the largest candidate's."),
+        typer.Option(
+            "--final-size", metavar="PRESET", help="Size of the final model. Default: the largest candidate's."
+        ),
     ] = None,
 ) -> None:
-    """Say what a run costs before it starts: operations, time, memory, disk, epochs, and what would be cheaper."""
+    """Show what a run will cost before it starts, in time, memory and disk, and what would be cheaper."""
     from doremi.plan.plan import make
     from doremi.plan.table import text
 
@@ -163,7 +167,7 @@ def plan(
 
 @app.command()
 def prepare(config: ConfigArgument, set_: SetOption = None) -> None:
-    """Tokenize the corpus; if that is done, verify the checksums of its files."""
+    """Tokenize the corpus. If that is done already, verify the checksums of its files."""
     with _workspace(_load(config, set_)) as space:
         from doremi import stages
 
@@ -174,13 +178,13 @@ def prepare(config: ConfigArgument, set_: SetOption = None) -> None:
 
 @app.command()
 def reference(config: ConfigArgument, set_: SetOption = None) -> None:
-    """Step 1 of DoReMi: train the reference model(s) on the reference mixture."""
+    """Step 1 of DoReMi. Train the reference models on the reference mixture."""
     _search(config, set_, "reference")
 
 
 @app.command()
 def proxy(config: ConfigArgument, set_: SetOption = None) -> None:
-    """Step 2 of DoReMi: train the proxy model(s) with Group DRO and write mixture.json."""
+    """Step 2 of DoReMi. Train the proxy models, which find the weights, and write mixture.json."""
     _search(config, set_, "proxy")
 
 
@@ -198,11 +202,11 @@ def train(
     mixture: Annotated[
         Path | None,
         typer.Option(
-            "--mixture", metavar="FILE", help="Train one model, of any size (--set model.preset=...), on this mixture."
+            "--mixture", metavar="FILE", help="Train one model on this mixture, of any size (--set model.preset=...)."
         ),
     ] = None,
 ) -> None:
-    """Step 3 of DoReMi: train the main models of the configuration, or one on a given mixture."""
+    """Step 3 of DoReMi. Train the main models of the configuration, or one model on a given mixture."""
     with _workspace(_load(config, set_), own_model=mixture is not None) as space:
         from doremi import stages, tournament
 
@@ -217,7 +221,7 @@ def train(
 
 @app.command()
 def evaluate(place: EitherArgument, set_: SetOption = None) -> None:
-    """Compare the finished main models: verdict.json, and its table."""
+    """Compare the finished main models. Write verdict.json and print it as a table."""
     from doremi.overview import judge
     from doremi.verdict import format_table
 
@@ -227,10 +231,10 @@ def evaluate(place: EitherArgument, set_: SetOption = None) -> None:
 @app.command()
 def fewshot(
     place: EitherArgument,
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A saved model: the folder `model` of a training.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A saved model, the folder `model` of a training.")],
     set_: SetOption = None,
 ) -> None:
-    """Put any saved model to the few-shot tasks of downstream.tasks; `doremi run` does so with all main models."""
+    """Evaluate a saved model on the tasks of downstream.tasks. `doremi run` does so for all main models."""
     settings = _load_either(place, set_).downstream
     from doremi import distributed, downstream
 
@@ -248,7 +252,7 @@ def report(place: EitherArgument, set_: SetOption = None) -> None:
 
 @app.command()
 def status(place: EitherArgument, set_: SetOption = None) -> None:
-    """Say what is done, what is running and what is left."""
+    """Show what is done, what is running and what is left."""
     from doremi.overview import status_table
 
     typer.echo(status_table(_load_either(place, set_)))
@@ -260,13 +264,15 @@ def export(
     to: Annotated[str, typer.Option("--to", metavar="TARGET", help="json, megatron, huggingface, olmo or nanotron.")],
     mixture: Annotated[
         str | None,
-        typer.Option("--mixture", metavar="NAME", help="A mixture of the run, or a file; else what was recommended."),
+        typer.Option(
+            "--mixture", metavar="NAME", help="A mixture of the run, or a file. Default: the recommended one."
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FOLDER", help="Where to write; else RUN/export/TARGET.")
+        Path | None, typer.Option("--out", metavar="FOLDER", help="Where to write. Default: RUN/export/TARGET.")
     ] = None,
 ) -> None:
-    """Write a mixture as the data configuration of another trainer."""
+    """Write a mixture as the data configuration of another training framework."""
     from doremi.export import export as write_export
     from doremi.runs import RunDirectory
 
@@ -314,7 +320,9 @@ def _main() -> None:
         if error.errno not in SURROUNDINGS:
             raise
         what = error.filename or "a file"
-        _fail(f"error: {what}: {error.strerror}; mend that and give the same command again, finished work is kept", 2)
+        _fail(
+            f"error: {what}: {error.strerror}. Fix that and run the same command to resume. Finished work is kept.", 2
+        )
 
 
 def _fail(message: str, code: int) -> None:

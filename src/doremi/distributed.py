@@ -126,11 +126,10 @@ class World:
                     return self._failure()
                 time.sleep(POLL_SECONDS)
             lost = [str(rank) for rank in range(self.size) if not self.store.check([f"alive/{rank}"])]
-            what = "did not answer in time: it hangs or is stopped" if "imed out" in error else "died without a word"
+            what = "did not answer in time (it hangs or is stopped)" if "imed out" in error else "died without a word"
             if lost:
-                return (
-                    f"rank {', '.join(lost)} of {self.size} {what}; the same command goes on from the last checkpoint"
-                )
+                again = "Run the same command to resume from the last checkpoint."
+                return f"rank {', '.join(lost)} of {self.size} {what}. {again}"
         return f"rank {self.rank} lost the other processes ({error.splitlines()[0]})"
 
     def _failure(self) -> str:

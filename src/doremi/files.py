@@ -90,7 +90,7 @@ def tensor_files(folder: Path) -> Iterator[None]:
         yield
     except SafetensorError as error:
         raise RunError(
-            f"{folder}: cannot be written ({error}); free disk space and give the same command again, "
+            f"{folder}: cannot be written ({error}); free disk space and run the same command to resume, "
             "finished work is kept"
         ) from None
 

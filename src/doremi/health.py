@@ -35,8 +35,10 @@ NEARLY_ALL = 0.9  # of the domains
 ABSENT = 0.1  # of the steps: one score in ten is borrowed from the other domains
 NOISE_SHARE = 0.9  # of the squared differences between scores in one step
 DETECTED = 2.0  # standard errors: differences of mean scores below this are not told from noise
-FOR_REFERENCE = "give the reference fewer epochs of it (natural mixture, fewer steps): else DoReMi overweights it"
-FOR_MAIN = "the mixture repeats it too often: lower its weight, or cap its passes (limits.max_epochs, at the budget)"
+FOR_REFERENCE = (
+    "Give the reference fewer epochs of it (natural mixture, fewer steps). Otherwise DoReMi gives it too much weight."
+)
+FOR_MAIN = "The mixture repeats it too often. Lower its weight, or cap its epochs at the budget (limits.max_epochs)."
 MEMORISED = 0.1  # nats: validation above training loss, about 3 % of a common loss
 RISEN = 0.02  # nats: validation loss above its own best
 FEW_DOCUMENTS = 10  # held out, of a domain: too few for an interval that resamples them
@@ -51,9 +53,9 @@ def few_documents(documents: Mapping[str, int]) -> str | None:
         return None
     named = ", ".join(few[:NAMED]) + (f" and {len(few) - NAMED} more" if len(few) > NAMED else "")
     return (
-        f"Results are measured on fewer than {FEW_DOCUMENTS} held-out documents in {named}: "
-        "losses and intervals there, and means over domains, are unreliable. "
-        "Hold out more: data.validation_fraction, data.validation_max_tokens, or more documents."
+        f"Results are measured on fewer than {FEW_DOCUMENTS} held-out documents in {named}. "
+        "Losses and intervals there, and means over domains, are unreliable. "
+        "Raise data.validation_fraction or data.validation_max_tokens, or add documents."
     )
 
 
@@ -80,9 +82,9 @@ def running_away(rounds: Sequence[Mapping[str, Any]]) -> str | None:
         return None
     before, last = rounds[-2:]
     return (
-        f"The rounds run away: round {last['round']} moved {last['domain']} by {last['largest_change']:.1%} "
-        f"of all tokens, round {before['round']} nothing by more than {before['largest_change']:.1%}. "
-        "Distrust the last mixture: take the first round's (rounds.max: 1), or more proxies and steps."
+        f"The changes grow from round to round. Round {last['round']} moved {last['domain']} by "
+        f"{last['largest_change']:.1%} of all tokens, round {before['round']} at most {before['largest_change']:.1%}. "
+        "Do not trust the last mixture. Use the first round's (rounds.max: 1), or more proxies and steps."
     )
 
 
@@ -139,7 +141,7 @@ def plain_alarms(
     left_K, risen_K = gap_EK[-1] - usual_K, validation_loss_EK[-1] - np.fmin.reduce(validation_loss_EK, axis=0)
     bad_K = (epochs_EK[-1] > 1) & ((left_K > MEMORISED) | (risen_K > RISEN))
     most = epochs_EK[-1][bad_K].max(initial=0)
-    reason = f"validation loss above training loss or its own best, nats, after up to {most:.1f} epochs: {{}}"
+    reason = f"validation loss is above training loss or its own best after up to {most:.1f} epochs, in nats: {{}}"
     return _alarm("overfit", domains, bad_K, np.fmax(left_K, risen_K), reason, advice)
 
 
@@ -149,8 +151,8 @@ def plain_alarms(
 def near_one_domain(domains: DomainSet, weights_TK: np.ndarray) -> list[Alarm]:
     """The recent half's mean weight of one domain is above `ONE_DOMAIN`."""
     mean_K = _recent(weights_TK).mean(axis=0)
-    advice = "use a larger batch or a smaller eta (0.1); a reference that has seen little of it may be the cause"
-    return _alarm("near_one_domain", domains, mean_K > ONE_DOMAIN, mean_K, "mean weight of the recent half: {}", advice)
+    advice = "Use a larger batch or a smaller eta (0.1). A reference that has seen little of it may be the cause."
+    return _alarm("near_one_domain", domains, mean_K > ONE_DOMAIN, mean_K, "mean weight over the last half: {}", advice)
 
 
 def never_improves(domains: DomainSet, score_TK: np.ndarray, gap_TK: np.ndarray | None) -> list[Alarm]:
@@ -163,10 +165,10 @@ def never_improves(domains: DomainSet, score_TK: np.ndarray, gap_TK: np.ndarray 
     first_K, last_K = _mean(course_TK[:third]), _mean(course_TK[-third:])
     behind_K = ~(_recent(course_TK) <= 0).any(axis=0)
     stuck_K = behind_K & (last_K > BEHIND) & (last_K >= FALLEN * first_K)
-    advice = "look at its text (noise, boilerplate, another language): weight it by hand, split it or leave it out"
-    reason = (
-        "never improves over the reference; behind by these nats in the last third of the steps, and not falling: {}"
+    advice = (
+        "Look at its text for noise, boilerplate or another language. Set its weight by hand, split it or leave it out."
     )
+    reason = "never improves over the reference, and in the last third of the steps is behind by these nats: {}"
     return _alarm("never_improves", domains, stuck_K, last_K, reason, advice)
 
 
@@ -181,15 +183,17 @@ def proxy_better(domains: DomainSet, score_TK: np.ndarray, gap_TK: np.ndarray | 
     seen = int(np.isfinite(score_K).sum())
     if better_K.sum() < NEARLY_ALL * seen:
         return []
-    advice = "train the reference longer or make it as large as the proxy; stop the proxy earlier"
-    reason = f"proxy beats reference in {better_K.sum()} of {seen} domains; mean recent scores, nats: {{}}"
+    advice = "Train the reference longer or make it as large as the proxy. Or stop the proxy earlier."
+    reason = (
+        f"the proxy beats the reference in {better_K.sum()} of {seen} domains, with these recent scores in nats: {{}}"
+    )
     return _alarm("proxy_better", domains, better_K, score_K, reason, advice)
 
 
 def absent(domains: DomainSet, tokens_TK: np.ndarray) -> list[Alarm]:
     """More than `ABSENT` of all steps had no token of a domain."""
     share_K = (tokens_TK == 0).mean(axis=0)
-    advice = "use a larger batch, at least one sequence a domain and step; or merge small domains"
+    advice = "Use a larger batch, with a sequence of each domain in every step. Or merge small domains."
     return _alarm("absent", domains, share_K > ABSENT, share_K, "share of the steps without a token of it: {}", advice)
 
 
@@ -208,16 +212,16 @@ def noisy_scores(domains: DomainSet, score_TK: np.ndarray, error_TK: np.ndarray)
     if noise == 0 or noise**2 <= NOISE_SHARE * apart**2 or mean_apart >= DETECTED * mean_noise:
         return []
     reason = (
-        f"the scores of a step differ by {apart:.3g} nats (root mean square), noise alone gives {noise:.3g}; "
-        f"their means over {len(score_TK)} steps by {mean_apart:.2g}, noise alone gives {mean_noise:.2g}"
+        f"the scores of a step differ by {apart:.3g} nats (root mean square), where noise alone gives {noise:.3g}. "
+        f"Their means over {len(score_TK)} steps differ by {mean_apart:.2g}, where noise alone gives {mean_noise:.2g}"
     )
-    return [Alarm("noisy_scores", domains.names, reason, "use a larger batch or longer sequences, or a smaller eta")]
+    return [Alarm("noisy_scores", domains.names, reason, "Use a larger batch, longer sequences or a smaller eta.")]
 
 
 def not_settled(domains: DomainSet, weights_TK: np.ndarray) -> list[Alarm]:
     """`settled.judge` says no."""
     judged = settled.judge(weights_TK)
-    advice = "give the proxy more steps, a larger batch or a smaller eta; else distrust the averaged weights"
+    advice = "More steps may change this mixture. A larger batch or a smaller eta may help too."
     return [] if judged.settled else [Alarm("not_settled", domains.names, judged.reason, advice)]
 
 

@@ -51,8 +51,8 @@ def unimax(tokens: Mapping[str, float], budget_tokens: float, max_epochs: float)
     feasible = math.fsum(cap * n for n in counts.values())
     if budget > feasible:
         raise MixtureError(
-            f"a budget of {budget:.17g} tokens needs more than {cap:.17g} epochs of every domain; "
-            f"the largest feasible budget is {feasible:.17g} tokens: lower the budget or allow more epochs"
+            f"a budget of {budget:.17g} tokens needs more than {cap:.17g} epochs of every domain. "
+            f"The largest feasible budget is {feasible:.17g} tokens. Lower the budget or allow more epochs"
         )
     if budget / len(counts) <= cap * min(counts.values()):
         return uniform(counts)  # to the last bit, so that equal mixtures are seen to be equal

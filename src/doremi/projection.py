@@ -240,10 +240,10 @@ def _refuse(conflict: str, domains: DomainSet, constraints: Constraints, supply_
     """Raise for `conflict`, or for one that is there without epochs too, where no budget helps."""
     uncapped = _limits(domains, constraints, [None] * len(domains))
     if hopeless := _conflict(uncapped):
-        raise MixtureError(f"no mixture keeps all limits: {hopeless}; loosen one of these")
+        raise MixtureError(f"no mixture keeps all limits: {hopeless}. Loosen one of these")
     raise MixtureError(
-        f"a budget of {constraints.budget_tokens} tokens is too large: {conflict}; the largest feasible budget is "
-        f"{_largest_budget(uncapped, supply_K)} tokens: lower the budget, allow more epochs or loosen one of these"
+        f"a budget of {constraints.budget_tokens} tokens is too large: {conflict}. The largest feasible budget is "
+        f"{_largest_budget(uncapped, supply_K)} tokens. Lower the budget, allow more epochs or loosen one of these"
     )
 
 

@@ -56,7 +56,7 @@ def search(space: Workspace, corpus: Corpus, what: str = "all") -> None:
 def step(space: Workspace, work: Callable[[], Any]) -> None:
     """Do `work`, unless somebody has asked to stop."""
     if space.world.any(space.watch.stop_requested()):
-        raise Interrupted("stopped between two stages; the same command goes on from there")
+        raise Interrupted("stopped between two stages. Run the same command to resume.")
     work()
 
 

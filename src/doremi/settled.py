@@ -64,7 +64,9 @@ def judge(alpha_TK: np.ndarray) -> Settled:
     half = (steps - steps // 2) // BLOCKS * BLOCKS
     short = steps < 2 * EFFECTIVE
     if short or not np.isfinite(alpha_TK).all():
-        reason = f"only {steps} steps, at least {2 * EFFECTIVE} are needed" if short else "some weights are not finite"
+        reason = (
+            f"only {steps} steps, and at least {2 * EFFECTIVE} are needed" if short else "some weights are not finite"
+        )
         nothing_K = np.full(k, math.nan)
         return Settled(False, reason, math.nan, nothing_K, np.empty((0, k)), math.nan, steps - half + 1, math.nan)
     recent_NK = _binned(alpha_TK[-half:])
@@ -80,7 +82,7 @@ def judge(alpha_TK: np.ndarray) -> Settled:
     lag = float(np.abs(alpha_TK.mean(axis=0, dtype=np.float64) - recent_NK.mean(axis=0)).sum())
     fault = _fault(effective, returning, apart, float(error_K.sum())) if moving_K.any() else None
     if fault is None and lag > LAG:
-        fault = f"the average is {lag:.3f} (L1) from the recent mean: it still holds the start of the run"
+        fault = f"the average still holds the start of the run (it is {lag:.3f} (L1) from the recent mean)"
     reason = (
         fault or f"recent mean known to {error_K.sum():.4f} (L1), blocks within {change:.3f}, average {lag:.3f} off"
     )
@@ -92,14 +94,15 @@ def _fault(effective: float, returning: float, apart: tuple[float, float], error
     z, limit = apart
     if effective < EFFECTIVE:
         return (
-            f"the recent half holds {effective:.0f} autocorrelation times, {EFFECTIVE} are needed: drift or slow noise"
+            "the weights were still moving when training ended "
+            f"(the last half holds {effective:.0f} autocorrelation times, {EFFECTIVE} are needed)"
         )
     if returning > CYCLE:
-        return f"the weights cycle: {returning:.0%} of their variance comes back at long lags"
+        return f"the weights cycle ({returning:.0%} of their variance comes back at long lags)"
     if z > limit:
-        return f"block means differ by {z:.1f} standard errors, noise gives {limit:.1f}: the weights still move"
+        return f"the weights still moved (block means differ by {z:.1f} standard errors, noise gives {limit:.1f})"
     if error > TOLERANCE:
-        return f"the recent mean is known to {error:.3f} (L1), {TOLERANCE} is needed: more steps or less noise"
+        return f"the mean of the last half is known to {error:.3f} (L1) only, and {TOLERANCE} is needed"
     return None
 
 

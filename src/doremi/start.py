@@ -20,41 +20,41 @@ from doremi.files import write_bytes
 BYTES_PER_TOKEN = 3.5  # of a byte-level BPE with 8,192 entries on English text; only for the estimate that is shown
 
 _TEMPLATE = """\
-# A run of doremi. Every key is optional but data.domains; `doremi run {command} --dry-run` says what would happen.
-# What each key means, and those not shown here: {schema}
-# Single keys can be overridden: doremi run ... --set section.key=value
+# A run of doremi. Only data.domains is required. `doremi run {command} --dry-run` shows what would happen.
+# The meaning of each key, and keys that are not shown here, are in {schema}
+# To override single keys, add --set section.key=value to a command.
 
 seed: 0
-# budget_tokens: 1000000000   # tokens of your final run, for the epochs that are shown (else those of one training)
+# budget_tokens: 1000000000   # tokens of your final run, used to show how often it repeats each domain
 
 data:
   domains:                    # name: folder, file, glob or list of them (JSON lines, Parquet, .txt; also packed)
 {domains}
   text_field: text            # field (JSON lines) or column (parquet) that holds the text
-  tokenizer: null             # null trains one on your data; better: the folder or name of your model's own
-  vocab_size: 8192            # of the tokenizer to train
+  tokenizer: null             # null trains one on your data. Better is the folder or name of your model's own.
+  vocab_size: 8192            # entries of the tokenizer to train
   sequence_length: 256        # tokens
-  epoch_matched: false        # true: repeat each domain as a run of budget_tokens will
+  epoch_matched: false        # true repeats each domain as a run of budget_tokens will
 
 model:
   preset: 1m                  # 0.1m 0.3m 1m 3m 10m 30m, or the paper's 70m 150m 280m 510m 760m 1b 8b
 
 training:                     # the same for reference, proxy and main models
   steps: {steps}
-  batch_size: {batch_size}            # sequences; every domain must fit into a batch
+  batch_size: {batch_size}            # sequences, at least one for each domain
   learning_rate: 0.003
 
 reference:
-  mixture: natural            # what the weights are measured against: natural (by tokens), uniform, a mixture.json
+  mixture: natural            # the mixture of the reference model, natural (by tokens), uniform, or a mixture.json
 
 proxy:
   seeds: 1                    # more seeds show how sure the weights are
   eta: 1.0                    # step size of the weights, as in the paper
   smoothing: 0.001            # c in the paper
 
-candidates:                   # trained on equal tokens and compared
+candidates:                   # mixtures that are compared, all trained on equally many tokens
   mixtures: [doremi, natural, uniform, temperature, unimax]
-  seeds: 3                    # one seed gives no verdict
+  seeds: 3                    # one seed is not enough to compare mixtures, three detect large differences
 """
 
 

@@ -326,7 +326,7 @@ class Trainer:
         folder = self.job.folder / "checkpoint"
         found = checkpoint.latest(folder, self.watch.say, self.world)
         if found is not None and found.state["key"] != self.job.key:
-            self.watch.say(f"{self.job.folder}: its checkpoints are of other settings or data; starting over")
+            self.watch.say(f"{self.job.folder}: its checkpoints have other settings or data. Starting over.")
             self.world.barrier()  # every process has read them
             if self.world.is_main:
                 checkpoint.remove(folder)
@@ -385,7 +385,7 @@ def _train(job: Job, world: World, watch: Watch) -> int:
         if step % int(settings.checkpoint_every) == 0 or last or stop:
             trainer.save(step)
         if stop:
-            raise Interrupted(f"stopped after step {step} of {settings.steps}; the same command goes on from there")
+            raise Interrupted(f"stopped after step {step} of {settings.steps}. Run the same command to resume.")
     nats, summary = trainer.evaluate(step, last=True)
     if world.is_main:
         trainer.log.writer.flush()

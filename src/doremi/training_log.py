@@ -88,8 +88,8 @@ class TrainingLog:
         what = f"the loss of domain {names[0]!r} is" if names else "the gradient is"
         more = f" (and of {len(names) - 1} more)" if len(names) > 1 else ""
         raise TrainingError(
-            f"{self.folder}: at step {int(rows[row, 0])} {what} not finite{more}; lower training.learning_rate "
-            f"(now {rows[row, 1]:.3g}) or training.gradient_clip; the last good checkpoint is kept"
+            f"{self.folder}: at step {int(rows[row, 0])} {what} not finite{more}. Lower training.learning_rate "
+            f"(now {rows[row, 1]:.3g}) or training.gradient_clip. The last good checkpoint is kept."
         )
 
     def _column(self, rows: np.ndarray, name: str) -> np.ndarray:
@@ -130,7 +130,7 @@ class TrainingLog:
                 self.rung.add(alarm.name)
                 self.writer.alarm(step, vars(alarm))
                 where = f"{self.folder.parent.name}/{self.folder.name}"
-                self.watch.say(f"alarm in {where}: {alarm.name.replace('_', ' ')}: {alarm.reason}; {alarm.advice}")
+                self.watch.say(f"alarm in {where}, {alarm.name.replace('_', ' ')}: {alarm.reason}. {alarm.advice}")
 
     def _alarms(self, last: bool) -> list[Alarm]:
         """What rings now; whether the weights have settled is asked at the end, for on the way they never have."""

@@ -8,16 +8,16 @@ from doremi.config.section import Section
 
 
 class DomainLimits(Section):
-    """What one domain's weight may be; what is not given is as in `limits` itself."""
+    """Limits of one domain. What is not given is as in `limits` itself."""
 
     weight: float | None = Field(default=None, ge=0, le=1)
-    """Fixes it."""
+    """Fixes the weight."""
     min_weight: float | None = Field(default=None, ge=0, le=1)
     """Smallest weight."""
     max_weight: float | None = Field(default=None, ge=0, le=1)
     """Largest weight."""
     max_epochs: float | None = Field(default=None, gt=0)
-    """Most passes over its training tokens at the budget."""
+    """Most epochs of its training tokens at the budget."""
 
     @model_validator(mode="after")
     def _fixed_or_bounded(self) -> DomainLimits:
@@ -30,24 +30,24 @@ class GroupLimits(Section):
     """What several domains' weights may add up to."""
 
     domains: list[str] = Field(min_length=1)
-    """Their names; a domain is in one group at most."""
+    """Names of the domains. A domain is in one group at most."""
     min_weight: float = Field(default=0.0, ge=0, le=1)
     """Smallest total."""
     max_weight: float = Field(default=1.0, ge=0, le=1)
-    """Largest total; the same as min_weight fixes it."""
+    """Largest total. If it equals min_weight, the total is fixed."""
 
 
 class LimitsConfig(Section):
-    """What a mixture may be. Every candidate is replaced by the nearest allowed one (least KL divergence), and that is
-    the one that is trained, judged, recommended and exported; the reference's mixture is left as it is."""
+    """What a mixture may be. Every candidate is replaced by the nearest allowed mixture (least KL divergence). That one
+    is trained, compared, recommended and exported. The reference mixture is left as it is."""
 
     max_epochs: float | None = Field(default=None, gt=0)
-    """Most passes over any domain's training tokens in a final run of `budget_tokens`."""
+    """Most epochs of any domain in a final run of `budget_tokens`."""
     min_weight: float = Field(default=0.0, ge=0, le=1)
     """Smallest weight of any domain."""
     max_weight: float = Field(default=1.0, ge=0, le=1)
     """Largest weight of any domain."""
     domains: dict[str, DomainLimits] = Field(default={})
-    """Domain name -> its own limits."""
+    """Limits of single domains, by name."""
     groups: dict[str, GroupLimits] = Field(default={})
-    """Any name -> domains and what they may add up to."""
+    """Groups of domains and what their weights may add up to, under any name."""

@@ -19,7 +19,7 @@ PLAIN_MIXTURES = ("natural", "uniform", "temperature", "unimax")
 
 
 class DomainConfig(Section):
-    """Where one domain's documents are. Short forms: a path, or a list of paths, which are the training files."""
+    """Where one domain's documents are. A path or a list of paths is short for `train`."""
 
     train: list[str] = Field(min_length=1)
     """Files, folders, globs or fsspec addresses. They hold JSON lines, JSON arrays, Parquet, or text (one document a
@@ -28,9 +28,9 @@ class DomainConfig(Section):
     """The same for held-out documents. Without it, files named validation, valid, val or dev under `train` are held
     out, or else a share of the text is. Files named test, eval or holdout are not read."""
     epochs: float = Field(default=1.0, gt=0)
-    """Passes that the natural mixture counts this domain with (The Pile's baseline: 3 for Wikipedia)."""
+    """How many times the natural mixture counts this domain. The Pile's baseline has 3 for Wikipedia."""
     text_field: str | None = None
-    """Field or column of the text; data.text_field if not given."""
+    """Field or column of the text. Default is data.text_field."""
 
     @field_validator("train", "validation", mode="before")
     @classmethod
@@ -39,20 +39,20 @@ class DomainConfig(Section):
 
 
 class DataConfig(Section):
-    """The corpus: which domains, which tokenizer, what is held out."""
+    """The corpus, its domains and tokenizer, and what is held out."""
 
     domains: dict[str, DomainConfig]
-    """Domain name -> where its documents are."""
+    """Where the documents are, by name of the domain."""
     text_field: str = "text"
     """Field of a JSON line, or column of a parquet file, that holds the text."""
     tokenizer: str | None = None
-    """Name or folder of a Hugging Face tokenizer; without it a byte-level BPE is trained on the corpus."""
+    """Name or folder of a Hugging Face tokenizer. Without it a byte-level BPE is trained on the corpus."""
     vocab_size: int = Field(default=8192, ge=260, le=2**31 - 1)
     """Entries of the tokenizer to train (without effect where `tokenizer` is given)."""
     tokenizer_sample_bytes: int = Field(default=30_000_000, ge=1000)
     """Bytes of text, the same from each domain, that the tokenizer is trained on."""
     sequence_length: int = Field(default=256, ge=2)
-    """Tokens a sequence."""
+    """Tokens in a sequence."""
     validation_fraction: float = Field(default=0.05, gt=0, lt=0.9)
     """Share of the text held out where a domain brings no validation files."""
     validation_max_tokens: int = Field(default=100_000, ge=1)
@@ -65,9 +65,9 @@ class DataConfig(Section):
     max_unknown: float = Field(default=0.1, ge=0, le=1)
     """Largest share of a domain's tokens that the tokenizer may not know. Such text looks easy to predict."""
     epoch_matched: bool = False
-    """Train on the share run tokens / budget_tokens of every domain, so that each repeats as in the final run."""
+    """Train on a share of every domain, run tokens / budget_tokens, so that each repeats as in the final run."""
     workers: int = Field(default=0, ge=0)
-    """Processes that tokenize; 0 is one a core."""
+    """Processes that tokenize. 0 means one for each core."""
 
     @field_validator("domains", mode="before")
     @classmethod
@@ -90,15 +90,15 @@ class DataConfig(Section):
 
 
 class ModelConfig(Section):
-    """A causal language model: a preset, or any Hugging Face architecture by its configuration."""
+    """A causal language model, from a preset or from any Hugging Face architecture."""
 
     preset: str | None = "1m"
-    """Name of a shape: 0.1m, 0.3m, 1m, 3m, 10m, 30m, or the paper's 70m, 150m, 280m, 510m, 760m, 1b, 8b; null if
-    `architecture` is given."""
+    """Name of a shape: 0.1m, 0.3m, 1m, 3m, 10m, 30m, or the paper's 70m, 150m, 280m, 510m, 760m, 1b, 8b. Must be
+    null if `architecture` is given."""
     architecture: str | None = None
     """A Hugging Face model type such as llama or gpt2."""
     options: dict[str, JsonValue] = Field(default={})
-    """Keys of that architecture's configuration; with a preset they override its own."""
+    """Keys of that architecture's configuration. With a preset they override its own."""
 
     @model_validator(mode="after")
     def _one_source(self) -> ModelConfig:
@@ -108,23 +108,23 @@ class ModelConfig(Section):
 
 
 class TrainingConfig(Section):
-    """How reference, proxy and main models are trained; the same for all three, as in the paper (section 2)."""
+    """How models are trained. It is the same for reference, proxy and main models, as in the paper (section 2)."""
 
     steps: int = Field(default=1000, ge=1)
     """Optimiser steps."""
     batch_size: int = Field(default=32, ge=1)
     """Sequences in a global batch (one optimiser step)."""
     accumulation: int = Field(default=1, ge=1)
-    """Micro-batches that a batch is split into; the result does not depend on it."""
+    """Micro-batches that a batch is split into. The result does not depend on it."""
     parallel: Literal["ddp", "fsdp"] = "ddp"
-    """With several processes: a whole model on each (ddp), or its parameters, gradients and optimiser state split over
-    them (fsdp: FSDP2). The result does not depend on it."""
+    """With several processes, `ddp` keeps a whole model on each. `fsdp` (FSDP2) splits its parameters, gradients and
+    optimiser state over them. The result does not depend on it."""
     optimizer: Literal["adamw", "adafactor"] = "adamw"
     """The paper used Adafactor for all its runs."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Peak learning rate."""
     final_learning_rate: float = Field(default=0.1, gt=0, le=1)
-    """Last learning rate, as a share of the peak; the decay is exponential."""
+    """Last learning rate, as a share of the peak. The decay is exponential."""
     warmup: float = Field(default=0.06, ge=0, lt=1)
     """Share of the steps in which the learning rate rises linearly."""
     weight_decay: float = Field(default=0.01, ge=0)
@@ -136,15 +136,15 @@ class TrainingConfig(Section):
     gradient_clip: float = Field(default=1.0, gt=0)
     """Largest global norm of the gradient."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """bfloat16 is autocast over float32 weights. auto: bfloat16 where the device has fast units for it."""
+    """bfloat16 is autocast over float32 weights. `auto` uses it where the device has fast units for it."""
     compile: bool | Auto = "auto"
-    """torch.compile. auto: on where the run is long enough to earn its warm-up back."""
+    """Use torch.compile. `auto` does so where the run is long enough to make up for the warm-up."""
     threads: int | Auto = "auto"
-    """CPU threads. auto: the cores this process may use."""
+    """CPU threads. `auto` uses the cores of this process."""
     evaluate_every: int | Auto = "auto"
-    """Steps between evaluations. auto: a tenth of the run, or more where evaluating would take over a fifth of it."""
+    """Steps between evaluations. `auto` is a tenth of the run, or more where evaluating would take over a fifth."""
     checkpoint_every: int | Auto = "auto"
-    """Steps between checkpoints. auto: a twentieth of the run, at least 20."""
+    """Steps between checkpoints. `auto` is a twentieth of the run, at least 20."""
     timeout: float = Field(default=600, gt=0)
     """Seconds that processes wait for one another before the run ends and says which one hangs."""
     log_every: int = Field(default=10, ge=1)
@@ -167,65 +167,66 @@ class TrainingConfig(Section):
 
 
 class ReferenceConfig(Section):
-    """The reference model (step 1): trained in the ordinary way on a given mixture."""
+    """The reference model (step 1), trained in the ordinary way on a given mixture."""
 
     mixture: str = "natural"
     """natural, uniform, temperature, unimax, the name of a published mixture, or the path of a mixture.json."""
     losses: Literal["auto", "live", "stored"] = "auto"
-    """live: the reference's losses are computed beside the proxy, step by step. stored: once for the whole corpus and
-    kept on disk, two bytes a token. auto: stored where the proxy sees the corpus more than once."""
+    """`live` computes the reference's losses beside the proxy, step by step. `stored` computes them once for the whole
+    corpus and keeps them on disk, two bytes a token. `auto` stores them where the proxy sees the corpus several
+    times."""
     reuse: str | None = None
-    """Another run directory: references (and stored losses) that would be trained exactly alike are taken from there,
-    for example to try another eta."""
+    """Another run directory. References and stored losses that would be trained exactly alike are taken from there, for
+    example to try another eta."""
 
 
 class ProxyConfig(Section):
     """The proxy model (step 2): Group DRO over domains, Algorithm 1."""
 
     seeds: int = Field(default=1, ge=1)
-    """How many pairs of reference and proxy; their averaged weights are averaged, their spread is reported."""
+    """Number of pairs of reference and proxy. Their averaged weights are averaged, and their spread is reported."""
     eta: float = Field(default=1.0, ge=0)
-    """Step size of the domain weights (1 in the paper)."""
+    """Step size of the domain weights. The paper has 1."""
     smoothing: float = Field(default=1e-3, ge=0, le=1)
     """Share of the uniform distribution mixed into the weights at each step (c in the paper, 1e-3)."""
     sampling: str = "uniform"
-    """Mixture that the proxy's batches are drawn with (the paper: uniform)."""
+    """Mixture that the proxy's batches are drawn with, uniform in the paper."""
     variant: Literal["paper", "official", "hardest", "easiest"] = "paper"
-    """Algorithm 1, the authors' code, or the paper's ablations (proxy loss only; minus reference loss only)."""
+    """Algorithm 1, the authors' code, or an ablation (proxy loss only, or minus the reference loss only)."""
     update: Literal["exact", "lagged"] = "exact"
-    """exact: a batch is weighted with the weights that it has just updated, as in Algorithm 1; with accumulation that
-    takes a second forward pass. lagged: with those from before it, in one forward pass."""
+    """`exact` weights a batch with the weights that it has just updated, as in Algorithm 1. With accumulation it takes
+    a second forward pass. `lagged` uses the weights from before the batch, in one forward pass."""
     stop: Literal["never", "auto"] = "never"
-    """auto: a proxy ends at the first evaluation at which its averaged weights have settled; it then has seen only the
-    first part of the learning-rate schedule."""
+    """With `auto` a proxy ends at the first evaluation at which its averaged weights have settled. It has then seen
+    only the first part of the learning-rate schedule."""
     choices: dict[str, JsonValue] = Field(default={})
-    """Single choices of docs/algorithm.md, over the variant's own: excess, clip, absent, unseen_score, start,
-    smoothing_target, average_from, sampling."""
+    """Single choices that replace the variant's own, as in docs/algorithm.md. They are excess, clip, absent,
+    unseen_score, start, smoothing_target, average_from and sampling."""
 
 
 class RoundsConfig(Section):
-    """Iterated DoReMi: the mixture becomes the next reference mixture (paper section 2)."""
+    """Iterated DoReMi. Each round's mixture is the next round's reference mixture (paper section 2)."""
 
     max: int = Field(default=1, ge=1)
-    """Rounds at most; 1 is DoReMi as it is. The paper's took three at most."""
+    """Rounds at most. 1 is DoReMi without repetition. The paper needed at most three."""
     until: float = Field(default=1e-3, gt=0, le=1)
-    """A round in which no weight changes by this is the last one; so is one whose change is within the spread between
-    proxies."""
+    """A round in which no weight changes by this is the last one. So is a round whose change is within the spread
+    between proxies."""
 
 
 class CandidatesConfig(Section):
     """The main models (step 3) that are trained and compared, all on the same number of tokens."""
 
     mixtures: list[str] = Field(default=["doremi", "reference", "natural", "uniform", "temperature", "unimax"])
-    """Mixtures to train on: doremi, reference (the one that is the reference's), natural, uniform, temperature, unimax,
-    published names, paths of mixture.json; and doremi-per-seed, where each seed trains on the mixture of its own proxy:
-    its interval is that of the method, doremi's that of one mixture."""
+    """Mixtures to train on. They are doremi, reference (the reference mixture), natural, uniform, temperature, unimax,
+    names of published mixtures, and paths of mixture.json. With doremi-per-seed each seed trains on the mixture of its
+    own proxy. Its interval is that of the method, and doremi's that of one mixture."""
     sizes: list[str] = Field(default=[])
-    """Model presets; the proxy's own model if empty."""
+    """Model presets. Where empty, the proxy's own model."""
     seeds: int = Field(default=3, ge=1)
-    """Runs of each candidate; one seed gives no verdict, three or more do."""
+    """Runs of each candidate. One seed is not enough to compare mixtures. Three detect large differences."""
     equal_compute: bool = False
-    """Also train the plain mixtures for as many more steps as the search for DoReMi's cost, and compare those."""
+    """Also train the plain mixtures longer, for what DoReMi's search cost, and compare those."""
     temperature: float = Field(default=2.0, gt=0)
     """T of the temperature mixture, weights proportional to tokens^(1/T)."""
     max_epochs: float = Field(default=4.0, gt=0)
@@ -240,24 +241,24 @@ class CandidatesConfig(Section):
 
 
 class DownstreamConfig(Section):
-    """The paper's five few-shot tasks on the main models (docs/formats.md: fewshot.json)."""
+    """The paper's five few-shot tasks, for the main models (fewshot.json in docs/formats.md)."""
 
     tasks: str | None = None
-    """Folder with triviaqa.jsonl, nq_open.jsonl, webquestions.jsonl, squad_v2.jsonl, lambada.jsonl; null: no tasks."""
+    """Folder with triviaqa.jsonl, nq_open.jsonl, webquestions.jsonl, squad_v2.jsonl and lambada.jsonl."""
     shots: int = Field(default=1, ge=0)
-    """Solved examples before each question (the paper: 1)."""
+    """Solved examples before each question. The paper has 1."""
     limit: int | None = Field(default=None, ge=1)
-    """Items of each task, the first ones; all if not given."""
+    """Only the first so many items of each task. Default is all."""
     generate: bool = False
-    """Also generate answers and count exact matches, as in the paper: needs the extra `eval`, and models of a size that
-    answers anything. Without it: likelihood of the answers, and LAMBADA's last word."""
+    """Also generate answers and count exact matches, as in the paper. This needs the extra `eval`, and models large
+    enough to answer anything. Without it, likelihoods of the answers and LAMBADA's last word are measured."""
 
 
 class VerdictConfig(Section):
     """How the candidates are compared."""
 
     target: Literal["uniform", "natural"] = "uniform"
-    """Which average over domains decides: the plain mean (the paper's), or weighted by the data's own shares."""
+    """Which average over domains decides, uniform (the paper's) or natural (by the data's own shares)."""
     margin: float = Field(default=0.005, ge=0, lt=1)
     """Differences smaller than this share of the loss are a tie."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
@@ -272,10 +273,10 @@ class RunConfig(Section):
     runs: str = "runs"
     """Folder of the run directories."""
     seed: int = Field(default=0, ge=0, le=2**31)
-    """First seed; further seeds count up from it."""
+    """First seed. Further seeds count up from it."""
     budget_tokens: int | None = Field(default=None, ge=1)
-    """Tokens of the final run, for the epochs shown beside weights and for limits.max_epochs; the candidates' own
-    tokens if not given."""
+    """Tokens of the final run, for the epochs shown beside weights and for limits.max_epochs. Default is the tokens of
+    one candidate."""
     data: DataConfig
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()

@@ -72,9 +72,9 @@ def check_batches(corpus: Corpus, kept: Corpus, batch_size: int, sequence_length
     if small:
         more = f" and {len(small) - NAMED} more" if len(small) > NAMED else ""
         raise DataError(
-            f"epoch matching keeps {kept.manifest['share']} of each domain, and that is under one batch ({batch_size} "
-            f"sequences of {sequence_length} tokens) of {', '.join(small[:NAMED])}{more}: train for more steps, lower "
-            "budget_tokens, give such a domain more text, merge it with another, or set data.epoch_matched to false"
+            f"epoch matching keeps {kept.manifest['share']} of each domain, which is under one batch ({batch_size} "
+            f"sequences of {sequence_length} tokens) of {', '.join(small[:NAMED])}{more}. Train for more steps, lower "
+            "budget_tokens, give such a domain more text, merge it with another, or set data.epoch_matched to false."
         )
 
 

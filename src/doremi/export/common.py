@@ -170,8 +170,8 @@ def find_mixture(run: RunDirectory, mixture: str | Path | None) -> tuple[Path, s
         mixture = _recommended(run)
         if mixture == "doremi" and not run.mixture_path("doremi").is_file():
             raise MixtureError(
-                f"{run.root}: has no verdict and no mixture of DoReMi's yet: `doremi run` makes them; "
-                "or name another mixture with --mixture"
+                f"{run.root}: has no verdict and no mixture of DoReMi's yet. `doremi run` makes them. "
+                "Or name another mixture with --mixture"
             )
     names = [name for name in ["doremi", *_plain_names(run)] if run.mixture_path(name).is_file()]
     if isinstance(mixture, str) and mixture in names:
@@ -181,7 +181,7 @@ def find_mixture(run: RunDirectory, mixture: str | Path | None) -> tuple[Path, s
         return path, path.name
     raise MixtureError(
         f"{run.root}: has no mixture {str(mixture)!r} (there are {', '.join(names) or 'none yet'}) and no such "
-        "file is there; name one of these or give the path of a mixture.json"
+        "file is there. Name one of these or give the path of a mixture.json"
     )
 
 

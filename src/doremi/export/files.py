@@ -90,9 +90,9 @@ def summary(blend: Blend, unit: str) -> list[str]:
     lines = [
         f"Mixture {blend.mixture!r}, written by doremi.",
         "",
-        f"The weights count  {unit}; in the order of the corpus, summing to exactly 1 in {DECIMALS} decimals",
+        f"The weights count  {unit}, in the order of the corpus, and sum to exactly 1 in {DECIMALS} decimals",
         f"Tokenizer          sha256 {tokenizer['sha256']}, vocabulary {tokenizer['vocab_size']}",
-        f"Budget             {blend.budget_tokens} tokens; epochs = token weight x budget / train tokens",
+        f"Budget             {blend.budget_tokens} tokens (epochs = token weight x budget / train tokens)",
     ]
     lines += [f"Note               {note}" for note in blend.notes]
     return [*lines, "", "Token weights and epochs at the budget:", "", *table(blend)]
@@ -101,7 +101,7 @@ def summary(blend: Blend, unit: str) -> list[str]:
 def left_out(blend: Blend) -> list[str]:
     """A line on the domains that the file does not name, for trainers that reject a zero."""
     names = ", ".join(repr(domain.name) for domain in blend.dropped)
-    return [f"Left out, with weight 0, which this trainer does not accept: {names}"] if names else []
+    return [f"This trainer does not accept weight 0. Left out are {names}"] if names else []
 
 
 def readme(blend: Blend, unit: str, usage: Sequence[str]) -> bytes:

@@ -200,7 +200,7 @@ def _check_kept(config: RunConfig, corpus: Corpus, notes: list[str]) -> None:
         return
     estimated = not corpus.kept.fingerprint
     if estimated:
-        notes.append("not counted: seconds of choosing the documents that are trained on, in a pass over all tokens")
+        notes.append("not counted: seconds of choosing the documents to train on, in one pass over all tokens")
     try:
         check_batches(corpus, corpus.kept, config.training.batch_size, config.data.sequence_length)
     except DataError as error:
@@ -213,16 +213,18 @@ def _notes(config: RunConfig) -> list[str]:
     notes = ["not counted: verdict and report (seconds), and text on the disk (logs, JSON, the report)"]
     shorter = ", and training at equal compute is shorter then" if config.candidates.equal_compute else ""
     if config.rounds.max > 1:
-        most = f"{config.rounds.max} rounds are the most there will be"
-        notes.append(f"{most}: they end when the mixture stays{shorter}")
+        most = f"at most {config.rounds.max} rounds are counted"
+        notes.append(f"{most}. They end when the mixture stays the same{shorter}")
     if config.proxy.stop == "auto":
-        most = "all steps of a proxy are the most there will be"
-        notes.append(f"{most}: with proxy.stop auto it ends once its weights have settled{shorter}")
+        most = "all steps of a proxy are counted"
+        notes.append(f"{most}. With proxy.stop auto it ends once its weights have settled{shorter}")
     for name in config.plain_mixtures():
         if not is_there(name):
-            notes.append(f"{name} is not there yet: counted as a mixture like no other, its epochs are not shown")
+            notes.append(
+                f"{name} is not there yet. It is counted as a mixture of its own, and its epochs are not shown"
+            )
     if config.reference.reuse is not None:
-        notes.append(f"counted as trained: references that {config.reference.reuse} may already hold")
+        notes.append(f"references that {config.reference.reuse} may already hold are counted as trained here")
     if config.downstream.tasks is not None:
         notes.append("not counted: few-shot tasks")
     return notes

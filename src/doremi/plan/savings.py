@@ -73,15 +73,15 @@ def _variants(plan: Plan) -> Iterator[Variant]:
 
 def _of_the_search(config: RunConfig) -> Iterator[Variant]:
     yield _one(config, "reference.losses", "stored", "the reference's losses once, kept on disk", timed=False)
-    yield _one(config, "reference.losses", "live", "the reference's losses of what is met only", timed=False)
+    yield _one(config, "reference.losses", "live", "the reference's losses only where they are needed", timed=False)
     if config.proxy.update == "exact" and config.training.accumulation > 1:
         yield _one(config, "proxy.update", "lagged", "no forward pass to score a batch first", timed=False)
     if PER_SEED in config.candidates.mixtures and config.proxy.seeds > config.candidates.seeds:
         yield _one(config, "proxy.seeds", config.candidates.seeds, f"the fewest that {PER_SEED} can have")
     elif PER_SEED not in config.candidates.mixtures and config.proxy.seeds > 1:
-        yield _one(config, "proxy.seeds", 1, "the weights have no interval then")
+        yield _one(config, "proxy.seeds", 1, "the weights then have no interval")
     if config.rounds.max > 1:
-        yield _one(config, "rounds.max", 1, "DoReMi as it is")
+        yield _one(config, "rounds.max", 1, "DoReMi without repetition")
     yield from _smaller_proxy(config)
 
 
@@ -96,17 +96,19 @@ def _smaller_proxy(config: RunConfig) -> Iterator[Variant]:
     model = config.model.model_copy(update={"preset": smaller})
     candidates = config.candidates.model_copy(update={"sizes": sizes})
     words = f"model.preset={smaller} candidates.sizes=[{','.join(sizes)}]"
-    what = "a smaller proxy, main models as they are"
+    what = "a smaller proxy, with the same main models"
     yield Variant(words, what, config.model_copy(update={"model": model, "candidates": candidates}), timed=False)
 
 
 def _of_the_candidates(plan: Plan) -> Iterator[Variant]:
     config = plan.counter.config
     if config.candidates.seeds > FEWEST_SEEDS:
-        yield _one(config, "candidates.seeds", FEWEST_SEEDS, "the fewest that give a verdict")
+        yield _one(config, "candidates.seeds", FEWEST_SEEDS, "the fewest that detect large differences")
     fewer = [name for name in config.candidate_mixtures() if name in USUAL]
     if 1 < len(fewer) < len(config.candidate_mixtures()):
         yield _one(config, "candidates.mixtures", fewer, "the mixtures that matter most")
     if len(config.candidates.sizes) > 1:
         smallest = min(config.size_names(), key=lambda size: plan.counter.operations(size).forward)
-        yield _one(config, "candidates.sizes", [smallest], "no word on whether the ranking holds as size grows")
+        yield _one(
+            config, "candidates.sizes", [smallest], "then it is not known whether the ranking holds as size grows"
+        )

@@ -76,10 +76,10 @@ def _stages(plan: Plan) -> str:
     )  # fmt: skip
     kind = "of the GPU" if plan.counter.device.type == "cuda" else "of the process"
     legend = [
-        f"memory is the peak {kind}; on the disk there are at most {about}{size(plan.most_disk)} at any time",
-        "tokens and parameters are exact; operations and disk "
-        + ("(~) are estimates until the corpus is prepared; " if plan.estimated else "are exact; ")
-        + "time and memory are measured on a few steps",
+        f"memory is the peak {kind}, and the disk holds at most {about}{size(plan.most_disk)} at any time",
+        "tokens and parameters are exact, operations and disk "
+        + ("(~) are estimates until the corpus is prepared, " if plan.estimated else "are exact, ")
+        + "and time and memory are measured on a few steps",
     ]
     return "\n".join([*_columns(rows), *legend])
 
@@ -113,7 +113,7 @@ def _final(plan: Plan) -> str:
     search = sum(stage.operations for stage in plan.stages if stage.role == "search")
     return (
         f"final run: {plan.final_size} on {plan.counter.config.budget:,} tokens, "
-        f"{plan.final_operations:.4e} operations; the search costs {_share(search / plan.final_operations)} of it, "
+        f"{plan.final_operations:.4e} operations. The search costs {_share(search / plan.final_operations)} of it, "
         f"with all candidates {_share(plan.operations / plan.final_operations)}"
     )
 
@@ -135,10 +135,10 @@ def _epochs(plan: Plan) -> str:
 def _cheaper(plan: Plan) -> str:
     found = savings(plan)
     if not found:
-        return "cheaper: nothing that is simple to change"
+        return "cheaper: no simple change was found"
     lines = ["cheaper, one change at a time (share of all that is saved):"]
     for saving in found:
         words = " ".join(f"--set {word}" for word in saving.change.split())
         time = "" if saving.seconds is None else f", {100 * saving.seconds:.0f} % of the time"
-        lines.append(f"  {words}: {100 * saving.operations:.0f} % of the operations{time}; {saving.what}")
+        lines.append(f"  {words}: {100 * saving.operations:.0f} % of the operations{time} ({saving.what})")
     return "\n".join(lines)

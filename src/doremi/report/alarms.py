@@ -21,8 +21,8 @@ def alarm_words(facts: Facts) -> tuple[str, str]:
     if not found and not facts.finished("proxy"):
         return "missing", "Alarms are listed here while models train."
     if not found:
-        return "done", "No alarm rang while the models trained."
-    return "partly", f"{plural(len(found), 'alarm')} rang; see the table under How it was made."
+        return "done", "No alarm was raised while the models trained."
+    return "partly", f"{plural(len(found), 'alarm')} raised. See the table under How it was made."
 
 
 def alarm_table(facts: Facts) -> Table | None:
@@ -37,4 +37,4 @@ def alarm_table(facts: Facts) -> Table | None:
         for training, record in alarms(facts)
     ]
     columns = [("Alarm", "text"), ("Where", "text"), ("What was seen", "text"), ("What to do", "text")]
-    return Table("alarms", "Alarms: each when it first rang.", columns, rows) if rows else None
+    return Table("alarms", "Alarms, each when it was first raised.", columns, rows) if rows else None

@@ -32,7 +32,7 @@ def curves_figure(facts: Facts) -> Figure:
     key, title = "curves", "How the main models learned"
     courses = _courses(facts)
     if not courses:
-        return Figure(key, title, "There are no learning curves yet: no main model is finished.")
+        return Figure(key, title, "There are no learning curves yet, since no main model is finished.")
     baseline = next((c for c in courses if c.name == facts.baseline_name), None)
     tones = _tones([c.name for c in courses], facts.baseline_name)
     lines = [plots.Line(c.tokens, c.loss, *tones[c.name], label=c.name, mark=_mark(facts, c)) for c in courses]
@@ -41,9 +41,9 @@ def curves_figure(facts: Facts) -> Figure:
     caption = f"Mean over domains of the loss in nats a token, from the first quarter of training on. {_seen(facts)}"
     if gaps:
         caption += (
-            f" Dotted: where {facts.baseline_name} ends. Ring: from where on a mixture stays at or below that. "
-            f"The lower half shows the difference to {facts.baseline_name} at equal tokens: below zero is better, "
-            "thin lines are seeds."
+            f" The dotted line is where {facts.baseline_name} ends. A ring marks where a mixture stays below it. "
+            f"The lower half shows the difference to {facts.baseline_name} at equal tokens. Below zero is better. "
+            "Thin lines are seeds."
         )
     svg = plots.curves(key, "Mean loss of the main models over training tokens", lines, gaps, goal)
     return Figure(key, title, caption, svg=svg, table=_curves_table(courses))
@@ -51,7 +51,9 @@ def curves_figure(facts: Facts) -> Figure:
 
 def _seen(facts: Facts) -> str:
     seeds = sorted({t.seed for t in facts.finished("main")})
-    return f"Report split; mean over {plural(len(seeds), 'seed')}; models of size {facts.size()}."
+    return (
+        f"Report half of the held-out documents, mean over {plural(len(seeds), 'seed')}, models of size {facts.size()}."
+    )
 
 
 def _courses(facts: Facts) -> list[Course]:
@@ -116,4 +118,4 @@ def _curves_table(courses: list[Course]) -> Table:
             row.append(Cell(fixed(c.loss[i], 4), f"{fixed(c.bits[i], 4)} bits") if there else Cell(""))
         rows.append(row)
     columns = [("Tokens", "text"), *((c.name, "number") for c in courses)]
-    return Table("curves-table", "Mean over domains: nats a token, and bits per byte below.", columns, rows)
+    return Table("curves-table", "Mean over domains, in nats a token, with bits per byte below.", columns, rows)

@@ -25,7 +25,7 @@ def compute_table(facts: Facts) -> Table | None:
         for c in candidates
     ]
     columns = [("Mixture", "text"), ("Steps", "number"), ("Mean, uniform", "number"), ("Mean, natural", "number")]
-    caption = "Bits per byte, lower is better; below each, what DoReMi has more or less (negative: DoReMi is better)."
+    caption = "Bits per byte, lower is better. Below each stands DoReMi's difference (negative where DoReMi is better)."
     return Table("equal-compute", caption, columns, rows)
 
 

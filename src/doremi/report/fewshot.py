@@ -27,7 +27,7 @@ def _table(facts: Facts, metric: str, held: Mapping[str, Any], shots: Any) -> Ta
     ]
     caption = (
         f"{metric.replace('_', ' ').capitalize()}, {shots} shot, mean over seeds; "
-        f"{'higher' if higher else 'lower'} is better, boxed: best of the column."
+        f"{'higher' if higher else 'lower'} is better. The best of each column is boxed."
     )
     return Table(f"fewshot-{metric}", caption, [("Mixture", "text"), *((c, "number") for c in columns)], rows)
 

@@ -55,7 +55,7 @@ def change_figure(facts: Facts) -> Figure:
     doremi, reference = facts.weights("doremi"), facts.reference_weights()
     if doremi is None or reference is None:
         missing = "DoReMi's mixture" if doremi is None else "the reference mixture"
-        return Figure(key, title, f"There is nothing to compare yet: {missing} is not there.")
+        return Figure(key, title, f"There is nothing to compare yet, since {missing} is not there.")
     seeds = inner(facts.doremi, "per_seed") or {}
     spread = [[number(inner(held, facts.domains[i])) for held in seeds.values()] for i in order]
     names = [facts.domains[i] for i in order]
@@ -78,7 +78,7 @@ def _dots_words(values: list[float]) -> str:
     """What the reader must know about the scale."""
     if not plots.dots_scale(np.array(values))[2]:
         return ""
-    return " The scale is logarithmic" + ("; 0 lies at its left end." if 0.0 in values else ".")
+    return " The scale is logarithmic" + (", and 0 lies at its left end." if 0.0 in values else ".")
 
 
 def _pair(before: float, after: float) -> list[Cell]:
@@ -99,7 +99,7 @@ def epochs_figure(facts: Facts) -> Figure:
         held.insert(0, ("reference", "ink", False, epochs_of(facts, facts.reference_name, reference)))
     held = [entry for entry in held if any(math.isfinite(entry[3][i]) for i in order)]
     if not held:
-        return Figure(key, title, "Epochs need a mixture, a budget and token counts; one of them is not there yet.")
+        return Figure(key, title, "Epochs need a mixture, a budget and token counts. One of them is not there yet.")
     marks = [plots.Dots(name, [epochs[i] for i in order], tone, filled) for name, tone, filled, epochs in held]
     legend = [(tone, "dot" if filled else "hollow", name) for name, tone, filled, _ in held]
     left, right, _ = plots.dots_scale(np.array([mark.values for mark in marks]))
@@ -108,8 +108,8 @@ def epochs_figure(facts: Facts) -> Figure:
     columns = [("Domain", "text"), *((name, "number") for name, *_ in held)]
     table = Table(f"{key}-table", f"Epochs at {count(facts.budget())} tokens.", columns, rows)
     caption = (
-        f"Passes over a domain's training tokens in {facts.budgeted_run()} of {count(facts.budget())} tokens: "
-        "weight x budget / tokens. Text seen many times teaches less each time."
+        f"Passes over a domain's training tokens in {facts.budgeted_run()} of {count(facts.budget())} tokens "
+        "(weight x budget / tokens). Text seen many times teaches less each time."
     ).replace(" x ", " \N{MULTIPLICATION SIGN} ")
     caption += _dots_words([value for mark in marks for value in mark.values])
     svg = plots.dots(key, "Epochs by domain", [facts.domains[i] for i in order], marks, short_tick, level=1.0)

@@ -44,7 +44,7 @@ def _below(facts: Facts) -> str:
     if facts.has_budget:
         under.append(f"epochs at {count(facts.budget())} tokens")
     words = "Weights as found, before limits"
-    return f"{words}; below: {', and '.join(under)}." if under else f"{words}."
+    return f"{words}. Below each, {', and '.join(under)}." if under else f"{words}."
 
 
 def _change(held: Mapping[str, Any]) -> Cell:
@@ -54,4 +54,8 @@ def _change(held: Mapping[str, Any]) -> Cell:
 def _ending(held: list[Mapping[str, Any]]) -> str:
     reason = held[-1].get("stopped")
     words = f"{plural(len(held), 'round')}, each with the mixture before it as its reference mixture"
-    return f"{words}; the last because {reason}." if reason else f"{words}; as many as were allowed, still changing."
+    return (
+        f"{words}. It was the last because {reason}."
+        if reason
+        else f"{words}. No more were allowed, and the mixture was still changing."
+    )

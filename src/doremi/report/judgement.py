@@ -38,7 +38,7 @@ def candidate_table(facts: Facts) -> Table | None:
         "Domains better than reference", f"Steps to the final loss of {facts.baseline_name}",
         "Most epochs, in training",
     )  # fmt: skip
-    caption = "Candidates in bits per byte, lower is better; boxed: best of the column."
+    caption = "Candidates in bits per byte, lower is better. The best of each column is boxed."
     return Table("candidates", caption, [("Mixture", "text"), *((t, "number") for t in titles)], rows)
 
 
@@ -73,7 +73,7 @@ def _kind(facts: Facts, candidate: Mapping[str, Any]) -> str:
     """What a candidate is beside its name; one that limits changed is no longer what it is called."""
     name = str(candidate.get("name"))
     if candidate.get("interval_of") == "method":
-        return "the method: a search for each seed"
+        return "the method, with a search for each seed"
     if inner(facts.mixtures.get(name), "before_limits") is not None:
         return "as limits allow it"
     return "the reference mixture" if name == facts.reference_name else ""
@@ -153,7 +153,7 @@ def _comparisons(facts: Facts, n: int, target: str, entries: list[Mapping[str, A
         (f"{percent(inner(facts.verdict, 'confidence'), 0)} interval", "text"),
         ("p, corrected", "number"),
     ]
-    caption = f"By the {target} mean: below zero, the first of the two is better."
+    caption = f"By the {target} average. Below zero, the first of the two is better."
     return Table(f"comparisons-{n}", caption, titles, rows)
 
 

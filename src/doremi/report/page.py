@@ -125,11 +125,13 @@ def _answer(facts: Facts) -> Answer:
     if not isinstance(held, Mapping):
         return _no_answer(facts)
     found = str(held.get("outcome"))
-    verb = "Undecided so far; until then, train on" if found == "undecided" else "Train on"
+    verb = "Undecided so far. Until then, train on" if found == "undecided" else "Train on"
     tied = held.get("tied_with")
     notes = []
     if isinstance(tied, list) and tied:
-        notes.append(f"On the select documents, by which it was chosen, it cannot be told apart from {listed(tied)}.")
+        notes.append(
+            f"On the select documents, which the choice used, it does not differ significantly from {listed(tied)}."
+        )
     seeds = held.get("seeds_to_decide")
     if seeds is not None and f"{seeds} seeds" not in str(held.get("reason")):
         notes.append(f"About {count(seeds)} seeds would decide it.")
@@ -141,7 +143,7 @@ def _no_answer(facts: Facts) -> Answer:
     if facts.doremi is None:
         return Answer("There is no answer yet.", "", "DoReMi's mixture and the verdict are still to come.", [], "", "")
     reason = (
-        "The proxies have chosen a mixture, below. Whether it beats the plain ones is not known: "
+        "The proxies have chosen the mixture below. It is not known whether it beats the plain ones, since "
         "the candidates have not been compared."
     )
     return Answer("There is a mixture, but no verdict yet.", "", reason, [], "", "")
@@ -157,16 +159,16 @@ def _setting(facts: Facts) -> str:
         parts.append(f"models of size {verdict.get('size')} on {count(verdict.get('tokens'))} tokens each")
         parts.append(plural(len(seeds), "seed") if isinstance(seeds, list) else "")
     if facts.kept_share() < 1:
-        parts.append(f"epoch-matched: trained on {percent(facts.kept_share())} of each domain's text")
+        parts.append(f"epoch-matched, trained on {percent(facts.kept_share())} of each domain's text")
     return ", ".join(p for p in parts if p)
 
 
 def _verdict_note(facts: Facts) -> str:
     if facts.verdict is not None:
         target = inner(facts.verdict, "recommendation", "target")
-        return " ".join([*([f"The recommendation goes by the {target} mean."] if target else []), *_matched(facts)])
+        return " ".join([*([f"The recommendation goes by the {target} average."] if target else []), *_matched(facts)])
     done = len(facts.finished("main"))
-    return f"The candidates have not been compared yet; {plural(done, 'main model')} finished so far."
+    return f"The candidates have not been compared yet, with {plural(done, 'main model')} finished so far."
 
 
 def _matched(facts: Facts) -> list[str]:
@@ -174,15 +176,15 @@ def _matched(facts: Facts) -> list[str]:
     if not facts.kept_share() < 1:
         return []
     return [
-        f"Models saw the same {percent(facts.kept_share())} of every domain's text, which is their share of the final "
-        f"run's {count(facts.budget())} tokens: their epochs in training are those of the final run, to within the "
-        "length of a document."
+        f"Models saw the same {percent(facts.kept_share())} of every domain's text, their share of the final run's "
+        f"{count(facts.budget())} tokens. Their epochs in training are those of the final run, to within the length "
+        "of a document."
     ]
 
 
 def _mixture_notes(facts: Facts) -> list[str]:
     if facts.doremi is None:
-        return ["DoReMi's own mixture is not there yet: it is made when the proxies are finished."]
+        return ["DoReMi's own mixture is made when the proxies are finished."]
     notes = []
     weights = facts.weights("doremi") or []
     often = [d for d, e in zip(facts.domains, facts.epochs(weights), strict=True) if e > 4]
@@ -202,7 +204,7 @@ def _mixture_notes(facts: Facts) -> list[str]:
     others = [name for name, held in facts.mixtures.items() if name != "doremi" and "before_limits" in held]
     if others:
         notes.append(
-            f"They changed {listed(others)} too: below, a candidate of that name is the nearest allowed mixture, and "
+            f"They changed {listed(others)} too. Below, a candidate of that name is the nearest allowed mixture, and "
             "comparisons are with that one. The reference model was trained on the mixture itself."
         )
     seeds = inner(facts.doremi, "seeds")
@@ -218,7 +220,7 @@ def _certainty(facts: Facts) -> list[str]:
     if isinstance(apart, Mapping):
         notes.append(
             f"Two proxies differ in where {percent(number(apart.get('mean')))} of the tokens come from on average, "
-            f"{percent(number(apart.get('largest')))} at most; the ranges under weights are {percent(number(sure), 0)} "
+            f"{percent(number(apart.get('largest')))} at most. The ranges under weights are {percent(number(sure), 0)} "
             "intervals of their mean, for each weight by itself."
         )
     held = inner(facts.doremi, "settled")
@@ -226,8 +228,8 @@ def _certainty(facts: Facts) -> list[str]:
     if isinstance(held, Mapping) and restless:
         reason = inner(held[restless[0]], "reason")
         notes.append(
-            f"The averaged weights have not settled in {len(restless)} of {plural(len(held), 'proxy', 'proxies')} "
-            f"(seed {restless[0]}: {reason}); more proxy steps would move them."
+            f"The averaged weights have not settled in {len(restless)} of {plural(len(held), 'proxy', 'proxies')}. "
+            f"More proxy steps may change this mixture. For seed {restless[0]}, {reason}."
         )
     return notes + _early(facts)
 
@@ -238,8 +240,8 @@ def _early(facts: Facts) -> list[str]:
     ended = {s: j for s, j in held.items() if number(inner(j, "steps")) < of} if isinstance(held, Mapping) else {}
     return [
         f"The proxy of seed {seed} stopped at step {count(inner(judged, 'steps'))} of {count(of)} because its averaged "
-        f"weights had settled; its learning rate had come down to {percent(number(inner(judged, 'learning_rate')), 0)} "
-        "of the peak, so that it has not seen the end of the schedule."
+        f"weights had settled. Its learning rate had come down to {percent(number(inner(judged, 'learning_rate')), 0)} "
+        "of the peak, so it has not seen the end of the schedule."
         for seed, judged in ended.items()
     ]
 
@@ -249,7 +251,7 @@ def _cut(facts: Facts) -> str:
     if len(facts.domains) <= SHOWN:
         return ""
     return (
-        f"This page shows the {len(shown(facts))} largest of {len(facts.domains):,} domains; "
+        f"This page shows the {len(shown(facts))} largest of {len(facts.domains):,} domains. "
         "mixture.json, verdict.json and the evaluation files hold all."
     )
 
@@ -289,7 +291,7 @@ def _model_stage(facts: Facts, role: str, name: str, missing: str) -> Stage:
     rounds = f" in {plural(facts.last_round, 'round')}" if facts.last_round and role != "main" else ""
     words = f"{plural(len(done), 'model')} finished{rounds}" + (f", seeds {listed(seeds)}" if seeds else "")
     left = len(everyone) - len(done)
-    return Stage(name, "partly" if left else "done", f"{words}; {left:,} unfinished." if left else f"{words}.")
+    return Stage(name, "partly" if left else "done", f"{words}, {left:,} unfinished." if left else f"{words}.")
 
 
 def _mixture_stage(facts: Facts) -> Stage:

@@ -9,7 +9,11 @@ from doremi.report.facts import Facts, inner, listing
 from doremi.report.tables import Cell, Table, compared, comparison, lowest
 from doremi.report.words import count, number, signed_percent
 
-_HOLDS = {True: "The ranking holds", False: "The ranking changes with size", None: "Whether the ranking holds is open"}
+_HOLDS = {
+    True: "The ranking holds",
+    False: "The ranking changes with size",
+    None: "It is not known whether the ranking holds",
+}
 
 
 def sizes_table(facts: Facts) -> Table | None:
@@ -23,7 +27,7 @@ def sizes_table(facts: Facts) -> Table | None:
     columns = [("Mixture", "text"), *((_title(size), "number") for size in sizes)]
     target = inner(facts.verdict, "recommendation", "target")
     return Table(
-        "sizes", f"Bits per byte by the {target} mean, lower is better; boxed: best of the size.", columns, rows
+        "sizes", f"Bits per byte by the {target} mean, lower is better. The best of each size is boxed.", columns, rows
     )
 
 

@@ -254,8 +254,8 @@ def domain_tables(facts: Facts) -> list[Table]:
             for row in held.values()
         ])  # fmt: skip
     return [
-        Table("domains", "Bits per byte by domain, lower is better; boxed: best of the row.", columns, bits),
-        Table("nats", "The same in nats a token, and perplexity below.", columns, nats),
+        Table("domains", "Bits per byte by domain, lower is better. The best of each row is boxed.", columns, bits),
+        Table("nats", "The same in nats a token, with perplexity below.", columns, nats),
     ]
 
 
@@ -283,7 +283,7 @@ def training_table(facts: Facts) -> Table | None:
     titles = ("Model", "Seeds", "Parameters", "Steps", "Tokens", "Mean bits per byte")
     columns = [(t, "text" if n < 2 else "number") for n, t in enumerate(titles)]
     return (
-        Table("models", "Models trained in this run; means over domains, then over seeds.", columns, rows)
+        Table("models", "Models trained in this run. Means are over domains, then over seeds.", columns, rows)
         if rows
         else None
     )

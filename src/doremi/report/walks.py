@@ -56,7 +56,7 @@ def weights_figure(facts: Facts, order: list[int], walks: list[Walk], number: in
     key = "weights" if number == facts.last_round else f"weights-round-{number}"
     title = f"How the weights moved{f' in round {number}' if number else ''}"
     if not walks:
-        return Figure(key, title, "There is no path of the weights yet: no proxy model has started.")
+        return Figure(key, title, "There is no path of the weights yet, since no proxy model has started.")
     reference = facts.reference_weights(number) or [math.nan] * len(facts.domains)
     points = _points(2 * len(walks) * len(order))
     drawn = [_picked(walk, points) for walk in walks]
@@ -73,10 +73,12 @@ def weights_figure(facts: Facts, order: list[int], walks: list[Walk], number: in
         for at, i in enumerate(order)
     ]
     panels = _panels(facts, order, plots.panels(key, contents, scales), [percent(x, 1) for x in final])
-    legend = [("s0", "thin", "weight at a step"), ("s0", "thick", "running mean; its end is the mixture")]
+    legend = [("s0", "thin", "weight at a step"), ("s0", "thick", "running mean, whose end is the mixture")]
     if known:
         legend.append(("ink", "dotted", f"share in the reference mixture ({facts.searched_from(number)})"))
-    caption = f"{_what(facts, walks, number)} {_scale_words(scales)} Beside the name: the last running mean."
+    caption = (
+        f"{_what(facts, walks, number)} {_scale_words(scales)} The number beside the name is the last running mean."
+    )
     table = _weights_table(facts, order, walks, f"{key}-table")
     return Figure(key, title, caption, panels=panels, legend=legend, table=table)
 
@@ -85,7 +87,7 @@ def scores_figure(facts: Facts, order: list[int], walks: list[Walk]) -> Figure:
     """Excess losses in block means, a panel a domain."""
     key, title = "scores", "Where the proxy lags behind the reference"
     if not walks or not any(np.isfinite(walk.scores).any() for walk in walks):
-        return Figure(key, title, "There are no excess losses yet: no proxy model has started.")
+        return Figure(key, title, "There are no excess losses yet, since no proxy model has started.")
     points = min(60, _points(len(walks) * len(order)))
     drawn = [_blocks(walk, points) for walk in walks]
     scales = plots.frame(_span(walks), np.concatenate([y for _, y in drawn]), short_tick)
@@ -96,7 +98,7 @@ def scores_figure(facts: Facts, order: list[int], walks: list[Walk]) -> Figure:
     caption = (
         f"Excess loss in nats a token, clipped at 0, as means over {plural(block, 'step')}. "
         f"{_what(facts, walks, facts.last_round)} DoReMi moves weight to where this stays high. "
-        f"{_scale_words(scales)} Beside the name: the last mean."
+        f"{_scale_words(scales)} The number beside the name is the last mean."
     )
     return Figure(key, title, caption, panels=panels, table=_scores_table(facts, order, drawn))
 
@@ -110,10 +112,10 @@ def _what(facts: Facts, walks: list[Walk], number: int) -> str:
     """Who is in the picture: one line a seed, and how many of the domains."""
     seeds = f"seed {walks[0].seed}" if len(walks) == 1 else f"one line each for seeds {listed(w.seed for w in walks)}"
     left = len(facts.domains) - walks[0].weights.shape[1]
-    more = f"; the {walks[0].weights.shape[1]} largest of {len(facts.domains):,} domains" if left > 0 else ""
+    more = f". The {walks[0].weights.shape[1]} largest of {len(facts.domains):,} domains" if left > 0 else ""
     unfinished = [t.seed for t in facts.of("proxy", number) if not t.finished]
-    note = f" Unfinished so far: seed {listed(unfinished)}." if unfinished else ""
-    return f"A panel a domain, largest weight first; {seeds}{more}.{note}"
+    note = f" Seed {listed(unfinished)} is unfinished so far." if unfinished else ""
+    return f"One panel for each domain, largest weight first, {seeds}{more}.{note}"
 
 
 def _scale_words(scales: plots.Frame) -> str:

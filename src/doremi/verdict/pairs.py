@@ -58,8 +58,8 @@ def assign_roles(names: Sequence[str], reference: str, means_C: np.ndarray) -> R
     baseline = next((name for name in ("natural", reference) if name in names), None)
     if baseline is None:
         raise RunError(
-            f"there is nothing to compare with: neither 'natural' nor the reference mixture {reference!r} is among "
-            f"the candidates ({', '.join(names)}); add one under candidates.mixtures"
+            f"neither 'natural' nor the reference mixture {reference!r} is among the candidates "
+            f"({', '.join(names)}), so there is no baseline. Add one under candidates.mixtures"
         )
     learned = tuple(i for i, name in enumerate(names) if name == LEARNED)
     method = tuple(i for i, name in enumerate(names) if name == PER_SEED)

@@ -35,7 +35,7 @@ def recommend(basis: Basis, roles: Roles) -> dict[str, Any]:
     """The entry `recommendation` of verdict.json; `outcome` is the recommended mixture's, on the `select` split."""
     chosen, rival = choose(basis, roles)
     if rival is None:
-        reason = f"{basis.names[chosen]} is the only candidate; train others beside it."
+        reason = f"{basis.names[chosen]} is the only candidate. Train others beside it."
         return _entry(basis, roles, chosen, reason, UNDECIDED)
     pair = seen_from(basis.select, chosen, rival)
     seeds = _seeds_needed(basis, pair)
@@ -93,8 +93,8 @@ def _why(basis: Basis, roles: Roles, pair: Pair) -> str:
         return f"{chosen} beats {rival}, {plain}."
     return {
         WIN: f"{chosen}, {plain}, beats {rival}.",
-        TIE: f"{chosen} is {plain}; {rival} differs from it by less than the margin of {basis.margin:.2%}.",
-        UNDECIDED: f"{chosen} is {plain}; {rival} cannot be told from it with {_count(len(basis.seeds))}.",
+        TIE: f"{chosen} is {plain}. {rival} differs from it by less than the margin of {basis.margin:.2%}.",
+        UNDECIDED: f"{chosen} is {plain}. With {_count(len(basis.seeds))}, {rival} does not differ significantly.",
     }[pair.result.outcome]
 
 
@@ -102,9 +102,9 @@ def _doubt(basis: Basis, pair: Pair, seeds: int | None) -> list[str]:
     if pair.result.outcome != UNDECIDED:
         return []
     if len(basis.seeds) < 2:
-        return [f"One seed tells nothing of chance: train at least {FEWEST_SEEDS} seeds."]
+        return [f"One seed is not enough to compare mixtures. Train at least {FEWEST_SEEDS} seeds."]
     if seeds is None:
-        return [f"Not even {MOST_SEEDS} seeds would; longer training or more validation documents may."]
+        return [f"Not even {MOST_SEEDS} seeds would decide it. Longer training or more validation documents may."]
     return [f"About {seeds} seeds would decide it."]
 
 
@@ -112,7 +112,7 @@ def _on_report(basis: Basis, chosen: int, rival: int) -> str:
     result = seen_from(basis.report, chosen, rival).result
     share = result.difference / result.opponent
     return (
-        f"On the report documents, which the choice did not look at, {basis.names[chosen]} has "
+        f"On the report documents, which the choice did not use, {basis.names[chosen]} has "
         f"{abs(share):.2%} {'fewer' if share <= 0 else 'more'} bits per byte ({result.outcome})."
     )
 

@@ -15,13 +15,14 @@ def format_table(verdict: Mapping[str, Any]) -> str:
     """The table of candidates, a line for each comparison on the recommendation's target, the recommendation."""
     chosen = verdict["recommendation"]
     lines = [
-        f"Bits per byte on the {verdict['split']} documents; size {verdict['size']}, {verdict['tokens']} tokens each, "
+        f"Bits per byte on the {verdict['split']} documents. Size {verdict['size']}, {verdict['tokens']} tokens each, "
         f"seeds {', '.join(map(str, verdict['seeds']))}",
         "",
         *_grid([_HEADINGS, *[_row(candidate, verdict) for candidate in verdict["candidates"]]]),
         "",
-        f"Differences on the {chosen['target']} average (negative: fewer bits); doremi's all true at once with "
-        f"{verdict['confidence']:.0%}, so the method's, so the plain mixtures'; tie: within {verdict['margin']:.2%}",
+        f"Differences on the {chosen['target']} average, where fewer bits are better. "
+        f"{verdict['confidence']:.0%} intervals, corrected for multiple comparisons within each group. "
+        f"A tie is within {verdict['margin']:.2%}.",
         *_grid(_comparisons(verdict, chosen["target"])),
         *_worst(verdict, chosen["mixture"]),
         *_method([c["name"] for c in verdict["candidates"] if c.get("interval_of") == "method"]),
@@ -87,20 +88,20 @@ def _ends(interval: Sequence[float] | None) -> str:
 
 
 def _lead(chosen: Mapping[str, Any]) -> str:
-    return "Undecided; until then use" if chosen["outcome"] == "undecided" else "Use"
+    return "Undecided. Until then use" if chosen["outcome"] == "undecided" else "Use"
 
 
 def _limited(names: Sequence[str]) -> list[str]:
     if not names:
         return []
     named = ", ".join(_short(name) for name in names)
-    return [f"Limits changed {named}: each is the nearest allowed mixture, not the one itself."]
+    return [f"Limits changed {named}. Each is now the nearest allowed mixture."]
 
 
 def _method(names: Sequence[str]) -> list[str]:
     if not names:
         return []
-    return [f"{names[0]} has a search for each seed: its intervals are of the method, doremi's of one mixture."]
+    return [f"{names[0]} has a search for each seed. Its intervals are of the method, and doremi's of one mixture."]
 
 
 def _sizes(verdict: Mapping[str, Any]) -> list[str]:
@@ -110,7 +111,7 @@ def _sizes(verdict: Mapping[str, Any]) -> list[str]:
         return []
     order = [" < ".join(map(_short, one["order"])) for one in sizes]
     lines = [f"At {one['size']} ({one['parameters']:,} parameters): {o}" for one, o in zip(sizes, order, strict=True)]
-    holds = {True: "The ranking holds", False: "The ranking changes", None: "Whether the ranking holds is open"}
+    holds = {True: "The ranking holds", False: "The ranking changes", None: "It is not known whether the ranking holds"}
     return ["", *lines, f"{holds[verdict['ranking']['holds']]}: {verdict['ranking']['reason']}"]
 
 
@@ -122,7 +123,7 @@ def _equal_compute(compute: Mapping[str, Any] | None, target: str) -> list[str]:
     bits = {c["name"]: c["mean"][target] for c in compute["candidates"]}
     held = [c for c in compute["comparisons"] if c["target"] == target]
     rows = [(*_comparison(one, bits[one["opponent"]]), f"{steps[one['opponent']]} steps") for one in held]
-    return ["", "At equal total compute (plain mixtures trained on for what the search cost)", *_grid(rows)]
+    return ["", "At equal total compute (plain mixtures trained longer, for what the search cost)", *_grid(rows)]
 
 
 def _downstream(tasks: Mapping[str, Any] | None) -> list[str]:
@@ -151,7 +152,7 @@ def _task_difference(one: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _tied(names: Sequence[str]) -> list[str]:
-    return [f"Not told apart from it: {', '.join(_short(name) for name in names)}."] if names else []
+    return [f"No significant difference from it: {', '.join(_short(name) for name in names)}."] if names else []
 
 
 def _grid(rows: Sequence[Sequence[str]]) -> list[str]:
