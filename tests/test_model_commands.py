@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +33,14 @@ def config(folder: Path, corpus: Path, architecture: str, options: dict[str, Any
     return path
 
 
-def losses(path: Path) -> list[float]:
-    """Of each step and each evaluated domain, of a reference that is trained (again)."""
+def losses(path: Path, launch: list[str] | None = None) -> list[float]:
+    """Of each step and each evaluated domain, of a reference that is trained (again), here or by `launch`."""
     folder = path.parent / "runs" / "tiny" / "reference"
     shutil.rmtree(folder, ignore_errors=True)
-    result = CliRunner().invoke(cli.app, ["reference", str(path)], catch_exceptions=False)
-    assert result.exit_code == 0
+    if launch is not None:
+        subprocess.run([*launch, "reference", str(path)], check=True, capture_output=True)
+    else:
+        assert CliRunner().invoke(cli.app, ["reference", str(path)], catch_exceptions=False).exit_code == 0
     records = [json.loads(line) for line in (folder / "seed-0" / "metrics.jsonl").read_text().splitlines()]
     trained = [record["loss"] for record in records if record["kind"] == "train"]
     evaluated = [record["select"]["loss"] for record in records if record["kind"] == "evaluation"]
@@ -85,3 +89,23 @@ def test_attention_of_its_own_is_told(corpus: Path, tmp_path: Path) -> None:
     assert "gemma2 cannot use PyTorch's fused attention" in result.stdout
     result = CliRunner().invoke(cli.app, ["prepare", str(path)], catch_exceptions=False)
     assert "gemma2 cannot use PyTorch's fused attention" in result.stderr
+
+
+SCRIPT = "from doremi import cli, model; model.LOGITS_LIMIT_BYTES = 0; cli.main()"
+
+
+@pytest.mark.slow  # three launches
+@pytest.mark.parametrize("architecture", ["nanochat", "llama"])
+def test_two_processes_train_what_one_does(architecture: str, corpus: Path, tmp_path: Path) -> None:
+    """Rows run again in the backward pass, under DDP and FSDP2."""
+    (tmp_path / "chunks.py").write_text(SCRIPT)
+    more = {"num_key_value_heads": 2} | ({"final_logit_softcapping": 2.0} if architecture == "nanochat" else {})
+    options = {**more, "initializer_range": 0.5}
+    settings = {"steps": 4, "log_every": 1, "evaluate_every": 2, "checkpoint_every": 4}
+    results = []
+    for processes, parallel in ((1, "ddp"), (2, "ddp"), (2, "fsdp")):
+        path = config(tmp_path, corpus, architecture, options, parallel=parallel, **settings)
+        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+        results.append(losses(path, [*launch, str(tmp_path / "chunks.py")]))
+    assert results[1] == pytest.approx(results[0], rel=1e-4)
+    assert results[2] == pytest.approx(results[0], rel=1e-4)

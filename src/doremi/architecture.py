@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import inspect
 import math
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -29,7 +31,7 @@ NOT_THE_USERS = {
     "dtype": PRECISION, "torch_dtype": PRECISION, "quantization_config": PRECISION,
     "model_type": PLACE, "architectures": PLACE, "is_encoder_decoder": PLACE,
     "transformers_version": PAPERS, "name_or_path": PAPERS, "_name_or_path": PAPERS, "_commit_hash": PAPERS,
-    "auto_map": REMOTE, "trust_remote_code": REMOTE, "custom_pipelines": REMOTE,
+    "auto_map": REMOTE, "custom_pipelines": REMOTE,
     "use_cache": OUTPUTS, "return_dict": OUTPUTS, "use_return_dict": OUTPUTS, "output_attentions": OUTPUTS,
     "output_hidden_states": OUTPUTS, "task_specific_params": OUTPUTS, "return_dict_in_generate": OUTPUTS,
     "attn_implementation": HARDWARE, "_attn_implementation": HARDWARE, "experts_implementation": HARDWARE,
@@ -127,12 +129,25 @@ def _check_known(family: Any, options: Mapping[str, Any]) -> None:
 
 
 def _is_understood(family: Any, key: str, value: Any) -> bool:
-    """Whether a key that is no field is an older name: it then changes something else, or is not kept as it came."""
+    """Whether a key that is no field does something: an older name of one, or read by the architecture's code.
+
+    An older name changes something else, or is not kept as it came.
+    """
+    if re.search(rf"config(\.|, \"){re.escape(key)}\b", _code(family)):
+        return True
     try:
         with_key, without = family(**{key: value}), family()
     except Exception:  # with a value that the class looks at
         return True
     return key not in vars(with_key) or {**vars(with_key), key: None} != {**vars(without), key: None}
+
+
+def _code(family: Any) -> str:
+    """Of the architecture's model."""
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM._model_mapping[family]
+    return inspect.getsource(sys.modules[model.__module__])
 
 
 def _check_rope(family: Any, options: Mapping[str, Any]) -> None:

@@ -96,9 +96,10 @@ class ModelConfig(Section):
     """Name of a shape: 0.1m, 0.3m, 1m, 3m, 10m, 30m, or the paper's 70m, 150m, 280m, 510m, 760m, 1b, 8b. Must be
     null if `architecture` is given."""
     architecture: str | None = None
-    """A Hugging Face model type such as llama or gpt2."""
+    """A Hugging Face model type such as llama or gpt2 (docs/models.md lists those that train)."""
     options: dict[str, JsonValue] = Field(default={})
-    """Keys of that architecture's configuration. With a preset they override its own."""
+    """Keys of that architecture's configuration. With a preset they override its own. What the tokenizer or the
+    training decides (vocab_size, dtype, token ids) is refused."""
 
     @model_validator(mode="after")
     def _one_source(self) -> ModelConfig:
