@@ -338,5 +338,5 @@ def test_checkpoints_of_another_training_are_not_gone_on_from(tmp_path: Path, co
     watch = Silent(8)
     with pytest.raises(Interrupted):
         run(config, watch)
-    assert any("starting over" in message for message in watch.messages)
+    assert any("Starting over" in message for message in watch.messages)
     assert sorted(p.name for p in state.iterdir()) == ["step-00000006", "step-00000008"]
