@@ -95,7 +95,7 @@ def test_validation_and_test_files_in_the_folder_are_never_trained_on() -> None:
 def test_splits_at_the_top_are_no_domains() -> None:
     for name in ("train", "validation"):
         jsonl(f"data/{name}/a.jsonl", docs("web", 10))
-    assert "'train', which is the name of a split and not of a domain" in refused("init", "my.yaml", "data")
+    assert "'train'. That is the name of a split, not of a domain." in refused("init", "my.yaml", "data")
 
 
 def test_held_out_text_of_one_domain_is_trained_on_in_none() -> None:

@@ -82,7 +82,7 @@ def _workspace(config: RunConfig, *, search: bool = False, own_model: bool = Fal
                 yield space
             except BaseException as error:
                 if isinstance(error, KeyboardInterrupt):
-                    error = Interrupted("stopped at once; what was saved is kept, the same command goes on from there")
+                    error = Interrupted("stopped at once. Finished work is kept. Run the same command to resume.")
                 if isinstance(error, Interrupted) and display.signal != signal.SIGINT:  # None: another process heard it
                     error.exit_code = RUN_AGAIN
                 stopped, code = isinstance(error, Interrupted), getattr(error, "exit_code", 1)

@@ -110,8 +110,8 @@ def count_domains(folder: Path) -> list[DomainCount]:
     splits = [place.name for place in places if is_split_name(place.name)]
     if splits:
         raise DataError(
-            f"{folder}: holds a folder called {splits[0]!r}, which is the name of a split and not of a domain; give a "
-            "folder with one folder a domain, or write the configuration by hand"
+            f"{folder}: holds a folder called {splits[0]!r}. That is the name of a split, not of a domain. Give a "
+            "folder with one folder a domain, or write the configuration by hand."
         )
     DomainSet(check_domain_name(place.name) for place in places)
     return [_count(place) for place in places]

@@ -31,11 +31,6 @@ LONGEST = 30  # words of a sentence
 MEDIAN = 16  # words, of each page and of the program's texts
 JOINED = {"README.md": 0.2}  # share of sentences with a colon or semicolon, at most
 
-# Source files whose texts are not yet checked.
-LATER = frozenset(
-    f"corpus/{name}.py" for name in ("readers", "survey", "prepare", "validation", "store", "tokenizer", "encoding")
-) | {"workspace.py", "display.py", "model.py"}
-
 # Words that mean something of their own here. The glossary explains each, and a page that uses one links to it.
 OWN = (
     "natural",
@@ -122,7 +117,7 @@ def unexplained(text: Text, glossary: str) -> Iterator[str]:
 def all_texts() -> list[Text]:
     pages = [path for pattern in PAGES for path in sorted(ROOT.glob(pattern))]
     read = [page(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")) for path in pages]
-    return [*read, Text(PROGRAM, list(program.texts(ROOT / "src/doremi", LATER)))]
+    return [*read, Text(PROGRAM, list(program.texts(ROOT / "src/doremi")))]
 
 
 def textlint(command: str, texts: Iterable[Text]) -> list[str]:

@@ -20,10 +20,10 @@ _WORD = re.compile(r"(?<!\S)[(\"']?[A-Za-z][a-z'-]*[.,:;!?)\"']*(?!\S)")
 _MARKUP = re.compile(r"\{%.*?%\}|<[^>]*>", re.DOTALL)
 
 
-def texts(source: Path, skipped: frozenset[str] = frozenset()) -> Iterator[Paragraph]:
+def texts(source: Path) -> Iterator[Paragraph]:
     """All texts of the package at `source`, each once."""
     seen = set()
-    for paragraph in [*commands(), *keys(source), *messages(source, skipped), *page(source)]:
+    for paragraph in [*commands(), *keys(source), *messages(source), *page(source)]:
         if paragraph.text not in seen:
             seen.add(paragraph.text)
             yield paragraph
@@ -55,15 +55,14 @@ def keys(source: Path) -> Iterator[Paragraph]:
                         yield Paragraph(f"{name}:{child.lineno}", plain(str(child.value.value)))
 
 
-def messages(source: Path, skipped: frozenset[str]) -> Iterator[Paragraph]:
+def messages(source: Path) -> Iterator[Paragraph]:
     """Literals that read like prose, docstrings left out."""
     for path in sorted(source.rglob("*.py")):
         name = path.relative_to(source).as_posix()
-        if name not in skipped:
-            for line, text in _literals(ast.parse(path.read_text(encoding="utf-8"))):
-                for piece in _pieces(text):
-                    if len(_WORD.findall(piece)) >= FEWEST:
-                        yield Paragraph(f"{name}:{line}", plain(piece))
+        for line, text in _literals(ast.parse(path.read_text(encoding="utf-8"))):
+            for piece in _pieces(text):
+                if len(_WORD.findall(piece)) >= FEWEST:
+                    yield Paragraph(f"{name}:{line}", plain(piece))
 
 
 def page(source: Path) -> Iterator[Paragraph]:

@@ -174,8 +174,8 @@ def _why_not_json(line: bytes, error: Exception) -> tuple[str, str]:
     except UnicodeDecodeError as wrong:
         return "not UTF-8", _not_utf8(wrong)
     if "surrogate" in str(error):
-        return "lone surrogate", f"has half of a surrogate pair, which is no character ({error}); mend or remove it"
-    return "not JSON", f"is not JSON ({error}); mend or remove the line"
+        return "lone surrogate", f"has half of a surrogate pair, which is no character ({error}); correct or remove it"
+    return "not JSON", f"is not JSON ({error}); correct or remove the line"
 
 
 def _not_utf8(wrong: UnicodeDecodeError) -> str:

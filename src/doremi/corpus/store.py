@@ -23,7 +23,7 @@ from doremi.runs import Corpus
 
 SPLITS = ("train", "validation")
 _BUFFER = 1 << 20
-_DISK = "see to the disk and give the same command again, it goes on from the last checkpoint"
+_DISK = "check the disk, then run the same command to resume from the last checkpoint"
 AGAIN = "remove the corpus folder and run doremi prepare again"
 
 
