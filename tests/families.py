@@ -13,7 +13,7 @@ FAMILIES = sorted(set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) & set(CONFIG_MAPPING))
 VOCAB, LENGTH = 64, 16
 SIZES = {  # names of whole numbers -> how large they are in a tiny model
     r"(decoder_|attention_|attn_)?hidden_size|n_embd|d_model|embed_dim|embedding_size": 32,
-    r"word_embed_proj_dim|lru_width|dim_model": 32,
+    r"word_embed_proj_dim|lru_width|dim_model|emb_dim": 32,
     r"(num_hidden|num|decoder|encoder|num_decoder|num_encoder)_layers|n_layers?": 2,
     r"(num_|decoder_|encoder_|num_key_value_|num_kv_|mamba_n_|num_q_|linear_num_)?(attention_)?heads": 2,
     r"n_heads?|kv_n_heads": 2,

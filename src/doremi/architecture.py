@@ -61,6 +61,10 @@ def configuration(
     try:
         config = family(**options, vocab_size=vocab_size, **ids)
     except Exception as error:  # each architecture checks its own keys, with exceptions of its own
+        if pad_id is None and "'pad_token_id'" in str(error):
+            raise ConfigError(
+                f"model.architecture: {family.model_type} needs a padding token, and none is set; take another family"
+            ) from None
         raise ConfigError(f"model.options: {reason(error)}") from None
     _check_one_part(config)
     config.use_cache = False

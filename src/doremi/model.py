@@ -249,7 +249,7 @@ def check_prediction(lm: Any, sequence_length: int) -> None:
     try:
         ahead = looks_ahead(lm, sequence_length)
     except Exception as error:  # an architecture's own
-        padding = "" if lm.config.pad_token_id is not None else "; some families need a tokenizer with a padding token"
+        padding = "; it may need a tokenizer that has a padding token" if "NoneType" in str(error) else ""
         raise ConfigError(
             f"model: {name} cannot run on text alone with these options ({reason(error)}){padding}"
         ) from None

@@ -1,8 +1,9 @@
 """Floating-point operations of a model, counted by running it on tensors without data.
 
 What is counted are matrix products, attention's among them (a multiplication and an addition are two operations), by
-PyTorch's own counter: exact for any architecture that it can follow, where the rule of thumb 6 x parameters x tokens leaves attention
-out and counts embeddings that are only looked up. Nothing is computed and no memory is taken.
+PyTorch's own counter: exact for any architecture whose computations do not depend on the text, where the rule of thumb
+6 x parameters x tokens leaves attention out and counts embeddings that are only looked up. Nothing is computed and no
+memory is taken.
 """
 
 from __future__ import annotations
