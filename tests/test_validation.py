@@ -46,12 +46,10 @@ def test_pieces_end_after_a_blank_where_there_is_one() -> None:
     assert [len(piece) for piece in cut("x" * 250, 100)] == [100, 150]
 
 
-def test_a_piece_fills_a_sequence_and_many_fit_into_what_is_allowed() -> None:
-    assert piece_length(1_000_000, 256) == 32_768
-    assert piece_length(100_000, 256) == 6250
-    assert piece_length(10_000, 256) == 1024
-    assert piece_length(100, 256) == 50
-    assert piece_length(1, 256) == 16
+def test_about_64_pieces_fit_into_what_is_allowed() -> None:
+    assert piece_length(1_000_000) == 32_768
+    assert piece_length(100_000) == 6250
+    assert piece_length(1) == 16
 
 
 def test_share_and_halves_by_hash() -> None:

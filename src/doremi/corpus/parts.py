@@ -57,7 +57,7 @@ class PrepareRequest:
     @property
     def piece_length(self) -> int:
         """Characters of a piece that may be held out."""
-        return piece_length(self.validation_max_tokens, self.sequence_length)
+        return piece_length(self.validation_max_tokens)
 
 
 class Piece(NamedTuple):

@@ -47,7 +47,7 @@ from doremi.files import FORMAT, key_of, read_json, write_json
 from doremi.runs import Corpus
 
 _METHOD = 2  # part of every domain's key: raise it when the same files would give other bytes
-_RESERVED = ("manifest.json", "sources.json", "tokenizer")  # what lies in the corpus folder beside the domains
+_RESERVED = ("kept", "manifest.json", "sources.json", "tokenizer")  # what lies in the corpus folder beside the domains
 _REPORT_EVERY = 1 << 20  # bytes of text between two calls of `progress`
 
 Progress = Callable[[str, int], None]

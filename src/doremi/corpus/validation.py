@@ -18,7 +18,7 @@ import numpy as np
 
 SELECT, REPORT = 0, 1
 DISTINCT = 3  # pieces a domain needs: one each for select, report and training
-PIECES = 64  # that the allowed validation tokens of a domain hold at least, if pieces that short fill a sequence
+PIECES = 64  # that the allowed validation tokens of a domain hold, about
 CHARACTERS = 4  # of a token, about: English text and a vocabulary of some ten thousand entries
 SHORTEST = 16  # characters of a piece
 LONGEST = 1 << 15  # characters of a piece: 8,000 tokens tell as much of a book as all of it
@@ -41,10 +41,9 @@ def document_digest(pieces: list[bytes]) -> bytes:
     return pieces[0] if len(pieces) == 1 else hashlib.sha256(b"".join(pieces)).digest()
 
 
-def piece_length(max_tokens: int, sequence_length: int) -> int:
+def piece_length(max_tokens: int) -> int:
     """Characters of a piece, blanks not counted; documents of up to twice as many are one piece."""
-    a_sequence = min(CHARACTERS * sequence_length, max_tokens // 2)  # two pieces fit, a token a character at worst
-    return max(SHORTEST, a_sequence, min(LONGEST, CHARACTERS * max_tokens // PIECES))
+    return max(SHORTEST, min(LONGEST, CHARACTERS * max_tokens // PIECES))
 
 
 def cut(text: str, length: int) -> list[str]:
