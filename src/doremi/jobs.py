@@ -96,7 +96,10 @@ def fresh_model(space: Workspace, corpus: Corpus, size: str | None, seed: int) -
 
 def padding_id(tokenizer: Path) -> int | None:
     """The tokenizer's padding token if it serves for nothing else: the model never learns its embedding."""
-    config = json.loads((tokenizer / "tokenizer_config.json").read_text(encoding="utf-8"))
+    path = tokenizer / "tokenizer_config.json"
+    if not path.exists():  # a plan's trial has random tokens and no tokenizer
+        return None
+    config = json.loads(path.read_text(encoding="utf-8"))
     padding = config.pop("pad_token", None)
     if padding is None or padding in config.values():
         return None
