@@ -134,10 +134,11 @@ def assert_within_the_bound(totals: I64, first: int, exact: list[Fraction]) -> N
     assert np.all(error <= np.bitwise_count(step).astype(np.int64) * 2**GRID + 2 * step)
 
 
+@pytest.mark.parametrize("steps", [25_000, pytest.param(STEPS, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", CASES)
-def test_every_batch_and_every_sum_of_batches(name: str) -> None:
+def test_every_batch_and_every_sum_of_batches(name: str, steps: int) -> None:
     weights, batch = CASES[name]
-    assert_counted(sampler(weights, batch, name), widths(weights, batch), STEPS)
+    assert_counted(sampler(weights, batch, name), widths(weights, batch), steps)
 
 
 @pytest.mark.parametrize("steps", [5_000, pytest.param(STEPS, marks=pytest.mark.slow)])
