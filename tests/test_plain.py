@@ -281,6 +281,14 @@ def test_ordinary_added_tokens_keep_their_ids() -> None:
     assert tokenizer.backend.token_to_id("<a>") not in tokenizer.encode("the <a> cat")
 
 
+def test_a_normalizer_makes_no_text_a_reserved_token() -> None:
+    """BERT's drops characters that no text has, and would leave the number of a reserved token's name."""
+    backend = Tokenizer(models.WordPiece({"<unk>": 0, END: 1, "1": 2}, unk_token="<unk>"))
+    backend.normalizer, backend.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    backend.add_special_tokens([AddedToken(END, normalized=True)])
+    assert TextTokenizer(backend, "bert", END).encode("1 1") == [2, 2]
+
+
 def test_dropout_does_not_make_tokens_a_matter_of_luck() -> None:
     tokenizer = TextTokenizer(edited(bpe(), lambda d: d["model"].update(dropout=0.5)), "luck", END)
     assert len({tuple(tokenizer.encode("the cat sat on a mat")) for _ in range(10)}) == 1
