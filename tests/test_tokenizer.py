@@ -150,6 +150,21 @@ def test_a_folder_of_another_tokenizer_keeps_ids_and_special_tokens(tmp_path: Pa
     assert load_tokenizer(str(tmp_path / "saved")).sha256 == loaded.sha256
 
 
+def test_special_tokens_without_a_name_are_reserved(tmp_path: Path) -> None:
+    """They stand in a list of tokenizer_config.json only, and are pieces of the model like all others."""
+    described = json.loads(unigram().to_str())
+    described["added_tokens"] = []
+    described["model"]["vocab"] += [["<x>", 0.0], ["<y>", 0.0]]
+    (tmp_path / "tokenizer.json").write_text(json.dumps(described))
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "</s>", "additional_special_tokens": ["<x>"]}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    loaded = load_tokenizer(str(tmp_path))
+    x, y = (loaded.backend.token_to_id(token) for token in ("<x>", "<y>"))
+    assert (x in loaded.encode("a<x>a"), y in loaded.encode("a<y>a")) == (False, True)
+    loaded.save(tmp_path / "saved")
+    assert x not in load_tokenizer(str(tmp_path / "saved")).encode("a<x>a")
+
+
 def test_a_bare_tokenizer_file(trained: TextTokenizer, tmp_path: Path) -> None:
     path = tmp_path / "other.json"
     trained.backend.save(str(path))

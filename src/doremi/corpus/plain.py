@@ -72,10 +72,8 @@ def plain_tokenizer(backend: Tokenizer, source: str, end_of_text: str, special_t
     model = described["model"]
     if "dropout" in model:  # other tokens each time
         model["dropout"] = None
-    ids = backend.get_vocab(with_added_tokens=True)
-    reserved = {
-        token: ids[token] for token in sorted(_reserved(described, special_tokens | {end_of_text})) if token in ids
-    }
+    names = sorted(_reserved(described, special_tokens | {end_of_text}))
+    reserved = {name: id_ for name in names if (id_ := backend.token_to_id(name)) is not None}
     if end_of_text not in reserved:
         raise ConfigError(
             f"tokenizer {source!r}: its end-of-text token {end_of_text!r} is also a byte of ordinary text, which would "
@@ -85,12 +83,12 @@ def plain_tokenizer(backend: Tokenizer, source: str, end_of_text: str, special_t
     unknown_id, lost_id = _unknown(described, reserved, reserved[end_of_text], source)
     _keep_byte_names(described)
     prefix = _take_prefix(described)
-    tokenizer = Tokenizer.from_str(json.dumps(described))
+    serialised = json.dumps(described)
+    tokenizer = Tokenizer.from_str(serialised)
     _check_ids(tokenizer, described, source)
     _check_text(tokenizer, reserved, {unknown_id, lost_id}, source)
-    return Plain(
-        json.dumps(described), unknown_id, lost_id, prefix, exact_cuts(tokenizer, described), _may_drop(described)
-    )
+    cuts = exact_cuts(tokenizer, described)
+    return Plain(serialised, unknown_id, lost_id, prefix, cuts, _may_drop(described))
 
 
 # -- reserved tokens -------------------------------------------------------------------------------------------------
@@ -196,8 +194,10 @@ def _marker(model: dict[str, Any], reserved: dict[str, int]) -> int | None:
 def _may_drop(described: dict[str, Any]) -> bool:
     """Whether a normalizer or pre-tokenizer may take letters away; blanks are no letters."""
     for part in _normalizers(described):
-        replaced = part["type"] == "Replace" and (part["content"] or part["pattern"].get("String", "x").isspace())
-        if part["type"] not in _KEEPING and not replaced:
+        if part["type"] == "Replace":
+            if not part["content"].strip(" \u2581") and not part["pattern"].get("String", "x").isspace():
+                return True
+        elif part["type"] not in _KEEPING:
             return True
     for part in _pre_tokenizers(described):
         pattern = part.get("delimiter") or part.get("pattern", {}).get("String", "x")

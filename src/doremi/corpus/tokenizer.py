@@ -17,7 +17,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from doremi.corpus.bpe import Progress, Stop, train_bpe
-from doremi.corpus.cutting import RULES, pieces
+from doremi.corpus.cutting import BETWEEN_WORDS, pieces
 from doremi.corpus.encoding import CHUNK, Spec
 from doremi.corpus.plain import Plain, plain_tokenizer
 from doremi.errors import ConfigError
@@ -136,7 +136,7 @@ def train_tokenizer(
 
 def _in_parts(sample: Iterable[str]) -> Iterator[str]:
     """Long texts in parts, since the library takes over 100 bytes of memory for each byte of one text."""
-    cuts = re.compile(RULES[0])
+    cuts = re.compile(BETWEEN_WORDS)
     for text in sample:
         for piece, _ in pieces(text, CHUNK, cuts):
             for start in range(0, len(piece), 2 * CHUNK):  # what has no blanks is not made of words
