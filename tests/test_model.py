@@ -421,7 +421,7 @@ def test_balance_losses_are_refused(key: str) -> None:
         ("gemma3", r"language model alone \(gemma3_text\)"),
         ("vit", "cannot build"),
         ("lama", "did you mean 'llama'"),
-        ("roberta", "a tokenizer with a padding token"),
+        ("roberta", "a tokenizer that has a padding token"),
     ],
 )
 def test_families_that_cannot_be(family: str, says: str) -> None:

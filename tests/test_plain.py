@@ -15,7 +15,9 @@ from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_to
 from doremi.corpus import encoding, plain
 from doremi.corpus.cutting import pieces
 from doremi.corpus.encoding import Encoder
-from doremi.corpus.prepare import DomainSource, PrepareRequest, prepare
+from doremi.corpus.parts import PrepareRequest
+from doremi.corpus.prepare import prepare
+from doremi.corpus.sources import DomainSource
 from doremi.corpus.tokenizer import TextTokenizer, load_tokenizer
 from doremi.errors import ConfigError
 

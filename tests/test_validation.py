@@ -49,7 +49,7 @@ def test_pieces_end_after_a_blank_where_there_is_one() -> None:
 def test_about_64_pieces_fit_into_what_is_allowed() -> None:
     assert piece_length(1_000_000) == 32_768
     assert piece_length(100_000) == 6250
-    assert piece_length(1) == 16
+    assert piece_length(1) == 64
 
 
 def test_share_and_halves_by_hash() -> None:

@@ -59,9 +59,14 @@ def few_documents(documents: Mapping[str, int]) -> str | None:
     )
 
 
+def unknown_share(counts: Mapping[str, int]) -> float:
+    """Share of a split's tokens that the tokenizer does not know; letters that it drops count too, so at most 1."""
+    return min(1.0, counts["unknown"] / max(1, counts["tokens"]))
+
+
 def unknown_tokens(counts: Mapping[str, Mapping[str, int]]) -> str | None:
     """One line if the tokenizer does not know over `MANY_UNKNOWN` of a domain's tokens; training counts by domain."""
-    shares = {name: count["unknown"] / max(1, count["tokens"]) for name, count in counts.items()}
+    shares = {name: unknown_share(count) for name, count in counts.items()}
     many = [f"{name} ({share:.1%})" for name, share in shares.items() if share > MANY_UNKNOWN]
     if not many:
         return None

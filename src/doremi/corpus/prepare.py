@@ -44,6 +44,7 @@ from doremi.corpus.validation import Holdout
 from doremi.domains import DomainSet, folder_name
 from doremi.errors import DataError, DoremiError, Interrupted, RunError
 from doremi.files import FORMAT, key_of, read_json, write_json
+from doremi.health import unknown_share
 from doremi.runs import Corpus
 
 _METHOD = 2  # part of every domain's key: raise it when the same files would give other bytes
@@ -268,8 +269,7 @@ def _check_length(plan: DomainPlan, work: _Work, writer: DomainWriter, found: Co
 
 def _check_unknown(plan: DomainPlan, work: _Work, writer: DomainWriter) -> None:
     """Text that the tokenizer does not know looks easy to predict, and would be weighed as such."""
-    counts, most = writer.train.counts, work.request.max_unknown
-    share = counts["unknown"] / counts["tokens"]
+    share, most = unknown_share(writer.train.counts), work.request.max_unknown
     if share > most:
         raise DataError(
             f"domain {plan.name!r}: the tokenizer does not know {share:.1%} of its tokens, and data.max_unknown is "

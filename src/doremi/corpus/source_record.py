@@ -16,6 +16,7 @@ from doremi.corpus.sources import DomainFiles, DomainSource, File, LeftOut, find
 from doremi.corpus.unpack import is_remote
 from doremi.errors import DataError
 from doremi.files import FORMAT, file_sha256, read_json, write_json
+from doremi.health import unknown_share
 from doremi.runs import Corpus
 
 NAMED = 3  # files that a sentence names at most
@@ -139,7 +140,7 @@ def what_was_read(corpus: Corpus) -> dict[str, DomainRead]:
     read = {}
     for name, entry in corpus.manifest["domains"].items():
         notes = _found_words(entry["found"])
-        if share := entry["train"]["unknown"] / max(1, entry["train"]["tokens"]):
+        if share := unknown_share(entry["train"]):
             notes.insert(0, f"{share:.2%} of its tokens unknown to the tokenizer")
         files = recorded.get(name, {"test": [], "left_out": {}})
         if files["test"]:

@@ -20,7 +20,7 @@ SELECT, REPORT = 0, 1
 DISTINCT = 3  # pieces a domain needs: one each for select, report and training
 PIECES = 64  # that the allowed validation tokens of a domain hold, about
 CHARACTERS = 4  # of a token, about: English text and a vocabulary of some ten thousand entries
-SHORTEST = 16  # characters of a piece
+SHORTEST = 64  # characters of a piece: some ten words, which two texts hardly share by chance
 LONGEST = 1 << 15  # characters of a piece: 8,000 tokens tell as much of a book as all of it
 _BLANKS = np.array([code for code in range(0x3001) if chr(code).isspace()], "<u4")
 
