@@ -14,7 +14,7 @@ WORKERS = -n auto --maxprocesses 4 --dist worksteal
 help:
 	@echo "make demo    install, run the whole job on text from this machine, write a report (about 6 minutes)"
 	@echo "make install only make .venv and install (then: . .venv/bin/activate)"
-	@echo "make test    install and run the tests (about 5 minutes)"
+	@echo "make test    install and run the tests (about 3 minutes)"
 	@echo "make check   formatting, lint, types, plain English and tests; edits nothing"
 	@echo "make words   only plain English: sentences of README, docs, help, messages and report"
 	@echo "make slow    the tests that take minutes each (about 15 minutes)"

@@ -42,11 +42,18 @@ def error_of(action: Callable[[], object]) -> str:
 HELD = [
     *["validation.jsonl", "valid-00.jsonl", "VAL_1.txt", "val2.parquet", "validation/x.txt", "dev/y.jsonl"],
     *["c4-validation.00000-of-00008.json.gz", "data/validation-00000-of-00001.parquet", "en/dev.jsonl.zst"],
-    *["valid_set/deep/er/part.txt", "web_val.ndjson"],
+    *["valid_set/deep/er/part.txt", "web_val.ndjson", "x-valset.jsonl"],
 ]
 TEST = [
     *["test.jsonl", "data/test-00000-of-00001.parquet", "tests/a.txt", "eval/b.jsonl", "holdout.jsonl"],
-    *["held-out/c.txt", "train/test.jsonl", "my.test.jsonl.gz", "Evaluation/x.jsonl", "test_data.parquet"],
+    *[
+        "held-out/c.txt",
+        "train/test.jsonl",
+        "my.test.jsonl.gz",
+        "Evaluation/x.jsonl",
+        "test_data.parquet",
+        "human_testset.jsonl",
+    ],
 ]
 KEPT = [
     *["train.jsonl", "values.txt", "validated.jsonl", "latest.jsonl", "contest/a.txt", "device/b.jsonl"],

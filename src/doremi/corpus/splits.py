@@ -21,7 +21,8 @@ _WORDS: dict[Split, str] = {  # the first that is found decides
 _AFTER = r"(?:[-_. ]*(?:set|split|data|files?|docs?|documents?|texts?|shards?|parts?|of|[0-9]+))*"
 _WHOLE = {split: re.compile(rf"(?:{words}){_AFTER}", re.IGNORECASE) for split, words in _WORDS.items()}
 _ANYWHERE: dict[Split, re.Pattern[str]] = {
-    split: re.compile(rf"(?<![a-z])(?:{words})(?![a-z])", re.IGNORECASE) for split, words in _WORDS.items()
+    split: re.compile(rf"(?<![a-z])(?:{words})(?:sets?|splits?|data)?(?![a-z])", re.IGNORECASE)
+    for split, words in _WORDS.items()
 }
 
 
