@@ -353,6 +353,7 @@ def test_a_run_that_is_older_than_the_key_goes_on(tmp_path: Path, text: Path) ->
     (config.root / "config.yaml").write_text(yaml.safe_dump(recorded))
     with open_workspace(config, ALONE, Silent()):
         pass
+    assert yaml.safe_load((config.root / "config.yaml").read_text())["data"]["epoch_matched"] is False
 
 
 def test_a_refused_run_may_change_its_budget(tmp_path: Path, text: Path) -> None:

@@ -46,12 +46,17 @@ MANY_UNKNOWN = 0.01  # of a domain's tokens
 NAMED = 4  # domains named in a reason; `Alarm.domains` has them all
 
 
+def _first(names: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+
+
 def few_documents(documents: Mapping[str, int]) -> str | None:
     """One line if a domain has fewer than `FEW_DOCUMENTS` of the documents that results are measured on."""
     few = [f"{name} ({number})" for name, number in documents.items() if number < FEW_DOCUMENTS]
     if not few:
         return None
-    named = ", ".join(few[:NAMED]) + (f" and {len(few) - NAMED} more" if len(few) > NAMED else "")
+    named = _first(few)
     return (
         f"Results are measured on fewer than {FEW_DOCUMENTS} held-out documents in {named}. "
         "Losses and intervals there, and means over domains, are unreliable. "
@@ -70,7 +75,7 @@ def unknown_tokens(counts: Mapping[str, Mapping[str, int]]) -> str | None:
     many = [f"{name} ({share:.1%})" for name, share in shares.items() if share > MANY_UNKNOWN]
     if not many:
         return None
-    named = ", ".join(many[:NAMED]) + (f" and {len(many) - NAMED} more" if len(many) > NAMED else "")
+    named = _first(many)
     return (
         f"The tokenizer does not know some of the text of {named}. Such text looks easy to predict, and its domain "
         "may get the wrong weight. Use a tokenizer made for this text."
