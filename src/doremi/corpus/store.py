@@ -107,9 +107,6 @@ class SplitWriter:
         if self._records is not None:
             self._records.write(text_bytes.to_bytes(4, "little") + half.to_bytes(4, "little"))
 
-    def skip(self) -> None:
-        self.counts["skipped"] += 1
-
     def close(self, folder: str) -> dict[str, Any]:
         """Flush all to the disk: counts, and checksums by name under `folder`, as the manifest has them."""
         return {**self.counts, "files": {f"{folder}/{file.path.name}": file.close() for file in self._files}}
