@@ -1,4 +1,4 @@
-"""What it brings to keep freed memory (doremi/memory.py): CPU seconds of eager steps with it over those without.
+"""What it brings to keep freed memory (training/memory.py): CPU seconds of eager steps with it over those without.
 
     python benchmarks/freed_memory.py [--steps 4] [--rounds 5]
 
@@ -20,7 +20,7 @@ import steps
 from figures import figure
 from steps import one_step
 
-from doremi import train
+from doremi.training import loop as train
 
 
 def measure(scored: str, number: int) -> float:

@@ -30,10 +30,10 @@ from step_profile import profiled
 from steps import one_step
 from torch._dynamo.utils import counters
 
-from doremi import model as models
-from doremi import operations
 from doremi.distributed import World
-from doremi.model import PRESETS, shape
+from doremi.model import build as models
+from doremi.model import operations
+from doremi.model.build import PRESETS, shape
 
 
 @dataclass(frozen=True)

@@ -33,10 +33,13 @@ from typing import Any
 
 import doremi.report.plots  # the victims are forked: what is imported here costs them nothing
 import doremi.verdict  # noqa: F401
-from doremi import checkpoint, distributed, jobs, stages, train
+from doremi import distributed
 from doremi.config import load
-from doremi.tournament import everything
-from doremi.workspace import open_workspace
+from doremi.pipeline import jobs, stages
+from doremi.pipeline.tournament import everything
+from doremi.pipeline.workspace import open_workspace
+from doremi.training import checkpoint
+from doremi.training import loop as train
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from tiny import Silent, write_corpus, write_tiny

@@ -24,8 +24,8 @@ from figures import figure, interleaved
 from torch import Tensor, nn
 from torch.nn import functional
 
-from doremi import model as models
-from doremi.memory import keep_freed_memory
+from doremi.model import build as models
+from doremi.training.memory import keep_freed_memory
 
 
 def own_choice(hidden_ND: Tensor, head: nn.Linear, label_N: Tensor) -> Tensor:

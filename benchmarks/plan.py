@@ -19,10 +19,10 @@ from collections import defaultdict
 from pathlib import Path
 
 from doremi.config import load
+from doremi.mixture.names import WITH_SEARCH
+from doremi.pipeline.workspace import versions
 from doremi.plan import plan
 from doremi.plan.table import duration, size, text
-from doremi.runs import WITH_SEARCH
-from doremi.workspace import versions
 
 NUMBERS = (".bin", ".ends", ".documents", ".safetensors", ".f32", ".f64", ".f16")
 TICK = 0.05  # seconds between two looks at a running process

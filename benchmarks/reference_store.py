@@ -20,12 +20,12 @@ from figures import figure, interleaved, ratio
 from steps import BATCH, LENGTH, VOCAB
 
 from doremi.config import TrainingConfig
+from doremi.corpus.value import Corpus
 from doremi.distributed import World
-from doremi.memory import keep_freed_memory
-from doremi.model import TokenLosses, build, shape
-from doremi.reference_losses import write_store
-from doremi.runs import Corpus
-from doremi.train import forward_pass
+from doremi.model.build import TokenLosses, build, shape
+from doremi.training.loop import forward_pass
+from doremi.training.memory import keep_freed_memory
+from doremi.training.reference_losses import write_store
 
 DOMAINS, BATCHES = 4, 2  # batches of a domain
 

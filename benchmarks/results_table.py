@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from doremi.runs import RunDirectory
+from doremi.rundir.layout import RunDirectory
 
 
 def row(*cells: object) -> str:

@@ -18,12 +18,13 @@ import numpy as np
 import torch
 from figures import figure
 
-from doremi import reference_losses, stages
 from doremi.config import RunConfig, load
 from doremi.distributed import World
-from doremi.rounds import search
-from doremi.runs import RunDirectory
-from doremi.workspace import open_workspace
+from doremi.pipeline import stages
+from doremi.pipeline.rounds import search
+from doremi.pipeline.workspace import open_workspace
+from doremi.rundir.layout import RunDirectory
+from doremi.training import reference_losses
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 

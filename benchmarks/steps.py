@@ -17,16 +17,17 @@ import numpy as np
 import torch
 from figures import figure, interleaved, ratio
 
-from doremi import train as training
 from doremi.config import TrainingConfig
 from doremi.corpus.loader import BatchStream, windows
 from doremi.corpus.sampler import Sampler
 from doremi.corpus.store import FlatFile
 from doremi.distributed import World
-from doremi.domains import DomainSet
-from doremi.dro import GroupDRO
-from doremi.model import TokenLosses, build, shape
-from doremi.reference_losses import LiveReference, ReferenceLosses, StoredReference
+from doremi.mixture.domains import DomainSet
+from doremi.model.build import TokenLosses, build, shape
+from doremi.objectives.dro import GroupDRO
+from doremi.objectives.plain import PlainObjective
+from doremi.training import loop as training
+from doremi.training.reference_losses import LiveReference, ReferenceLosses, StoredReference
 
 VOCAB, LENGTH, BATCH, DOMAINS = 4096, 128, 48, 12
 TOKENS = 200_000  # of a domain
@@ -77,7 +78,7 @@ def make_trainer(
         key="",
         settings=settings,
         model=TokenLosses(build(shape(preset, None, {}), VOCAB, LENGTH, 0), LENGTH),
-        objective=GroupDRO(DOMAINS) if scored else training.PlainObjective(),
+        objective=GroupDRO(DOMAINS) if scored else PlainObjective(),
         objective_name="bench",
         stream=BatchStream(sampler, [FlatFile(path, "uint16") for path in files], LENGTH, accumulation=accumulation),
         reference=reference,

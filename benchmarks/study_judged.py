@@ -22,7 +22,7 @@ from pathlib import Path
 
 from study import CHOSEN, HELD_OUT, ROOT, RUNS, doremi
 
-from doremi.runs import RunDirectory
+from doremi.rundir.layout import RunDirectory
 
 CHARACTERS, TOKENS = 4_000, 40_000
 DIRECTORIES = ("natural", "sizes", "equal-compute")
@@ -68,11 +68,11 @@ def evaluate(model: Path, target: Path, sequence_length: int) -> None:
     """One model's losses, by the code that evaluates after training."""
     import torch
 
-    from doremi import model as models
     from doremi.corpus import store
     from doremi.distributed import World
     from doremi.evaluation.perplexity import ValidationSet
-    from doremi.train import write_evaluation
+    from doremi.model import build as models
+    from doremi.training.loop import write_evaluation
 
     torch.set_num_threads(1)
     corpus = RunDirectory(WIDE).corpus()

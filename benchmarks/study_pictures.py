@@ -12,7 +12,8 @@ from matplotlib import pyplot as plt
 from study import ETAS, PLAIN, SHORT
 from study_tables import SWEEPS, apart, judge, judged, means, proxies, signal, wandered
 
-from doremi.runs import LEARNED, PER_SEED, RunDirectory
+from doremi.mixture.names import LEARNED, PER_SEED
+from doremi.rundir.layout import RunDirectory
 
 mpl.rcParams.update({"svg.hashsalt": "doremi", "svg.fonttype": "none", "font.size": 9, "axes.spines.top": False})
 mpl.rcParams.update({"axes.spines.right": False, "figure.constrained_layout.use": True})

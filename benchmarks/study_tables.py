@@ -16,11 +16,13 @@ import numpy as np
 from results_table import candidate_rows, comparison_rows, domain_rows, header, mixture_rows, row
 from study import ETAS, FOUND, PLAIN, SHORT, SMOOTHINGS, VARIANTS
 
-from doremi import settled, verdict
-from doremi.model import shape
-from doremi.operations import of_model
-from doremi.runs import LEARNED, PER_SEED, WITH_SEARCH, RunDirectory, read_mixture
-from doremi.verdict import student
+from doremi import verdict
+from doremi.diagnostics import settled, student
+from doremi.mixture.files import read_mixture
+from doremi.mixture.names import LEARNED, PER_SEED, WITH_SEARCH
+from doremi.model.build import shape
+from doremi.model.operations import of_model
+from doremi.rundir.layout import RunDirectory
 
 SWEEPS = ("chosen", f"chosen-{SHORT}", "held-out", f"held-out-{SHORT}")
 

@@ -10,8 +10,9 @@ from unittest import mock
 
 import torch
 
-from doremi import cli, train
+from doremi.cli import commands as cli
 from doremi.corpus.store import FlatFile
+from doremi.training import loop as train
 
 STEP = 5
 

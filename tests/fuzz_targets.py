@@ -11,14 +11,15 @@ from pathlib import Path
 
 import torch
 
-from doremi import checkpoint
 from doremi.config import dump, load
 from doremi.corpus.readers import read_documents
 from doremi.distributed import World
-from doremi.domains import DomainSet
 from doremi.errors import DoremiError
 from doremi.files import file_sha256, read_json, write_bytes, write_json
-from doremi.runs import MetricsWriter, RunDirectory, TrainingFolder, read_mixture
+from doremi.mixture.domains import DomainSet
+from doremi.mixture.files import read_mixture
+from doremi.rundir.layout import MetricsWriter, RunDirectory, TrainingFolder
+from doremi.training import checkpoint
 
 ALONE = World(0, 1, torch.device("cpu"))
 VALID = b"data:\n  domains:\n    web: texts/web\n    code: [a.jsonl, b.jsonl]\n    wiki: {train: w, epochs: 3}\n"

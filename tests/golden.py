@@ -11,10 +11,10 @@ import torch
 import transformers
 
 from doremi.distributed import World
-from doremi.rounds import search
-from doremi.runs import RunDirectory
-from doremi.stages import prepare
-from doremi.workspace import open_workspace
+from doremi.pipeline.rounds import search
+from doremi.pipeline.stages import prepare
+from doremi.pipeline.workspace import open_workspace
+from doremi.rundir.layout import RunDirectory
 from tiny import Silent, tiny_config, write_corpus
 
 GOLDEN = Path(__file__).parent / "assets" / "golden_curve.json"

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from doremi.domains import Mixture, folder_name
 from doremi.files import FORMAT, file_sha256, key_of, write_bytes, write_json
+from doremi.mixture.domains import Mixture, folder_name
 
 
 @dataclass

@@ -22,14 +22,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from doremi import distributed, files, rounds, runs, stages
+from doremi import distributed, files
 from doremi.config import load
 from doremi.corpus.loader import Batch, BatchStream
 from doremi.distributed import World
 from doremi.errors import Interrupted
-from doremi.runs import RunDirectory
-from doremi.train import DeviceBatch, Trainer, weighted_loss
-from doremi.workspace import open_workspace
+from doremi.pipeline import rounds, stages
+from doremi.pipeline.workspace import open_workspace
+from doremi.rundir import layout as runs
+from doremi.rundir.layout import RunDirectory
+from doremi.training.loop import DeviceBatch, Trainer, weighted_loss
 from tiny import Silent
 
 Patch = tuple[Any, str, Callable[..., Any]]

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 import yaml
 
-from doremi.runs import Corpus, RunDirectory
+from doremi.corpus.value import Corpus
+from doremi.rundir.layout import RunDirectory
 
 AWKWARD: tuple[str, ...] = ("web", "C# & C++ (Q&A)", "it's a, name.v2 + more", "\u00dcbersetzung: {x} = 5%?")
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from doremi.report import write_report
-from doremi.runs import RunDirectory
+from doremi.rundir.layout import RunDirectory
 from make_run import MadeRun, make_run
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 import torch
 
+from doremi.diagnostics.health import FOR_MAIN, FOR_REFERENCE
 from doremi.distributed import World
-from doremi.dro import GroupDRO
-from doremi.dro_variants import Choices, VariantDRO, official
 from doremi.files import write_json
-from doremi.health import FOR_MAIN, FOR_REFERENCE
+from doremi.objectives.dro import GroupDRO
+from doremi.objectives.variants import Choices, VariantDRO, official
+from doremi.pipeline.tournament import everything
+from doremi.pipeline.workspace import open_workspace
 from doremi.report.alarms import alarm_table, alarm_words
 from doremi.report.facts import read_facts
 from doremi.report.page import render
-from doremi.runs import RunDirectory, TrainingFolder
-from doremi.tournament import everything
-from doremi.train import spread_is_known
-from doremi.training_log import _losses
-from doremi.workspace import open_workspace
+from doremi.rundir.layout import RunDirectory, TrainingFolder
+from doremi.training.log import _losses
+from doremi.training.loop import spread_is_known
 from tiny import Silent, tiny_config, write_corpus
 
 SCARCE = {"prose": 0.49, "code": 0.02, "digits": 0.49}  # of 8 sequences a step: code in one step of six

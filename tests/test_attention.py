@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from doremi import attention
-from doremi import model as models
-from doremi.attention import NAME, without_mask
-from doremi.model import TokenLosses, build
+from doremi.model import attention
+from doremi.model import build as models
+from doremi.model.attention import NAME, without_mask
+from doremi.model.build import TokenLosses, build
 from tolerances import FLOAT32
 
 LENGTH = 24

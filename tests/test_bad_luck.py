@@ -16,9 +16,9 @@ import torch
 
 from doremi.distributed import World
 from doremi.errors import DoremiError, RunError
-from doremi.runs import RunDirectory
-from doremi.tournament import everything
-from doremi.workspace import open_workspace
+from doremi.pipeline.tournament import everything
+from doremi.pipeline.workspace import open_workspace
+from doremi.rundir.layout import RunDirectory
 from tiny import Silent, tiny_config, write_corpus, write_tiny
 from tolerances import SMALL_BATCH
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from doremi import binding
-from doremi.binding import Result
-from doremi.cli import main
+from doremi.cli.commands import main
 from doremi.config import validate
-from doremi.runs import RunDirectory
+from doremi.rundir import binding
+from doremi.rundir.binding import Result
+from doremi.rundir.layout import RunDirectory
 from tiny import DOMAINS, tiny_values, write_corpus, write_tiny
 
 Call = Callable[..., tuple[int, str]]

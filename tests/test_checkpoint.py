@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from doremi import checkpoint
 from doremi.config import TrainingConfig
 from doremi.distributed import World, load_shards, saved_tensors
-from doremi.train import make_optimizer
+from doremi.training import checkpoint
+from doremi.training.loop import make_optimizer
 
 CPU = torch.device("cpu")
 ALONE = World(0, 1, CPU)

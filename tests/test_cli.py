@@ -18,11 +18,11 @@ import pytest
 import yaml
 
 import doremi
-from doremi import checkpoint
-from doremi.cli import main
-from doremi.display import Display
+from doremi.cli.commands import main
+from doremi.cli.display import Display
 from doremi.errors import ConfigError
-from doremi.model import shape
+from doremi.model.build import shape
+from doremi.training import checkpoint
 from tiny import tiny_values, write_corpus, write_tiny
 
 

@@ -9,10 +9,11 @@ import torch
 from torch._dynamo.utils import counters
 
 from doremi.distributed import World
-from doremi.domains import Mixture
-from doremi.runs import RunDirectory, read_mixture
-from doremi.tournament import everything
-from doremi.workspace import open_workspace
+from doremi.mixture.domains import Mixture
+from doremi.mixture.files import read_mixture
+from doremi.pipeline.tournament import everything
+from doremi.pipeline.workspace import open_workspace
+from doremi.rundir.layout import RunDirectory
 from tiny import Silent, tiny_config, write_corpus
 from tolerances import SMALL_BATCH
 

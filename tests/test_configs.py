@@ -9,13 +9,14 @@ import pytest
 import torch
 import yaml
 
+from doremi.cli.status import describe
 from doremi.config import load
 from doremi.distributed import World
-from doremi.overview import describe
-from doremi.rounds import search
-from doremi.runs import RunDirectory, read_mixture
-from doremi.stages import prepare
-from doremi.workspace import open_workspace
+from doremi.mixture.files import read_mixture
+from doremi.pipeline.rounds import search
+from doremi.pipeline.stages import prepare
+from doremi.pipeline.workspace import open_workspace
+from doremi.rundir.layout import RunDirectory
 from tiny import Silent, write_corpus
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"

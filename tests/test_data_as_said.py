@@ -18,9 +18,9 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.trainers import WordLevelTrainer
 from typer.testing import CliRunner
 
-from doremi.cli import app
+from doremi.cli.commands import app
+from doremi.corpus.value import Corpus
 from doremi.errors import DoremiError
-from doremi.runs import Corpus
 
 WORDS = {
     "web": "the river market people often walk small city garden music light evening train story share bread",

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from doremi import display
-from doremi.display import STOP, Display
+from doremi.cli import display
+from doremi.cli.display import STOP, Display
 
 
 @pytest.fixture(autouse=True)

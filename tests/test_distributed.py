@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy
 import ranks
 from doremi.corpus.store import tokens
 from doremi.distributed import World
-from doremi.runs import RunDirectory
+from doremi.rundir.layout import RunDirectory
 from tiny import DOMAINS, write_corpus, write_tiny
 from tolerances import ALPHA_FIRST_STEP, ALPHA_PATH, GRADIENT
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doremi.domains import DomainSet, Mixture, folder_name, is_file_name
 from doremi.errors import MixtureError
-from doremi.published import published_mixture, published_names, published_source
-from doremi.runs import read_mixture
+from doremi.mixture.domains import DomainSet, Mixture, folder_name, is_file_name
+from doremi.mixture.files import read_mixture
+from doremi.mixture.published import published_mixture, published_names, published_source
 
 
 @pytest.mark.parametrize("name", ["web", "Pile-CC", "Wikipedia (en)", "Gutenberg (PG-19)", "d\u00e9j\u00e0 vu", "(a)"])

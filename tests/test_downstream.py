@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from doremi.cli import app
+from doremi.cli.commands import app
 from doremi.config import load
 from doremi.errors import ConfigError, RunError
 from doremi.files import read_json, write_json
-from doremi.overview import judge
+from doremi.pipeline.judging import judge
 from doremi.report.facts import read_facts
 from doremi.report.fewshot import fewshot_tables
-from doremi.runs import RunDirectory
+from doremi.rundir.layout import RunDirectory
 from doremi.verdict import downstream, format_table
 from doremi.verdict import judge as verdict_of
 from make_run import MadeRun, make_run

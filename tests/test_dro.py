@@ -12,8 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import doremi.dro as dro_module
-from doremi.dro import GroupDRO
+import doremi.objectives.dro as dro_module
+from doremi.objectives.dro import GroupDRO
 from tolerances import FIXTURE, FLOAT32, FLOAT64
 
 # The two-step fixture: rows are sequences of four tokens, domain 2 is absent from the second step.

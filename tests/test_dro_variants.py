@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from doremi.dro import GroupDRO
-from doremi.dro_variants import Choices, VariantDRO, official
+from doremi.objectives.dro import GroupDRO
+from doremi.objectives.variants import Choices, VariantDRO, official
 from test_dro import fixture_batches
 from tolerances import FIXTURE, FLOAT32, FLOAT64, OFFICIAL
 

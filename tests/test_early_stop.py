@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from doremi import rounds, stages
 from doremi.distributed import World
 from doremi.errors import Interrupted
-from doremi.runs import RunDirectory
-from doremi.workspace import open_workspace
+from doremi.pipeline import rounds, stages
+from doremi.pipeline.workspace import open_workspace
+from doremi.rundir.layout import RunDirectory
 from tiny import Silent, tiny_config, write_corpus
 
 STEPS, EVERY = 150, 30

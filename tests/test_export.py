@@ -17,7 +17,8 @@ from doremi.errors import ExportError, MixtureError
 from doremi.export import TARGETS, export
 from doremi.export.common import DECIMALS, plain, read_blend, round_to_one
 from doremi.export.files import write_all
-from doremi.runs import RunDirectory, read_mixture
+from doremi.mixture.files import read_mixture
+from doremi.rundir.layout import RunDirectory
 from make_run import MadeRun, make_run
 from read_exports import (
     AWKWARD,

@@ -16,7 +16,7 @@ import yaml
 from doremi.errors import ExportError
 from doremi.export import export
 from doremi.export.common import as_documents, read_blend
-from doremi.runs import RunDirectory
+from doremi.rundir.layout import RunDirectory
 from make_run import MadeRun, make_run
 from read_exports import (
     AWKWARD,

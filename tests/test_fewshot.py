@@ -24,7 +24,7 @@ from doremi.evaluation import fewshot
 from doremi.evaluation.fewshot import TASKS, harness, likelihood
 from doremi.evaluation.fewshot.likelihood import cut, score_answers
 from doremi.evaluation.fewshot.tasks import Example, is_correct, normalise, read_examples
-from doremi.model import build, save
+from doremi.model.build import build, save
 from tolerances import FLOAT32, FLOAT64
 
 QUESTIONS = [

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from doremi.errors import MixtureError
-from doremi.runs import read_mixture
+from doremi.mixture.files import read_mixture
 from fuzz_targets import HEADER, TARGETS, VALID
 from tiny import tiny_values
 

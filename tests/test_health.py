@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from doremi.domains import DomainSet
-from doremi.health import (
+from doremi.diagnostics.health import (
     ABSENT,
     MEMORISED,
     MIN_STEPS,
@@ -22,6 +21,7 @@ from doremi.health import (
     proxy_alarms,
     running_away,
 )
+from doremi.mixture.domains import DomainSet
 
 NAMES = DomainSet(["web", "code", "books", "law"])
 STEPS = 600

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doremi.domains import Mixture
 from doremi.errors import MixtureError
-from doremi.heuristics import epochs, natural, temperature, uniform, unimax
+from doremi.mixture.domains import Mixture
+from doremi.mixture.plain import epochs, natural, temperature, uniform, unimax
 
 TOKENS = {"web": 800.0, "code": 150.0, "books": 50.0}
 

@@ -23,15 +23,16 @@ from doremi.corpus import kept as kept_module
 from doremi.corpus.kept import check_batches, keep, kept_folder, select
 from doremi.corpus.loader import windows
 from doremi.corpus.store import DomainWriter, tokens
+from doremi.corpus.value import Corpus
 from doremi.distributed import World
 from doremi.errors import ConfigError, DamageError, DataError, Interrupted, RunError
 from doremi.files import FORMAT, write_json
-from doremi.heuristics import epochs, uniform
-from doremi.jobs import plain_key
-from doremi.runs import Corpus, RunDirectory
-from doremi.stages import prepare
-from doremi.tournament import everything
-from doremi.workspace import Workspace, open_workspace
+from doremi.mixture.plain import epochs, uniform
+from doremi.pipeline.jobs import plain_key
+from doremi.pipeline.stages import prepare
+from doremi.pipeline.tournament import everything
+from doremi.pipeline.workspace import Workspace, open_workspace
+from doremi.rundir.layout import RunDirectory
 from make_run import NOTHING_LEFT_OUT
 from tiny import DOMAINS, Silent, tiny_config, write_corpus
 from tolerances import FLOAT64
@@ -322,7 +323,7 @@ def test_a_finished_run_stays_finished_and_its_budget_fixed(finished: RunDirecto
 
 
 def natural(run: RunDirectory) -> Any:
-    from doremi.runs import read_mixture
+    from doremi.mixture.files import read_mixture
 
     return read_mixture(run.mixture_path("natural"))
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from doremi.dro import GroupDRO
-from doremi.dro_variants import Choices, VariantDRO
+from doremi.objectives.dro import GroupDRO
+from doremi.objectives.variants import Choices, VariantDRO
 
 LEARNABLE, NOISE, TRIVIAL = range(3)
 VOCAB, LENGTH, BATCH, LEARNABLE_TOKENS, NOISE_TOKENS = 32, 16, 24, 15, 16

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from doremi.errors import RunError
-from doremi.lock import NO_FLOCK, OWNER, only_worker
+from doremi.rundir.lock import NO_FLOCK, OWNER, only_worker
 
 
 @pytest.fixture(params=NO_FLOCK, ids=lambda number: errno.errorcode[number])

@@ -10,7 +10,7 @@ import pytest
 
 PROGRAM = """
 import resource
-from doremi.memory import keep_freed_memory
+from doremi.training.memory import keep_freed_memory
 if {keep}:
     keep_freed_memory()
 size, faults = 64 << 20, []

@@ -9,17 +9,19 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from doremi.cli import app
+from doremi.cli.commands import app
 from doremi.config import RunConfig
+from doremi.corpus.value import Corpus
 from doremi.distributed import World
-from doremi.domains import Mixture
 from doremi.errors import ConfigError, MixtureError
 from doremi.export import export
-from doremi.mixtures import check_name, check_names, limited
-from doremi.published import published_names
-from doremi.runs import Corpus, RunDirectory, read_mixture
-from doremi.stages import prepare
-from doremi.workspace import open_workspace
+from doremi.mixture.domains import Mixture
+from doremi.mixture.files import read_mixture
+from doremi.mixture.published import published_names
+from doremi.pipeline.stages import prepare
+from doremi.pipeline.workspace import open_workspace
+from doremi.rundir.layout import RunDirectory
+from doremi.rundir.mixtures import check_name, check_names, limited
 from tiny import Silent, tiny_config, write_corpus, write_tiny
 from tolerances import FLOAT64
 

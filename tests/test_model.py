@@ -14,13 +14,10 @@ from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
 import families
-from doremi import model as models
 from doremi.corpus.tokenizer import TextTokenizer
-from doremi.dro import weighted_loss
 from doremi.errors import ConfigError, RunError
-from doremi.head import is_linear
-from doremi.jobs import padding_id
-from doremi.model import (
+from doremi.model import build as models
+from doremi.model.build import (
     PRESETS,
     TokenLosses,
     build,
@@ -30,6 +27,9 @@ from doremi.model import (
     plain_losses,
     shape,
 )
+from doremi.model.head import is_linear
+from doremi.objectives.dro import weighted_loss
+from doremi.pipeline.jobs import padding_id
 from tolerances import BFLOAT16, FLOAT32, GRADIENT
 
 # The paper's table 9 (V = 256,000): non-embedding and tied total, as printed in the column of computed counts

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from doremi import cli
-from doremi import model as models
+from doremi.cli import commands as cli
+from doremi.model import build as models
 from tiny import write_corpus, write_tiny
 
 SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -91,7 +91,9 @@ def test_attention_of_its_own_is_told(corpus: Path, tmp_path: Path) -> None:
     assert "gemma2 cannot use PyTorch's fused attention" in result.stderr
 
 
-SCRIPT = "from doremi import cli, model; model.LOGITS_LIMIT_BYTES = 0; cli.main()"
+SCRIPT = (
+    "from doremi.cli import commands; from doremi.model import build; build.LOGITS_LIMIT_BYTES = 0; commands.main()"
+)
 
 
 @pytest.mark.slow  # three launches

@@ -16,10 +16,10 @@ import torch
 import transformers
 from torch.nn import functional
 
-from doremi import model as models
 from doremi.errors import ConfigError
-from doremi.head import looks_ahead
-from doremi.model import TokenLosses, build, count_parameters
+from doremi.model import build as models
+from doremi.model.build import TokenLosses, build, count_parameters
+from doremi.model.head import looks_ahead
 from families import FAMILIES, LENGTH, VOCAB, tiny
 
 TABLE = Path(__file__).resolve().parents[1] / "docs" / "models.md"

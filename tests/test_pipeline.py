@@ -12,16 +12,17 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from doremi import tournament
-from doremi.cli import app
+from doremi.cli.commands import app
 from doremi.config import RunConfig
 from doremi.distributed import World
 from doremi.errors import DamageError, DoremiError, Interrupted, RunError, TrainingError
 from doremi.files import file_sha256, write_json
-from doremi.rounds import search
-from doremi.runs import RunDirectory, TrainingFolder, read_mixture
-from doremi.stages import prepare
-from doremi.workspace import open_workspace
+from doremi.mixture.files import read_mixture
+from doremi.pipeline import tournament
+from doremi.pipeline.rounds import search
+from doremi.pipeline.stages import prepare
+from doremi.pipeline.workspace import open_workspace
+from doremi.rundir.layout import RunDirectory, TrainingFolder
 from tiny import DOMAINS, Silent, tiny_config, write_corpus, write_tiny
 from tolerances import GRADIENT, SMALL_BATCH
 

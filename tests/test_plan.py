@@ -16,26 +16,29 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
-from doremi import cli, model, stages, tournament
+from doremi.cli import commands as cli
+from doremi.cli.status import describe
 from doremi.config import RunConfig
 from doremi.corpus.kept import keep
 from doremi.corpus.prepare import prepare
 from doremi.corpus.survey import survey
-from doremi.data_request import prepare_request
+from doremi.corpus.value import Corpus
 from doremi.distributed import World
 from doremi.errors import ConfigError, DataError, MixtureError, TrainingError
 from doremi.evaluation.perplexity import ValidationSet
 from doremi.files import read_json
-from doremi.operations import of_model
-from doremi.overview import describe
+from doremi.model import build as model
+from doremi.model.operations import of_model
+from doremi.pipeline import stages, tournament
+from doremi.pipeline.rounds import search
+from doremi.pipeline.workspace import Workspace, open_workspace, resolved, shape_of
 from doremi.plan import calibration, plan, preparation
 from doremi.plan.calibration import Measured
 from doremi.plan.costs import Counter, Stage
 from doremi.plan.savings import savings
 from doremi.plan.table import duration, size, text
-from doremi.rounds import search
-from doremi.runs import Corpus, RunDirectory
-from doremi.workspace import Workspace, open_workspace, resolved, shape_of
+from doremi.rundir.data_request import prepare_request
+from doremi.rundir.layout import RunDirectory
 from tiny import DOMAINS, Silent, tiny_config, write_corpus
 from tolerances import FLOAT64
 
@@ -179,7 +182,7 @@ def test_epochs_of_all_mixtures_that_are_known(
         "theirs": {"prose": 0.25, "code": 0.25, "digits": 0.5},
     }
     published = {"theirs": {"weights": weights["theirs"], "source": "a test"}}
-    monkeypatch.setattr("doremi.published._all", lambda: published)
+    monkeypatch.setattr("doremi.mixture.published._all", lambda: published)
     mine, gone = str(tmp_path / "mine.json"), str(tmp_path / "gone.json")
     Path(mine).write_text(json.dumps(weights["mine"]))
     config = changed(

@@ -26,9 +26,9 @@ from doremi.corpus.sources import DomainSource
 from doremi.corpus.store import tokens, verify
 from doremi.corpus.tokenizer import train_tokenizer
 from doremi.corpus.validation import REPORT, Rule, digest_of
+from doremi.corpus.value import Corpus
 from doremi.errors import DoremiError, Interrupted, RunError
 from doremi.files import key_of
-from doremi.runs import Corpus
 
 
 def write_lines(path: Path, texts: Sequence[str]) -> str:

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from doremi.domains import DomainSet, Mixture
 from doremi.errors import MixtureError
-from doremi.heuristics import epochs, natural, uniform, unimax
-from doremi.projection import Constraints, Group, project
+from doremi.mixture.domains import DomainSet, Mixture
+from doremi.mixture.limits import Constraints, Group, project
+from doremi.mixture.plain import epochs, natural, uniform, unimax
 from tolerances import FLOAT64, SOLVER
 
 ABCD = DomainSet("abcd")

@@ -11,16 +11,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from doremi import reference_losses, stages
 from doremi.config import RunConfig
 from doremi.corpus.store import tokens
 from doremi.distributed import World
 from doremi.errors import DamageError, Interrupted
 from doremi.files import write_json
-from doremi.model import TokenLosses, load
-from doremi.rounds import search
-from doremi.runs import RunDirectory
-from doremi.workspace import open_workspace
+from doremi.model.build import TokenLosses, load
+from doremi.pipeline import stages
+from doremi.pipeline.rounds import search
+from doremi.pipeline.workspace import open_workspace
+from doremi.rundir.layout import RunDirectory
+from doremi.training import reference_losses
 from tiny import DOMAINS, Silent, tiny_config, write_corpus
 from tolerances import SMALL_BATCH
 

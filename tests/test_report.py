@@ -15,7 +15,7 @@ from doremi.report.facts import Training, curve
 from doremi.report.figures import Figure
 from doremi.report.svg import printable
 from doremi.report.words import count, duration, factor, fixed, flattened, listed, percent, shortened, signed
-from doremi.runs import RunDirectory, TrainingFolder
+from doremi.rundir.layout import RunDirectory, TrainingFolder
 from make_run import MadeRun
 from report_run import Element, Page, a_report, read, words
 

@@ -19,7 +19,7 @@ from doremi.report import write_report
 from doremi.report.plots import Dots, _apart, _ticks, dots, dots_scale, frame
 from doremi.report.svg import TONES, drawing
 from doremi.report.walks import Walk, _blocks
-from doremi.runs import RunDirectory
+from doremi.rundir.layout import RunDirectory
 from make_run import MadeRun
 from report_run import Page, a_report, a_run, words
 
@@ -164,7 +164,8 @@ def test_the_same_files_give_the_same_bytes_without_torch(finished: Path, tmp_pa
     program = (
         "import sys; sys.modules['torch'] = None\n"
         "import matplotlib; matplotlib.rcParams['font.size'] = 31; matplotlib.rcParams['text.usetex'] = True\n"
-        "from pathlib import Path; from doremi.runs import RunDirectory; from doremi.report import write_report\n"
+        "from pathlib import Path; from doremi.rundir.layout import RunDirectory\n"
+        "from doremi.report import write_report\n"
         "write_report(RunDirectory(Path(sys.argv[1]))); assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     (copied / "report.html").unlink()

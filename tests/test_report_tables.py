@@ -15,7 +15,7 @@ from doremi.report.facts import read_facts
 from doremi.report.figures import Figure
 from doremi.report.svg import drawing
 from doremi.report.walks import walk_figures
-from doremi.runs import RunDirectory
+from doremi.rundir.layout import RunDirectory
 from report_run import Page, a_report, words
 
 ONE = {"candidate": "doremi", "opponent": "natural", "difference": -0.02, "relative": -0.0123}

@@ -10,14 +10,15 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from doremi.cli import app
+from doremi.cli.commands import app
 from doremi.distributed import World
-from doremi.domains import Mixture
 from doremi.errors import Interrupted
-from doremi.rounds import _change, search
-from doremi.runs import RunDirectory, read_mixture
-from doremi.stages import prepare
-from doremi.workspace import open_workspace
+from doremi.mixture.domains import Mixture
+from doremi.mixture.files import read_mixture
+from doremi.pipeline.rounds import _change, search
+from doremi.pipeline.stages import prepare
+from doremi.pipeline.workspace import open_workspace
+from doremi.rundir.layout import RunDirectory
 from tiny import Silent, tiny_config, write_corpus, write_tiny
 
 CANDIDATES = {"mixtures": ["doremi", "natural"]}

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from safetensors import SafetensorError
 
-from doremi.domains import DomainSet
 from doremi.errors import DamageError, RunError
 from doremi.files import read_json, tensor_files, write_bytes, write_json
-from doremi.runs import MetricsWriter, RunDirectory, TrainingFolder
+from doremi.mixture.domains import DomainSet
+from doremi.rundir.layout import MetricsWriter, RunDirectory, TrainingFolder
 
 DOMAINS = DomainSet(["a", "b"])
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from doremi.settled import EFFECTIVE, LAG, TOLERANCE, judge
+from doremi.diagnostics.settled import EFFECTIVE, LAG, TOLERANCE, judge
 from tolerances import FLOAT64
 
 STEPS = 3000

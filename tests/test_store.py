@@ -15,9 +15,9 @@ import pytest
 from doremi.corpus import store
 from doremi.corpus.store import DomainWriter, SplitWriter, disk_errors, expected_size, token_file, tokens, verify
 from doremi.corpus.tokenizer import train_tokenizer
+from doremi.corpus.value import Corpus
 from doremi.errors import DamageError, RunError
 from doremi.files import FORMAT, file_sha256, write_json
-from doremi.runs import Corpus
 
 
 def ids(values: list[int], dtype: str = "<u2") -> bytes:

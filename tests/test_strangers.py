@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 import yaml
 
+from doremi.cli.status import describe
 from doremi.config import load
 from doremi.corpus.tokenizer import load_tokenizer
 from doremi.errors import ConfigError, DoremiError, RunError
 from doremi.files import write_json
-from doremi.model import build
-from doremi.model import load as load_model
-from doremi.overview import describe
-from doremi.tournament import check
-from doremi.workspace import open_workspace
+from doremi.model.build import build
+from doremi.model.build import load as load_model
+from doremi.pipeline.tournament import check
+from doremi.pipeline.workspace import open_workspace
 from fuzz_targets import ALONE
 from tiny import Silent, tiny_values, write_corpus
 

@@ -14,7 +14,7 @@ from make_run import make_run
 
 PROGRAM = """
 import sys
-from doremi.streams import lasting_streams
+from doremi.cli.streams import lasting_streams
 with lasting_streams():
     for _ in range(2000):
         print(80 * "x")

@@ -12,12 +12,13 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from doremi.cli import app
+from doremi.cli.commands import app
 from doremi.distributed import World
-from doremi.equal_compute import _longer
 from doremi.errors import ConfigError, DamageError
-from doremi.runs import RunDirectory, read_mixture
-from doremi.workspace import open_workspace
+from doremi.mixture.files import read_mixture
+from doremi.pipeline.equal_compute import _longer
+from doremi.pipeline.workspace import open_workspace
+from doremi.rundir.layout import RunDirectory
 from tiny import Silent, tiny_config, write_corpus, write_tiny
 from tolerances import FLOAT32
 

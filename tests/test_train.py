@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-import doremi.train
+import doremi.training.loop
 from doremi.config import TrainingConfig
 from doremi.distributed import World
-from doremi.domains import DomainSet
-from doremi.train import DeviceBatch, learning_rate, make_optimizer, score_error, spread_sums, to_device
-from doremi.training_log import TrainingLog
+from doremi.mixture.domains import DomainSet
+from doremi.training.log import TrainingLog
+from doremi.training.loop import DeviceBatch, learning_rate, make_optimizer, score_error, spread_sums, to_device
 from golden import GOLDEN, curves, processor
 from tiny import Silent
 from tolerances import FLOAT32, FLOAT64
@@ -54,7 +54,7 @@ def test_golden_curve() -> None:
 
 
 def test_loop_is_short_and_names_no_stage() -> None:
-    source = Path(doremi.train.__file__).read_text()
+    source = Path(doremi.training.loop.__file__).read_text()
     loop = next(n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef) and n.name == "train")
     assert (loop.end_lineno or 0) - loop.lineno < 80
     code = "\n".join(line.split("#")[0] for line in source.splitlines()).lower()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from doremi.domains import DomainSet, Mixture
-from doremi.uncertainty import uncertainty, whether_settled
+from doremi.diagnostics.uncertainty import uncertainty, whether_settled
+from doremi.mixture.domains import DomainSet, Mixture
 from tolerances import FLOAT32
 
 NAMES = DomainSet(["a", "b"])

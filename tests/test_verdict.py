@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from doremi.corpus.value import Corpus
 from doremi.errors import ConfigError, DamageError, DataError, RunError
-from doremi.runs import Corpus, RunDirectory
+from doremi.rundir.layout import RunDirectory
 from doremi.verdict import format_table, judge, write
 from make_run import MadeRun, make_run
 from tolerances import FLOAT64

@@ -9,22 +9,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from doremi.domains import DomainSet, Mixture
-    from doremi.dro import GroupDRO
-    from doremi.dro_variants import Choices, VariantDRO
     from doremi.errors import DoremiError
-    from doremi.runs import read_mixture
+    from doremi.mixture.domains import DomainSet, Mixture
+    from doremi.mixture.files import read_mixture
+    from doremi.objectives.dro import GroupDRO
+    from doremi.objectives.variants import Choices, VariantDRO
 
 __version__ = "0.1.0"
 
 _WHERE = {
-    "Choices": "doremi.dro_variants",
-    "DomainSet": "doremi.domains",
+    "Choices": "doremi.objectives.variants",
+    "DomainSet": "doremi.mixture.domains",
     "DoremiError": "doremi.errors",
-    "GroupDRO": "doremi.dro",
-    "Mixture": "doremi.domains",
-    "VariantDRO": "doremi.dro_variants",
-    "read_mixture": "doremi.runs",
+    "GroupDRO": "doremi.objectives.dro",
+    "Mixture": "doremi.mixture.domains",
+    "VariantDRO": "doremi.objectives.variants",
+    "read_mixture": "doremi.mixture.files",
 }
 
 __all__ = ["Choices", "DomainSet", "DoremiError", "GroupDRO", "Mixture", "VariantDRO", "read_mixture"]

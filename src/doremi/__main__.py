@@ -1,6 +1,6 @@
 """`python -m doremi` is `doremi`."""
 
-from doremi.cli import main
+from doremi.cli.commands import main
 
 if __name__ == "__main__":
     main()

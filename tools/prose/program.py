@@ -33,7 +33,7 @@ def commands() -> Iterator[Paragraph]:
     """What `--help` of every command shows."""
     import typer.main
 
-    from doremi.cli import app
+    from doremi.cli.commands import app
 
     group = typer.main.get_command(app)
     yield Paragraph("doremi --help", plain(f"{group.help}"))

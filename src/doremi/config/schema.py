@@ -10,9 +10,9 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 
 from doremi.config.limits import LimitsConfig
 from doremi.config.section import Section
-from doremi.domains import DomainSet, is_file_name
 from doremi.errors import MixtureError
-from doremi.runs import LEARNED, PER_SEED
+from doremi.mixture.domains import DomainSet, is_file_name
+from doremi.mixture.names import LEARNED, PER_SEED
 
 Auto = Literal["auto"]
 PLAIN_MIXTURES = ("natural", "uniform", "temperature", "unimax")

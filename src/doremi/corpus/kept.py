@@ -26,9 +26,9 @@ import numpy as np
 
 from doremi.corpus.loader import windows
 from doremi.corpus.store import AGAIN, SplitWriter, disk_errors, expected_size, verify_files
+from doremi.corpus.value import Corpus
 from doremi.errors import DamageError, DataError, DoremiError, Interrupted
 from doremi.files import FORMAT, key_of, read_json, write_json
-from doremi.runs import Corpus
 
 NAMED = 5  # domains that an error names at most
 _BLOCK = 1 << 16  # document ends read at a time

@@ -41,11 +41,11 @@ from doremi.corpus.sources import find_all
 from doremi.corpus.store import DomainWriter, disk_errors, expected_size
 from doremi.corpus.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
 from doremi.corpus.validation import Holdout
-from doremi.domains import DomainSet, folder_name
+from doremi.corpus.value import Corpus
+from doremi.diagnostics.health import unknown_share
 from doremi.errors import DataError, DoremiError, Interrupted, RunError
 from doremi.files import FORMAT, key_of, read_json, write_json
-from doremi.health import unknown_share
-from doremi.runs import Corpus
+from doremi.mixture.domains import DomainSet, folder_name
 
 _METHOD = 2  # part of every domain's key: raise it when the same files would give other bytes
 _RESERVED = ("kept", "manifest.json", "sources.json", "tokenizer")  # what lies in the corpus folder beside the domains

@@ -14,10 +14,10 @@ from typing import Any
 
 from doremi.corpus.sources import DomainFiles, DomainSource, File, LeftOut, find_files, left_out_words
 from doremi.corpus.unpack import is_remote
+from doremi.corpus.value import Corpus
+from doremi.diagnostics.health import unknown_share
 from doremi.errors import DataError
 from doremi.files import FORMAT, file_sha256, read_json, write_json
-from doremi.health import unknown_share
-from doremi.runs import Corpus
 
 NAMED = 3  # files that a sentence names at most
 

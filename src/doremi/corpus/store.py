@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from doremi.corpus.value import Corpus
 from doremi.errors import DamageError, RunError, reason_of
 from doremi.files import file_sha256
-from doremi.runs import Corpus
 
 SPLITS = ("train", "validation")
 _BUFFER = 1 << 20

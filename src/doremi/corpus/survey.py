@@ -19,10 +19,10 @@ from doremi.corpus.parts import Counts, DomainPlan, PrepareRequest, Shared, cand
 from doremi.corpus.prepare import prepare
 from doremi.corpus.sources import DomainSource, find_all
 from doremi.corpus.validation import DISTINCT, Holdout
-from doremi.domains import folder_name
+from doremi.corpus.value import Corpus
 from doremi.errors import DataError
 from doremi.files import FORMAT
-from doremi.runs import Corpus
+from doremi.mixture.domains import folder_name
 
 READ_BYTES = 512 * 2**20  # of text over all domains; what lies beyond is scaled
 SAMPLE_BYTES = 8 * 10**6  # of text over all domains, really prepared

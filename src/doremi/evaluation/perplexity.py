@@ -17,8 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from doremi.corpus.value import Corpus
 from doremi.distributed import World
-from doremi.runs import SPLITS, Corpus
+from doremi.rundir.layout import SPLITS
 
 TOKENS_PER_BATCH = 8192
 

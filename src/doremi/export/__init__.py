@@ -16,7 +16,7 @@ from doremi.errors import ExportError
 from doremi.export import huggingface, interchange, megatron, nanotron, olmo
 from doremi.export.common import Blend, read_blend
 from doremi.export.files import Files, check_folder, write_all
-from doremi.runs import RunDirectory
+from doremi.rundir.layout import RunDirectory
 
 __all__ = ["TARGETS", "Target", "export"]
 

@@ -18,9 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from doremi.corpus.value import Corpus
 from doremi.errors import ExportError, MixtureError
 from doremi.files import read_json
-from doremi.runs import Corpus, RunDirectory, read_mixture
+from doremi.mixture.files import read_mixture
+from doremi.rundir.layout import RunDirectory
 
 DECIMALS = 9  # a billionth: a thousand tokens in a trillion
 _DTYPES = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}

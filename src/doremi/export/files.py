@@ -18,7 +18,7 @@ import yaml
 from doremi.errors import ExportError
 from doremi.export.common import DECIMALS, Blend, plain
 from doremi.files import write_bytes
-from doremi.runs import RunDirectory
+from doremi.rundir.layout import RunDirectory
 
 Files = Iterator[tuple[str, bytes | Path]]
 

@@ -19,7 +19,7 @@ import numpy as np
 from doremi.errors import ExportError
 from doremi.export.common import Blend, Domain, plain, refuse_in_path
 from doremi.export.files import Files, left_out, readme
-from doremi.runs import SPLITS
+from doremi.rundir.layout import SPLITS
 
 UNIT = "samples of one length, hence tokens"
 

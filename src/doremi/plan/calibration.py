@@ -21,24 +21,27 @@ from typing import Any
 import numpy as np
 import torch
 
-from doremi import distributed, jobs, stages
-from doremi import train as training
+from doremi import distributed
 from doremi.config import RunConfig, TrainingConfig
 from doremi.config.loading import validate
 from doremi.corpus.store import DomainWriter
+from doremi.corpus.value import Corpus
 from doremi.distributed import World
-from doremi.domains import Mixture, folder_name
 from doremi.errors import Interrupted
 from doremi.evaluation.perplexity import TOKENS_PER_BATCH
 from doremi.files import FORMAT, write_json
-from doremi.heuristics import uniform
-from doremi.model import save
+from doremi.mixture.domains import Mixture, folder_name
+from doremi.mixture.plain import uniform
+from doremi.model.build import save
+from doremi.objectives.plain import Objective, PlainObjective
+from doremi.pipeline import jobs, stages
+from doremi.pipeline.workspace import Workspace, shape_of
 from doremi.plan.asking import ask, serve
 from doremi.plan.costs import Counter
 from doremi.plan.footprint import meta_model
-from doremi.reference_losses import LiveReference, ReferenceLosses, StoredReference, write_store
-from doremi.runs import Corpus, RunDirectory
-from doremi.workspace import Workspace, shape_of
+from doremi.rundir.layout import RunDirectory
+from doremi.training import loop as training
+from doremi.training.reference_losses import LiveReference, ReferenceLosses, StoredReference, write_store
 
 REPEATS = 5  # medians are of five
 SECONDS = 3.0  # of steps, at least
@@ -212,7 +215,7 @@ class _Trial:
 
     def _job(self, name: str, reference: ReferenceLosses | None) -> training.Job:
         space, mixture = self.space, self._mixture
-        objective: tuple[str, training.Objective] = ("plain", training.PlainObjective())
+        objective: tuple[str, Objective] = ("plain", PlainObjective())
         if self.kind == "proxy":
             config, vocab_size = space.config, self.corpus.manifest["tokenizer"]["vocab_size"]
             objective = ("dro", stages.make_objective(config.proxy, self.corpus.domains, vocab_size, mixture))

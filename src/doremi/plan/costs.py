@@ -13,20 +13,22 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from doremi.checkpoint import KEEP
 from doremi.config import RunConfig, TrainingConfig
 from doremi.corpus.loader import windows
-from doremi.domains import Mixture
-from doremi.equal_compute import search_operations, steps_for
+from doremi.corpus.value import Corpus
 from doremi.evaluation.perplexity import TOKENS_PER_BATCH
-from doremi.heuristics import uniform
-from doremi.mixtures import mixture_named, plain_record
-from doremi.model import count_parameters
-from doremi.operations import Operations, of_model
+from doremi.mixture.domains import Mixture
+from doremi.mixture.names import LEARNED, PER_SEED
+from doremi.mixture.plain import uniform
+from doremi.model.build import count_parameters
+from doremi.model.operations import Operations, of_model
+from doremi.pipeline.equal_compute import search_operations, steps_for
+from doremi.pipeline.stages import keeps_losses, make_objective
+from doremi.pipeline.workspace import shape_of
 from doremi.plan import footprint
-from doremi.runs import LEARNED, PER_SEED, Corpus, RunDirectory
-from doremi.stages import keeps_losses, make_objective
-from doremi.workspace import shape_of
+from doremi.rundir.layout import RunDirectory
+from doremi.rundir.mixtures import mixture_named, plain_record
+from doremi.training.checkpoint import KEEP
 
 Role = Literal["search", "candidates", "equal compute"]
 Kind = Literal["plain", "proxy", "losses"]

@@ -16,14 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from doremi import checkpoint
 from doremi.config import TrainingConfig
 from doremi.corpus.loader import windows
 from doremi.corpus.store import expected_size
-from doremi.model import TokenLosses, build
-from doremi.reference_losses import DTYPE
-from doremi.runs import TRACE_COLUMNS, Corpus
-from doremi.train import make_optimizer
+from doremi.corpus.value import Corpus
+from doremi.model.build import TokenLosses, build
+from doremi.rundir.layout import TRACE_COLUMNS
+from doremi.training import checkpoint
+from doremi.training.loop import make_optimizer
+from doremi.training.reference_losses import DTYPE
 
 NAMES = {torch.float64: "F64", torch.float32: "F32", torch.bfloat16: "BF16", torch.int64: "I64", torch.uint8: "U8"}
 FLOAT32, FLOAT64 = 4, 8

@@ -18,19 +18,21 @@ from doremi.config.limits import LimitsConfig
 from doremi.corpus.kept import check_batches, kept_folder
 from doremi.corpus.source_record import change_warning, source_changes
 from doremi.corpus.sources import describe, find_all
-from doremi.data_request import domain_sources
+from doremi.corpus.value import Corpus
 from doremi.distributed import start
 from doremi.errors import ConfigError, DataError, MixtureError, TrainingError
 from doremi.files import read_json
-from doremi.mixtures import candidate_name, check_limits, found_weights, plain_record, record
-from doremi.model import shape
-from doremi.operations import of_model
+from doremi.mixture.names import LEARNED
+from doremi.model.build import shape
+from doremi.model.operations import of_model
+from doremi.pipeline.tournament import check
+from doremi.pipeline.workspace import recorded_choices, resolved
 from doremi.plan import calibration, footprint
 from doremi.plan.calibration import Measured
 from doremi.plan.costs import Counter, Stage, is_there
-from doremi.runs import LEARNED, Corpus, RunDirectory
-from doremi.tournament import check
-from doremi.workspace import recorded_choices, resolved
+from doremi.rundir.data_request import domain_sources
+from doremi.rundir.layout import RunDirectory
+from doremi.rundir.mixtures import candidate_name, check_limits, found_weights, plain_record, record
 
 
 @dataclass(frozen=True)

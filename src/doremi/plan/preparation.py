@@ -14,16 +14,16 @@ from typing import Any
 
 from doremi.config.loading import validate
 from doremi.corpus.survey import survey
-from doremi.data_request import prepare_request
 from doremi.plan.asking import serve
+from doremi.rundir.data_request import prepare_request
 
 
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     """What `survey` says of a configuration's corpus, and the peak `memory` of this process."""
     config = validate(request["config"], "calibration")  # before seconds of importing: it may be refused
 
+    from doremi.pipeline.workspace import shape_of
     from doremi.plan.footprint import meta_model
-    from doremi.workspace import shape_of
 
     meta_model(shape_of(config), config.data.vocab_size, 2)  # a run has loaded what builds models by then
     with tempfile.TemporaryDirectory(prefix="doremi-plan-") as name:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from doremi.config import RunConfig
-from doremi.model import PRESETS
+from doremi.mixture.names import PER_SEED
+from doremi.model.build import PRESETS
 from doremi.plan.plan import Plan
-from doremi.runs import PER_SEED
 
 FEWEST_SEEDS = 3  # fewer give no verdict
 USUAL = ("doremi", "natural", "uniform")  # candidates that a verdict should not do without

@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from doremi.files import write_bytes
-from doremi.runs import RunDirectory
+from doremi.rundir.layout import RunDirectory
 
 
 def write_report(run: RunDirectory) -> Path:

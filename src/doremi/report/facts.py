@@ -15,10 +15,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from doremi.corpus.value import Corpus
 from doremi.errors import RunError
 from doremi.files import read_json
 from doremi.report.words import number, numbers
-from doremi.runs import Corpus, RunDirectory, TrainingFolder
+from doremi.rundir.layout import RunDirectory, TrainingFolder
 
 _Read = TypeVar("_Read")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from doremi.health import running_away
+from doremi.diagnostics.health import running_away
 from doremi.report.facts import Facts, found, inner, listing
 from doremi.report.tables import Cell, Table, intervals, repeats, shown
 from doremi.report.words import count, number, percent, plural

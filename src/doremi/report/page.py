@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from doremi.health import few_documents
+from doremi.diagnostics.health import few_documents
 from doremi.report.alarms import alarm_table, alarm_words
 from doremi.report.curves import curves_figure
 from doremi.report.data import data_table
@@ -36,7 +36,7 @@ from doremi.report.tables import (
 )
 from doremi.report.walks import walk_figures
 from doremi.report.words import count, listed, number, percent, plural
-from doremi.runs import RunDirectory
+from doremi.rundir.layout import RunDirectory
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from typing import Any
 
 from doremi.errors import ConfigError
 from doremi.files import FORMAT, read_json, ten_digits, write_json
-from doremi.runs import SPLITS, RunDirectory
+from doremi.rundir.layout import SPLITS, RunDirectory
 from doremi.verdict.describe import candidate, comparisons, epochs_at_budget, interval, ranks, targets
 from doremi.verdict.downstream import downstream
 from doremi.verdict.equal_compute import equal_compute

@@ -12,7 +12,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from doremi.verdict import student
+from doremi.diagnostics import student
 from doremi.verdict.bootstrap import Sample
 
 WIN, LOSS, TIE, UNDECIDED = "win", "loss", "tie", "undecided"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from doremi.files import ten_digits
-from doremi.runs import RunDirectory
+from doremi.rundir.layout import RunDirectory
 from doremi.verdict.compare import Result
 from doremi.verdict.measure import Curve, Measured
 from doremi.verdict.pairs import Pair

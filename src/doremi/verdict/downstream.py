@@ -15,7 +15,7 @@ import numpy as np
 
 from doremi.errors import RunError
 from doremi.files import read_json, ten_digits
-from doremi.runs import RunDirectory, TrainingFolder
+from doremi.rundir.layout import RunDirectory, TrainingFolder
 from doremi.verdict.bootstrap import gather, sample_domain
 from doremi.verdict.compare import Result
 from doremi.verdict.describe import pair_by_pair

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from doremi.runs import LEARNED, WITH_SEARCH, RunDirectory
+from doremi.mixture.names import LEARNED, WITH_SEARCH
+from doremi.rundir.layout import RunDirectory
 from doremi.verdict.describe import comparisons, targets
 from doremi.verdict.measure import measure
 from doremi.verdict.pairs import compare_overall

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from doremi.domains import DomainSet, Mixture
+from doremi.corpus.value import Corpus
 from doremi.errors import DamageError, DataError, RunError
-from doremi.heuristics import natural
-from doremi.runs import SPLITS, Corpus, RunDirectory, TrainingFolder
+from doremi.mixture.domains import DomainSet, Mixture
+from doremi.mixture.plain import natural
+from doremi.rundir.layout import SPLITS, RunDirectory, TrainingFolder
 from doremi.verdict.bootstrap import DomainSample, Sample, gather, sample_domain
 
 

@@ -17,7 +17,7 @@ from itertools import combinations
 import numpy as np
 
 from doremi.errors import RunError
-from doremi.runs import LEARNED, PER_SEED
+from doremi.mixture.names import LEARNED, PER_SEED
 from doremi.verdict.bootstrap import Sample
 from doremi.verdict.compare import FLIPPED, Contrasts, Result, contrast, results, together
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from doremi.diagnostics import student
 from doremi.files import ten_digits
-from doremi.verdict import student
 from doremi.verdict.bootstrap import Sample
 from doremi.verdict.compare import contrast, half_widths, outcome
 from doremi.verdict.describe import ends

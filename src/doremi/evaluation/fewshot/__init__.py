@@ -21,7 +21,7 @@ from doremi.evaluation.fewshot import harness
 from doremi.evaluation.fewshot.likelihood import score_answers
 from doremi.evaluation.fewshot.tasks import TASKS, Examples, read_examples
 from doremi.files import FORMAT, write_json
-from doremi.model import load
+from doremi.model.build import load
 
 __all__ = ["TASKS", "evaluate", "score", "write"]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -37,20 +38,22 @@ def exact_matches(
             f"the model reads {context_length} tokens, generating an answer needs more than {NEW_TOKENS}; "
             "train with a larger data.sequence_length"
         )
-    from lm_eval import evaluator  # pyright: ignore[reportMissingImports]
-    from lm_eval.api.task import ConfigurableTask  # pyright: ignore[reportMissingImports]
-    from lm_eval.models.huggingface import HFLM  # pyright: ignore[reportMissingImports]
     from transformers import AutoTokenizer
 
+    # without static types: the extra is not there everywhere, and its annotations do not fit its own documentation
+    evaluator: Any = import_module("lm_eval.evaluator")
+    task_class: Any = import_module("lm_eval.api.task").ConfigurableTask
+    model_class: Any = import_module("lm_eval.models.huggingface").HFLM
+
     logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns of every prompt that is cut
-    model = HFLM(
+    model = model_class(
         pretrained=lm,
         tokenizer=AutoTokenizer.from_pretrained(tokenizer_folder, trust_remote_code=False, local_files_only=True),
         max_length=context_length,
         batch_size=BATCH_SIZE,
         add_bos_token=False,
     )
-    tasks = {name: ConfigurableTask(config=_task(name, task)) for name, task in examples.items()}
+    tasks = {name: task_class(config=_task(name, task)) for name, task in examples.items()}
     samples = evaluator.evaluate(model, tasks, bootstrap_iters=0)["samples"]
     return {
         name: [sample["exact_match"] for sample in sorted(samples[name], key=lambda sample: sample["doc_id"])]

@@ -1,0 +1,339 @@
+"""The command line: parse, load, call one function per command, print. Heavy imports wait for the command."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from doremi import __version__
+from doremi.cli.streams import lasting_streams
+from doremi.errors import DoremiError, Interrupted
+
+if TYPE_CHECKING:
+    from doremi.config import RunConfig
+    from doremi.pipeline.workspace import Workspace
+
+RUN_AGAIN = 75  # exit code after any signal but Ctrl-C's: saved, give the same command again (EX_TEMPFAIL)
+# What the machine may refuse at any moment, and a person can mend; any other is a mistake of ours and shown whole.
+SURROUNDINGS = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE,
+    errno.EMFILE, errno.ENFILE, errno.ENAMETOOLONG, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN,
+)  # fmt: skip
+
+app = typer.Typer(
+    name="doremi",
+    help="How much of each kind of text should a language model see? doremi finds a mixture with DoReMi "
+    "(arXiv:2305.10429) on your data. It trains models on that mixture and on the obvious ones, and compares them.",
+    epilog="Start with `doremi init my.yaml FOLDER`, then `doremi run my.yaml`. Run the same command to resume an "
+    "interrupted run. Finished stages are skipped.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="The run's YAML file.")]
+EitherArgument = Annotated[
+    Path, typer.Argument(metavar="CONFIG|RUN", help="The run's YAML file, or its run directory, such as runs/demo.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override one key, for example training.steps=200. Repeatable."),
+]
+
+
+def _load(config: Path, overrides: list[str] | None) -> RunConfig:
+    from doremi.config import load
+
+    return load(config, overrides or [])
+
+
+def _load_either(place: Path, overrides: list[str] | None) -> RunConfig:
+    from doremi.config import load, load_run
+
+    return (load_run if place.is_dir() else load)(place, overrides or [])
+
+
+@contextlib.contextmanager
+def _workspace(config: RunConfig, *, search: bool = False, own_model: bool = False) -> Iterator[Workspace]:
+    """The run directory opened for training; on the way out, how it ended stands in its status file."""
+    from doremi.cli.display import Display
+
+    with Display(quiet=int(os.environ.get("RANK", "0")) != 0) as display:
+        display.say("loading torch and transformers ...")
+        from doremi import distributed
+        from doremi.pipeline.tournament import check, model_remarks
+        from doremi.pipeline.workspace import open_workspace
+
+        check(config, search=search)
+        for remark in model_remarks(config):
+            display.say(remark)
+        world = distributed.start(config.training.timeout)
+        with open_workspace(config, world, display, own_model=own_model) as space:
+            try:
+                yield space
+            except BaseException as error:
+                if isinstance(error, KeyboardInterrupt):
+                    error = Interrupted("stopped at once. Finished work is kept. Run the same command to resume.")
+                if isinstance(error, Interrupted) and display.signal != signal.SIGINT:  # None: another process heard it
+                    error.exit_code = RUN_AGAIN
+                stopped, code = isinstance(error, Interrupted), getattr(error, "exit_code", 1)
+                state, kind = ("interrupted", None) if stopped else ("failed", type(error).__name__)
+                with contextlib.suppress(OSError):  # on a full disk, say
+                    space.status(state, display.name, str(error), code, kind)
+                raise error
+            space.status("done", display.name, exit_code=0)
+        distributed.stop()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"doremi {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+# -- commands ---------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def init(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML file to write.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="A folder that holds one folder of text files for each domain.")
+    ],
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+) -> None:
+    """Write a commented configuration for a folder of domain folders, and show what is in them."""
+    from doremi.cli.init import write_config
+
+    typer.echo(write_config(config, folder, force=force))
+
+
+@app.command()
+def run(
+    config: ConfigArgument,
+    set_: SetOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would happen.")] = False,
+) -> None:
+    """Do everything, from raw text to the report."""
+    loaded = _load(config, set_)
+    if dry_run:
+        from doremi.cli.status import describe
+
+        typer.echo(describe(loaded))
+        return
+    with _workspace(loaded, search=True) as space:
+        from doremi.pipeline.tournament import everything
+
+        verdict = everything(space)
+        if space.world.is_main:
+            _print_result(loaded, verdict)
+
+
+@app.command()
+def plan(
+    config: ConfigArgument,
+    set_: SetOption = None,
+    final_size: Annotated[
+        str | None,
+        typer.Option(
+            "--final-size", metavar="PRESET", help="Size of the final model. Default: the largest candidate's."
+        ),
+    ] = None,
+) -> None:
+    """Show what a run will cost before it starts, in time, memory and disk, and what would be cheaper."""
+    from doremi.plan.plan import make
+    from doremi.plan.table import text
+
+    typer.echo(text(make(_load(config, set_), final_size, lambda message: typer.echo(message, err=True))))
+
+
+@app.command()
+def prepare(config: ConfigArgument, set_: SetOption = None) -> None:
+    """Tokenize the corpus. If that is done already, verify the checksums of its files."""
+    with _workspace(_load(config, set_)) as space:
+        from doremi.pipeline import stages
+
+        corpus = stages.prepare(space, full_check=True)
+        if space.world.is_main:
+            typer.echo(_corpus_table(corpus.manifest["domains"]))
+
+
+@app.command()
+def reference(config: ConfigArgument, set_: SetOption = None) -> None:
+    """Step 1 of DoReMi. Train the reference models on the reference mixture."""
+    _search(config, set_, "reference")
+
+
+@app.command()
+def proxy(config: ConfigArgument, set_: SetOption = None) -> None:
+    """Step 2 of DoReMi. Train the proxy models, which find the weights, and write mixture.json."""
+    _search(config, set_, "proxy")
+
+
+def _search(config: Path, set_: list[str] | None, what: str) -> None:
+    with _workspace(_load(config, set_), search=True) as space:
+        from doremi.pipeline import rounds, stages
+
+        rounds.search(space, stages.prepare(space), what)
+
+
+@app.command()
+def train(
+    config: ConfigArgument,
+    set_: SetOption = None,
+    mixture: Annotated[
+        Path | None,
+        typer.Option(
+            "--mixture", metavar="FILE", help="Train one model on this mixture, of any size (--set model.preset=...)."
+        ),
+    ] = None,
+) -> None:
+    """Step 3 of DoReMi. Train the main models of the configuration, or one model on a given mixture."""
+    with _workspace(_load(config, set_), own_model=mixture is not None) as space:
+        from doremi.pipeline import stages, tournament
+
+        corpus = stages.prepare(space)
+        if mixture is None:
+            tournament.candidates(space, corpus)
+        else:
+            folder = tournament.one_candidate(space, corpus, mixture)
+            if space.world.is_main:
+                typer.echo(f"model: {folder.folder / 'model'}")
+
+
+@app.command()
+def evaluate(place: EitherArgument, set_: SetOption = None) -> None:
+    """Compare the finished main models. Write verdict.json and print it as a table."""
+    from doremi.pipeline.judging import judge
+    from doremi.verdict import format_table
+
+    typer.echo(format_table(judge(_load_either(place, set_))))
+
+
+@app.command()
+def fewshot(
+    place: EitherArgument,
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A saved model, the folder `model` of a training.")],
+    set_: SetOption = None,
+) -> None:
+    """Evaluate a saved model on the tasks of downstream.tasks. `doremi run` does so for all main models."""
+    settings = _load_either(place, set_).downstream
+    from doremi import distributed
+    from doremi.pipeline import downstream
+
+    typer.echo("\n".join(downstream.lines(downstream.one_model(settings, model, str(distributed.start().device)))))
+
+
+@app.command()
+def report(place: EitherArgument, set_: SetOption = None) -> None:
+    """Write report.html from what the run directory holds."""
+    from doremi.report import write_report
+    from doremi.rundir.layout import RunDirectory
+
+    typer.echo(f"report: {write_report(RunDirectory(_load_either(place, set_).root))}")
+
+
+@app.command()
+def status(place: EitherArgument, set_: SetOption = None) -> None:
+    """Show what is done, what is running and what is left."""
+    from doremi.cli.status import status_table
+
+    typer.echo(status_table(_load_either(place, set_)))
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, such as runs/demo.")],
+    to: Annotated[str, typer.Option("--to", metavar="TARGET", help="json, megatron, huggingface, olmo or nanotron.")],
+    mixture: Annotated[
+        str | None,
+        typer.Option(
+            "--mixture", metavar="NAME", help="A mixture of the run, or a file. Default: the recommended one."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FOLDER", help="Where to write. Default: RUN/export/TARGET.")
+    ] = None,
+) -> None:
+    """Write a mixture as the data configuration of another training framework."""
+    from doremi.export import export as write_export
+    from doremi.rundir.layout import RunDirectory
+
+    for path in write_export(RunDirectory(run), to, mixture=mixture, out=out):
+        typer.echo(str(path))
+
+
+# -- printing ---------------------------------------------------------------------------------------------------------
+
+
+def _corpus_table(domains: dict[str, Any]) -> str:
+    lines = [f"{'domain':<24} {'documents':>10} {'bytes':>14} {'tokens':>14} {'validation tokens':>18}"]
+    for name, entry in domains.items():
+        part = entry["train"]
+        lines.append(
+            f"{name:<24} {part['documents']:>10,} {part['bytes']:>14,} {part['tokens']:>14,} "
+            f"{entry['validation']['tokens']:>18,}"
+        )
+    return "\n".join(lines)
+
+
+def _print_result(config: RunConfig, verdict: dict[str, Any]) -> None:
+    from doremi.cli.status import mixture_table
+    from doremi.verdict import format_table
+
+    typer.echo(mixture_table(config))
+    typer.echo(format_table(verdict))
+    typer.echo(f"report: {(config.root / 'report.html').resolve()}")
+
+
+def main() -> None:
+    """Run the command line; user errors are one line and exit code 2, never a traceback."""
+    with lasting_streams():
+        _main()
+
+
+def _main() -> None:
+    try:
+        app(standalone_mode=True)
+    except Interrupted as stopped:
+        _fail(str(stopped), stopped.exit_code)
+    except DoremiError as error:
+        _fail(f"error: {error}", error.exit_code)
+    except OSError as error:
+        if error.errno not in SURROUNDINGS:
+            raise
+        what = error.filename or "a file"
+        _fail(
+            f"error: {what}: {error.strerror}. Fix that and run the same command to resume. Finished work is kept.", 2
+        )
+
+
+def _fail(message: str, code: int) -> None:
+    """End with one message; of several processes only the first that fails prints it."""
+    if "WORLD_SIZE" not in os.environ:
+        print(message, file=sys.stderr)
+        sys.exit(code)
+    from doremi.distributed import first_to_fail
+
+    if first_to_fail(message):
+        print(message, file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    os._exit(code)  # destroying the process group would wait for processes that are lost

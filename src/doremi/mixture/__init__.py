@@ -1,0 +1,1 @@
+"""Mixtures over domains: plain ones, published ones, limits."""

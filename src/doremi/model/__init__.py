@@ -1,0 +1,1 @@
+"""Language models: shapes, building, attention, what they cost."""

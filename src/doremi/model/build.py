@@ -1,0 +1,323 @@
+"""Build or load a causal language model, and its loss token by token.
+
+Models are Hugging Face's, so that everyone can load what is saved. Presets from 0.1m to 30m are Llama shapes for
+machines without an accelerator, named by their non-embedding parameters; 70m to 8b are the shapes of the paper's
+table 9 (ungated feed-forward, tied head), named as there, by their total with a vocabulary of 256,000.
+
+Shapes: B sequences, T tokens, D model width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import math
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from doremi.errors import ConfigError, RunError
+from doremi.files import flush_to_disk, tensor_files
+from doremi.model.architecture import configuration, reason
+from doremi.model.attention import without_mask
+from doremi.model.head import is_linear, looks_ahead, mode
+
+# float32 logits above this size are not kept: the loss is computed in chunks, from the hidden states where the head is
+# a plain linear layer, else by running the model on a few rows at a time.
+# Chosen on a CPU (benchmarks/losses.py); benchmarks/gpu.py compares both at its size.
+LOGITS_LIMIT_BYTES = 512 * 2**20
+CHUNK_TOKENS = 1024
+TRIAL_PARAMETERS = 50_000_000  # up to here a model of the user's is built and tried before anything else is done
+EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+
+
+def _llama(width: int, layers: int, heads: int, feed_forward: int) -> dict[str, Any]:
+    return {
+        "architecture": "llama",
+        "hidden_size": width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": heads,
+        "intermediate_size": feed_forward,
+        "tie_word_embeddings": True,
+    }
+
+
+def _paper(layers: int, heads: int, width: int, feed_forward: int) -> dict[str, Any]:
+    return {
+        "architecture": "gpt2",
+        "n_layer": layers,
+        "n_head": heads,
+        "n_embd": width,
+        "n_inner": feed_forward,
+        "resid_pdrop": 0.0,
+        "embd_pdrop": 0.0,
+        "attn_pdrop": 0.0,
+        "tie_word_embeddings": True,
+    }
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "0.1m": _llama(64, 2, 2, 176),
+    "0.3m": _llama(96, 3, 3, 256),
+    "1m": _llama(160, 3, 5, 448),
+    "3m": _llama(256, 4, 4, 704),
+    "10m": _llama(384, 6, 6, 1024),
+    "30m": _llama(512, 10, 8, 1376),
+    "70m": _paper(3, 4, 256, 1024),
+    "150m": _paper(6, 8, 512, 2048),
+    "280m": _paper(12, 12, 768, 3072),
+    "510m": _paper(12, 16, 1024, 8192),
+    "760m": _paper(12, 20, 1280, 8192),
+    "1b": _paper(16, 32, 2048, 8192),
+    "8b": _paper(32, 32, 4096, 24576),
+}
+
+
+def shape(
+    preset: str | None, architecture: str | None, options: dict[str, Any], *, key: str = "model.preset"
+) -> dict[str, Any]:
+    """The full description of a model: its `architecture` and that architecture's configuration keys.
+
+    `ConfigError` that starts with `key` if there is no such preset.
+    """
+    if preset is not None and preset not in PRESETS:
+        near = _nearest_preset(preset)
+        hint = f"did you mean {near!r}? " if near else ""
+        raise ConfigError(f"{key}: there is no preset {preset!r}; {hint}There are {', '.join(PRESETS)}")
+    base = PRESETS[preset] if preset is not None else {"architecture": architecture}
+    return {**base, **options}
+
+
+def _nearest_preset(name: str) -> str | None:
+    """The preset of the nearest size, as a ratio; of the nearest spelling where the name is no size."""
+    wanted = _size_of(name.lower())
+    if wanted:
+        return min(PRESETS, key=lambda preset: abs(math.log(_size_of(preset) / wanted)))
+    return next(iter(difflib.get_close_matches(name, PRESETS, n=1)), None)
+
+
+def _size_of(name: str) -> float:
+    """Parameters that a name such as 0.3m or 8b stands for; 0 if it is none."""
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([kmbt])", name)
+    return float(found[1]) * {"k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}[found[2]] if found else 0.0
+
+
+def build(
+    description: dict[str, Any],
+    vocab_size: int,
+    sequence_length: int,
+    end_of_text_id: int,
+    pad_id: int | None = None,
+) -> Any:
+    """A freshly initialised causal LM (torch's global generator); on the meta device inside `torch.device("meta")`.
+
+    `pad_id` is the tokenizer's own padding token, whose embedding stays zero. `ConfigError` if it cannot be built.
+    """
+    from transformers import AutoModelForCausalLM
+
+    _quiet()
+    config = configuration(description, vocab_size, sequence_length, end_of_text_id, pad_id)
+    try:
+        # With no attention named the library takes PyTorch's own, and what the family has where it cannot use that.
+        lm = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except Exception as error:  # each architecture checks its own keys, with exceptions of its own
+        raise ConfigError(
+            f"model: transformers cannot build {description['architecture']!r}: {reason(error)}"
+        ) from None
+    if not isinstance(lm.get_output_embeddings(), nn.Module):
+        raise ConfigError(f"model.architecture: {description['architecture']} has no head that gives logits")
+    return lm
+
+
+def try_out(description: dict[str, Any], vocab_size: int, sequence_length: int) -> Any:
+    """The model without its numbers; `ConfigError` if it cannot be built or, where it is small, does not predict."""
+    with torch.device("meta"):
+        lm = build(description, vocab_size, sequence_length, 0)
+    if count_parameters(lm)[1] <= TRIAL_PARAMETERS:
+        with torch.random.fork_rng(devices=[]):
+            check_prediction(build(description, vocab_size, sequence_length, 0), sequence_length)
+    return lm
+
+
+def remarks(lm: Any) -> list[str]:
+    """What a user should know about a model before training it, a line each."""
+    name, lines = lm.config.model_type, []
+    if not lm._supports_sdpa:
+        lines.append(
+            f"model: {name} cannot use PyTorch's fused attention, so its own code is used; "
+            "it is slower and takes more memory, the more so the longer the sequences"
+        )
+    if any(getattr(lm.config, key, None) for key in EXPERTS):
+        lines.append(f"model: {name} routes tokens to experts; no balance loss is added that would spread them evenly")
+    return lines
+
+
+def load(folder: Path) -> Any:
+    """A saved causal LM; `RunError` when the folder holds none. No remote code is run, nothing is unpickled."""
+    from transformers import AutoModelForCausalLM
+
+    _quiet()
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
+        )
+    except (OSError, ValueError) as error:
+        raise RunError(f"{folder}: holds no model that can be loaded ({' '.join(str(error).split())[:200]})") from None
+
+
+def _quiet() -> None:
+    """No progress bars and no warnings of transformers: what matters of them is said as errors and remarks."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+
+
+def save(model: Any, tokenizer_folder: Path, folder: Path, tensors: dict[str, Tensor] | None = None) -> None:
+    """Save for `AutoModelForCausalLM` and `AutoTokenizer`, atomically: a folder with this name is complete.
+
+    `tensors` are the model's, whole, where it holds shards of them only.
+    """
+    _quiet()
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    with tensor_files(temporary):
+        model.save_pretrained(temporary, state_dict=tensors)
+    for file in tokenizer_folder.iterdir():
+        shutil.copyfile(file, temporary / file.name)
+    for file in temporary.iterdir():
+        flush_to_disk(file)
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.replace(folder)
+
+
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """(non-embedding, total) parameters; a tied head counts once, positions count as embeddings."""
+    embedding = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
+    parameters = {id(p): p.numel() for p in model.parameters()}
+    total = sum(parameters.values())
+    return total - sum(n for i, n in parameters.items() if i in embedding), total
+
+
+class TokenLosses(nn.Module):
+    """A causal LM whose forward returns each token's loss; what DDP, FSDP2 and torch.compile wrap."""
+
+    def __init__(self, lm: Any, sequence_length: int) -> None:
+        """`sequence_length` is that of the longest row it will see. `ConfigError` if the model does not predict."""
+        super().__init__()
+        self.lm, self.sequence_length, self.linear_head = lm, sequence_length, False
+        self.vocab_size = lm.get_output_embeddings().weight.shape[0]
+        if not next(lm.parameters()).is_meta:  # without numbers there is nothing to try
+            check_prediction(lm, sequence_length)
+            self.linear_head = is_linear(lm, sequence_length)
+            with eval_mode(lm):
+                without_mask(lm, sequence_length)
+
+    def chunked(self, tokens: int) -> bool:
+        """Whether the loss of so many tokens is computed without all of their logits at once."""
+        return tokens * self.vocab_size * 4 > LOGITS_LIMIT_BYTES
+
+    def forward(self, input_BT: Tensor, label_BT: Tensor) -> Tensor:
+        """Negative log-likelihood of each label in nats, float32 `[B, T]`; inputs and labels are int64 `[B, T]`.
+
+        `ValueError` for rows longer than was said.
+        """
+        if input_BT.shape[1] > self.sequence_length:
+            raise ValueError(f"rows of {input_BT.shape[1]} tokens in a model made for {self.sequence_length}")
+        if not self.chunked(input_BT.numel()):
+            return own_losses(self.lm, input_BT, label_BT)
+        if not self.linear_head:
+            return row_losses(self.lm, input_BT, label_BT, self.rows_at_once(input_BT.shape[1]))
+        hidden_BTD = self.lm.get_decoder()(input_ids=input_BT, use_cache=False)[0]
+        loss_N = linear_losses(hidden_BTD.flatten(0, 1), self.lm.get_output_embeddings(), label_BT.flatten())
+        return loss_N.view_as(label_BT)
+
+    def rows_at_once(self, tokens: int) -> int:
+        """Rows of so many tokens whose logits are within the limit, at least one."""
+        return max(1, LOGITS_LIMIT_BYTES // (tokens * self.vocab_size * 4))
+
+
+def check_prediction(lm: Any, sequence_length: int) -> None:
+    """`ConfigError` for a model that cannot run on tokens alone, or that sees the tokens it is to predict."""
+    name = lm.config.model_type
+    try:
+        ahead = looks_ahead(lm, sequence_length)
+    except Exception as error:  # an architecture's own
+        padding = "; it may need a tokenizer that has a padding token" if "NoneType" in str(error) else ""
+        raise ConfigError(
+            f"model: {name} cannot run on text alone with these options ({reason(error)}){padding}"
+        ) from None
+    if ahead:
+        decoder = "; set model.options.is_decoder to true" if getattr(lm.config, "is_decoder", True) is False else ""
+        raise ConfigError(f"model: {name} looks at later tokens, which it should predict{decoder}")
+
+
+def own_losses(lm: Any, input_BT: Tensor, label_BT: Tensor) -> Tensor:
+    """Cross-entropy of the model's own logits token by token, float32 `[B, T]`."""
+    logits_BTV = lm(input_ids=input_BT, use_cache=False).logits
+    loss_N = functional.cross_entropy(logits_BTV.flatten(0, 1).float(), label_BT.flatten(), reduction="none")
+    return loss_N.view_as(label_BT)
+
+
+def row_losses(lm: Any, input_BT: Tensor, label_BT: Tensor, rows: int) -> Tensor:
+    """The same, `rows` at a time; the whole model is run again on them in the backward pass.
+
+    That takes a third more time, and is right for whatever lies between a model's hidden states and its logits.
+    """
+    from torch.utils.checkpoint import checkpoint
+
+    chunks = zip(input_BT.split(rows), label_BT.split(rows), strict=True)
+    if not torch.is_grad_enabled():
+        return torch.cat([own_losses(lm, inputs, labels) for inputs, labels in chunks])
+    return torch.cat([checkpoint(own_losses, lm, i, labels, use_reentrant=False) for i, labels in chunks])  # type: ignore[misc]
+
+
+def plain_losses(hidden_ND: Tensor, head: nn.Linear, label_N: Tensor) -> Tensor:
+    """Cross-entropy of a linear head token by token, float32 `[N]`, from all logits at once."""
+    return functional.cross_entropy(head(hidden_ND).float(), label_N, reduction="none")
+
+
+def operator_losses(hidden_ND: Tensor, head: nn.Linear, label_N: Tensor) -> Tensor:
+    """The same by PyTorch's operator (2.13 and later), which never holds all logits; all in float32."""
+    return functional.linear_cross_entropy(
+        hidden_ND,
+        head.weight,
+        label_N,
+        linear_bias=head.bias,
+        reduction="none",
+        # its own choice of chunks, a few tokens each where the vocabulary is large, is several times slower on a CPU
+        options=nn.LinearCrossEntropyOptions(batch_chunk_size=CHUNK_TOKENS, chunking_method=None),
+    )
+
+
+def chunked_losses(hidden_ND: Tensor, head: nn.Linear, label_N: Tensor) -> Tensor:
+    """The same in chunks, whose logits are computed again in the backward pass."""
+    from torch.utils.checkpoint import checkpoint
+
+    chunks = zip(hidden_ND.split(CHUNK_TOKENS), label_N.split(CHUNK_TOKENS), strict=True)
+    if not torch.is_grad_enabled():
+        return torch.cat([plain_losses(hidden, head, label) for hidden, label in chunks])
+    return torch.cat([checkpoint(plain_losses, h, head, label, use_reentrant=False) for h, label in chunks])  # type: ignore[misc]
+
+
+def linear_losses(hidden_ND: Tensor, head: nn.Linear, label_N: Tensor) -> Tensor:
+    """The same without all logits in memory at once, by the way that is there and as exact as the plain one.
+
+    In bfloat16 that is never the operator: it returns losses in the type of the hidden states, so that they would be
+    rounded to three digits or the head's product be done in float32, where the others round the logits alone.
+    """
+    full = hidden_ND.dtype == torch.float32 and not torch.is_autocast_enabled(hidden_ND.device.type)
+    if full and hasattr(nn, "LinearCrossEntropyOptions"):
+        return operator_losses(hidden_ND, head, label_N)
+    return chunked_losses(hidden_ND, head, label_N)
+
+
+def eval_mode(module: nn.Module) -> contextlib.AbstractContextManager[None]:
+    """Dropout off inside, as it was afterwards."""
+    return mode(module, training=False)

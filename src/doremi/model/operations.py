@@ -1,0 +1,56 @@
+"""Floating-point operations of a model, counted by running it on tensors without data.
+
+What is counted are matrix products, attention's among them (a multiplication and an addition are two operations), by
+PyTorch's own counter: exact for any architecture whose computations do not depend on the text, where the rule of thumb
+6 x parameters x tokens leaves attention out and counts embeddings that are only looked up. Nothing is computed and no
+memory is taken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from doremi.errors import ConfigError
+from doremi.model.build import build
+
+
+@dataclass(frozen=True)
+class Operations:
+    """Of one sequence: its losses alone, and its losses with their gradients."""
+
+    forward: int
+    training: int
+
+
+def of_model(description: Mapping[str, Any], vocab_size: int, sequence_length: int) -> Operations:
+    """Operations a sequence of the model that `description` (see `model.shape`) builds; `ConfigError` if none can."""
+    return _counted(json.dumps(description, sort_keys=True), vocab_size, sequence_length)
+
+
+@cache
+def _counted(description: str, vocab_size: int, sequence_length: int) -> Operations:
+    with torch.device("meta"):
+        lm = build(json.loads(description), vocab_size, sequence_length, 0)
+        tokens_BT = torch.zeros(1, sequence_length, dtype=torch.int64)
+        mask_B1TT = torch.zeros(1, 1, sequence_length, sequence_length)
+    if lm._can_set_experts_implementation():
+        lm.set_experts_implementation("batched_mm")  # the same products; others look at which expert a token has
+    # some models look at the positions' values, which are not there, unless they are given a mask; others take none
+    for more in ({"attention_mask": mask_B1TT}, {}):
+        with contextlib.suppress(Exception), FlopCounterMode(display=False) as counter:
+            logits_BTV = lm(input_ids=tokens_BT, use_cache=False, **more).logits
+            forward = counter.get_total_flops()
+            logits_BTV.sum().backward()
+            return Operations(forward, counter.get_total_flops())
+    raise ConfigError(
+        f"model: the operations of {lm.config.model_type} cannot be counted, for its computations depend on the text; "
+        "`doremi plan` and candidates.equal_compute need them, other commands do not"
+    )

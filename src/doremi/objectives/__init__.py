@@ -1,0 +1,1 @@
+"""What a training minimises: plain, Group DRO and its variants."""

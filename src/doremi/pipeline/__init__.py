@@ -1,0 +1,1 @@
+"""A run at work: its stages one after another."""

@@ -1,0 +1,1 @@
+"""The run directory: where things lie and what a run consists of."""

@@ -1,0 +1,174 @@
+"""What a training writes down: a row a step, a line every few steps and at each evaluation, alarms when they ring.
+
+What the device computes stays there until a line is written, and what the host knows stays here, so that logging
+never makes a step wait. Shapes: K domains, T steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from doremi.diagnostics.health import Alarm, plain_alarms, proxy_alarms
+from doremi.distributed import World
+from doremi.errors import TrainingError
+from doremi.mixture.domains import DomainSet
+from doremi.rundir.layout import MetricsWriter, TrainingFolder
+
+
+class Watch(Protocol):
+    """Whoever looks on: is told of each step, and may ask to stop."""
+
+    def stage(self, name: str) -> None: ...
+    def step(self, step: int, steps: int, tokens: int) -> None: ...
+    def record(self, record: Mapping[str, Any]) -> None: ...
+    def say(self, message: str) -> None: ...
+    def stop_requested(self) -> bool: ...
+
+
+class TrainingLog:
+    """metrics.jsonl and trace.f32 of one training (docs/formats.md)."""
+
+    def __init__(
+        self, folder: Path, domains: DomainSet, objective: str, tokens_per_step: int, world: World, watch: Watch,
+        epoch_tokens: list[int], advice: str,
+    ) -> None:  # fmt: skip
+        """`epoch_tokens`: training tokens of each domain, `[K]`; `advice`: what to do where a domain is memorised."""
+        self.folder, self.domains, self.k = folder, domains, len(domains)
+        self.tokens_per_step, self.world, self.watch = tokens_per_step, world, watch
+        self.epoch_tokens, self.advice = np.array(epoch_tokens), advice
+        self.writer = MetricsWriter(folder, domains, objective)
+        self.pending: list[tuple[float, float, Tensor]] = []
+        """Since the last line: step, learning rate, and on the device the rest of the row, float64."""
+        self.rung: set[str] = set()
+        """Names of the alarms that have rung."""
+
+    # -- steps ---------------------------------------------------------------------------------------------------
+
+    def row(self, step: int, learning_rate: float, norm: Tensor, sums: Mapping[str, Tensor]) -> None:
+        """Keep one step; `sums` are by domain `[K]`: loss, tokens, weights, scores, score_error, reference_loss."""
+        parts = [norm.reshape(1), *(sums[name] for name in self.writer.columns)]
+        rest = torch.cat([part.to(self.world.device, torch.float64) for part in parts])
+        self.pending.append((step, learning_rate, rest))
+
+    def put_back(self, rows: Tensor | None) -> None:
+        """Begin again with the rows that `finite_rows` gave to a checkpoint; None if there were none."""
+        kept = [] if rows is None else list(rows.cpu())
+        self.pending = [(float(row[0]), float(row[1]), row[2:].to(self.world.device)) for row in kept]
+
+    def flush(self, average_weights: Tensor | None) -> None:
+        """Write the rows kept so far and a line that sums them up; `TrainingError` if one is not finite."""
+        if not self.pending:
+            return
+        rows = self.finite_rows().numpy()
+        self.pending = []
+        record = self._record(rows, average_weights)
+        self.watch.record(record)
+        if self.world.is_main:
+            self.writer.rows(rows, record)
+
+    def finite_rows(self) -> Tensor:
+        """The rows kept so far (one at least), on the CPU; `TrainingError` names step and domain of one not finite."""
+        head = torch.tensor([row[:2] for row in self.pending], dtype=torch.float64)
+        kept = torch.cat([head, torch.stack([row[2] for row in self.pending]).cpu()], dim=1)
+        rows = kept.numpy()
+        loss, tokens = self._column(rows, "loss"), self._column(rows, "tokens")
+        bad = ~np.isfinite(np.where(tokens > 0, loss, 0.0))
+        bad_rows = np.flatnonzero(bad.any(axis=1) | ~np.isfinite(rows[:, 2]))
+        if not bad_rows.size:
+            return kept
+        row = bad_rows[0]
+        names = [name for name, is_bad in zip(self.domains, bad[row], strict=True) if is_bad]
+        what = f"the loss of domain {names[0]!r} is" if names else "the gradient is"
+        more = f" (and of {len(names) - 1} more)" if len(names) > 1 else ""
+        raise TrainingError(
+            f"{self.folder}: at step {int(rows[row, 0])} {what} not finite{more}. Lower training.learning_rate "
+            f"(now {rows[row, 1]:.3g}) or training.gradient_clip. The last good checkpoint is kept."
+        )
+
+    def _column(self, rows: np.ndarray, name: str) -> np.ndarray:
+        start = 3 + self.k * self.writer.columns.index(name)
+        return rows[:, start : start + self.k]
+
+    def _record(self, rows: np.ndarray, average_weights: Tensor | None) -> dict[str, Any]:
+        last, loss, tokens = rows[-1], self._column(rows, "loss"), self._column(rows, "tokens")
+        total = tokens.sum(axis=0)
+        nats = np.where(tokens > 0, loss * tokens, 0.0).sum(axis=0)
+        scored = average_weights is not None
+        return {
+            "tokens": self.tokens_after(int(last[0])),
+            "loss": float(nats.sum() / total.sum()),
+            "learning_rate": float(last[1]),
+            "gradient_norm": float(last[2]),
+            "domain_loss": [float(n / t) if t else None for n, t in zip(nats, total, strict=True)],
+            "domain_tokens": [int(t) for t in total],
+            "weights": self._column(rows, "weights")[-1].tolist() if scored else None,
+            "average_weights": average_weights.tolist() if average_weights is not None else None,
+            "scores": self._column(rows, "scores")[-1].tolist() if scored else None,
+        }
+
+    def tokens_after(self, step: int) -> int:
+        """Tokens trained on in the first `step` steps."""
+        return step * self.tokens_per_step
+
+    # -- evaluations ---------------------------------------------------------------------------------------------
+
+    def evaluation(self, step: int, summary: Mapping[str, Mapping[str, Any]], *, last: bool) -> None:
+        """One line for an evaluation; and one for each alarm that rings for the first time."""
+        if not self.world.is_main:
+            return
+        short = {split: {key: value[key] for key in ("loss", "bits_per_byte")} for split, value in summary.items()}
+        self.writer.evaluation(step, self.tokens_after(step), short)
+        for alarm in self._alarms(last):
+            if alarm.name not in self.rung:
+                self.rung.add(alarm.name)
+                self.writer.alarm(step, vars(alarm))
+                where = f"{self.folder.parent.name}/{self.folder.name}"
+                self.watch.say(f"alarm in {where}, {alarm.name.replace('_', ' ')}: {alarm.reason}. {alarm.advice}")
+
+    def _alarms(self, last: bool) -> list[Alarm]:
+        """What rings now; whether the weights have settled is asked at the end, for on the way they never have."""
+        folder = TrainingFolder(self.folder)
+        trace = folder.trace()
+        if np.isnan(trace["weights"]).all():
+            return plain_alarms(self.domains, *_losses(folder, trace, self.epoch_tokens), self.advice)
+        found = proxy_alarms(self.domains, trace)
+        return [alarm for alarm in found if last or alarm.name != "not_settled"]
+
+    # -- going on ------------------------------------------------------------------------------------------------
+
+    def cut_back(self, step: int, last_step: int) -> None:
+        """Drop what was written after the checkpoint of `step`, whose pending rows have been put back."""
+        if not self.world.is_main:
+            return
+        # the last step is evaluated after its checkpoint, all others before
+        evaluated = step if step < last_step else step - 1
+        self.writer.cut_back(logged=step - len(self.pending), evaluated=evaluated)
+        self.rung = {record["name"] for record in TrainingFolder(self.folder).records("alarm")}
+
+
+def _losses(
+    folder: TrainingFolder, trace: Mapping[str, np.ndarray], epoch_tokens: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Training and validation loss and passes over the tokens at each evaluation, `[E, K]` each."""
+    k = len(epoch_tokens)
+    tokens_TK = np.cumsum(trace["tokens"], axis=0, dtype=np.float64)
+    nats_TK = np.cumsum(np.nan_to_num(trace["loss"]) * trace["tokens"], axis=0, dtype=np.float64)
+    before, rows = (np.zeros(k), np.zeros(k)), []
+    for record in folder.records("evaluation"):
+        at = int(np.searchsorted(trace["step"], record["step"], side="right")) - 1
+        if at < 0:
+            continue
+        now = nats_TK[at], tokens_TK[at]
+        seen = now[1] - before[1]
+        train = np.where(seen > 0, (now[0] - before[0]) / np.maximum(seen, 1), math.nan)
+        rows.append((train, np.array(record["select"]["loss"], float), now[1] / epoch_tokens))
+        before = now
+    empty = np.zeros((0, k))
+    return tuple(np.array(part) for part in zip(*rows, strict=True)) if rows else (empty, empty, empty)  # type: ignore[return-value]

@@ -1,0 +1,367 @@
+"""The one loop: fetch, losses, update the weights, backward, step, log, evaluate, save.
+
+A training is a model, an objective and a stream of batches; nothing here knows which stage it serves. The gradient
+of a step is that of `sum_k token_weight[k] * (sum of domain k's token losses)` over the whole global batch, whatever
+the number of micro-batches and processes: sums are added first and the weights follow from them.
+
+Shapes: B sequences, T tokens, K domains.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from doremi.config import TrainingConfig
+from doremi.corpus.loader import Batch, BatchStream
+from doremi.diagnostics import settled
+from doremi.diagnostics.health import FOR_REFERENCE
+from doremi.distributed import World, is_sharded, plain
+from doremi.errors import Interrupted, TrainingError
+from doremi.evaluation.perplexity import ValidationSet
+from doremi.files import write_bytes, write_json
+from doremi.mixture.domains import DomainSet
+from doremi.model.build import TokenLosses, eval_mode
+from doremi.objectives.dro import sum_by_domain, weighted_loss
+from doremi.objectives.plain import Objective
+from doremi.objectives.variants import VariantDRO
+from doremi.rundir.layout import TrainingFolder
+from doremi.training import checkpoint
+from doremi.training.log import TrainingLog, Watch
+from doremi.training.memory import keep_freed_memory
+from doremi.training.reference_losses import ReferenceLosses
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model to train."""
+
+    folder: Path
+    key: str
+    """Hash of everything the result depends on; a checkpoint with another key is refused."""
+    settings: TrainingConfig
+    """With every `auto` resolved."""
+    model: TokenLosses
+    objective: Objective
+    objective_name: str
+    stream: BatchStream
+    reference: ReferenceLosses | None
+    """What losses are scored against; None where the objective scores nothing."""
+    lagged: bool
+    """Whether a batch is weighted with the weights from before it (one forward pass however it is split)."""
+    validation: ValidationSet
+    domains: DomainSet
+    epoch_tokens: list[int]
+    """Training tokens of each domain, `[K]`."""
+    advice: str = FOR_REFERENCE
+    """What to do where a plain training memorises a domain."""
+    until_settled: bool = False
+    """Whether it ends before `settings.steps` if, at an evaluation, the averaged weights have settled."""
+
+
+def learning_rate(step: int, settings: TrainingConfig) -> float:
+    """Rate of step 1 .. steps: linear warm-up to the peak, then exponential decay (paper section 3.1)."""
+    warm = math.ceil(settings.warmup * settings.steps)
+    if step <= warm:
+        return settings.learning_rate * step / warm
+    progress = (step - warm) / max(1, settings.steps - warm)
+    return settings.learning_rate * settings.final_learning_rate**progress
+
+
+def make_optimizer(module: nn.Module, settings: TrainingConfig) -> torch.optim.Optimizer:
+    """AdamW or Adafactor; only matrices decay."""
+    matrices = [p for p in module.parameters() if p.ndim >= 2]
+    vectors = [p for p in module.parameters() if p.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    if settings.optimizer == "adafactor":
+        return torch.optim.Adafactor(groups, lr=settings.learning_rate)
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(settings.beta1, settings.beta2), fused=True)
+
+
+def forward_pass(
+    model: nn.Module, settings: TrainingConfig, device: torch.device
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """`model` under the chosen precision and compiler, static shapes."""
+    called = torch.compile(model, dynamic=False) if settings.compile is True else model
+    if settings.precision == "float32":
+        return called
+
+    def forward(input_BT: Tensor, label_BT: Tensor) -> Tensor:
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            return called(input_BT, label_BT)
+
+    return forward
+
+
+def to_device(array: np.ndarray, device: torch.device) -> Tensor:
+    """A tensor of the array on the device, for which a GPU's host does not wait (and which shares a CPU's memory)."""
+    tensor = torch.from_numpy(array)
+    if device.type == "cuda":  # in one piece first: what is not is copied by way of unpinned memory
+        return tensor.contiguous().pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+@dataclass(frozen=True)
+class DeviceBatch:
+    """A micro-batch on the device."""
+
+    input_BT: Tensor
+    label_BT: Tensor
+    mask_BT: Tensor
+    domain_B: Tensor
+    reference_BT: Tensor | None = None
+    """The reference's losses, where they are kept on disk."""
+
+    @classmethod
+    def of(cls, batch: Batch, device: torch.device, reference: ReferenceLosses | None = None) -> DeviceBatch:
+        tensors = [to_device(a, device) for a in (batch.input_BT, batch.label_BT, batch.domain_B)]
+        stored = None if reference is None else reference.read(batch)
+        reference_BT = None if stored is None else to_device(stored, device)
+        return cls(tensors[0], tensors[1], torch.ones_like(tensors[0], dtype=torch.bool), tensors[2], reference_BT)
+
+
+def spread_sums(loss_BT: Tensor, reference_BT: Tensor, batch: DeviceBatch, k: int) -> Tensor:
+    """`[3, K]`: sum of the sequences' clipped excess, of its squares, and of the reference's loss."""
+    excess_BT = torch.where(batch.mask_BT, (loss_BT - reference_BT).detach().clamp(min=0), 0.0)
+    excess_B, reference_B = (value_BT.sum(dim=-1, dtype=torch.float64) for value_BT in (excess_BT, reference_BT))
+    rows = torch.stack([excess_B, excess_B.square(), reference_B])
+    return torch.zeros(3, k, dtype=torch.float64, device=rows.device).index_add(1, batch.domain_B, rows)
+
+
+def score_error(sums_5K: Tensor, sequence_length: int) -> Tensor:
+    """Standard error of each domain's score, nats a token `[K]`, from the spread between its sequences."""
+    _, tokens_K, excess_K, squares_K, _ = sums_5K
+    number_K = tokens_K / sequence_length
+    variance_K = (squares_K - excess_K.square() / number_K).clamp(min=0) / (number_K - 1)
+    return (variance_K / number_K).sqrt() / sequence_length
+
+
+def spread_is_known(objective: Objective) -> bool:
+    """Whether `spread_sums` is of what the objective scores: each token's excess over the reference, clipped."""
+    if not isinstance(objective, VariantDRO):
+        return True
+    return (objective.choices.excess, objective.choices.clip) == ("difference", "token")
+
+
+class Trainer:
+    """The moving parts of one training: model, optimiser, objective, log."""
+
+    def __init__(self, job: Job, world: World, watch: Watch) -> None:
+        self.job, self.world, self.watch = job, world, watch
+        if world.device.type == "cpu":
+            keep_freed_memory()
+        self.settings, self.k, self.scored = job.settings, len(job.domains), job.reference is not None
+        self.model = job.model.to(world.device).train()
+        self.wrapped = world.wrap(self.model, self.settings.parallel)
+        self.sharded = is_sharded(self.model)
+        self.spread_3K = torch.zeros(3, self.k, dtype=torch.float64, device=world.device)
+        self.optimizer = make_optimizer(self.model, self.settings)
+        self.forward = forward_pass(self.wrapped, self.settings, world.device)
+        self.evaluating = forward_pass(self.model, self.settings, world.device)
+        tokens_per_step = self.settings.batch_size * job.stream.sequence_length
+        self.log = TrainingLog(
+            job.folder, job.domains, job.objective_name, tokens_per_step, world, watch, job.epoch_tokens,
+            job.advice,
+        )  # fmt: skip
+
+    # -- one step ------------------------------------------------------------------------------------------------
+
+    def forward_backward(self, batches: list[DeviceBatch]) -> Tensor:
+        """Losses, update of the weights, gradients; sums by domain `[5, K]`: loss, tokens and `spread_sums`."""
+        lagged, token_weight_K = self.job.lagged, None
+        self.spread_3K.zero_()
+        if lagged or not self.scored:  # what a token counts is known before the batch is
+            count_K = torch.stack([self._counts(batch) for batch in batches]).sum(dim=0)
+            token_weight_K = self.job.objective.token_weights(self.world.sum(count_K))
+        elif len(batches) > 1:  # score the whole global batch first, so that every micro-batch sees the same weights
+            with torch.no_grad(), eval_mode(self.model):
+                sums = [self._sums(batch, self.forward(batch.input_BT, batch.label_BT)) for batch in batches]
+            token_weight_K = self._update(torch.stack(sums).sum(dim=0))
+        losses_2K = torch.zeros(2, self.k, dtype=torch.float64, device=self.world.device)
+        sums_2K = torch.zeros_like(losses_2K)
+        for number, batch in enumerate(batches):
+            with self.world.gradients_shared(self.wrapped, last=number == len(batches) - 1):
+                loss_BT = self.forward(batch.input_BT, batch.label_BT)
+                if token_weight_K is None:
+                    token_weight_K = self._update(self._sums(batch, loss_BT))
+                elif lagged:
+                    sums_2K += self._sums(batch, loss_BT)
+                # gradients are averaged over processes: the factor makes that a sum
+                loss = weighted_loss(loss_BT, batch.mask_BT, batch.domain_B, token_weight_K)
+                (loss * self.world.size).backward()
+            losses_2K[0] += sum_by_domain(loss_BT, batch.mask_BT, batch.domain_B, self.k)
+            losses_2K[1] += self._counts(batch)
+        if lagged:
+            self._update(sums_2K)
+        return self.world.sum(torch.cat([losses_2K, self.spread_3K]))
+
+    def _counts(self, batch: DeviceBatch) -> Tensor:
+        return sum_by_domain(torch.ones_like(batch.mask_BT, dtype=torch.float32), batch.mask_BT, batch.domain_B, self.k)
+
+    def _sums(self, batch: DeviceBatch, loss_BT: Tensor) -> Tensor:
+        reference_BT = batch.reference_BT
+        if reference_BT is None:
+            assert self.job.reference is not None
+            reference_BT = self.job.reference(batch.input_BT, batch.label_BT)
+        self.spread_3K += spread_sums(loss_BT, reference_BT, batch, self.k)
+        return self.job.objective.sums(loss_BT, reference_BT, batch.mask_BT, batch.domain_B)
+
+    def _update(self, sums_2K: Tensor) -> Tensor:
+        sums_2K = self.world.sum(sums_2K)
+        self.job.objective.update(sums_2K)
+        return self.job.objective.token_weights(sums_2K[1])
+
+    def optimizer_step(self, step: int) -> Tensor:
+        """Clip, set this step's rate, step; returns the gradient's norm."""
+        norm = plain(nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.gradient_clip))
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(step, self.settings)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return norm
+
+    # -- log -----------------------------------------------------------------------------------------------------
+
+    def record(self, step: int, sums_5K: Tensor, norm: Tensor) -> None:
+        """Keep this step's row on the device."""
+        none_K = torch.full_like(sums_5K[0], math.nan)
+        state = self.job.objective.state_dict()
+        row = {name: none_K for name in ("weights", "scores", "score_error", "reference_loss")}
+        if self.scored:
+            row = {"weights": state["alpha_K"], "scores": state["lam_K"], "reference_loss": sums_5K[4] / sums_5K[1]}
+            known = spread_is_known(self.job.objective)
+            row["score_error"] = score_error(sums_5K, self.job.stream.sequence_length) if known else none_K
+        row |= {"loss": sums_5K[0] / sums_5K[1], "tokens": sums_5K[1]}
+        self.log.row(step, learning_rate(step, self.settings), norm, row)
+
+    def flush_log(self) -> None:
+        """Write the rows kept so far; `TrainingError` if one is not finite."""
+        self.log.flush(self.job.objective.average_weights if self.scored else None)
+
+    # -- evaluate ------------------------------------------------------------------------------------------------
+
+    def evaluate(self, step: int, *, last: bool = False) -> tuple[np.ndarray, dict[str, dict[str, Any]]]:
+        """Nats of each validation document, and the summary; a line of the log."""
+        with eval_mode(self.model):
+            nats = self.job.validation.nats(self.evaluating, self.world)
+        if not np.isfinite(nats).all():
+            raise TrainingError(
+                f"{self.job.folder}: at step {step} the validation loss is not finite; lower training.learning_rate"
+            )
+        summary = self.job.validation.summary(nats)
+        self.log.evaluation(step, summary, last=last)
+        return nats, summary
+
+    # -- is it done? ---------------------------------------------------------------------------------------------
+
+    def is_last(self, step: int) -> bool:
+        """Whether the training ends with this step: all are done, or the averaged weights have settled."""
+        if step >= self.settings.steps:
+            return True
+        if not self.job.until_settled or step == 0 or step % int(self.settings.evaluate_every):
+            return False
+        self.flush_log()
+        weights_TK = TrainingFolder(self.job.folder).trace()["weights"] if self.world.is_main else None
+        return self.world.any(weights_TK is not None and settled.judge(weights_TK).settled)
+
+    # -- save and restore ----------------------------------------------------------------------------------------
+
+    def save(self, step: int) -> None:
+        """A checkpoint of everything; rows not yet logged go with it, so that a resumed log has the same lines."""
+        tensors = checkpoint.training_tensors(self.model, self.optimizer, self.world.device)
+        state: dict[str, Any] = {"key": self.job.key, "objective": {}}
+        for name, value in self.job.objective.state_dict().items():
+            if isinstance(value, Tensor):
+                tensors[f"objective.{name}"] = value
+            else:
+                state["objective"][name] = value
+        if self.log.pending:
+            tensors["pending"] = self.log.finite_rows()
+        if self.world.is_main:
+            self.log.writer.flush()
+        checkpoint.save(self.job.folder / "checkpoint", step, tensors, state, self.world, sharded=self.sharded)
+
+    def restore(self) -> int:
+        """Go back to the newest checkpoint; returns its step, 0 if there is none."""
+        folder = self.job.folder / "checkpoint"
+        found = checkpoint.latest(folder, self.watch.say, self.world)
+        if found is not None and found.state["key"] != self.job.key:
+            self.watch.say(f"{self.job.folder}: its checkpoints have other settings or data. Starting over.")
+            self.world.barrier()  # every process has read them
+            if self.world.is_main:
+                checkpoint.remove(folder)
+            found = None
+        if found is not None:
+            rest = checkpoint.restore_tensors(found.folder, self.model, self.optimizer, self.world.device)
+            tensors = {n.removeprefix("objective."): t for n, t in rest.items() if n.startswith("objective.")}
+            self.job.objective.load_state_dict({**tensors, **found.state["objective"]})
+            self.log.put_back(rest.get("pending"))
+        step = found.step if found else 0
+        self.log.cut_back(step, self.settings.steps)
+        self.world.barrier()
+        return step
+
+
+def train(job: Job, world: World, watch: Watch) -> int:
+    """Train to the end, from the newest checkpoint on, and write the final evaluation; returns the last step.
+
+    Rerunning is harmless. `PeerError` if another process is lost.
+    """
+    with world.guard():
+        return _train(job, world, watch)
+
+
+def _train(job: Job, world: World, watch: Watch) -> int:
+    trainer = Trainer(job, world, watch)
+    settings = job.settings
+    step = trainer.restore()
+    last = trainer.is_last(step)
+    if last and step:  # its final evaluation, which comes after its checkpoint, may be there already
+        trainer.log.cut_back(step, step)
+    while not last:
+        step += 1
+        # -- fetch ---------------------------------------------------------------------------
+        batches = [DeviceBatch.of(b, world.device, job.reference) for b in job.stream.micro_batches(step - 1)]
+
+        # -- losses, update of the weights, backward -------------------------------------------
+        losses_2K = trainer.forward_backward(batches)
+
+        # -- step ------------------------------------------------------------------------------
+        norm = trainer.optimizer_step(step)
+
+        # -- log -------------------------------------------------------------------------------
+        trainer.record(step, losses_2K, norm)
+        last = trainer.is_last(step)
+        if step % settings.log_every == 0 or last:
+            trainer.flush_log()
+        watch.step(step, settings.steps, trainer.log.tokens_after(step))
+
+        # -- evaluate --------------------------------------------------------------------------
+        if step % int(settings.evaluate_every) == 0 and not last:
+            trainer.evaluate(step)
+
+        # -- save ------------------------------------------------------------------------------
+        stop = world.any(watch.stop_requested())
+        if step % int(settings.checkpoint_every) == 0 or last or stop:
+            trainer.save(step)
+        if stop:
+            raise Interrupted(f"stopped after step {step} of {settings.steps}. Run the same command to resume.")
+    nats, summary = trainer.evaluate(step, last=True)
+    if world.is_main:
+        trainer.log.writer.flush()
+        checkpoint.keep_last(job.folder / "checkpoint")
+        write_evaluation(job.folder, step, job.domains, nats, summary)
+    return step
+
+
+def write_evaluation(folder: Path, step: int, domains: DomainSet, nats: np.ndarray, summary: Mapping[str, Any]) -> None:
+    """evaluation.documents.f64 and evaluation.json (docs/formats.md)."""
+    write_bytes(folder / "evaluation.documents.f64", nats.astype("<f8").tobytes())
+    write_json(folder / "evaluation.json", {"format": 1, "step": step, "domains": list(domains), **summary})
