@@ -33,7 +33,7 @@ from torch._dynamo.utils import counters
 from doremi.distributed import World
 from doremi.model import build as models
 from doremi.model import operations
-from doremi.model.build import PRESETS, shape
+from doremi.model.presets import PRESETS, shape
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from steps import BATCH, LENGTH, VOCAB
 from doremi.config import TrainingConfig
 from doremi.corpus.value import Corpus
 from doremi.distributed import World
-from doremi.model.build import TokenLosses, build, shape
+from doremi.model.build import TokenLosses, build
+from doremi.model.presets import shape
 from doremi.training.loop import forward_pass
 from doremi.training.memory import keep_freed_memory
 from doremi.training.reference_losses import write_store

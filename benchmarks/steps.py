@@ -23,7 +23,8 @@ from doremi.corpus.sampler import Sampler
 from doremi.corpus.store import FlatFile
 from doremi.distributed import World
 from doremi.mixture.domains import DomainSet
-from doremi.model.build import TokenLosses, build, shape
+from doremi.model.build import TokenLosses, build
+from doremi.model.presets import shape
 from doremi.objectives.dro import GroupDRO
 from doremi.objectives.plain import PlainObjective
 from doremi.training import loop as training

@@ -20,8 +20,8 @@ from doremi import verdict
 from doremi.diagnostics import settled, student
 from doremi.mixture.files import read_mixture
 from doremi.mixture.names import LEARNED, PER_SEED, WITH_SEARCH
-from doremi.model.build import shape
 from doremi.model.operations import of_model
+from doremi.model.presets import shape
 from doremi.rundir.layout import RunDirectory
 
 SWEEPS = ("chosen", f"chosen-{SHORT}", "held-out", f"held-out-{SHORT}")

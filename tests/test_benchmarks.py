@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 import torch
 
-from doremi.model.build import PRESETS, build, shape
+from doremi.model.build import build
+from doremi.model.presets import PRESETS, shape
 from tolerances import FLOAT32
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"

@@ -21,7 +21,7 @@ import doremi
 from doremi.cli.commands import main
 from doremi.cli.display import Display
 from doremi.errors import ConfigError
-from doremi.model.build import shape
+from doremi.model.presets import shape
 from doremi.training import checkpoint
 from tiny import tiny_values, write_corpus, write_tiny
 

@@ -17,17 +17,9 @@ import families
 from doremi.corpus.tokenizer import TextTokenizer
 from doremi.errors import ConfigError, RunError
 from doremi.model import build as models
-from doremi.model.build import (
-    PRESETS,
-    TokenLosses,
-    build,
-    chunked_losses,
-    count_parameters,
-    operator_losses,
-    plain_losses,
-    shape,
-)
+from doremi.model.build import TokenLosses, build, chunked_losses, count_parameters, operator_losses, plain_losses
 from doremi.model.head import is_linear
+from doremi.model.presets import PRESETS, shape
 from doremi.objectives.dro import weighted_loss
 from doremi.pipeline.jobs import padding_id
 from tolerances import BFLOAT16, FLOAT32, GRADIENT

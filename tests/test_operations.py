@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from doremi.model.build import shape
 from doremi.model.operations import of_model
+from doremi.model.presets import shape
 
 VOCAB, LENGTH = 2048, 128
 

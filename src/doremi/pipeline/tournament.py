@@ -11,7 +11,8 @@ from doremi.config import RunConfig
 from doremi.corpus.value import Corpus
 from doremi.errors import ConfigError
 from doremi.mixture.plain import uniform
-from doremi.model.build import build, remarks, shape, try_out
+from doremi.model.build import build, remarks, try_out
+from doremi.model.presets import shape
 from doremi.pipeline import stages
 from doremi.pipeline.downstream import evaluate_candidates
 from doremi.pipeline.equal_compute import train_longer

@@ -20,7 +20,8 @@ from doremi.config import RunConfig, TrainingConfig, dump
 from doremi.distributed import World
 from doremi.errors import RunError
 from doremi.files import FORMAT, key_of, read_json, write_bytes, write_json
-from doremi.model.build import build, count_parameters, shape
+from doremi.model.build import build, count_parameters
+from doremi.model.presets import shape
 from doremi.rundir import binding
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.lock import LOCK, only_worker

@@ -23,8 +23,8 @@ from doremi.distributed import start
 from doremi.errors import ConfigError, DataError, MixtureError, TrainingError
 from doremi.files import read_json
 from doremi.mixture.names import LEARNED
-from doremi.model.build import shape
 from doremi.model.operations import of_model
+from doremi.model.presets import shape
 from doremi.pipeline.tournament import check
 from doremi.pipeline.workspace import recorded_choices, resolved
 from doremi.plan import calibration, footprint

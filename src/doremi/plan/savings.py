@@ -8,7 +8,7 @@ from typing import Any
 
 from doremi.config import RunConfig
 from doremi.mixture.names import PER_SEED
-from doremi.model.build import PRESETS
+from doremi.model.presets import PRESETS
 from doremi.plan.plan import Plan
 
 FEWEST_SEEDS = 3  # fewer give no verdict

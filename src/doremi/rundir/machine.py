@@ -1,0 +1,72 @@
+"""Where a run's trainings are done, as far as their bytes depend on it; and what `auto` means there.
+
+**What bit-identical means.** A training has the same bytes wherever it runs again with the same kind of device, version
+of torch, number of threads and number of processes. The threads are part of a training's key: a gradient's last bits
+differ between one thread and two. They are recorded here before the first training, and used wherever a training of
+this run is done, also where fewer cores are free. Between numbers of processes the tolerances of docs/scaling.md hold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from doremi.config import RunConfig, TrainingConfig
+
+# On a CPU the compiler saves 0 to 22 % of a step for a warm-up of 20 to 39 s, which is earned back after 3 minutes of
+# training (0.3m), 8 to 13 (1m) or 30 (3m); the trainings of a tournament share it (docs/results/speed.md).
+COMPILE_AFTER_SECONDS = 1200
+COMPILE_AFTER_STEPS = 500  # on a GPU
+CPU_FLOPS_PER_CORE = 2e10  # float32, a small model, measured with benchmarks/steps.py; only decides on `compile`
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Facts that are recorded once, before a run's first training."""
+
+    device: str
+    """cpu or cuda."""
+    bfloat16: bool
+    """Whether it has fast units for bfloat16."""
+    cores: int
+    """That the process could use."""
+    threads: int
+    """Of one process of a training, where `training.threads` is auto."""
+
+
+def resolved(config: RunConfig, machine: Machine, parameters: int) -> TrainingConfig:
+    """The training settings with every `auto` replaced. `parameters`: of the proxy's model, embeddings included.
+
+    It depends on nothing but its arguments, so that it gives the same on another day and for a longer training.
+    """
+    training = config.training
+    update: dict[str, object] = {}
+    if training.threads == "auto":
+        update["threads"] = machine.threads
+    if training.precision == "auto":
+        update["precision"] = "bfloat16" if machine.bfloat16 else "float32"
+    if training.compile == "auto":
+        update["compile"] = _compiles(config, machine, parameters)
+    if training.evaluate_every == "auto":
+        update["evaluate_every"] = auto_evaluate_every(config)
+    if training.checkpoint_every == "auto":
+        update["checkpoint_every"] = max(20, training.steps // 20)
+    return training.model_copy(update=update)
+
+
+def auto_evaluate_every(config: RunConfig) -> int:
+    """Ten evaluations a training, but no more than take a fifth of its time, and at least two.
+
+    A token that is only evaluated costs a third of one that is trained on; how many there are is not known before the
+    corpus is, so the configured most is taken.
+    """
+    evaluation = len(config.domains) * config.data.validation_max_tokens / 3
+    number = min(10, max(2, int(config.run_tokens / 5 / evaluation)))
+    return max(1, config.training.steps // number)
+
+
+def _compiles(config: RunConfig, machine: Machine, parameters: int) -> bool:
+    """Whether one training is long enough to earn the compiler's warm-up back."""
+    if machine.device == "cuda":
+        return config.training.steps >= COMPILE_AFTER_STEPS
+    flops = 6 * parameters * config.run_tokens
+    return flops / (CPU_FLOPS_PER_CORE * machine.cores) > COMPILE_AFTER_SECONDS

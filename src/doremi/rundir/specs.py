@@ -1,0 +1,168 @@
+"""What a piece of work consists of, as values that are complete before it begins, and their keys.
+
+A key is the hash of a spec. It depends on what a result depends on and on nothing else: not on a name, a role, a date,
+a place or a version of software. Fields at their default are left out of it, so that a new field with a neutral default
+leaves old keys as they are; a default never changes once it is released. tests/test_specs.py holds golden keys.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from doremi.config import DownstreamConfig, LimitsConfig, ProxyConfig, TrainingConfig
+from doremi.files import FORMAT, key_of
+
+DIGITS = 16  # of a key, in the name of a folder; the whole key stands in the folder
+VERSION_DIGITS = 6  # of a key, in the name of a version of a mixture
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How a proxy's domains are scored and weighted."""
+
+    proxy: ProxyConfig
+    reference: str
+    """Key of the reference's training."""
+    losses: str
+    """stored or live: rounded alike, but computed in batches of different shapes."""
+
+    def described(self) -> dict[str, Any]:
+        # `sampling` is in the weights that its batches are drawn with, `seeds` is how many such trainings there are
+        options = self.proxy.model_dump(mode="json", exclude_defaults=True, exclude={"seeds", "sampling"})
+        return {**options, "reference": self.reference, "losses": self.losses}
+
+
+@dataclass(frozen=True)
+class TrainingSpec:
+    """One training. A reference, a candidate and a model of the user's are alike where this is alike."""
+
+    corpus: str
+    """Fingerprint of what is trained on."""
+    sequence_length: int
+    model: str
+    """JSON of the model's full description (`model.presets.shape`)."""
+    settings: TrainingConfig
+    """With every `auto` replaced."""
+    weights: tuple[float, ...]
+    """What batches are drawn with, in the order of the corpus' domains."""
+    seed: int
+    scoring: Scoring | None = None
+    """None for ordinary training."""
+    device: str = "cpu"
+    """Its kind. Threads matter on a CPU only."""
+
+    @property
+    def order(self) -> str:
+        """Name of the stream of batches: the proxy meets sequences in another order than its reference."""
+        return f"{'main' if self.scoring is None else 'proxy'}/{self.seed}"
+
+    @property
+    def description(self) -> dict[str, Any]:
+        return json.loads(self.model)
+
+    @property
+    def tokens(self) -> int:
+        """Trained on."""
+        return self.settings.steps * self.settings.batch_size * self.sequence_length
+
+    @property
+    def key(self) -> str:
+        matters = set(TrainingConfig.model_fields) - NOT_IN_RESULTS
+        if self.device != "cpu":
+            matters.discard("threads")
+        return key_of(
+            {
+                "format": FORMAT,
+                "kind": "training",
+                "corpus": self.corpus,
+                "sequence_length": self.sequence_length,
+                "model": self.description,
+                "training": self.settings.model_dump(mode="json", include=matters, exclude_defaults=True),
+                "weights": list(self.weights),
+                "seed": self.seed,
+                "order": self.order,
+                "scoring": None if self.scoring is None else self.scoring.described(),
+            }
+        )
+
+
+NOT_IN_RESULTS = {"accumulation", "checkpoint_every", "log_every", "parallel", "timeout"}
+"""Settings of a training that its results do not depend on."""
+
+
+@dataclass(frozen=True)
+class LossesSpec:
+    """The losses of a reference on all training sequences, computed once and kept."""
+
+    corpus: str
+    sequence_length: int
+    reference: str
+
+    @property
+    def key(self) -> str:
+        return key_of(
+            {
+                "format": FORMAT,
+                "kind": "losses",
+                "corpus": self.corpus,
+                "sequence_length": self.sequence_length,
+                "reference": self.reference,
+            }
+        )
+
+
+@dataclass(frozen=True)
+class MixtureSpec:
+    """A mixture that a method makes of finished trainings."""
+
+    method: str
+    corpus: str
+    inputs: tuple[tuple[int, str], ...]
+    """Seeds and keys of the trainings."""
+    limits: LimitsConfig
+    budget: int
+    options: str
+    """JSON of what its record says of how it was found."""
+
+    @property
+    def key(self) -> str:
+        return key_of(
+            {
+                "format": FORMAT,
+                "kind": "mixture",
+                "method": self.method,
+                "corpus": self.corpus,
+                "inputs": [list(pair) for pair in self.inputs],
+                "limits": self.limits.model_dump(mode="json", exclude_defaults=True),
+                "budget": self.budget,
+                "options": json.loads(self.options),
+            }
+        )
+
+    @property
+    def version(self) -> str:
+        """What tells it from other mixtures of the method."""
+        return f"{self.method}.{self.key[:VERSION_DIGITS]}"
+
+
+@dataclass(frozen=True)
+class FewshotSpec:
+    """A model asked few-shot tasks."""
+
+    training: str
+    settings: DownstreamConfig
+
+    @property
+    def key(self) -> str:
+        asked = self.settings.model_dump(mode="json", exclude_defaults=True, exclude={"tasks"})
+        return key_of({"format": FORMAT, "kind": "fewshot", "training": self.training, **asked})
+
+
+Spec = TrainingSpec | LossesSpec | MixtureSpec | FewshotSpec
+
+
+def canonical(value: Any) -> str:
+    """JSON of a value, the same for equal values."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
