@@ -7,6 +7,7 @@ import pytest
 
 from doremi.diagnostics.uncertainty import uncertainty, whether_settled
 from doremi.mixture.domains import DomainSet, Mixture
+from doremi.mixture.record import Uncertainty
 from tolerances import FLOAT32
 
 NAMES = DomainSet(["a", "b"])
@@ -20,19 +21,22 @@ def test_by_hand() -> None:
     """Weights 0.5, 0.6, 0.7: mean 0.6, standard error 0.1 / sqrt(3), t of 2 degrees at 95 % 4.30265."""
     found = uncertainty(mixtures(0.5, 0.6, 0.7), NAMES, 0.95)
     half = 4.302653 * 0.1 / 3**0.5
-    assert found["interval"]["a"] == pytest.approx([0.6 - half, 0.6 + half], rel=FLOAT32)
-    assert found["interval"]["b"] == pytest.approx([0.4 - half, 0.4 + half], rel=FLOAT32)
-    assert found["distance"] == pytest.approx({"mean": 0.4 / 3, "largest": 0.2})
+    assert found.interval is not None
+    assert found.interval["a"] == pytest.approx([0.6 - half, 0.6 + half], rel=FLOAT32)
+    assert found.interval["b"] == pytest.approx([0.4 - half, 0.4 + half], rel=FLOAT32)
+    assert found.distance is not None
+    assert (found.distance.mean, found.distance.largest) == pytest.approx((0.4 / 3, 0.2))
 
 
 def test_intervals_end_at_0_and_1() -> None:
     found = uncertainty(mixtures(0.98, 0.6), NAMES, 0.95)
-    assert found["interval"]["a"][1] == 1
-    assert found["interval"]["b"][0] == 0
+    assert found.interval is not None
+    assert found.interval["a"][1] == 1
+    assert found.interval["b"][0] == 0
 
 
 def test_one_proxy_tells_nothing_of_the_spread() -> None:
-    assert uncertainty(mixtures(0.5), NAMES, 0.95) == {"confidence": 0.95, "interval": None, "distance": None}
+    assert uncertainty(mixtures(0.5), NAMES, 0.95) == Uncertainty(confidence=0.95)
 
 
 def test_nineteen_in_twenty_intervals_hold_the_truth() -> None:
@@ -40,15 +44,18 @@ def test_nineteen_in_twenty_intervals_hold_the_truth() -> None:
     held = 0
     for _ in range(1000):
         drawn = np.clip(random.normal(0.4, 0.05, size=3), 0.01, 0.99)
-        low, high = uncertainty(mixtures(*drawn), NAMES, 0.95)["interval"]["a"]
-        held += low <= 0.4 <= high
+        found = uncertainty(mixtures(*drawn), NAMES, 0.95)
+        assert found.interval is not None
+        low, high = found.interval["a"]
+        held += (low or 0.0) <= 0.4 <= (high or 0.0)
     assert 930 <= held <= 970
 
 
 def test_settled_is_told_with_its_reason() -> None:
     steady = np.full((400, 2), 0.5) + 0.01 * np.random.default_rng(0).standard_normal((400, 1)) * [1, -1]
     drifting = np.stack([np.linspace(0.2, 0.8, 400), np.linspace(0.8, 0.2, 400)], axis=1)
-    assert whether_settled(steady)["settled"]
-    found = whether_settled(drifting)
-    assert not found["settled"]
-    assert found["reason"]
+    assert whether_settled(steady, steps=400, learning_rate=0.1).settled
+    found = whether_settled(drifting, steps=400, learning_rate=0.1)
+    assert not found.settled
+    assert found.reason
+    assert (found.steps, found.learning_rate) == (400, 0.1)

@@ -9,16 +9,16 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from doremi.diagnostics import settled, student
 from doremi.files import ten_digits
 from doremi.mixture.domains import DomainSet, Mixture
+from doremi.mixture.record import Distance, Settled, Uncertainty
 
 
-def uncertainty(per_seed: Mapping[int, Mixture], domains: DomainSet, confidence: float) -> dict[str, Any]:
+def uncertainty(per_seed: Mapping[int, Mixture], domains: DomainSet, confidence: float) -> Uncertainty:
     """What mixture.json says of it: Student's t interval of each mean weight, and distances between proxies.
 
     Intervals are cut off at 0 and 1, hold for each weight by itself, and are null with one proxy. Distances are half
@@ -26,24 +26,35 @@ def uncertainty(per_seed: Mapping[int, Mixture], domains: DomainSet, confidence:
     """
     weights_SK = np.array([mixture.aligned(domains) for mixture in per_seed.values()])
     apart = [float(np.abs(a - b).sum() / 2) for a, b in itertools.combinations(weights_SK, 2)]
-    return {
-        "confidence": confidence,
-        "interval": _intervals(weights_SK, domains, confidence) if len(weights_SK) > 1 else None,
-        "distance": {"mean": ten_digits(float(np.mean(apart))), "largest": ten_digits(max(apart))} if apart else None,
-    }
+    return Uncertainty(
+        confidence=confidence,
+        interval=_intervals(weights_SK, domains, confidence) if len(weights_SK) > 1 else None,
+        distance=Distance(mean=ten_digits(float(np.mean(apart))), largest=ten_digits(max(apart))) if apart else None,
+    )
 
 
-def _intervals(weights_SK: np.ndarray, domains: DomainSet, confidence: float) -> dict[str, list[float | None]]:
+def _intervals(
+    weights_SK: np.ndarray, domains: DomainSet, confidence: float
+) -> dict[str, tuple[float | None, float | None]]:
     seeds = len(weights_SK)
     t = float(student.quantile(np.array(1 - confidence), np.array(seeds - 1)))
     mean_K, half_K = weights_SK.mean(axis=0), t * weights_SK.std(axis=0, ddof=1) / math.sqrt(seeds)
     low_K, high_K = np.maximum(mean_K - half_K, 0), np.minimum(mean_K + half_K, 1)
     return {
-        name: [ten_digits(float(a)), ten_digits(float(b))] for name, a, b in zip(domains, low_K, high_K, strict=True)
+        name: (ten_digits(float(a)), ten_digits(float(b))) for name, a, b in zip(domains, low_K, high_K, strict=True)
     }
 
 
-def whether_settled(alpha_TK: np.ndarray) -> dict[str, Any]:
-    """Whether one proxy's averaged weights have settled, and why."""
+def whether_settled(alpha_TK: np.ndarray, *, steps: int, learning_rate: float) -> Settled:
+    """Whether one proxy's averaged weights have settled, and why.
+
+    `learning_rate`: the share of its peak that is left at the last of `steps`.
+    """
     judged = settled.judge(alpha_TK)
-    return {"settled": judged.settled, "reason": judged.reason, "change": ten_digits(judged.change)}
+    return Settled(
+        settled=judged.settled,
+        reason=judged.reason,
+        change=ten_digits(judged.change),
+        steps=steps,
+        learning_rate=ten_digits(learning_rate),
+    )

@@ -23,7 +23,7 @@ from doremi.corpus.value import Corpus
 from doremi.diagnostics.health import few_documents, unknown_tokens
 from doremi.diagnostics.uncertainty import uncertainty, whether_settled
 from doremi.errors import ConfigError, DataError, RunError
-from doremi.files import FORMAT, ten_digits, write_json
+from doremi.files import FORMAT, write_json
 from doremi.mixture.domains import DomainSet, Mixture
 from doremi.mixture.files import read_mixture
 from doremi.mixture.names import LEARNED, PER_SEED
@@ -334,7 +334,7 @@ def combine(space: Workspace, corpus: Corpus, search: RunDirectory, reference_mi
         "options": {**_options(space), "reference_mixture": reference_mixture},
         "seeds": seeds,
         "per_seed": {str(seed): {name: m[name] for name in corpus.domains} for seed, m in each.items()},
-        "uncertainty": uncertainty(each, corpus.domains, space.config.verdict.confidence),
+        "uncertainty": uncertainty(each, corpus.domains, space.config.verdict.confidence).model_dump(mode="json"),
         "settled": {str(seed): _settled(space, search.proxy(seed)) for seed in seeds},
     }
     if space.world.is_main:
@@ -345,11 +345,8 @@ def combine(space: Workspace, corpus: Corpus, search: RunDirectory, reference_mi
 def _settled(space: Workspace, proxy: TrainingFolder) -> dict[str, Any]:
     """Whether a proxy's weights have settled, and how much of its schedule it has seen."""
     steps, settings = proxy.stage()["steps"], space.settings
-    seen = {
-        "steps": steps,
-        "learning_rate": ten_digits(training.learning_rate(steps, settings) / settings.learning_rate),
-    }
-    return {**whether_settled(proxy.trace()["weights"]), **seen}
+    share = training.learning_rate(steps, settings) / settings.learning_rate
+    return whether_settled(proxy.trace()["weights"], steps=steps, learning_rate=share).model_dump(mode="json")
 
 
 def plain_mixture(space: Workspace, corpus: Corpus, name: str) -> Mixture:
