@@ -18,7 +18,8 @@ from doremi.errors import DoremiError
 from doremi.files import file_sha256, read_json, write_bytes, write_json
 from doremi.mixture.domains import DomainSet
 from doremi.mixture.files import read_mixture
-from doremi.rundir.layout import MetricsWriter, RunDirectory, TrainingFolder
+from doremi.rundir.layout import RunDirectory, TrainingFolder
+from doremi.rundir.metrics import MetricsWriter
 from doremi.training import checkpoint
 
 ALONE = World(0, 1, torch.device("cpu"))

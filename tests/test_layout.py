@@ -83,7 +83,7 @@ def test_light_modules_do_not_import_torch() -> None:
     light = " ".join((
         "doremi doremi.cli.commands doremi.cli.init doremi.cli.status doremi.cli.display doremi.config doremi.verdict",
         "doremi.report doremi.export doremi.mixture.plain doremi.mixture.limits doremi.rundir.layout",
-        "doremi.rundir.mixtures doremi.corpus.prepare doremi.corpus.loader doremi.diagnostics.health",
+        "doremi.rundir.weights doremi.corpus.prepare doremi.corpus.loader doremi.diagnostics.health",
     ))  # fmt: skip
     code = f"import importlib, sys\nfor m in {light.split()!r}: importlib.import_module(m)\n"
     code += "print([m for m in ('torch', 'transformers', 'matplotlib', 'pyarrow') if m in sys.modules])"

@@ -21,7 +21,7 @@ from doremi.mixture.published import published_names
 from doremi.pipeline.stages import prepare
 from doremi.pipeline.workspace import open_workspace
 from doremi.rundir.layout import RunDirectory
-from doremi.rundir.mixtures import check_name, check_names, limited
+from doremi.rundir.weights import check_name, check_names, limited
 from tiny import Silent, tiny_config, write_corpus, write_tiny
 from tolerances import FLOAT64
 

@@ -12,7 +12,8 @@ from safetensors import SafetensorError
 from doremi.errors import DamageError, RunError
 from doremi.files import read_json, tensor_files, write_bytes, write_json
 from doremi.mixture.domains import DomainSet
-from doremi.rundir.layout import MetricsWriter, RunDirectory, TrainingFolder
+from doremi.rundir.layout import RunDirectory, TrainingFolder
+from doremi.rundir.metrics import MetricsWriter
 
 DOMAINS = DomainSet(["a", "b"])
 

@@ -14,7 +14,7 @@ from doremi.files import read_json
 from doremi.mixture.names import WITH_SEARCH
 from doremi.rundir.data_request import domain_sources
 from doremi.rundir.layout import RunDirectory, TrainingFolder
-from doremi.rundir.mixtures import candidate_name, check_limits, found_weights, plain_candidates
+from doremi.rundir.weights import candidate_name, check_limits, found_weights, plain_candidates
 
 
 def trainings(config: RunConfig) -> Iterator[tuple[str, TrainingFolder]]:

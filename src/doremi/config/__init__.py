@@ -1,6 +1,6 @@
 """One typed description of a run (schema.py), read from YAML and overridden (loading.py)."""
 
-from doremi.config.limits import DomainLimits
+from doremi.config.limits import DomainLimits, LimitsConfig
 from doremi.config.loading import dump, load, load_run, read_yaml, validate
 from doremi.config.schema import (
     PLAIN_MIXTURES,
@@ -18,6 +18,7 @@ __all__ = [
     "DataConfig",
     "DomainConfig",
     "DomainLimits",
+    "LimitsConfig",
     "DownstreamConfig",
     "ModelConfig",
     "ProxyConfig",

@@ -17,6 +17,8 @@ from doremi.files import ten_digits
 from doremi.mixture.domains import DomainSet, Mixture
 from doremi.mixture.record import Distance, Settled, Uncertainty
 
+CONFIDENCE = 0.95  # of the intervals of weights; rounds stop by them, so it is no setting of the verdict
+
 
 def uncertainty(per_seed: Mapping[int, Mixture], domains: DomainSet, confidence: float) -> Uncertainty:
     """What mixture.json says of it: Student's t interval of each mean weight, and distances between proxies.

@@ -19,9 +19,8 @@ from torch import Tensor
 
 from doremi.corpus.value import Corpus
 from doremi.distributed import World
+from doremi.rundir.costs import evaluation_rows
 from doremi.rundir.layout import SPLITS
-
-TOKENS_PER_BATCH = 8192
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class ValidationSet:
 
         Ranks share the work, and each calls `forward` equally often: where the model is sharded, all take part in it.
         """
-        rows = max(1, TOKENS_PER_BATCH // self.sequence_length)
+        rows = evaluation_rows(self.sequence_length)
         total = np.zeros(len(self.documents.tokens))
         for start in range(0, len(self._windows), world.size * rows):
             first = start + world.rank * rows

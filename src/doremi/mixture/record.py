@@ -97,6 +97,10 @@ class MixtureRecord(BaseModel):
     tokenizer: UsedTokenizer | None = None
     budget_tokens: int | float | None = None
     domains: dict[str, DomainCounts] | None = None
+    version: str | None = None
+    """What tells a found mixture from others that the method has made in this run."""
+    key: str | None = None
+    """Hash of what it was found from."""
     rounds: tuple[Round, ...] | None = None
 
     @property

@@ -7,7 +7,7 @@ from typing import Any
 from doremi import verdict
 from doremi.config import RunConfig
 from doremi.rundir.layout import RunDirectory
-from doremi.rundir.mixtures import candidate_name, plain_candidates
+from doremi.rundir.weights import candidate_name, plain_candidates
 
 
 def judge(config: RunConfig) -> dict[str, Any]:

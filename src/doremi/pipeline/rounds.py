@@ -17,7 +17,7 @@ from doremi.files import read_json, write_json
 from doremi.mixture.domains import Mixture
 from doremi.pipeline import stages
 from doremi.pipeline.workspace import Workspace
-from doremi.rundir.mixtures import found_weights, mixture_named
+from doremi.rundir.weights import found_weights, mixture_named
 
 
 def search(space: Workspace, corpus: Corpus, what: str = "all") -> None:

@@ -47,7 +47,7 @@ from doremi.pipeline.jobs import (
 from doremi.pipeline.workspace import Workspace
 from doremi.rundir.data_request import domain_sources, prepare_request
 from doremi.rundir.layout import RunDirectory, TrainingFolder
-from doremi.rundir.mixtures import candidate_name, check_limits, limited, mixture_named, plain_record, record
+from doremi.rundir.weights import candidate_name, check_limits, limited, mixture_named, plain_record, record
 from doremi.training import loop as training
 from doremi.training.reference_losses import Forward, LiveReference, ReferenceLosses, StoredReference, write_store
 

@@ -21,7 +21,7 @@ from doremi.pipeline.rounds import search, step
 from doremi.pipeline.workspace import Workspace, shape_of
 from doremi.report import write_report
 from doremi.rundir.layout import TrainingFolder
-from doremi.rundir.mixtures import candidate_name, check_names
+from doremi.rundir.weights import candidate_name, check_names
 
 
 def check(config: RunConfig, *, search: bool) -> None:

@@ -27,7 +27,7 @@ from doremi.pipeline.stages import keeps_losses, make_objective
 from doremi.pipeline.workspace import shape_of
 from doremi.plan import footprint
 from doremi.rundir.layout import RunDirectory
-from doremi.rundir.mixtures import mixture_named, plain_record
+from doremi.rundir.weights import mixture_named, plain_record
 from doremi.training.checkpoint import KEEP
 
 Role = Literal["search", "candidates", "equal compute"]

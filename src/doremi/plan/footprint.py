@@ -21,7 +21,7 @@ from doremi.corpus.loader import windows
 from doremi.corpus.store import expected_size
 from doremi.corpus.value import Corpus
 from doremi.model.build import TokenLosses, build
-from doremi.rundir.layout import TRACE_COLUMNS
+from doremi.rundir.metrics import TRACE_COLUMNS
 from doremi.training import checkpoint
 from doremi.training.loop import make_optimizer
 from doremi.training.reference_losses import DTYPE

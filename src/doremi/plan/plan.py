@@ -32,7 +32,7 @@ from doremi.plan.calibration import Measured
 from doremi.plan.costs import Counter, Stage, is_there
 from doremi.rundir.data_request import domain_sources
 from doremi.rundir.layout import RunDirectory
-from doremi.rundir.mixtures import candidate_name, check_limits, found_weights, plain_record, record
+from doremi.rundir.weights import candidate_name, check_limits, found_weights, plain_record, record
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from doremi.config import DownstreamConfig, LimitsConfig, ProxyConfig, TrainingConfig
+from doremi.config import LimitsConfig, ProxyConfig, TrainingConfig
 from doremi.files import FORMAT, key_of
 
 DIGITS = 16  # of a key, in the name of a folder; the whole key stands in the folder
@@ -152,12 +152,14 @@ class FewshotSpec:
     """A model asked few-shot tasks."""
 
     training: str
-    settings: DownstreamConfig
+    asked: str
+    """JSON of shots, limit and how answers are made."""
+    tasks: str
+    """JSON of the hashes of the tasks' files."""
 
     @property
     def key(self) -> str:
-        asked = self.settings.model_dump(mode="json", exclude_defaults=True, exclude={"tasks"})
-        return key_of({"format": FORMAT, "kind": "fewshot", "training": self.training, **asked})
+        return key_of({"format": FORMAT, "kind": "fewshot", **vars(self)})
 
 
 Spec = TrainingSpec | LossesSpec | MixtureSpec | FewshotSpec

@@ -19,7 +19,8 @@ from doremi.diagnostics.health import Alarm, plain_alarms, proxy_alarms
 from doremi.distributed import World
 from doremi.errors import TrainingError
 from doremi.mixture.domains import DomainSet
-from doremi.rundir.layout import MetricsWriter, TrainingFolder
+from doremi.rundir.layout import TrainingFolder
+from doremi.rundir.metrics import MetricsWriter
 
 
 class Watch(Protocol):

@@ -1,22 +1,20 @@
-"""The mixtures of a run: by the names that the configuration uses, and as the files that the run leaves."""
+"""The mixtures and models that a configuration names, as values, and the records that a run leaves of mixtures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from doremi.config import PLAIN_MIXTURES, DomainLimits, RunConfig
+from doremi.config import PLAIN_MIXTURES, DomainLimits, LimitsConfig, RunConfig
 from doremi.corpus.value import Corpus
-from doremi.errors import MixtureError, RunError
-from doremi.files import FORMAT
+from doremi.errors import MixtureError
 from doremi.mixture.domains import Mixture, is_file_name
-from doremi.mixture.files import read_mixture
 from doremi.mixture.limits import Constraints, Group, project
-from doremi.mixture.names import LEARNED, PER_SEED
 from doremi.mixture.plain import epochs, natural, temperature, uniform, unimax
 from doremi.mixture.published import published_mixture, published_names, published_source
-from doremi.rundir.layout import RunDirectory
+from doremi.mixture.record import DomainCounts, MixtureRecord, UsedTokenizer
+from doremi.model.presets import shape
 
 
 def candidate_name(mixture: str) -> str:
@@ -24,14 +22,12 @@ def candidate_name(mixture: str) -> str:
     return Path(mixture).stem if mixture.endswith(".json") else mixture
 
 
-def plain_candidates(config: RunConfig) -> list[str]:
-    """Folder names of the candidates that no search has found."""
-    return [candidate_name(name) for name in config.plain_mixtures()]
+def check_name(name: str, methods: Collection[str] = ()) -> None:
+    """`MixtureError` if no mixture can have this name; a file need not exist yet, but its stem becomes a folder.
 
-
-def check_name(name: str) -> None:
-    """`MixtureError` if no mixture can have this name; a file need not exist yet, but its stem becomes a folder."""
-    own = [LEARNED, PER_SEED, *PLAIN_MIXTURES]
+    `methods` are the names of the mixtures that search methods make.
+    """
+    own = [*methods, *PLAIN_MIXTURES]
     if name.endswith(".json"):
         stem = candidate_name(name)
         if not is_file_name(stem):
@@ -45,11 +41,11 @@ def check_name(name: str) -> None:
         published_mixture(name, own)
 
 
-def check_names(names: Iterable[str]) -> None:
+def check_names(names: Iterable[str], methods: Collection[str] = ()) -> None:
     """`MixtureError` if one of them cannot be a mixture's name, or two files would share theirs."""
     files: dict[str, str] = {}
     for name in names:
-        check_name(name)
+        check_name(name, methods)
         other = files.setdefault(candidate_name(name), name)
         if other != name:
             raise MixtureError(
@@ -58,20 +54,15 @@ def check_names(names: Iterable[str]) -> None:
             )
 
 
-def mixture_named(config: RunConfig, directory: RunDirectory, corpus: Corpus, name: str) -> Mixture:
-    """A mixture by its name in the configuration, over exactly the corpus's domains."""
-    check_name(name)
-    if name == "doremi":
-        path = directory.mixture_path("doremi")
-        if not path.exists():
-            raise RunError(f"{path}: is not there yet; run `doremi proxy` first")
-        mixture = read_mixture(path)
-    elif name in PLAIN_MIXTURES:
+def mixture_named(config: RunConfig, corpus: Corpus, name: str, files: Mapping[str, Mixture]) -> Mixture:
+    """A plain mixture by its name in the configuration, over exactly the corpus's domains, limits apart.
+
+    `files` are the mixture files that are there, by their paths in the configuration.
+    """
+    if name in PLAIN_MIXTURES:
         mixture = _plain(config, corpus, name)
-    elif name.endswith(".json"):
-        mixture = read_mixture(Path(name))
     else:
-        mixture = published_mixture(name)
+        mixture = files[name] if name in files else published_mixture(name)
     mixture.aligned(corpus.domains)
     return mixture
 
@@ -89,14 +80,14 @@ def _plain(config: RunConfig, corpus: Corpus, name: str) -> Mixture:
     return make[name]()
 
 
-def found_weights(record: Mapping[str, Any]) -> Mixture:
-    """What a mixture.json's weights were before limits."""
-    return Mixture(record.get("before_limits", record["weights"]))
-
-
 def limited(config: RunConfig, corpus: Corpus, mixture: Mixture) -> Mixture:
-    """The nearest mixture that `limits` allows; `MixtureError` if there is none, with the largest budget that has."""
-    limits, names = config.limits, list(corpus.domains)
+    """The nearest mixture that the configuration allows."""
+    return within(config.limits, config.budget, corpus, mixture)
+
+
+def within(limits: LimitsConfig, budget: int, corpus: Corpus, mixture: Mixture) -> Mixture:
+    """The nearest mixture that `limits` allow; `MixtureError` if there is none, with the largest budget that has."""
+    names = list(corpus.domains)
     own = {name: limits.domains.get(name, DomainLimits()) for name in names}
     low = {name: _first(own[name].weight, own[name].min_weight, limits.min_weight) for name in names}
     high = {name: _first(own[name].weight, own[name].max_weight, limits.max_weight) for name in names}
@@ -109,7 +100,7 @@ def limited(config: RunConfig, corpus: Corpus, mixture: Mixture) -> Mixture:
         },
         max_epochs={name: cap for name, cap in caps.items() if cap is not None},
         tokens=dict(zip(names, corpus.count("train", "tokens"), strict=True)),
-        budget_tokens=config.budget,
+        budget_tokens=budget,
     )
     return project(mixture, corpus.domains, constraints)
 
@@ -124,37 +115,46 @@ def _first(*values: float | None) -> Any:
     return next((value for value in values if value is not None), None)
 
 
-def plain_record(config: RunConfig, directory: RunDirectory, corpus: Corpus, name: str) -> dict[str, Any]:
-    """mixtures/<name>.json of a candidate."""
-    mixture = mixture_named(config, directory, corpus, name)
-    source = published_source(name) if name in published_names() else "token counts"
-    origin = {"method": candidate_name(name), "source": source if not name.endswith(".json") else "a given file"}
-    return record(config, corpus, mixture, **origin)
+def plain_record(config: RunConfig, corpus: Corpus, name: str, files: Mapping[str, Mixture]) -> MixtureRecord:
+    """mixtures/<name>.json of a candidate that no search has found."""
+    source = "a given file" if name in files else "token counts"
+    if name in published_names():
+        source = published_source(name)
+    record = MixtureRecord(
+        weights=dict(mixture_named(config, corpus, name, files).weights), method=candidate_name(name), source=source
+    )
+    return allowed(config.limits, config.budget, corpus, record)
 
 
-def record(config: RunConfig, corpus: Corpus, found: Mixture, **origin: Any) -> dict[str, Any]:
-    """mixture.json (docs/formats.md) of the nearest allowed mixture; `origin` says where the weights are from."""
-    mixture = limited(config, corpus, found)
-    if mixture != found:
-        origin["before_limits"] = {name: found[name] for name in corpus.domains}
+def allowed(limits: LimitsConfig, budget: int, corpus: Corpus, record: MixtureRecord) -> MixtureRecord:
+    """A record with the nearest allowed mixture in place of its own, and what that means in this corpus."""
+    found = record.mixture
+    mixture = within(limits, budget, corpus, found)
     counts = {what: corpus.count("train", what) for what in ("tokens", "documents", "bytes")}
-    tokens = dict(zip(corpus.domains, counts["tokens"], strict=True))
-    passes = epochs(mixture, tokens, config.budget)
+    passes = epochs(mixture, dict(zip(corpus.domains, counts["tokens"], strict=True)), budget)
     tokenizer = corpus.manifest["tokenizer"]
     domains = {
-        name: {
+        name: DomainCounts(
             **{what: counts[what][i] for what in counts},
-            "tokens_per_document": counts["tokens"][i] / counts["documents"][i],
-            "epochs": passes[name],
-        }
+            tokens_per_document=counts["tokens"][i] / counts["documents"][i],
+            epochs=passes[name],
+        )
         for i, name in enumerate(corpus.domains)
     }
-    return {
-        "format": FORMAT,
-        "unit": "tokens",
-        "weights": {name: mixture[name] for name in corpus.domains},
-        **origin,
-        "tokenizer": {key: tokenizer[key] for key in ("sha256", "vocab_size")},
-        "budget_tokens": config.budget,
-        "domains": domains,
-    }
+    changed = {name: found[name] for name in corpus.domains} if mixture != found else None
+    return record.model_copy(
+        update={
+            "weights": {name: mixture[name] for name in corpus.domains},
+            "before_limits": changed,
+            "tokenizer": UsedTokenizer(sha256=tokenizer["sha256"], vocab_size=tokenizer["vocab_size"]),
+            "budget_tokens": budget,
+            "domains": domains,
+        }
+    )
+
+
+def shape_of(config: RunConfig, size: str | None = None) -> dict[str, Any]:
+    """The model's description: the run's own, or a preset named as a candidate's size."""
+    if size is None or size == config.size_name:
+        return shape(config.model.preset, config.model.architecture, config.model.options)
+    return shape(size, None, {})

@@ -1,0 +1,145 @@
+"""What a graph is made with: settings, weights and shapes of a run, as far as they are known, and its trainings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from doremi.config import PLAIN_MIXTURES, RunConfig, TrainingConfig
+from doremi.corpus.value import Corpus
+from doremi.mixture.domains import Mixture
+from doremi.mixture.published import published_names
+from doremi.rundir import costs
+from doremi.rundir.known import Counts, Known, counts_key
+from doremi.rundir.machine import resolved
+from doremi.rundir.node import Node
+from doremi.rundir.specs import LossesSpec, MixtureSpec, Scoring, TrainingSpec, canonical
+from doremi.rundir.weights import limited, mixture_named, shape_of
+
+Weights = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Context:
+    """A configuration and what is known. Everything it gives is None until it is known."""
+
+    config: RunConfig
+    known: Known
+
+    @property
+    def corpus(self) -> Corpus | None:
+        return self.known.corpus
+
+    @cached_property
+    def settings(self) -> TrainingConfig | None:
+        """With every `auto` replaced."""
+        counts = self.counts(None)
+        if counts is None or self.known.machine is None:
+            return None
+        return resolved(self.config, self.known.machine, counts.parameters)
+
+    def counts(self, size: str | None) -> Counts | None:
+        """Of the proxy's model, or one of a candidate's size."""
+        if self.corpus is None:
+            return None
+        vocab_size = int(self.corpus.manifest["tokenizer"]["vocab_size"])
+        return self.known.counts.get(counts_key(self.model(size), vocab_size, self.config.data.sequence_length))
+
+    def model(self, size: str | None) -> str:
+        return canonical(shape_of(self.config, size))
+
+    # -- mixtures ----------------------------------------------------------------------------------------------------
+
+    def plain(self, name: str, *, limits: bool = True) -> Weights | None:
+        """Weights of a mixture that no search has found, in the corpus' order, as limits allow them."""
+        mixture = self._named(name)
+        if mixture is None or self.corpus is None:
+            return None
+        return self.aligned(limited(self.config, self.corpus, mixture) if limits else mixture)
+
+    def aligned(self, mixture: Mixture) -> Weights:
+        assert self.corpus is not None
+        return tuple(mixture.aligned(self.corpus.domains))
+
+    def _named(self, name: str) -> Mixture | None:
+        if self.corpus is None:
+            return None
+        if name not in PLAIN_MIXTURES and name not in published_names() and name not in self.known.files:
+            return None
+        return mixture_named(self.config, self.corpus, name, self.known.files)
+
+    def why_not(self, name: str) -> str:
+        """Why a plain mixture is not known."""
+        if self.corpus is None:
+            return "waits for prepare"
+        return f"{name} is not there yet" if self._named(name) is None else "waits for prepare"
+
+    def found(self, node: Node) -> Weights | None:
+        """Weights of a mixture that a node makes, once it has."""
+        record = self.known.found.get(node.spec.key) if isinstance(node.spec, MixtureSpec) else None
+        return None if record is None or self.corpus is None else self.aligned(record.mixture)
+
+    # -- trainings ---------------------------------------------------------------------------------------------------
+
+    def train(
+        self,
+        node: Node,
+        weights: Weights | None,
+        why: str,
+        *,
+        scoring: Scoring | None = None,
+        more_steps: int = 0,
+    ) -> Node:
+        """The node as a training on a mixture, or waiting, with the reason, while that is not known."""
+        needs = node.needs or ("prepare",)
+        machine, settings = self.known.machine, self.settings
+        if self.corpus is None or settings is None or machine is None:
+            return replace(node, needs=needs, waits="waits for prepare" if self.corpus is None else why)
+        if more_steps:
+            settings = settings.model_copy(update={"steps": settings.steps + more_steps})
+        size = node.size or None
+        spec = TrainingSpec(
+            corpus=self.corpus.training.fingerprint,
+            sequence_length=self.config.data.sequence_length,
+            model=self.model(size),
+            settings=settings,
+            weights=weights or (),
+            seed=node.seed,
+            scoring=scoring,
+            device=machine.device,
+        )
+        counts = self.counts(size)
+        cost = None if counts is None else costs.of_training(spec, self.corpus, counts)
+        if weights is None:
+            return replace(node, needs=needs, cost=cost, waits=why)
+        return replace(node, spec=spec, needs=needs, cost=cost)
+
+    def sequences(self, node: Node) -> int | None:
+        """That a training has read."""
+        if not isinstance(node.spec, TrainingSpec):
+            return None
+        trained = self.known.trained.get(node.spec.key)
+        if trained is None and self.known.assumed:
+            return node.spec.settings.steps * node.spec.settings.batch_size
+        return None if trained is None else trained.sequences
+
+    def keeps_losses(self) -> bool | None:
+        """Whether a reference's losses are computed once and kept: `auto` does so where a proxy sees the corpus again."""
+        wanted = self.config.reference.losses
+        if wanted != "auto":
+            return wanted == "stored"
+        if self.corpus is None:
+            return None
+        return self.config.run_tokens > sum(self.corpus.training.count("train", "tokens"))
+
+    def store(self, node: Node, reference: Node) -> Node:
+        """The node as the kept losses of a reference."""
+        node = replace(node, needs=(reference.id,))
+        if self.corpus is None or not isinstance(reference.spec, TrainingSpec) or self.settings is None:
+            return replace(node, waits=f"waits for {reference.id}")
+        length = self.config.data.sequence_length
+        spec = LossesSpec(self.corpus.training.fingerprint, length, reference.spec.key)
+        counts = self.counts(None)
+        rows = costs.losses_rows(self.settings)
+        cost = None if counts is None else costs.of_losses(self.corpus, length, rows, counts)
+        return replace(node, spec=spec, cost=cost)

@@ -1,0 +1,81 @@
+"""What a training computes, in floating-point operations: exact, and of what is really computed.
+
+Padded batches of an evaluation, the second forward pass of exact accumulation and the reference's live losses count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from doremi.config import TrainingConfig
+from doremi.corpus.loader import windows
+from doremi.corpus.value import Corpus
+from doremi.rundir.known import Counts
+from doremi.rundir.specs import Scoring, TrainingSpec
+
+EVALUATION_TOKENS = 8192  # that a forward pass of an evaluation sees
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one node."""
+
+    operations: int | None
+    """None where they cannot be counted."""
+    tokens: int
+
+
+def evaluations(settings: TrainingConfig) -> int:
+    """Of one training: every `evaluate_every` steps before the last, and at the end."""
+    return (settings.steps - 1) // int(settings.evaluate_every) + 1
+
+
+def evaluation_rows(sequence_length: int) -> int:
+    """Sequences in a batch of an evaluation."""
+    return max(1, EVALUATION_TOKENS // sequence_length)
+
+
+def evaluation_batches(corpus: Corpus, sequence_length: int) -> int:
+    """Batches of one evaluation, the last one padded."""
+    number = sum(-(-n // sequence_length) for n in corpus.count("validation", "tokens"))
+    return -(-number // evaluation_rows(sequence_length))
+
+
+def losses_batches(corpus: Corpus, sequence_length: int, rows: int) -> int:
+    """Forward passes of `rows` sequences over all training sequences, each domain's last one padded."""
+    return sum(-(-windows(n, sequence_length) // rows) for n in corpus.training.count("train", "tokens"))
+
+
+def losses_rows(settings: TrainingConfig) -> int:
+    """Sequences in a forward pass that computes losses to be kept."""
+    return max(1, settings.batch_size // settings.accumulation)
+
+
+def of_training(spec: TrainingSpec, corpus: Corpus, counts: Counts) -> Cost:
+    """A training with its evaluations."""
+    if counts.forward is None or counts.training is None:
+        return Cost(None, spec.tokens)
+    settings, length = spec.settings, spec.sequence_length
+    sequences = settings.steps * settings.batch_size
+    evaluated = evaluations(settings) * evaluation_batches(corpus, length) * evaluation_rows(length)
+    each = counts.training + _scoring_passes(spec.scoring, settings) * counts.forward
+    return Cost(sequences * each + evaluated * counts.forward, spec.tokens)
+
+
+def _scoring_passes(scoring: Scoring | None, settings: TrainingConfig) -> int:
+    """Forward passes beside that of the training: the reference's live one, and one that scores a batch first."""
+    if scoring is None:
+        return 0
+    first = settings.accumulation > 1 and scoring.proxy.update == "exact"
+    return int(scoring.losses == "live") + int(first)
+
+
+def of_losses(corpus: Corpus, sequence_length: int, rows: int, counts: Counts) -> Cost:
+    """The losses of a reference on all training sequences."""
+    batches = losses_batches(corpus, sequence_length, rows)
+    return Cost(None if counts.forward is None else batches * rows * counts.forward, 0)
+
+
+def steps_for(operations: int, counts: Counts, batch_size: int) -> int | None:
+    """Training steps of a model that cost so many operations, rounded up; None where they cannot be counted."""
+    return None if counts.training is None else -(-operations // (batch_size * counts.training))

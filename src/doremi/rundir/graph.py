@@ -1,0 +1,283 @@
+"""What a run consists of: every piece of work, what it needs, its key, its place and its cost.
+
+`graph` is a pure function of the configuration and of what is on the disk already (`Known`). It writes nothing and
+needs no torch. Rounds, early stops and equal compute need no other mechanism: a finished node makes `Known` larger, and the
+graph is asked again. A node whose inputs are not there yet has no spec, and says what it waits for.
+
+Nodes that are alike share a key and a place, whatever they are called: a reference and a candidate on the same mixture
+are one training. `Graph.work` has each once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from doremi.config import RunConfig
+from doremi.errors import RunError
+from doremi.rundir import costs
+from doremi.rundir.context import Context
+from doremi.rundir.known import Known
+from doremi.rundir.node import Found, Node
+from doremi.rundir.nodes import CandidateRecord, NodeRecord, Nodes
+from doremi.rundir.specs import FewshotSpec, TrainingSpec, canonical
+from doremi.rundir.weights import candidate_name
+
+VERDICT, PREPARE = "verdict", "prepare"
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a method adds to a run: its search, and the mixtures that it makes by the name of a candidate."""
+
+    nodes: tuple[Node, ...] = ()
+    mixtures: Mapping[str, Found] = field(default_factory=dict)
+    """Those that the configuration asks for."""
+
+
+class Method(Protocol):
+    """A way to search for a mixture, as far as the graph knows it (methods/)."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The mixtures that it can make, as `candidates.mixtures` names them."""
+        ...
+
+    def declare(self, context: Context) -> Declared:
+        """Its part of the graph, as far as it is known now."""
+        ...
+
+
+@dataclass(frozen=True)
+class Graph:
+    """All nodes in the order of the run."""
+
+    nodes: tuple[Node, ...]
+    known: Known
+    candidates: tuple[CandidateRecord, ...]
+    reference_mixture: str
+    by_id: Mapping[str, Node] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_id", {node.id: node for node in self.nodes})
+
+    def node(self, name: str) -> Node:
+        """`RunError` if there is none of that id."""
+        if name not in self.by_id:
+            raise RunError(f"this run has no job {name!r}; `doremi jobs` lists them")
+        return self.by_id[name]
+
+    def done(self, node: Node) -> bool:
+        """Whether its result is there."""
+        known, key = self.known, self.key(node)
+        if node.kind == "prepare":
+            return known.corpus is not None and bool(known.corpus.fingerprint)
+        if node.kind == "verdict":
+            return bool(known.judged) and known.judged == self._judged()
+        there = {
+            "training": known.trained, "losses": known.stored, "mixture": known.found, "fewshot": known.answered,
+        }[node.kind]  # fmt: skip
+        return key is not None and key in there
+
+    def key(self, node: Node) -> str | None:
+        """None while something that it is made of is not known; so is everything that an estimated corpus gives."""
+        estimated = self.known.corpus is None or not self.known.corpus.fingerprint
+        return None if node.spec is None or estimated else node.spec.key
+
+    def ready(self, node: Node) -> bool:
+        """Whether it can be done now."""
+        complete = node.spec is not None or node.kind in ("prepare", "verdict")
+        return complete and not self.done(node) and not self.unfinished(node)
+
+    def unfinished(self, node: Node) -> list[str]:
+        """Ids of what it needs and what is not done."""
+        return [name for name in node.needs if not self.done(self.by_id[name])]
+
+    def twin(self, node: Node) -> Node | None:
+        """The first node that is the same piece of work under another id."""
+        if node.spec is None:
+            return None
+        first = next(other for other in self.nodes if other.spec == node.spec)
+        return None if first.id == node.id else first
+
+    def work(self, nodes: Sequence[Node] | None = None) -> list[Node]:
+        """Nodes without those that are the same piece of work as one before them."""
+        seen: set[object] = set()
+        found = []
+        for node in self.nodes if nodes is None else nodes:
+            identity = self._identity(node)
+            if identity not in seen:
+                found.append(node)
+                seen.add(identity)
+        return found
+
+    def _identity(self, node: Node) -> object:
+        """The spec; of what waits for a mixture, that mixture, for it is trained on once a size and seed."""
+        if node.spec is not None:
+            return node.spec
+        sources = [self.by_id[name].spec for name in node.needs if self.by_id[name].kind == "mixture"]
+        return (node.kind, node.size, node.seed, *sources) if sources and None not in sources else node.id
+
+    def judging(self) -> list[Node]:
+        """The main models that the verdict compares."""
+        return [node for node in self.nodes if node.role in ("main", "longer")]
+
+    def _judged(self) -> frozenset[str | None]:
+        return frozenset(self.key(node) for node in self.judging())
+
+    def record(self, earlier: Sequence[NodeRecord] = ()) -> Nodes:
+        """As nodes.json has it. `earlier`: what other configurations of this run have left."""
+        return Nodes(
+            nodes=tuple(self._record(node) for node in self.nodes),
+            candidates=self.candidates,
+            reference_mixture=self.reference_mixture,
+            earlier=tuple(earlier),
+        )
+
+    def _record(self, node: Node) -> NodeRecord:
+        key = self.key(node)
+        return NodeRecord(
+            id=node.id, kind=node.kind, role=node.role, key=key, place=node.place if key else None, needs=node.needs,
+            method=node.method, mixture=node.mixture, size=node.size, seed=node.seed, round=node.round,
+        )  # fmt: skip
+
+
+def graph(config: RunConfig, known: Known, methods: Mapping[str, Method]) -> Graph:
+    """The run that a configuration describes, as far as it is known.
+
+    `methods` by the names of the mixtures that they make. `MixtureError` for a mixture or limits that cannot be.
+    """
+    context = Context(config, known)
+    declared = _declared(context, methods)
+    found = {name: mixture for part in declared for name, mixture in part.mixtures.items()}
+    nodes = [Node(PREPARE, "prepare", "prepare"), *(node for part in declared for node in part.nodes)]
+    mains = list(_mains(context, found))
+    nodes += mains
+    if config.candidates.equal_compute:
+        nodes += _longer(context, found, nodes)
+    nodes += _own(known)
+    nodes += _fewshot(config, known, [node for node in nodes if node.role in ("main", "longer")])
+    judged = tuple(node.id for node in nodes if node.role in ("main", "longer", "fewshot"))
+    nodes.append(Node(VERDICT, "verdict", "verdict", needs=judged))
+    reference = candidate_name(config.reference.mixture)
+    candidates = tuple(_candidate(context, name, found) for name in config.candidate_mixtures())
+    return Graph(tuple(nodes), known, candidates, reference)
+
+
+def _declared(context: Context, methods: Mapping[str, Method]) -> list[Declared]:
+    """What each method that a candidate is named after adds, once."""
+    asked = {id(methods[name]): methods[name] for name in context.config.candidate_mixtures() if name in methods}
+    return [method.declare(context) for method in asked.values()]
+
+
+# -- main models -------------------------------------------------------------------------------------------------------
+
+
+def _mains(context: Context, found: Mapping[str, Found]) -> Iterator[Node]:
+    config = context.config
+    for size in config.size_names():
+        for seed in config.candidate_seeds():
+            for mixture in config.candidate_mixtures():
+                yield _main(context, candidate_name(mixture), mixture, size, seed, found.get(mixture))
+
+
+def _main(context: Context, name: str, mixture: str, size: str, seed: int, found: Found | None) -> Node:
+    node = Node(f"{size}/{name}/seed-{seed}", "training", "main", mixture=name, size=size, seed=seed)
+    if found is None:
+        weights, why = context.plain(mixture), context.why_not(mixture)
+        return context.train(node, weights, why)
+    source = found.by_seed.get(seed)
+    if source is None:
+        return replace(node, waits=f"{name} has no mixture for seed {seed}")
+    weights = context.found(source)
+    return context.train(replace(node, needs=(source.id,), method=source.method), weights, f"waits for {source.id}")
+
+
+def _longer(context: Context, found: Mapping[str, Found], nodes: Sequence[Node]) -> list[Node]:
+    """Plain mixtures trained on for what the search cost, as many operations as its trainings have really taken."""
+    config = context.config
+    name = next(name for name in config.candidate_mixtures() if name in found)
+    method = found[name].method
+    search = [node for node in nodes if node.method == method and node.role in ("reference", "proxy")]
+    made = []
+    for size in config.size_names():
+        steps = _steps_of_search(context, search, size)
+        for seed in config.candidate_seeds():
+            for mixture in [m for m in config.candidate_mixtures() if m not in found]:
+                made.append(_trained_on(context, candidate_name(mixture), mixture, size, seed, steps, search))
+    return made
+
+
+def _trained_on(
+    context: Context, name: str, mixture: str, size: str, seed: int, steps: int | None, search: Sequence[Node]
+) -> Node:
+    node = Node(f"{size}/{name}+search/seed-{seed}", "training", "longer", mixture=name, size=size, seed=seed)
+    node = replace(node, needs=tuple(n.id for n in search if not n.optional))
+    if steps is None:
+        return replace(node, waits="it is not known yet what the search costs")
+    return context.train(node, context.plain(mixture), context.why_not(mixture), more_steps=steps)
+
+
+def _steps_of_search(context: Context, search: Sequence[Node], size: str) -> int | None:
+    """Steps of a main model of `size` that cost what the search did; None while that is not known."""
+    model, own = context.counts(None), context.counts(size)
+    if model is None or own is None or model.training is None or model.forward is None:
+        return None
+    each = {"reference": model.training, "proxy": model.training + model.forward}
+    operations, seen = 0, set()
+    for node in search:
+        if node.optional and node.spec is None:
+            continue  # a round that may not be needed
+        sequences = context.sequences(node)
+        if sequences is None:
+            return None
+        if node.spec not in seen:
+            operations += sequences * each[node.role]
+            seen.add(node.spec)
+    return costs.steps_for(operations, own, context.config.training.batch_size)
+
+
+# -- the rest ----------------------------------------------------------------------------------------------------------
+
+
+def _own(known: Known) -> list[Node]:
+    names = [f"own/{asked.size}/{asked.mixture}/seed-{asked.spec.seed}" for asked in known.own]
+    return [
+        Node(name, "training", "own", asked.spec, (PREPARE,), "", asked.mixture, asked.size, asked.spec.seed)
+        for name, asked in zip(names, known.own, strict=True)
+    ]
+
+
+def _fewshot(config: RunConfig, known: Known, trained: Sequence[Node]) -> list[Node]:
+    if config.downstream.tasks is None:
+        return []
+    nodes = []
+    for node in trained:
+        spec = _asked(node.spec.key, config, known) if isinstance(node.spec, TrainingSpec) else None
+        nodes.append(
+            Node(
+                f"fewshot/{node.id}", "fewshot", "fewshot", spec, needs=(node.id,), mixture=node.mixture,
+                size=node.size, seed=node.seed,
+            )
+        )  # fmt: skip
+    return nodes
+
+
+def _asked(key: str, config: RunConfig, known: Known) -> FewshotSpec:
+    asked = config.downstream.model_dump(mode="json", exclude={"tasks"})
+    return FewshotSpec(key, canonical(asked), known.tasks)
+
+
+def _candidate(context: Context, mixture: str, found: Mapping[str, Found]) -> CandidateRecord:
+    name, seeds = candidate_name(mixture), context.config.candidate_seeds()
+    if mixture not in found:
+        place = f"mixtures/{name}.json"
+        return CandidateRecord(name=name, role="plain", mixtures=dict.fromkeys(seeds, place))
+    by_seed = found[mixture].by_seed
+    made = {seed: by_seed.get(seed) for seed in seeds}
+    places = {seed: node.place if node and context.found(node) else None for seed, node in made.items()}
+    role = found[mixture].role
+    first = next((node for node in made.values() if node is not None), None)
+    version = first.version if role == "found" and first is not None and places[seeds[0]] else ""
+    return CandidateRecord(name=name, role=role, method=found[mixture].method, mixtures=places, version=version)

@@ -1,0 +1,78 @@
+"""What is known of a run before it is planned: read from the disk once, and never by the graph itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from doremi.corpus.value import Corpus
+from doremi.files import key_of
+from doremi.mixture.domains import Mixture
+from doremi.mixture.record import MixtureRecord
+from doremi.rundir.machine import Machine
+from doremi.rundir.specs import TrainingSpec
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Of a model with a vocabulary and a sequence length, counted with torch once and recorded."""
+
+    body: int
+    """Parameters without embeddings."""
+    parameters: int
+    """All of them."""
+    forward: int | None
+    """Floating-point operations of a sequence's losses; None where they depend on the text."""
+    training: int | None
+    """With their gradients."""
+
+
+def counts_key(model: str, vocab_size: int, sequence_length: int) -> str:
+    """Under which `Known.counts` has a model; `model` is JSON of its description."""
+    return key_of([model, vocab_size, sequence_length])[:16]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training."""
+
+    steps: int
+    sequences: int
+    """That it has read, repeats included."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A model of the user's own: `doremi train --mixture`."""
+
+    spec: TrainingSpec
+    size: str
+    mixture: str
+
+
+@dataclass(frozen=True)
+class Known:
+    """Everything but the configuration that the graph of a run depends on. Keys are whole."""
+
+    corpus: Corpus | None = None
+    """None before it is prepared. One without a fingerprint is an estimate: then no key is known."""
+    machine: Machine | None = None
+    counts: Mapping[str, Counts] = field(default_factory=dict)
+    trained: Mapping[str, Trained] = field(default_factory=dict)
+    begun: Mapping[str, int] = field(default_factory=dict)
+    """By place: the step of the newest checkpoint, of trainings that are not finished."""
+    stored: frozenset[str] = frozenset()
+    """Keys of losses that are kept."""
+    found: Mapping[str, MixtureRecord] = field(default_factory=dict)
+    """Mixtures that methods have made."""
+    files: Mapping[str, Mixture] = field(default_factory=dict)
+    """Mixture files by the path that the configuration has. What is not there is missing."""
+    tasks: str = ""
+    """Hashes of the few-shot tasks' files, as JSON."""
+    answered: frozenset[str] = frozenset()
+    """Keys of finished few-shot evaluations."""
+    judged: frozenset[str] = frozenset()
+    """Keys of the trainings that verdict.json compares."""
+    own: tuple[Asked, ...] = ()
+    assumed: bool = False
+    """Whether unfinished trainings count as if they took all their steps: to say what a run costs at most."""

@@ -1,0 +1,65 @@
+"""One piece of work of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from doremi.rundir.costs import Cost
+from doremi.rundir.nodes import CandidateRole, Kind, Role
+from doremi.rundir.specs import DIGITS, FewshotSpec, LossesSpec, MixtureSpec, Spec, TrainingSpec
+
+
+@dataclass(frozen=True)
+class Node:
+    """`id` is what people type and see. `spec` is None while something that it is made of is not known."""
+
+    id: str
+    kind: Kind
+    role: Role
+    spec: Spec | None = None
+    needs: tuple[str, ...] = ()
+    """Ids. They order the work and are no part of a key."""
+    method: str = ""
+    mixture: str = ""
+    size: str = ""
+    seed: int = 0
+    round: int = 0
+    cost: Cost | None = None
+    """None where nothing is counted yet."""
+    waits: str = ""
+    """Why there is no spec."""
+    optional: bool = False
+    """Whether it may turn out that it is not needed, as a later round."""
+
+    @property
+    def place(self) -> str | None:
+        """Its folder or file in the run directory."""
+        if isinstance(self.spec, TrainingSpec):
+            return training_place(self.spec.key)
+        if isinstance(self.spec, LossesSpec):
+            return f"losses/{self.spec.key[:DIGITS]}"
+        if isinstance(self.spec, MixtureSpec):
+            return f"mixtures/{self.spec.version}.json"
+        if isinstance(self.spec, FewshotSpec):
+            return f"{training_place(self.spec.training)}/fewshot.json"
+        return None
+
+    @property
+    def version(self) -> str:
+        """Of a mixture: what tells it from others of the same name."""
+        return self.spec.version if isinstance(self.spec, MixtureSpec) else ""
+
+
+def training_place(key: str) -> str:
+    """Where a training lies."""
+    return f"trainings/{key[:DIGITS]}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """The mixtures of a candidate that a method makes: the node that makes each seed's."""
+
+    role: CandidateRole
+    method: str
+    by_seed: Mapping[int, Node]
