@@ -40,8 +40,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="The run's YAML file.")]
-EitherArgument = Annotated[
+PlaceArgument = Annotated[
     Path, typer.Argument(metavar="CONFIG|RUN", help="The run's YAML file, or its run directory, such as runs/demo.")
 ]
 SetOption = Annotated[
@@ -50,13 +49,7 @@ SetOption = Annotated[
 ]
 
 
-def _load(config: Path, overrides: list[str] | None) -> RunConfig:
-    from doremi.config import load
-
-    return load(config, overrides or [])
-
-
-def _load_either(place: Path, overrides: list[str] | None) -> RunConfig:
+def _load(place: Path, overrides: list[str] | None) -> RunConfig:
     from doremi.config import load, load_run
 
     return (load_run if place.is_dir() else load)(place, overrides or [])
@@ -70,7 +63,7 @@ def _workspace(config: RunConfig, *, search: bool = False, own_model: bool = Fal
     with Display(quiet=int(os.environ.get("RANK", "0")) != 0) as display:
         display.say("loading torch and transformers ...")
         from doremi import distributed
-        from doremi.pipeline.tournament import check, model_remarks
+        from doremi.pipeline.checks import check, model_remarks
         from doremi.pipeline.workspace import open_workspace
 
         check(config, search=search)
@@ -128,28 +121,28 @@ def init(
 
 @app.command()
 def run(
-    config: ConfigArgument,
+    place: PlaceArgument,
     set_: SetOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would happen.")] = False,
 ) -> None:
     """Do everything, from raw text to the report."""
-    loaded = _load(config, set_)
+    loaded = _load(place, set_)
     if dry_run:
         from doremi.cli.status import describe
 
         typer.echo(describe(loaded))
         return
     with _workspace(loaded, search=True) as space:
-        from doremi.pipeline.tournament import everything
+        from doremi.pipeline.run import everything
 
         verdict = everything(space)
-        if space.world.is_main:
+        if verdict is not None:
             _print_result(loaded, verdict)
 
 
 @app.command()
 def plan(
-    config: ConfigArgument,
+    place: PlaceArgument,
     set_: SetOption = None,
     final_size: Annotated[
         str | None,
@@ -162,101 +155,135 @@ def plan(
     from doremi.plan.plan import make
     from doremi.plan.table import text
 
-    typer.echo(text(make(_load(config, set_), final_size, lambda message: typer.echo(message, err=True))))
+    typer.echo(text(make(_load(place, set_), final_size, lambda message: typer.echo(message, err=True))))
 
 
 @app.command()
-def prepare(config: ConfigArgument, set_: SetOption = None) -> None:
+def prepare(place: PlaceArgument, set_: SetOption = None) -> None:
     """Tokenize the corpus. If that is done already, verify the checksums of its files."""
-    with _workspace(_load(config, set_)) as space:
-        from doremi.pipeline import stages
+    with _workspace(_load(place, set_)) as space:
+        from doremi.pipeline.preparing import prepare as prepare_corpus
 
-        corpus = stages.prepare(space, full_check=True)
+        corpus = prepare_corpus(space, full_check=True)
         if space.world.is_main:
             typer.echo(_corpus_table(corpus.manifest["domains"]))
 
 
 @app.command()
-def reference(config: ConfigArgument, set_: SetOption = None) -> None:
+def reference(place: PlaceArgument, set_: SetOption = None) -> None:
     """Step 1 of DoReMi. Train the reference models on the reference mixture."""
-    _search(config, set_, "reference")
+    _search(place, set_, references_only=True)
 
 
 @app.command()
-def proxy(config: ConfigArgument, set_: SetOption = None) -> None:
+def proxy(place: PlaceArgument, set_: SetOption = None) -> None:
     """Step 2 of DoReMi. Train the proxy models, which find the weights, and write mixture.json."""
-    _search(config, set_, "proxy")
+    _search(place, set_, references_only=False)
 
 
-def _search(config: Path, set_: list[str] | None, what: str) -> None:
-    with _workspace(_load(config, set_), search=True) as space:
-        from doremi.pipeline import rounds, stages
+def _search(place: Path, set_: list[str] | None, *, references_only: bool) -> None:
+    with _workspace(_load(place, set_), search=True) as space:
+        from doremi.pipeline.run import search
 
-        rounds.search(space, stages.prepare(space), what)
+        search(space, references_only=references_only)
 
 
 @app.command()
 def train(
-    config: ConfigArgument,
+    place: PlaceArgument,
     set_: SetOption = None,
     mixture: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            "--mixture", metavar="FILE", help="Train one model on this mixture, of any size (--set model.preset=...)."
+            "--mixture",
+            metavar="FILE",
+            help="Train one model on this mixture, a file or a name, of any size (--set model.preset=...).",
         ),
     ] = None,
 ) -> None:
     """Step 3 of DoReMi. Train the main models of the configuration, or one model on a given mixture."""
-    with _workspace(_load(config, set_), own_model=mixture is not None) as space:
-        from doremi.pipeline import stages, tournament
+    with _workspace(_load(place, set_), own_model=mixture is not None) as space:
+        from doremi.pipeline.run import candidates, own_model
 
-        corpus = stages.prepare(space)
         if mixture is None:
-            tournament.candidates(space, corpus)
+            candidates(space)
         else:
-            folder = tournament.one_candidate(space, corpus, mixture)
+            folder = own_model(space, mixture)
             if space.world.is_main:
                 typer.echo(f"model: {folder.folder / 'model'}")
 
 
 @app.command()
-def evaluate(place: EitherArgument, set_: SetOption = None) -> None:
+def jobs(place: PlaceArgument, set_: SetOption = None) -> None:
+    """List every piece of work of a run, with what is done, what is ready, and what waits for what."""
+    from doremi.cli.jobs import jobs_table
+
+    typer.echo(jobs_table(_load(place, set_)))
+
+
+@app.command()
+def job(
+    place: PlaceArgument,
+    name: Annotated[str, typer.Argument(metavar="JOB", help="A job as `doremi jobs` lists it.")],
+    set_: SetOption = None,
+) -> None:
+    """Do one job of a run, whose needs are done. Doing it again is harmless."""
+    with _workspace(_load(place, set_), search=True) as space:
+        from doremi.pipeline.run import one_job
+
+        one_job(space, name)
+
+
+@app.command()
+def clean(
+    place: PlaceArgument,
+    set_: SetOption = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove what is listed.")] = False,
+) -> None:
+    """List what no current result of a run needs, with its size on the disk."""
+    from doremi.cli.clean import clean as clean_run
+
+    typer.echo(clean_run(_load(place, set_), remove=remove))
+
+
+@app.command()
+def evaluate(place: PlaceArgument, set_: SetOption = None) -> None:
     """Compare the finished main models. Write verdict.json and print it as a table."""
     from doremi.pipeline.judging import judge
     from doremi.verdict import format_table
 
-    typer.echo(format_table(judge(_load_either(place, set_))))
+    typer.echo(format_table(judge(_load(place, set_))))
 
 
 @app.command()
 def fewshot(
-    place: EitherArgument,
+    place: PlaceArgument,
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A saved model, the folder `model` of a training.")],
     set_: SetOption = None,
 ) -> None:
     """Evaluate a saved model on the tasks of downstream.tasks. `doremi run` does so for all main models."""
-    settings = _load_either(place, set_).downstream
+    settings = _load(place, set_).downstream
     from doremi import distributed
-    from doremi.pipeline import downstream
+    from doremi.pipeline import fewshot
 
-    typer.echo("\n".join(downstream.lines(downstream.one_model(settings, model, str(distributed.start().device)))))
+    typer.echo("\n".join(fewshot.lines(fewshot.one_model(settings, model, str(distributed.start().device)))))
 
 
 @app.command()
-def report(place: EitherArgument, set_: SetOption = None) -> None:
+def report(place: PlaceArgument, set_: SetOption = None) -> None:
     """Write report.html from what the run directory holds."""
     from doremi.report import write_report
     from doremi.rundir.layout import RunDirectory
 
-    typer.echo(f"report: {write_report(RunDirectory(_load_either(place, set_).root))}")
+    typer.echo(f"report: {write_report(RunDirectory(_load(place, set_).root))}")
 
 
 @app.command()
-def status(place: EitherArgument, set_: SetOption = None) -> None:
+def status(place: PlaceArgument, set_: SetOption = None) -> None:
     """Show what is done, what is running and what is left."""
     from doremi.cli.status import status_table
 
-    typer.echo(status_table(_load_either(place, set_)))
+    typer.echo(status_table(_load(place, set_)))
 
 
 @app.command()
@@ -295,11 +322,12 @@ def _corpus_table(domains: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _print_result(config: RunConfig, verdict: dict[str, Any]) -> None:
-    from doremi.cli.status import mixture_table
+def _print_result(config: RunConfig, verdict: Verdict) -> None:
+    from doremi.cli.status import mixture_tables
+    from doremi.rundir.layout import RunDirectory
     from doremi.verdict import format_table
 
-    typer.echo(mixture_table(config))
+    typer.echo(mixture_tables(RunDirectory(config.root)))
     typer.echo(format_table(verdict))
     typer.echo(f"report: {(config.root / 'report.html').resolve()}")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import os
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from doremi.config import RunConfig
@@ -11,71 +13,67 @@ from doremi.corpus.source_record import change_warning, source_changes
 from doremi.corpus.sources import describe as describe_files
 from doremi.corpus.sources import find_all
 from doremi.files import read_json
-from doremi.mixture.names import WITH_SEARCH
+from doremi.mixture.domains import Mixture
+from doremi.mixture.record import read_own_record
+from doremi.pipeline.planning import as_it_is
 from doremi.rundir.data_request import domain_sources
-from doremi.rundir.layout import RunDirectory, TrainingFolder
-from doremi.rundir.weights import candidate_name, check_limits, found_weights, plain_candidates
-
-
-def trainings(config: RunConfig) -> Iterator[tuple[str, TrainingFolder]]:
-    """Every training of a run in order: its name (its folder in the run directory) and the folder."""
-    directory = RunDirectory(config.root)
-    for search in _searches(config, directory):
-        for seed in config.search_seeds():
-            for folder in (search.reference(seed), search.proxy(seed)):
-                yield str(folder.folder.relative_to(directory.root)), folder
-    for size in config.size_names():
-        for seed in config.candidate_seeds():
-            for mixture in config.candidate_mixtures():
-                name = candidate_name(mixture)
-                yield f"main/{size}/{name}/seed-{seed}", directory.main(size, name, seed)
-    if config.candidates.equal_compute:
-        yield from _longer(config, directory)
-
-
-def _longer(config: RunConfig, directory: RunDirectory) -> Iterator[tuple[str, TrainingFolder]]:
-    """Main models on plain mixtures that train on for what the search cost."""
-    for size in config.size_names():
-        for seed in config.candidate_seeds():
-            for name in plain_candidates(config):
-                yield f"main/{size}/{name}{WITH_SEARCH}/seed-{seed}", directory.main(size, name + WITH_SEARCH, seed)
-
-
-def _searches(config: RunConfig, directory: RunDirectory) -> list[RunDirectory]:
-    """The rounds that are, or may still be: those after a search that has ended are not."""
-    path = directory.mixture_path("doremi")
-    ended = read_json(path, "mixture").get("rounds") if path.exists() else None
-    return directory.searches(config.rounds.max)[: len(ended) if ended else None]
+from doremi.rundir.graph import Graph
+from doremi.rundir.layout import RunDirectory
+from doremi.rundir.node import Node
+from doremi.rundir.nodes import FILE as NODES
+from doremi.rundir.specs import TrainingSpec
+from doremi.rundir.weights import check_limits
 
 
 def status_table(config: RunConfig) -> str:
-    """Each stage: done, the step it has reached, or waiting; and how the last command ended."""
+    """Each piece of work: done, the step it has reached, or waiting; disk used; how the last command ended."""
     directory = RunDirectory(config.root)
-    corpus = directory.corpus_folder / "manifest.json"
-    rows = [("prepare", "done" if corpus.exists() else "waiting")]
-    for name, folder in trainings(config):
-        same = folder.folder != directory.root / name
-        rows.append((name, _state(folder, config) + (f" (is {folder.folder.parent.name})" if same else "")))
-    rows.append(("mixture", _exists(directory, "mixture.json")))
-    rows.append(("verdict", _exists(directory, "verdict.json")))
-    rows.append(("report", _exists(directory, "report.html")))
-    paths = {"last": directory.status_path(), "last own model": directory.status_path(own_model=True)}
-    last = [f"{title}: {_last(read_json(path, 'status'))}" for title, path in paths.items() if path.exists()]
-    return "\n".join([f"{name:<44} {state}" for name, state in rows] + last)
+    plan = as_it_is(config, directory)
+    rows = [(node.id, _state(plan, node)) for node in plan.nodes if node.kind != "losses"]
+    width = max(len(name) for name, _ in rows)
+    lines = [f"{name:<{width}}  {state}" for name, state in rows]
+    return "\n".join([*lines, *_earlier(directory), *_disk(directory), *_last(directory)])
 
 
-def _state(folder: TrainingFolder, config: RunConfig) -> str:
-    if folder.finished:
-        return "done"
-    step = folder.saved_step()
-    return f"saved at step {step} of {config.training.steps}" if step else "waiting"
+def _state(plan: Graph, node: Node) -> str:
+    if plan.done(node):
+        twin = plan.twin(node)
+        return f"done (is {twin.id})" if twin else "done"
+    step = plan.known.begun.get(node.place) if node.place else None
+    if step and isinstance(node.spec, TrainingSpec):
+        return f"saved at step {step} of {node.spec.settings.steps}"
+    return "waiting, if it is needed" if node.optional else "waiting"
 
 
-def _exists(directory: RunDirectory, name: str) -> str:
-    return "done" if (directory.root / name).exists() else "waiting"
+def _earlier(directory: RunDirectory) -> list[str]:
+    """What earlier settings have left."""
+    if not (directory.root / NODES).exists():
+        return []
+    kinds = Counter(node.kind for node in directory.nodes().earlier)
+    if not kinds:
+        return []
+    words = {"training": "trainings", "mixture": "mixtures", "losses": "stores of losses"}
+    named = " and ".join(f"{number} {words[kind]}" for kind, number in kinds.items())
+    return [f"kept from earlier settings: {named}. `doremi clean` lists them"]
 
 
-def _last(status: dict[str, Any]) -> str:
+def _disk(directory: RunDirectory) -> list[str]:
+    if not directory.root.exists():
+        return []
+    return [f"disk: {size_in_words(bytes_below(directory.root))}"]
+
+
+def _last(directory: RunDirectory) -> list[str]:
+    """How the last commands ended."""
+    lines = []
+    for own_model, what in ((False, "last"), (True, "last own model")):
+        path = directory.status_path(own_model=own_model)
+        if path.exists():
+            lines.append(f"{what}: {_in_words(read_json(path, 'status'))}")
+    return lines
+
+
+def _in_words(status: dict[str, Any]) -> str:
     state, process = status["state"], status["process"]
     if state == "running":
         state = "running" if _alive(process) else "was killed"
@@ -85,8 +83,6 @@ def _last(status: dict[str, Any]) -> str:
 
 
 def _alive(process: int) -> bool:
-    import os
-
     try:
         os.kill(process, 0)
     except (ProcessLookupError, PermissionError):
@@ -94,19 +90,35 @@ def _alive(process: int) -> bool:
     return True
 
 
-def mixture_table(config: RunConfig) -> str:
-    """DoReMi's mixture beside the natural and the reference one, with epochs at the budget."""
-    directory = RunDirectory(config.root)
-    record = read_json(directory.mixture_path("doremi"), "mixture")
-    reference = candidate_name(config.reference.mixture)
-    trained_on = read_json(directory.mixture_path(reference), "mixture")
-    other = found_weights(trained_on)
-    lines = [f"{'domain':<28} {reference:>10} {'doremi':>8} {'change':>8} {'epochs':>8}"]
-    for name, weight in record["weights"].items():
-        change = f"x{weight / other[name]:.2f}" if other[name] else "new"
-        epochs = record["domains"][name]["epochs"]
-        lines.append(f"{name:<28} {other[name]:>10.3f} {weight:>8.3f} {change:>8} {epochs:>8.2f}")
+def mixture_tables(directory: RunDirectory) -> str:
+    """Each found mixture beside the one that the data has, with epochs at the budget."""
+    nodes = directory.nodes()
+    other = read_own_record(directory.mixture_path(nodes.reference_mixture)).before
+    found = [c for c in nodes.candidates if c.role == "found"]
+    return "\n\n".join(_mixture_table(directory, c.name, nodes.reference_mixture, other) for c in found)
+
+
+def _mixture_table(directory: RunDirectory, name: str, reference: str, other: Mixture) -> str:
+    record = read_own_record(directory.mixture_path(name))
+    lines = [f"{'domain':<28} {reference:>10} {name:>8} {'change':>8} {'epochs':>8}"]
+    for domain, weight in record.weights.items():
+        change = f"x{weight / other[domain]:.2f}" if other[domain] else "new"
+        epochs = (record.domains or {})[domain].epochs
+        lines.append(f"{domain:<28} {other[domain]:>10.3f} {weight:>8.3f} {change:>8} {epochs:>8.2f}")
     return "\n".join(lines)
+
+
+def bytes_below(folder: Path) -> int:
+    """What a folder's files take on the disk; links are not followed."""
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_symlink() or path.is_file())
+
+
+def size_in_words(number: float) -> str:
+    """Bytes as kB, MB, GB or TB."""
+    for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")):
+        if number >= unit:
+            return f"{number / unit:.1f} {name}"
+    return f"{number / 1e3:.1f} kB"
 
 
 # -- dry run ----------------------------------------------------------------------------------------------------------
@@ -117,7 +129,7 @@ def describe(config: RunConfig) -> str:
 
     `MixtureError` for limits that no mixture over the prepared corpus keeps.
     """
-    from doremi.pipeline.tournament import check, model_remarks
+    from doremi.pipeline.checks import check, model_remarks
 
     check(config, search=True)
     directory = RunDirectory(config.root)
@@ -169,7 +181,7 @@ def _model_line(config: RunConfig) -> str:
     import torch
 
     from doremi.model.build import build, count_parameters
-    from doremi.pipeline.workspace import shape_of
+    from doremi.rundir.weights import shape_of
 
     lines = []
     for size in dict.fromkeys([config.size_name, *config.size_names()]):

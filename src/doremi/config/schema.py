@@ -12,7 +12,6 @@ from doremi.config.limits import LimitsConfig
 from doremi.config.section import Section
 from doremi.errors import MixtureError
 from doremi.mixture.domains import DomainSet, is_file_name
-from doremi.mixture.names import LEARNED, PER_SEED
 
 Auto = Literal["auto"]
 PLAIN_MIXTURES = ("natural", "uniform", "temperature", "unimax")
@@ -307,23 +306,8 @@ class RunConfig(Section):
         for name in [*self.limits.domains, *(d for g in self.limits.groups.values() for d in g.domains)]:
             if name not in self.data.domains:
                 raise ValueError(f"limits names {name!r}, which is not in data.domains: {', '.join(self.data.domains)}")
-        if self.reference.mixture in ("doremi", PER_SEED, "reference"):
-            raise ValueError(
-                f"reference.mixture cannot be {self.reference.mixture}: the reference is trained before it is known"
-            )
         if self.data.epoch_matched and self.budget_tokens is None:
             raise ValueError("data.epoch_matched needs budget_tokens: give the tokens of the final run")
-        return self
-
-    @model_validator(mode="after")
-    def _tournament(self) -> RunConfig:
-        if PER_SEED in self.candidates.mixtures and self.proxy.seeds < self.candidates.seeds:
-            raise ValueError(
-                f"{PER_SEED} needs a proxy for each of the {self.candidates.seeds} seeds under candidates: "
-                f"set proxy.seeds to {self.candidates.seeds}"
-            )
-        if self.candidates.equal_compute and LEARNED not in self.candidates.mixtures:
-            raise ValueError(f"candidates.equal_compute compares {LEARNED} with the others: add it to the mixtures")
         return self
 
     @property
@@ -359,10 +343,6 @@ class RunConfig(Section):
         """What is trained and compared, each once; the reference mixture by its own name."""
         named = (self.reference.mixture if name == "reference" else name for name in self.candidates.mixtures)
         return list(dict.fromkeys(named))
-
-    def plain_mixtures(self) -> list[str]:
-        """The candidates that no search has found."""
-        return [name for name in self.candidate_mixtures() if name not in (LEARNED, PER_SEED)]
 
     def size_names(self) -> list[str]:
         return list(self.candidates.sizes) or [self.size_name]

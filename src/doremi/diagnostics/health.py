@@ -10,7 +10,7 @@ of a domain without tokens in a step are left out, whatever they hold.
     proxy_better      proxy      the proxy beats the reference nearly everywhere
     noisy_scores      proxy      the scores differ by no more than their noise
     not_settled       proxy      at its end: the averaged weights would change with more steps
-    overfit           reference  a repeated domain is memorised; also of main models, with advice of their own
+    overfit           reference  a repeated domain is memorised; also of main models
 
 Shapes: T steps, K domains, E evaluations. Losses and scores are nats a token.
 """
@@ -35,10 +35,10 @@ NEARLY_ALL = 0.9  # of the domains
 ABSENT = 0.1  # of the steps: one score in ten is borrowed from the other domains
 NOISE_SHARE = 0.9  # of the squared differences between scores in one step
 DETECTED = 2.0  # standard errors: differences of mean scores below this are not told from noise
-FOR_REFERENCE = (
-    "Give the reference fewer epochs of it (natural mixture, fewer steps). Otherwise DoReMi gives it too much weight."
+REPEATED = (  # one training may serve as both
+    "In a candidate, lower its weight or cap its epochs at the budget (limits.max_epochs). In a reference, train for "
+    "fewer steps, or DoReMi gives it too much weight."
 )
-FOR_MAIN = "The mixture repeats it too often. Lower its weight, or cap its epochs at the budget (limits.max_epochs)."
 MEMORISED = 0.1  # nats: validation above training loss, about 3 % of a common loss
 RISEN = 0.02  # nats: validation loss above its own best
 FEW_DOCUMENTS = 10  # held out, of a domain: too few for an interval that resamples them
@@ -135,14 +135,12 @@ def plain_alarms(
     train_loss_EK: np.ndarray,
     validation_loss_EK: np.ndarray,
     epochs_EK: np.ndarray,
-    advice: str = FOR_REFERENCE,
 ) -> list[Alarm]:
     """`overfit`: a domain in its second pass whose validation loss has left its training loss, or has risen again.
 
     All `[E, K]`, at the evaluations so far: losses (training: mean since the evaluation before, NaN where nothing was
     seen) and passes over the training tokens. Left: by `MEMORISED` more than ever in the first pass (held-out text may
-    be harder to begin with). Risen: by `RISEN` above its best. No evaluations, no alarms. `advice`: what to do about it
-    depends on whether the model is a yardstick (`FOR_REFERENCE`) or a mixture's own (`FOR_MAIN`).
+    be harder to begin with). Risen: by `RISEN` above its best. No evaluations, no alarms.
     """
     if not len(epochs_EK):
         return []
@@ -152,7 +150,7 @@ def plain_alarms(
     bad_K = (epochs_EK[-1] > 1) & ((left_K > MEMORISED) | (risen_K > RISEN))
     most = epochs_EK[-1][bad_K].max(initial=0)
     reason = f"validation loss is above training loss or its own best after up to {most:.1f} epochs, in nats: {{}}"
-    return _alarm("overfit", domains, bad_K, np.fmax(left_K, risen_K), reason, advice)
+    return _alarm("overfit", domains, bad_K, np.fmax(left_K, risen_K), reason, REPEATED)
 
 
 # -- one function an alarm of the proxy ------------------------------------------------------------------------------

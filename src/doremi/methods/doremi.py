@@ -87,7 +87,9 @@ class DoReMi:
         )
 
     def history(self, context: Context) -> tuple[Round, ...]:
-        """What came of each round so far."""
+        """What came of each round so far, where there are several."""
+        if context.config.rounds.max == 1:
+            return ()
         return tuple(step.result for step in _rounds(context) if step.result is not None)
 
     def remark(self, context: Context) -> str | None:

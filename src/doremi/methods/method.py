@@ -9,7 +9,7 @@ from typing import Protocol
 from doremi.config import RunConfig
 from doremi.corpus.value import Corpus
 from doremi.mixture.domains import Mixture
-from doremi.mixture.record import MixtureRecord
+from doremi.mixture.record import MixtureRecord, Round
 from doremi.rundir.context import Context
 from doremi.rundir.graph import Declared
 from doremi.rundir.layout import TrainingFolder
@@ -41,6 +41,10 @@ class SearchMethod(Protocol):
 
     def mixture(self, spec: MixtureSpec, results: Results) -> MixtureRecord:
         """The mixture that one of its nodes makes, before limits."""
+        ...
+
+    def history(self, context: Context) -> tuple[Round, ...]:
+        """What came of each round of its search so far; none where it does not repeat itself."""
         ...
 
     def remark(self, context: Context) -> str | None:

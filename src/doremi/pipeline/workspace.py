@@ -1,4 +1,4 @@
-"""One run opened for work: its lock, its recorded configuration, its manifest, and what `auto` was resolved to."""
+"""One run opened for work: its lock, its recorded configuration, and its manifest with the machine's facts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,6 @@ from doremi.rundir.lock import LOCK, only_worker
 from doremi.training.log import Watch
 
 OURS = (LOCK, "config.yaml", "manifest.json")  # a run directory has the first from its first moment on
-# On a CPU the compiler saves 0 to 22 % of a step for a warm-up of 20 to 39 s, which is earned back after 3 minutes of
-# training (0.3m), 8 to 13 (1m) or 30 (3m); the trainings of a tournament share it (docs/results/speed.md).
-COMPILE_AFTER_SECONDS = 1200
-CPU_FLOPS_PER_CORE = 2e10  # float32, a small model, measured with benchmarks/steps.py; only decides on `compile`
 
 
 @dataclass(frozen=True)
@@ -42,8 +38,6 @@ class Workspace:
     directory: RunDirectory
     world: World
     watch: Watch
-    settings: TrainingConfig
-    """config.training with every `auto` resolved."""
     own_model: bool = False
     """Whether a model of the user's joins the run, which leaves the run's own records as they are."""
 
@@ -81,12 +75,13 @@ class Workspace:
 
 @contextlib.contextmanager
 def open_workspace(config: RunConfig, world: World, watch: Watch, *, own_model: bool = False) -> Iterator[Workspace]:
-    """Lock the run directory, check that what is there is this configuration's (binding.py), and record it.
+    """Lock the run directory and record the configuration and the machine.
 
-    `RunError` if another process works there, or if a result is there that was made with another configuration.
+    `RunError` if another process works there, or if the folder is somebody else's.
 
-    With `own_model` the model and its training may differ from the recorded ones, which stay as they are: that is how
-    a main model of another size joins a finished run.
+    Whatever the configuration changes makes other trainings beside those that are there: nothing is refused, and no
+    two states mix (graph.py). With `own_model` the recorded configuration stays: that is how a main model of another
+    size joins a finished run.
     """
     directory = RunDirectory(config.root)
     if world.is_main:
@@ -94,16 +89,31 @@ def open_workspace(config: RunConfig, world: World, watch: Watch, *, own_model: 
     world.barrier()
     with only_worker(directory.root, watch.say) if world.is_main else contextlib.nullcontext():
         if world.is_main:
-            binding.check(config, directory, own_model=own_model)
+            _check_recorded(directory)
             _sweep(directory.root)
-        joins = own_model and (directory.root / "manifest.json").exists() and any(binding.results(directory))
-        settings = resolved(config, {} if own_model else recorded_choices(directory), world)
-        torch.set_num_threads(int(settings.threads))
-        if world.is_main and not joins:
-            write_bytes(directory.root / "config.yaml", dump(config).encode())
-            write_json(directory.root / "manifest.json", _manifest(config, directory, settings))
+        joins = own_model and (directory.root / "config.yaml").exists()
+        if world.is_main:
+            manifest = _manifest(config, directory, world)
+            if not joins:
+                write_bytes(directory.root / "config.yaml", dump(config).encode())
+            _tell_versions(directory, manifest, watch)
+            write_json(directory.root / "manifest.json", manifest)
         world.barrier()
-        yield Workspace(config, directory, world, watch, settings, own_model)
+        yield Workspace(config, directory, world, watch, own_model)
+
+
+def _check_recorded(directory: RunDirectory) -> None:
+    """`RunError` for a folder whose configuration is none of ours: it may be another tool's, and is not replaced."""
+    if (directory.root / "manifest.json").exists():
+        read_json(directory.root / "manifest.json", "run manifest")  # refuses another format
+    path = directory.root / "config.yaml"
+    if path.exists():
+        try:
+            validate(read_yaml(path), str(path))
+        except ConfigError as error:
+            raise RunError(
+                f"{error}; so this is no run of this doremi: change runs or name, or empty the folder"
+            ) from None
 
 
 def _make_or_recognise(root: Path) -> None:
@@ -126,22 +136,41 @@ def _sweep(root: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-# -- manifest and auto ------------------------------------------------------------------------------------------------
+# -- manifest --------------------------------------------------------------------------------------------------------
 
 
-def _manifest(config: RunConfig, directory: RunDirectory, settings: TrainingConfig) -> dict[str, Any]:
-    corpus = directory.corpus_folder / "manifest.json"
+def _manifest(config: RunConfig, directory: RunDirectory, world: World) -> dict[str, Any]:
+    held = directory.manifest() if (directory.root / "manifest.json").exists() else {}
+    facts = held["machine"] if held and _has_trainings(directory) else asdict(this_machine(world))
     return {
         "format": FORMAT,
-        "config_key": key_of(config.model_dump(mode="json")),
-        "fingerprint": read_json(corpus, "corpus manifest")["fingerprint"] if corpus.exists() else None,
+        "fingerprint": dict(held).get("fingerprint"),
         "versions": versions(),
         "commit": _commit(),
         "seed": config.seed,
-        "resolved": settings.model_dump(
-            mode="json", include={"precision", "compile", "threads", "evaluate_every", "checkpoint_every"}
-        ),
+        "machine": facts,
     }
+
+
+def _has_trainings(directory: RunDirectory) -> bool:
+    """Whether a training has begun: from then on the machine's facts stay as they are recorded."""
+    return any((directory.root / "trainings").glob("*"))
+
+
+def this_machine(world: World) -> Machine:
+    """The facts that `auto` follows from, here."""
+    cores = available_cores()
+    return Machine(world.device.type, has_bfloat16(world.device), cores, max(1, cores // world.local_size))
+
+
+def _tell_versions(directory: RunDirectory, manifest: Mapping[str, Any], watch: Watch) -> None:
+    """Whoever goes on with another torch or on another kind of device is told: last digits will differ."""
+    path = directory.root / "manifest.json"
+    if not path.exists() or not _has_trainings(directory):
+        return
+    before, now = directory.manifest()["versions"].get("torch"), manifest["versions"]["torch"]
+    if before != now:
+        watch.say(f"warning: this run was begun with torch {before}, here is {now}. Last digits may differ.")
 
 
 def versions() -> dict[str, str]:
@@ -163,65 +192,13 @@ def _commit() -> str | None:
     return found.stdout.strip() if found.returncode == 0 and "site-packages" not in str(here) else None
 
 
-def recorded_choices(directory: RunDirectory) -> dict[str, Any]:
-    """What `auto` was resolved to for the trainings that are there; nothing before the first."""
-    path = directory.root / "manifest.json"
-    known = path.exists() and any(binding.begun(directory))
-    return read_json(path, "run manifest")["resolved"] if known else {}
-
-
-def resolved(config: RunConfig, recorded: Mapping[str, Any], world: World) -> TrainingConfig:
-    """Replace every `auto`: a run whose trainings have begun uses what was recorded, threads excepted."""
-    training = config.training
-    threads = max(1, available_cores() // world.local_size) if training.threads == "auto" else training.threads
-    update: dict[str, Any] = {"threads": threads}
-    if training.precision == "auto":
-        update["precision"] = recorded.get("precision") or auto_precision(world.device)
-    if training.compile == "auto":
-        update["compile"] = recorded["compile"] if "compile" in recorded else auto_compile(config, world.device)
-    if training.evaluate_every == "auto":
-        update["evaluate_every"] = auto_evaluate_every(config)
-    if training.checkpoint_every == "auto":
-        update["checkpoint_every"] = max(20, training.steps // 20)
-    return training.model_copy(update=update)
-
-
-def auto_evaluate_every(config: RunConfig) -> int:
-    """Ten evaluations a training, but no more than take a fifth of its time, and at least two.
-
-    A token that is only evaluated costs a third of one that is trained on; how many there are is not known before the
-    corpus is, so the configured most is taken.
-    """
-    evaluation = len(config.domains) * config.data.validation_max_tokens / 3
-    number = min(10, max(2, int(config.run_tokens / 5 / evaluation)))
-    return max(1, config.training.steps // number)
-
-
 def available_cores() -> int:
     """Cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def auto_precision(device: torch.device) -> str:
-    """bfloat16 where matrix units for it exist: CUDA devices that support it, CPUs with AMX."""
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether matrix units for bfloat16 exist: CUDA devices that support it, CPUs with AMX."""
     if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-    fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    return "bfloat16" if fast else "float32"
-
-
-def auto_compile(config: RunConfig, device: torch.device) -> bool:
-    """Whether one training is long enough to earn the compiler's warm-up back."""
-    if device.type == "cuda":
-        return config.training.steps >= 500
-    with torch.device("meta"):
-        lm = build(shape_of(config), config.data.vocab_size, config.data.sequence_length, 0)
-    flops = 6 * count_parameters(lm)[1] * config.run_tokens
-    return flops / (CPU_FLOPS_PER_CORE * available_cores()) > COMPILE_AFTER_SECONDS
-
-
-def shape_of(config: RunConfig, size: str | None = None) -> dict[str, Any]:
-    """The model's description: the run's own, or a preset named as a candidate's size."""
-    if size is None or size == config.size_name:
-        return shape(config.model.preset, config.model.architecture, config.model.options)
-    return shape(size, None, {})
+        return torch.cuda.is_bf16_supported()
+    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()

@@ -37,13 +37,13 @@ class TrainingLog:
     """metrics.jsonl and trace.f32 of one training (docs/formats.md)."""
 
     def __init__(
-        self, folder: Path, domains: DomainSet, objective: str, tokens_per_step: int, world: World, watch: Watch,
-        epoch_tokens: list[int], advice: str,
+        self, folder: Path, name: str, domains: DomainSet, objective: str, tokens_per_step: int, world: World, watch: Watch,
+        epoch_tokens: list[int],
     ) -> None:  # fmt: skip
-        """`epoch_tokens`: training tokens of each domain, `[K]`; `advice`: what to do where a domain is memorised."""
-        self.folder, self.domains, self.k = folder, domains, len(domains)
+        """`name` is for messages; `epoch_tokens`: training tokens of each domain, `[K]`."""
+        self.folder, self.name, self.domains, self.k = folder, name, domains, len(domains)
         self.tokens_per_step, self.world, self.watch = tokens_per_step, world, watch
-        self.epoch_tokens, self.advice = np.array(epoch_tokens), advice
+        self.epoch_tokens = np.array(epoch_tokens)
         self.writer = MetricsWriter(folder, domains, objective)
         self.pending: list[tuple[float, float, Tensor]] = []
         """Since the last line: step, learning rate, and on the device the rest of the row, float64."""
@@ -130,15 +130,14 @@ class TrainingLog:
             if alarm.name not in self.rung:
                 self.rung.add(alarm.name)
                 self.writer.alarm(step, vars(alarm))
-                where = f"{self.folder.parent.name}/{self.folder.name}"
-                self.watch.say(f"alarm in {where}, {alarm.name.replace('_', ' ')}: {alarm.reason}. {alarm.advice}")
+                self.watch.say(f"alarm in {self.name}, {alarm.name.replace('_', ' ')}: {alarm.reason}. {alarm.advice}")
 
     def _alarms(self, last: bool) -> list[Alarm]:
         """What rings now; whether the weights have settled is asked at the end, for on the way they never have."""
         folder = TrainingFolder(self.folder)
         trace = folder.trace()
         if np.isnan(trace["weights"]).all():
-            return plain_alarms(self.domains, *_losses(folder, trace, self.epoch_tokens), self.advice)
+            return plain_alarms(self.domains, *_losses(folder, trace, self.epoch_tokens))
         found = proxy_alarms(self.domains, trace)
         return [alarm for alarm in found if last or alarm.name != "not_settled"]
 

@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from doremi.config import TrainingConfig
 from doremi.corpus.loader import Batch, BatchStream
 from doremi.diagnostics import settled
-from doremi.diagnostics.health import FOR_REFERENCE
 from doremi.distributed import World, is_sharded, plain
 from doremi.errors import Interrupted, TrainingError
 from doremi.evaluation.perplexity import ValidationSet
@@ -44,6 +43,8 @@ class Job:
     """One model to train."""
 
     folder: Path
+    name: str
+    """What it is called in messages."""
     key: str
     """Hash of everything the result depends on; a checkpoint with another key is refused."""
     settings: TrainingConfig
@@ -60,8 +61,6 @@ class Job:
     domains: DomainSet
     epoch_tokens: list[int]
     """Training tokens of each domain, `[K]`."""
-    advice: str = FOR_REFERENCE
-    """What to do where a plain training memorises a domain."""
     until_settled: bool = False
     """Whether it ends before `settings.steps` if, at an evaluation, the averaged weights have settled."""
 
@@ -167,8 +166,7 @@ class Trainer:
         self.evaluating = forward_pass(self.model, self.settings, world.device)
         tokens_per_step = self.settings.batch_size * job.stream.sequence_length
         self.log = TrainingLog(
-            job.folder, job.domains, job.objective_name, tokens_per_step, world, watch, job.epoch_tokens,
-            job.advice,
+            job.folder, job.name, job.domains, job.objective_name, tokens_per_step, world, watch, job.epoch_tokens
         )  # fmt: skip
 
     # -- one step ------------------------------------------------------------------------------------------------

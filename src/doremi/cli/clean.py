@@ -1,0 +1,67 @@
+"""`doremi clean`: what no current result needs, with its bytes, and its removal when told."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from doremi.cli.status import bytes_below, size_in_words
+from doremi.config import RunConfig
+from doremi.errors import RunError
+from doremi.pipeline.planning import as_it_is, write_plan
+from doremi.rundir.layout import RunDirectory
+from doremi.rundir.lock import only_worker
+
+
+@dataclass(frozen=True)
+class Unneeded:
+    """A folder or file that may go."""
+
+    path: Path
+    what: str
+    bytes: int
+
+
+def unneeded(config: RunConfig) -> list[Unneeded]:
+    """Trainings, kept losses and mixtures that are no node of the run as it is configured now."""
+    directory = RunDirectory(config.root)
+    plan = as_it_is(config, directory)
+    if plan.known.corpus is None or any(node.spec is None and not node.optional for node in plan.work()):
+        waiting = next((n.id for n in plan.nodes if n.spec is None and n.kind == "training"), "prepare")
+        raise RunError(
+            f"{directory.root}: it is not known yet what {waiting} is made of, so anything may still be needed; "
+            "finish the run first, with `doremi run`"
+        )
+    needed = {node.place for node in plan.nodes if node.place}
+    return [found for found in _there(directory) if str(found.path.relative_to(directory.root)) not in needed]
+
+
+def _there(directory: RunDirectory) -> Iterator[Unneeded]:
+    """All that has a key."""
+    names = {node.place: node.id for node in (*directory.nodes().nodes, *directory.nodes().earlier)}
+    for pattern in ("trainings/*", "losses/*", "mixtures/*.*.json"):
+        for path in sorted(directory.root.glob(pattern)):
+            size = bytes_below(path) if path.is_dir() else path.stat().st_size
+            yield Unneeded(path, names.get(str(path.relative_to(directory.root)), "not named any more"), size)
+
+
+def clean(config: RunConfig, *, remove: bool) -> str:
+    """The list in words, after the removal if that is wanted."""
+    root = config.root
+    if not remove:
+        return _listed(unneeded(config), f"Nothing was removed. `doremi clean {root} --remove` removes these.")
+    with only_worker(root, lambda _: None):
+        found = unneeded(config)
+        for one in found:
+            shutil.rmtree(one.path) if one.path.is_dir() else one.path.unlink()
+        write_plan(config, RunDirectory(root), as_it_is(config, RunDirectory(root)))
+    return _listed(found, "They are removed.")
+
+
+def _listed(found: list[Unneeded], end: str) -> str:
+    if not found:
+        return "All that is here is needed by current results."
+    lines = [f"{size_in_words(one.bytes):>10}  {one.path}  ({one.what})" for one in found]
+    return "\n".join([*lines, f"{size_in_words(sum(one.bytes for one in found)):>10}  in all. {end}"])

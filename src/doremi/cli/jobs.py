@@ -1,0 +1,40 @@
+"""`doremi jobs`: what a run consists of, what is done, and what waits for what."""
+
+from __future__ import annotations
+
+from doremi.config import RunConfig
+from doremi.pipeline.planning import as_it_is
+from doremi.rundir.graph import Graph
+from doremi.rundir.layout import RunDirectory
+from doremi.rundir.node import Node
+
+
+def jobs_table(config: RunConfig) -> str:
+    """Every node: its state, its cost where it is counted, and where it lies."""
+    plan = as_it_is(config, RunDirectory(config.root))
+    rows = [(node.id, state_of(plan, node), _operations(node), plan.key(node) and node.place or "") for node in plan.nodes]
+    width, said = (max(len(row[i]) for row in rows) for i in (0, 1))
+    lines = [f"{'job':<{width}}  {'state':<{said}}  {'operations':>10}  place"]
+    lines += [f"{name:<{width}}  {state:<{said}}  {cost:>10}  {place}".rstrip() for name, state, cost, place in rows]
+    done = sum(plan.done(node) for node in plan.work())
+    return "\n".join([*lines, f"{done} of {len(plan.work())} pieces of work are done. `doremi job CONFIG JOB` does one."])
+
+
+def state_of(plan: Graph, node: Node) -> str:
+    """done, at which step, ready, or what it waits for; and what it is the same as."""
+    if plan.done(node):
+        twin = plan.twin(node)
+        return f"done, is {twin.id}" if twin else "done"
+    step = plan.known.begun.get(node.place) if node.place else None
+    if step:
+        return f"at step {step}"
+    left = plan.unfinished(node)
+    if left:
+        return f"waits for {left[0]}" + (" (if needed)" if node.optional else "")
+    if twin := plan.twin(node):
+        return f"is {twin.id}"
+    return "ready" if plan.ready(node) else node.waits
+
+
+def _operations(node: Node) -> str:
+    return "" if node.cost is None or node.cost.operations is None else f"{node.cost.operations:.2e}"

@@ -1,0 +1,58 @@
+"""What would only be looked up hours later: told before any work."""
+
+from __future__ import annotations
+
+import torch
+
+from doremi.config import RunConfig
+from doremi.errors import ConfigError
+from doremi.methods import by_mixture
+from doremi.mixture.plain import uniform
+from doremi.model.build import build, remarks, try_out
+from doremi.model.presets import shape
+from doremi.objectives.choose import make_objective
+from doremi.pipeline import fewshot
+from doremi.rundir.weights import check_names, shape_of
+
+
+def check(config: RunConfig, *, search: bool) -> None:
+    """Sizes, mixtures, the proxy's choices and, for a `search`, domains and what methods ask for."""
+    if search and len(config.domains) == 1:
+        raise ConfigError(
+            "data.domains: there is one domain, so there is nothing to weigh; name at least two "
+            "(`doremi prepare` and `doremi train --mixture natural` work with one)"
+        )
+    description = shape_of(config)
+    if config.model.architecture is not None or config.model.options:
+        try_out(description, config.data.vocab_size, config.data.sequence_length)
+    for size in config.candidates.sizes:
+        if size != config.size_name:
+            shape(size, None, {}, key="candidates.sizes")
+    check_mixtures(config)
+    make_objective(config.proxy, config.domains, 2, uniform(list(config.domains)))
+    if config.downstream.tasks is not None:
+        fewshot.check(config.downstream)
+
+
+def check_mixtures(config: RunConfig, *more: str) -> None:
+    """Names of mixtures, and what the methods ask of the configuration."""
+    methods = by_mixture()
+    asked = [methods[name] for name in dict.fromkeys(config.candidate_mixtures()) if name in methods]
+    for method in dict.fromkeys(methods.values()):
+        if method in asked:
+            method.check(config)
+    for key, name in (("reference.mixture", config.reference.mixture), ("proxy.sampling", config.proxy.sampling)):
+        if name in methods or name == "reference":
+            raise ConfigError(f"{key} cannot be {name}: it is needed before a search has found that mixture")
+    if config.candidates.equal_compute and not asked:
+        raise ConfigError(
+            "candidates.equal_compute compares a found mixture with the others: add one to candidates.mixtures, "
+            f"such as {next(iter(methods))}"
+        )
+    check_names([*config.candidate_mixtures(), config.reference.mixture, config.proxy.sampling, *more], list(methods))
+
+
+def model_remarks(config: RunConfig) -> list[str]:
+    """What a user should know about the configured model before it is trained."""
+    with torch.device("meta"):
+        return remarks(build(shape_of(config), config.data.vocab_size, config.data.sequence_length, 0))

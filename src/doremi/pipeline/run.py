@@ -1,0 +1,114 @@
+"""What the commands do to a run: everything, a part of it, one job, one model of the user's own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from doremi.config import load_run
+from doremi.corpus.value import Corpus
+from doremi.errors import RunError
+from doremi.methods import by_mixture
+from doremi.mixture.files import read_mixture
+from doremi.mixture.record import write_record
+from doremi.pipeline import look
+from doremi.pipeline.checks import check_mixtures
+from doremi.pipeline.counting import count_models
+from doremi.pipeline.drive import complete, do, drive, plan_now
+from doremi.pipeline.judging import judge
+from doremi.pipeline.preparing import prepare
+from doremi.pipeline.workspace import Workspace
+from doremi.report import write_report
+from doremi.rundir.context import Context
+from doremi.rundir.graph import Graph
+from doremi.rundir.known import Asked
+from doremi.rundir.layout import TrainingFolder
+from doremi.rundir.node import Node, training_place
+from doremi.rundir.specs import TrainingSpec
+from doremi.rundir.weights import candidate_name, plain_record
+from doremi.verdict.values import Verdict
+
+
+def everything(space: Workspace) -> Verdict | None:
+    """The whole job; the verdict, on the main process."""
+    complete(drive(space))
+    if not space.world.is_main:
+        return None
+    result = judge(space.config)
+    write_report(space.directory)
+    return result
+
+
+def search(space: Workspace, *, references_only: bool = False) -> Graph:
+    """The search of every method: all of it, or the references that it begins with."""
+
+    def wanted(node: Node) -> bool:
+        mine = node.method != "" and node.role in ("reference", "losses", "proxy", "mixture")
+        return mine and (not references_only or (node.role == "reference" and node.round <= 1))
+
+    plan = drive(space, wanted)
+    complete(plan, wanted)
+    return plan
+
+
+def candidates(space: Workspace) -> None:
+    """Main models of every configured size, seed and mixture."""
+
+    def wanted(node: Node) -> bool:
+        return node.role in ("main", "longer")
+
+    complete(drive(space, wanted), wanted)
+
+
+def one_job(space: Workspace, name: str) -> Graph:
+    """One node, whose needs must be done; nothing where it is done already."""
+    corpus = prepare(space)
+    plan = plan_now(space, corpus)
+    node = plan.node(name)
+    if not plan.done(node):
+        if left := plan.unfinished(node):
+            raise RunError(f"{name} waits for {left[0]}: do that first (`doremi jobs` shows all)")
+        if node.kind == "verdict":
+            judge(space.config)
+            write_report(space.directory)
+        elif node.spec is None:
+            raise RunError(f"{name} {node.waits}")
+        else:
+            do(space, plan, corpus, node)
+    return plan_now(space, corpus)
+
+
+def own_model(space: Workspace, mixture: str) -> TrainingFolder:
+    """The user's own main model: the configured model on a mixture, a file or a name, as limits allow it."""
+    check_mixtures(space.config, mixture)
+    corpus = prepare(space)
+    count_models(space, corpus)
+    asked = _asked(space, corpus, mixture)
+    space.world.on_main(lambda: look.ask(space.root, asked))
+    recorded = replace(space, config=load_run(space.root))  # the run's own; this model joins it
+    plan = plan_now(recorded, corpus)
+    do(space, plan, corpus, next(node for node in plan.nodes if node.role == "own" and node.spec == asked.spec))
+    plan_now(recorded, corpus)
+    return TrainingFolder(space.root / training_place(asked.spec.key))
+
+
+def _asked(space: Workspace, corpus: Corpus, mixture: str) -> Asked:
+    """What the model is made of; `RunError` where its mixture is not there yet."""
+    known = look.look(space.config, space.directory, corpus)
+    path = space.directory.mixture_path(mixture) if mixture in by_mixture() else Path(mixture)
+    if mixture in by_mixture() and not path.exists():
+        raise RunError(f"{space.root}: has no mixture {mixture} yet; run `doremi proxy` first")
+    name, files = mixture, dict(known.files)
+    if path.suffix == ".json":
+        name = str(path)
+        files[name] = read_mixture(path)
+    context = Context(space.config, replace(known, files=files))
+    size, seed = space.config.size_name, space.config.seed
+    node = Node("", "training", "own", mixture=candidate_name(mixture), size=size, seed=seed)
+    node = context.train(node, context.plain(name), context.why_not(name))
+    if not isinstance(node.spec, TrainingSpec):
+        raise RunError(f"{mixture}: {node.waits}")
+    if mixture not in by_mixture():
+        record = plain_record(space.config, corpus, name, files)
+        space.world.on_main(lambda: write_record(space.root / "mixtures" / f"{node.mixture}.json", record))
+    return Asked(node.spec, size, node.mixture)

@@ -1,0 +1,287 @@
+"""A training from its spec: done once, resumed where it stopped, its folder holding nothing of a name or a role.
+
+Which seed feeds what, for seed s: the initialisation of every model `init/s`; the order of the data of reference and
+main models `main/s`, that of the proxy `proxy/s`. So candidates are paired, a candidate that is trained like the
+reference *is* the reference, and the proxy meets sequences in another order than the reference did.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+
+from doremi.config import TrainingConfig
+from doremi.corpus import store
+from doremi.corpus.loader import BatchStream, windows
+from doremi.corpus.sampler import Sampler
+from doremi.corpus.value import Corpus
+from doremi.distributed import World, is_sharded
+from doremi.errors import ConfigError, RunError
+from doremi.evaluation.perplexity import ValidationSet
+from doremi.files import FORMAT, ten_digits, write_json
+from doremi.mixture.domains import Mixture
+from doremi.mixture.record import MixtureRecord, write_record
+from doremi.model.build import TokenLosses, build, count_parameters, load, save
+from doremi.objectives.choose import make_objective
+from doremi.objectives.plain import Objective, PlainObjective
+from doremi.pipeline.workspace import Workspace, versions
+from doremi.rundir import costs
+from doremi.rundir.layout import RunDirectory, TrainingFolder
+from doremi.rundir.node import training_place
+from doremi.rundir.specs import DIGITS, LossesSpec, Scoring, TrainingSpec
+from doremi.training import loop as training
+from doremi.training.reference_losses import Forward, LiveReference, ReferenceLosses, StoredReference, write_store
+
+EXACT_SHARE_SEQUENCES = 2**22  # up to here the share that the reference has seen is counted, above it is expected
+
+Outputs = Callable[[int], Mapping[str, Any]]
+"""What a stage writes beside its log, at its last step; the main process writes, all are called. Returns more fields
+for stage.json."""
+
+
+# -- parts of a training -----------------------------------------------------------------------------------------------
+
+
+def fresh_model(corpus: Corpus, description: dict[str, Any], sequence_length: int, seed: int) -> TokenLosses:
+    """A model initialised from `init/<seed>`."""
+    tokenizer = corpus.manifest["tokenizer"]
+    digest = hashlib.sha256(f"init/{seed}".encode()).digest()
+    torch.manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+    pad_id = padding_id(corpus.folder / "tokenizer")
+    lm = build(description, tokenizer["vocab_size"], sequence_length, tokenizer["end_of_text_id"], pad_id)
+    return TokenLosses(lm, sequence_length)
+
+
+def padding_id(tokenizer: Path) -> int | None:
+    """The tokenizer's padding token if it serves for nothing else: the model never learns its embedding."""
+    path = tokenizer / "tokenizer_config.json"
+    if not path.exists():  # a plan's trial has random tokens and no tokenizer
+        return None
+    config = json.loads(path.read_text(encoding="utf-8"))
+    padding = config.pop("pad_token", None)
+    if padding is None or padding in config.values():
+        return None
+    return Tokenizer.from_file(str(tokenizer / "tokenizer.json")).token_to_id(padding)
+
+
+def sampler_for(corpus: Corpus, spec: TrainingSpec) -> Sampler:
+    """Where the batches of a training come from."""
+    counts = [windows(n, spec.sequence_length) for n in corpus.training.count("train", "tokens")]
+    return Sampler(spec.weights, counts, spec.settings.batch_size, spec.order)
+
+
+def stream_for(corpus: Corpus, spec: TrainingSpec, world: World) -> BatchStream:
+    """The batches of this rank."""
+    settings = spec.settings
+    if settings.batch_size % (world.size * settings.accumulation):
+        raise ConfigError(
+            f"training.batch_size {settings.batch_size} is not a multiple of processes x accumulation "
+            f"({world.size} x {settings.accumulation})"
+        )
+    files = [store.token_file(corpus.training, name, "train") for name in corpus.domains]
+    length = spec.sequence_length
+    return BatchStream(sampler_for(corpus, spec), files, length, world.rank, world.size, settings.accumulation)
+
+
+def make_job(
+    corpus: Corpus, folder: Path, spec: TrainingSpec, world: World, *, name: str, objective: tuple[str, Objective],
+    reference: ReferenceLosses | None = None,
+) -> training.Job:  # fmt: skip
+    """A job of the loop from a spec."""
+    tokens = [store.tokens(corpus, name, "validation") for name in corpus.domains]
+    scoring = spec.scoring
+    return training.Job(
+        folder=folder,
+        name=name,
+        key=spec.key,
+        settings=spec.settings,
+        model=fresh_model(corpus, spec.description, spec.sequence_length, spec.seed),
+        objective=objective[1],
+        objective_name=objective[0],
+        stream=stream_for(corpus, spec, world),
+        reference=reference,
+        lagged=scoring is not None and scoring.proxy.update == "lagged",
+        until_settled=scoring is not None and scoring.proxy.stop == "auto",
+        validation=ValidationSet(corpus, tokens, spec.sequence_length),
+        domains=corpus.domains,
+        epoch_tokens=corpus.training.count("train", "tokens"),
+    )
+
+
+# -- doing one ---------------------------------------------------------------------------------------------------------
+
+
+def is_finished(folder: TrainingFolder, key: str) -> bool:
+    """Whether this very training is done; `RunError` where the first digits of two keys are the same."""
+    if not folder.finished:
+        return False
+    if folder.stage()["key"] != key:
+        raise RunError(f"{folder.folder}: holds another training; remove the folder to train this one")
+    return True
+
+
+def train(space: Workspace, corpus: Corpus, spec: TrainingSpec, name: str) -> None:
+    """Do a training if it is not finished; `name` is what it is called in messages and timings."""
+    folder = TrainingFolder(space.root / training_place(spec.key))
+    if is_finished(folder, spec.key):
+        return
+    torch.set_num_threads(int(spec.settings.threads))
+    if spec.scoring is None:
+        _plain(space, corpus, spec, folder.folder, name)
+    else:
+        _scored(space, corpus, spec, folder.folder, name)
+
+
+def _plain(space: Workspace, corpus: Corpus, spec: TrainingSpec, folder: Path, name: str) -> None:
+    """Ordinary training, saved as a Hugging Face model."""
+    job = make_job(corpus, folder, spec, space.world, name=name, objective=("plain", PlainObjective()))
+
+    def outputs(step: int) -> Mapping[str, Any]:
+        tensors = space.world.whole(job.model.lm.state_dict()) if is_sharded(job.model) else None
+        if space.world.is_main:
+            save(job.model.lm, corpus.folder / "tokenizer", folder / "model", tensors)
+        return {}
+
+    _run(space, job, spec, name, outputs)
+
+
+def _scored(space: Workspace, corpus: Corpus, spec: TrainingSpec, folder: Path, name: str) -> None:
+    """A proxy, trained with Group DRO; its averaged weights are its mixture.json."""
+    scoring = spec.scoring
+    assert scoring is not None
+    trained = TrainingFolder(space.root / training_place(scoring.reference))
+    if not trained.finished:
+        raise RunError(f"{trained.folder}: the reference is not trained yet; run `doremi reference` first")
+    vocab_size, sampling = int(corpus.manifest["tokenizer"]["vocab_size"]), _named(corpus, spec.weights)
+    objective = make_objective(scoring.proxy, corpus.domains, vocab_size, sampling)
+    job = make_job(
+        corpus, folder, spec, space.world, name=name, objective=(scoring.proxy.variant, objective),
+        reference=reference_losses(space, corpus, spec, scoring),
+    )  # fmt: skip
+
+    def outputs(step: int) -> Mapping[str, Any]:
+        weights = dict(zip(corpus.domains, objective.average_weights.tolist(), strict=True))
+        if space.world.is_main:
+            write_record(folder / "mixture.json", MixtureRecord(weights=weights, source="one proxy"))
+        return {"seen_by_reference": _seen_by_reference(corpus, job.stream.sampler, spec, trained, step)}
+
+    _run(space, job, spec, name, outputs)
+
+
+def _named(corpus: Corpus, weights: tuple[float, ...]) -> Mixture:
+    return Mixture(dict(zip(corpus.domains, weights, strict=True)))
+
+
+def _run(space: Workspace, job: training.Job, spec: TrainingSpec, name: str, outputs: Outputs) -> None:
+    """Train, write what the training leaves, mark the folder finished."""
+    if space.world.is_main:
+        job.folder.mkdir(parents=True, exist_ok=True)
+    space.world.barrier()
+    with space.timed(name, tokens=spec.tokens):
+        step = training.train(job, space.world, space.watch)
+        fields = outputs(step)
+        if space.world.is_main:
+            write_json(job.folder / "stage.json", {**_summary(job, spec, step), **fields})
+    space.world.barrier()
+
+
+def _summary(job: training.Job, spec: TrainingSpec, steps: int) -> dict[str, Any]:
+    settings, length = spec.settings, spec.sequence_length
+    return {
+        "format": FORMAT,
+        "key": spec.key,
+        "steps": steps,
+        "tokens": steps * settings.batch_size * length,
+        "batch_size": settings.batch_size,
+        "sequence_length": length,
+        "seed": spec.seed,
+        "learning_rate": ten_digits(training.learning_rate(steps, settings) / settings.learning_rate),
+        "parameters": count_parameters(job.model)[1],
+        "mixture": dict(zip(job.domains, spec.weights, strict=True)),
+        "consumed_tokens": [int(n) * length for n in job.stream.sampler.drawn(steps)],
+        "epoch_tokens": job.epoch_tokens,
+        "versions": versions(),
+    }
+
+
+# -- losses of the reference -------------------------------------------------------------------------------------------
+
+
+def losses_folder(root: Path, key: str) -> Path:
+    """Where kept losses lie."""
+    return root / "losses" / key[:DIGITS]
+
+
+def reference_losses(space: Workspace, corpus: Corpus, spec: TrainingSpec, scoring: Scoring) -> ReferenceLosses:
+    """Losses of a finished reference: from their store, or live."""
+    if scoring.losses == "live":
+        return LiveReference(*_frozen(space, spec.settings, spec.sequence_length, scoring.reference))
+    kept = LossesSpec(corpus.training.fingerprint, spec.sequence_length, scoring.reference)
+    return StoredReference(
+        losses_folder(space.root, kept.key), corpus.training, spec.sequence_length, scoring.reference
+    )
+
+
+def keep_losses(space: Workspace, corpus: Corpus, spec: LossesSpec, settings: TrainingConfig, name: str) -> None:
+    """Compute the losses of a reference on all training sequences, and keep them."""
+    folder = losses_folder(space.root, spec.key)
+    if (folder / "manifest.json").exists():
+        return
+    torch.set_num_threads(int(settings.threads))
+    _, forward = _frozen(space, settings, spec.sequence_length, spec.reference)
+    rows = max(1, costs.losses_rows(settings) // space.world.size)
+    with space.timed(name, tokens=sum(corpus.training.count("train", "tokens"))):
+        write_store(folder, corpus.training, spec.sequence_length, spec.reference, forward, space.world, rows)
+
+
+def _frozen(
+    space: Workspace, settings: TrainingConfig, sequence_length: int, reference: str
+) -> tuple[TokenLosses, Forward]:
+    """The reference as it was trained, and its forward pass."""
+    folder = space.root / training_place(reference) / "model"
+    module = TokenLosses(load(folder), sequence_length).eval().to(space.world.device)
+    if settings.parallel == "fsdp":
+        module = space.world.shard(module)
+    return module, training.forward_pass(module, settings, space.world.device)
+
+
+# -- what the reference has seen ---------------------------------------------------------------------------------------
+
+
+def _seen_by_reference(
+    corpus: Corpus, proxy: Sampler, spec: TrainingSpec, trained: TrainingFolder, steps: int
+) -> list[float]:
+    stage = trained.stage()
+    counts = [windows(n, spec.sequence_length) for n in corpus.training.count("train", "tokens")]
+    weights = Mixture(stage["mixture"]).aligned(corpus.domains)
+    other = Sampler(weights, counts, stage["batch_size"], f"main/{stage['seed']}")
+    return seen_share(proxy, other, counts, steps)
+
+
+def seen_share(proxy: Sampler, reference: Sampler, sequences: list[int], steps: int) -> list[float]:
+    """Per domain, the share of the proxy's sequences that the reference was trained on, `[K]`."""
+    drawn = np.stack([proxy.drawn(steps), reference.drawn(steps)])
+    return [
+        _seen(proxy, reference, domain, count, *drawn[:, domain].tolist()) for domain, count in enumerate(sequences)
+    ]
+
+
+def _seen(proxy: Sampler, reference: Sampler, domain: int, count: int, proxy_drawn: int, seen: int) -> float:
+    if seen >= count or not proxy_drawn:
+        return float(seen >= count)
+    if count > EXACT_SHARE_SEQUENCES:
+        return seen / count
+    known = np.zeros(count, dtype=bool)
+    known[_sequences(reference, domain, seen)] = True
+    return float(known[_sequences(proxy, domain, min(proxy_drawn, count))].mean())
+
+
+def _sequences(sampler: Sampler, domain: int, draws: int) -> np.ndarray:
+    return sampler.sequence(np.full(draws, domain), np.arange(draws))
