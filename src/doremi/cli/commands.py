@@ -322,7 +322,7 @@ def _corpus_table(domains: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _print_result(config: RunConfig, verdict: Verdict) -> None:
+def _print_result(config: RunConfig, verdict: Any) -> None:
     from doremi.cli.status import mixture_tables
     from doremi.rundir.layout import RunDirectory
     from doremi.verdict import format_table

@@ -12,12 +12,16 @@ from doremi.rundir.node import Node
 def jobs_table(config: RunConfig) -> str:
     """Every node: its state, its cost where it is counted, and where it lies."""
     plan = as_it_is(config, RunDirectory(config.root))
-    rows = [(node.id, state_of(plan, node), _operations(node), plan.key(node) and node.place or "") for node in plan.nodes]
+    rows = [
+        (node.id, state_of(plan, node), _operations(node), (plan.key(node) and node.place) or "") for node in plan.nodes
+    ]
     width, said = (max(len(row[i]) for row in rows) for i in (0, 1))
     lines = [f"{'job':<{width}}  {'state':<{said}}  {'operations':>10}  place"]
     lines += [f"{name:<{width}}  {state:<{said}}  {cost:>10}  {place}".rstrip() for name, state, cost, place in rows]
     done = sum(plan.done(node) for node in plan.work())
-    return "\n".join([*lines, f"{done} of {len(plan.work())} pieces of work are done. `doremi job CONFIG JOB` does one."])
+    return "\n".join(
+        [*lines, f"{done} of {len(plan.work())} pieces of work are done. `doremi job CONFIG JOB` does one."]
+    )
 
 
 def state_of(plan: Graph, node: Node) -> str:

@@ -33,5 +33,3 @@ def _variant(name: str, domains: DomainSet, vocab_size: int, sampling: Mixture) 
         "hardest": {"excess": "proxy"},
         "easiest": {"excess": "minus_reference", "clip": "none"},
     }[name]
-
-

@@ -6,8 +6,9 @@ from typing import Any
 
 from doremi import verdict
 from doremi.config import RunConfig
+from doremi.mixture.names import LEARNED, PER_SEED
 from doremi.rundir.layout import RunDirectory
-from doremi.rundir.weights import candidate_name, plain_candidates
+from doremi.rundir.weights import candidate_name
 
 
 def judge(config: RunConfig) -> dict[str, Any]:
@@ -25,7 +26,7 @@ def judge(config: RunConfig) -> dict[str, Any]:
         result |= {"sizes": sizes, "ranking": verdict.ranking(sizes)}
     if config.candidates.equal_compute:
         result["equal_compute"] = verdict.equal_compute(
-            directory, size=result["size"], seeds=result["seeds"], plain=plain_candidates(config),
+            directory, size=result["size"], seeds=result["seeds"], plain=[candidate_name(n) for n in config.candidate_mixtures() if n not in (LEARNED, PER_SEED)],
             confidence=config.verdict.confidence, margin=config.verdict.margin,
         )  # fmt: skip
     tasks = verdict.downstream(directory, result)

@@ -6,8 +6,8 @@ import contextlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from doremi.config import RunConfig
@@ -19,8 +19,8 @@ from doremi.mixture.record import read_own_record, write_record
 from doremi.pipeline.look import copy_files, look
 from doremi.rundir.context import Context
 from doremi.rundir.graph import Graph, graph
-from doremi.rundir.layout import RunDirectory
 from doremi.rundir.known import Known
+from doremi.rundir.layout import RunDirectory
 from doremi.rundir.nodes import FILE, NodeRecord, read_nodes, write_nodes
 from doremi.rundir.weights import candidate_name, plain_record
 

@@ -128,5 +128,3 @@ def _training_progress(space: Workspace) -> Callable[[str, float], None]:
             space.watch.say(f"prepare: tokenizer, {step} {share:.0%}, about {left:,.0f} s left")
 
     return report
-
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from doremi.config import load_run
 from doremi.corpus.value import Corpus
@@ -26,10 +27,9 @@ from doremi.rundir.layout import TrainingFolder
 from doremi.rundir.node import Node, training_place
 from doremi.rundir.specs import TrainingSpec
 from doremi.rundir.weights import candidate_name, plain_record
-from doremi.verdict.values import Verdict
 
 
-def everything(space: Workspace) -> Verdict | None:
+def everything(space: Workspace) -> Any:
     """The whole job; the verdict, on the main process."""
     complete(drive(space))
     if not space.world.is_main:

@@ -33,7 +33,7 @@ from doremi.objectives.choose import make_objective
 from doremi.objectives.plain import Objective, PlainObjective
 from doremi.pipeline.workspace import Workspace, versions
 from doremi.rundir import costs
-from doremi.rundir.layout import RunDirectory, TrainingFolder
+from doremi.rundir.layout import TrainingFolder
 from doremi.rundir.node import training_place
 from doremi.rundir.specs import DIGITS, LossesSpec, Scoring, TrainingSpec
 from doremi.training import loop as training

@@ -16,15 +16,13 @@ from typing import Any
 
 import torch
 
-from doremi.config import RunConfig, TrainingConfig, dump
+from doremi.config import RunConfig, dump, read_yaml, validate
 from doremi.distributed import World
-from doremi.errors import RunError
-from doremi.files import FORMAT, key_of, read_json, write_bytes, write_json
-from doremi.model.build import build, count_parameters
-from doremi.model.presets import shape
-from doremi.rundir import binding
+from doremi.errors import ConfigError, RunError
+from doremi.files import FORMAT, read_json, write_bytes, write_json
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.lock import LOCK, only_worker
+from doremi.rundir.machine import Machine
 from doremi.training.log import Watch
 
 OURS = (LOCK, "config.yaml", "manifest.json")  # a run directory has the first from its first moment on

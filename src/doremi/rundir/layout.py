@@ -95,6 +95,8 @@ class RunDirectory:
 
     def main(self, size: str, mixture: str, seed: int) -> TrainingFolder:
         """A candidate's training."""
+        if mixture.endswith("+search"):  # TEMPORARY
+            return self._one("longer", size=size, mixture=mixture.removesuffix("+search"), seed=seed)
         return self._one("main", size=size, mixture=mixture, seed=seed)
 
     def reference(self, seed: int, round: int = 0) -> TrainingFolder:
@@ -111,6 +113,12 @@ class RunDirectory:
         candidate = self.nodes().candidate(name) if path.exists() else None
         places = [] if candidate is None or candidate.role == "per-seed" else [*candidate.mixtures.values()]
         return self.root / (places[0] if places and places[0] else f"mixtures/{name}.json")
+
+    def begun_rounds(self) -> list[int]:  # TEMPORARY
+        return sorted({n.round for n in self.nodes().nodes if n.round and n.key})
+
+    def round(self, number: int) -> RunDirectory:  # TEMPORARY
+        return self
 
     def status_path(self, *, own_model: bool = False) -> Path:
         """How the last command ended: the run's own, or the last `doremi train --mixture`, which joins the run."""
