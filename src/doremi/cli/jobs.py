@@ -12,16 +12,13 @@ from doremi.rundir.node import Node
 def jobs_table(config: RunConfig) -> str:
     """Every node: its state, its cost where it is counted, and where it lies."""
     plan = as_it_is(config, RunDirectory(config.root))
-    rows = [
-        (node.id, state_of(plan, node), _operations(node), (plan.key(node) and node.place) or "") for node in plan.nodes
-    ]
+    rows = [(node.id, state_of(plan, node), _operations(node), _place(plan, node)) for node in plan.nodes]
     width, said = (max(len(row[i]) for row in rows) for i in (0, 1))
     lines = [f"{'job':<{width}}  {'state':<{said}}  {'operations':>10}  place"]
     lines += [f"{name:<{width}}  {state:<{said}}  {cost:>10}  {place}".rstrip() for name, state, cost, place in rows]
-    done = sum(plan.done(node) for node in plan.work())
-    return "\n".join(
-        [*lines, f"{done} of {len(plan.work())} pieces of work are done. `doremi job CONFIG JOB` does one."]
-    )
+    work = plan.work()
+    done = f"{sum(plan.done(node) for node in work)} of {len(work)} pieces of work are done"
+    return "\n".join([*lines, f"{done}. `doremi job CONFIG JOB` does one."])
 
 
 def state_of(plan: Graph, node: Node) -> str:
@@ -38,6 +35,10 @@ def state_of(plan: Graph, node: Node) -> str:
     if twin := plan.twin(node):
         return f"is {twin.id}"
     return "ready" if plan.ready(node) else node.waits
+
+
+def _place(plan: Graph, node: Node) -> str:
+    return node.place or "" if plan.key(node) else ""
 
 
 def _operations(node: Node) -> str:

@@ -24,9 +24,10 @@ def judge(config: RunConfig) -> dict[str, Any]:
     if len(by_size) > 1:
         sizes = [verdict.summary(judged, parameters) for judged, parameters in by_size]
         result |= {"sizes": sizes, "ranking": verdict.ranking(sizes)}
+    plain = [candidate_name(n) for n in config.candidate_mixtures() if n not in (LEARNED, PER_SEED)]
     if config.candidates.equal_compute:
         result["equal_compute"] = verdict.equal_compute(
-            directory, size=result["size"], seeds=result["seeds"], plain=[candidate_name(n) for n in config.candidate_mixtures() if n not in (LEARNED, PER_SEED)],
+            directory, size=result["size"], seeds=result["seeds"], plain=plain,
             confidence=config.verdict.confidence, margin=config.verdict.margin,
         )  # fmt: skip
     tasks = verdict.downstream(directory, result)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +158,10 @@ def ask(root: Path, wanted: Asked) -> None:
 
 
 def _described(held: Asked) -> dict[str, Any]:
-    spec = {**vars(held.spec), "settings": held.spec.settings.model_dump(mode="json")}
+    spec = {
+        **{f.name: getattr(held.spec, f.name) for f in fields(held.spec)},
+        "settings": held.spec.settings.model_dump(mode="json"),
+    }
     return {"size": held.size, "mixture": held.mixture, "spec": spec}
 
 

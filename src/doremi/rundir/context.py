@@ -124,7 +124,7 @@ class Context:
         return None if trained is None else trained.sequences
 
     def keeps_losses(self) -> bool | None:
-        """Whether a reference's losses are computed once and kept: `auto` does so where a proxy sees the corpus again."""
+        """Whether a reference's losses are computed once and kept: `auto` does so for more than one pass."""
         wanted = self.config.reference.losses
         if wanted != "auto":
             return wanted == "stored"

@@ -1,8 +1,8 @@
 """What a run consists of: every piece of work, what it needs, its key, its place and its cost.
 
 `graph` is a pure function of the configuration and of what is on the disk already (`Known`). It writes nothing and
-needs no torch. Rounds, early stops and equal compute need no other mechanism: a finished node makes `Known` larger, and the
-graph is asked again. A node whose inputs are not there yet has no spec, and says what it waits for.
+needs no torch. Rounds, early stops and equal compute need no other mechanism: a finished node makes `Known` larger, and
+the graph is asked again. A node whose inputs are not there yet has no spec, and says what it waits for.
 
 Nodes that are alike share a key and a place, whatever they are called: a reference and a candidate on the same mixture
 are one training. `Graph.work` has each once.
@@ -98,12 +98,12 @@ class Graph:
         """The first node that is the same piece of work under another id."""
         if node.spec is None:
             return None
-        first = next(other for other in self.nodes if other.spec == node.spec)
+        first = next(other for other in self.nodes if other.spec and other.spec.key == node.spec.key)
         return None if first.id == node.id else first
 
     def work(self, nodes: Sequence[Node] | None = None) -> list[Node]:
         """Nodes without those that are the same piece of work as one before them."""
-        seen: set[object] = set()
+        seen: set[str] = set()
         found = []
         for node in self.nodes if nodes is None else nodes:
             identity = self._identity(node)
@@ -112,12 +112,12 @@ class Graph:
                 seen.add(identity)
         return found
 
-    def _identity(self, node: Node) -> object:
-        """The spec; of what waits for a mixture, that mixture, for it is trained on once a size and seed."""
+    def _identity(self, node: Node) -> str:
+        """The key; of what waits for a mixture, that mixture's, for it is trained on once a size and seed."""
         if node.spec is not None:
-            return node.spec
-        sources = [self.by_id[name].spec for name in node.needs if self.by_id[name].kind == "mixture"]
-        return (node.kind, node.size, node.seed, *sources) if sources and None not in sources else node.id
+            return node.spec.key
+        source = next((s for name in node.needs if (s := self.by_id[name].spec) and s.kind == "mixture"), None)
+        return node.id if source is None else f"{node.kind} {node.size} {node.seed} on {source.key}"
 
     def judging(self) -> list[Node]:
         """The main models that the verdict compares."""
@@ -225,16 +225,16 @@ def _steps_of_search(context: Context, search: Sequence[Node], size: str) -> int
     if model is None or own is None or model.training is None or model.forward is None:
         return None
     each = {"reference": model.training, "proxy": model.training + model.forward}
-    operations, seen = 0, set()
+    operations, seen = 0, set[str]()
     for node in search:
         if node.optional and node.spec is None:
             continue  # a round that may not be needed
         sequences = context.sequences(node)
         if sequences is None:
             return None
-        if node.spec not in seen:
+        if node.spec is not None and node.spec.key not in seen:
             operations += sequences * each[node.role]
-            seen.add(node.spec)
+            seen.add(node.spec.key)
     return costs.steps_for(operations, own, context.config.training.batch_size)
 
 

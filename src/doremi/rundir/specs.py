@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, ClassVar
 
 from doremi.config import LimitsConfig, ProxyConfig, TrainingConfig
 from doremi.files import FORMAT, key_of
+from doremi.rundir.nodes import Kind
 
 DIGITS = 16  # of a key, in the name of a folder; the whole key stands in the folder
 VERSION_DIGITS = 6  # of a key, in the name of a version of a mixture
@@ -67,7 +69,9 @@ class TrainingSpec:
         """Trained on."""
         return self.settings.steps * self.settings.batch_size * self.sequence_length
 
-    @property
+    kind: ClassVar[Kind] = "training"
+
+    @cached_property
     def key(self) -> str:
         matters = set(TrainingConfig.model_fields) - NOT_IN_RESULTS
         if self.device != "cpu":
@@ -75,7 +79,7 @@ class TrainingSpec:
         return key_of(
             {
                 "format": FORMAT,
-                "kind": "training",
+                "kind": self.kind,
                 "corpus": self.corpus,
                 "sequence_length": self.sequence_length,
                 "model": self.description,
@@ -100,12 +104,14 @@ class LossesSpec:
     sequence_length: int
     reference: str
 
-    @property
+    kind: ClassVar[Kind] = "losses"
+
+    @cached_property
     def key(self) -> str:
         return key_of(
             {
                 "format": FORMAT,
-                "kind": "losses",
+                "kind": self.kind,
                 "corpus": self.corpus,
                 "sequence_length": self.sequence_length,
                 "reference": self.reference,
@@ -126,12 +132,14 @@ class MixtureSpec:
     options: str
     """JSON of what its record says of how it was found."""
 
-    @property
+    kind: ClassVar[Kind] = "mixture"
+
+    @cached_property
     def key(self) -> str:
         return key_of(
             {
                 "format": FORMAT,
-                "kind": "mixture",
+                "kind": self.kind,
                 "method": self.method,
                 "corpus": self.corpus,
                 "inputs": [list(pair) for pair in self.inputs],
@@ -157,9 +165,13 @@ class FewshotSpec:
     tasks: str
     """JSON of the hashes of the tasks' files."""
 
-    @property
+    kind: ClassVar[Kind] = "fewshot"
+
+    @cached_property
     def key(self) -> str:
-        return key_of({"format": FORMAT, "kind": "fewshot", **vars(self)})
+        return key_of(
+            {"format": FORMAT, "kind": self.kind, "training": self.training, "asked": self.asked, "tasks": self.tasks}
+        )
 
 
 Spec = TrainingSpec | LossesSpec | MixtureSpec | FewshotSpec

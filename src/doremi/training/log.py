@@ -37,8 +37,8 @@ class TrainingLog:
     """metrics.jsonl and trace.f32 of one training (docs/formats.md)."""
 
     def __init__(
-        self, folder: Path, name: str, domains: DomainSet, objective: str, tokens_per_step: int, world: World, watch: Watch,
-        epoch_tokens: list[int],
+        self, folder: Path, name: str, domains: DomainSet, objective: str, tokens_per_step: int, world: World,
+        watch: Watch, epoch_tokens: list[int],
     ) -> None:  # fmt: skip
         """`name` is for messages; `epoch_tokens`: training tokens of each domain, `[K]`."""
         self.folder, self.name, self.domains, self.k = folder, name, domains, len(domains)
