@@ -170,7 +170,7 @@ def test_status_and_single_stages(tmp_path: Path, corpus: Path) -> None:
 
 def test_a_run_directory_stands_for_its_configuration(finished: tuple[Path, str], tmp_path: Path) -> None:
     """Also one that was copied elsewhere, and without the overrides that it was made with."""
-    root = Path(shutil.copytree(finished[0].parent / "runs/tiny", tmp_path / "copy"))
+    root = Path(shutil.copytree(finished[0].parent / "runs/tiny", tmp_path / "copy", symlinks=True))
     (root / "verdict.json").unlink()
     (root / "report.html").unlink()
 

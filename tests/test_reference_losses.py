@@ -93,7 +93,7 @@ def test_a_foreign_store_is_refused_by_name(key: str, stored: RunDirectory) -> N
     right = json.loads(path.read_text())
     write_json(path, {**right, key: "another"})
     try:
-        with pytest.raises(DamageError, match=rf"losses: holds the losses of another {key.replace('_', ' ')}"):
+        with pytest.raises(DamageError, match=rf"losses/\w+: holds the losses of another {key.replace('_', ' ')}"):
             opened(stored)
     finally:
         write_json(path, right)

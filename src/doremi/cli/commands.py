@@ -162,9 +162,9 @@ def plan(
 def prepare(place: PlaceArgument, set_: SetOption = None) -> None:
     """Tokenize the corpus. If that is done already, verify the checksums of its files."""
     with _workspace(_load(place, set_)) as space:
-        from doremi.pipeline.preparing import prepare as prepare_corpus
+        from doremi.pipeline.run import prepare_only
 
-        corpus = prepare_corpus(space, full_check=True)
+        corpus = prepare_only(space)
         if space.world.is_main:
             typer.echo(_corpus_table(corpus.manifest["domains"]))
 

@@ -119,7 +119,7 @@ def do(space: Workspace, plan: Graph, corpus: Corpus, node: Node) -> None:
 
 def _make_mixture(space: Workspace, plan: Graph, corpus: Corpus, node: Node, spec: MixtureSpec) -> None:
     """The mixture that a method makes of its trainings, as limits allow it."""
-    folders = {seed: TrainingFolder(space.root / training_place(key)) for seed, key in spec.inputs}
+    folders = {name: TrainingFolder(space.root / training_place(key)) for name, key in spec.inputs}
     method = by_name(spec.method)
     record = method.mixture(spec, Results(corpus, folders))
     record = allowed(spec.limits, spec.budget, corpus, record)

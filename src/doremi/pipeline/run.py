@@ -39,6 +39,13 @@ def everything(space: Workspace) -> Any:
     return result
 
 
+def prepare_only(space: Workspace) -> Corpus:
+    """The corpus, all of its checksums compared, and the plan of what follows."""
+    corpus = prepare(space, full_check=True)
+    plan_now(space, corpus)
+    return corpus
+
+
 def search(space: Workspace, *, references_only: bool = False) -> Graph:
     """The search of every method: all of it, or the references that it begins with."""
 

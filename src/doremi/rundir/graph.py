@@ -166,9 +166,10 @@ def graph(config: RunConfig, known: Known, methods: Mapping[str, Method]) -> Gra
 
 
 def _declared(context: Context, methods: Mapping[str, Method]) -> list[Declared]:
-    """What each method that a candidate is named after adds, once."""
-    asked = {id(methods[name]): methods[name] for name in context.config.candidate_mixtures() if name in methods}
-    return [method.declare(context) for method in asked.values()]
+    """What each method that a candidate is named after adds, once; where there is none, the first one's search."""
+    asked = [methods[name] for name in context.config.candidate_mixtures() if name in methods]
+    each = {id(method): method for method in asked or list(methods.values())[:1]}
+    return [method.declare(context) for method in each.values()]
 
 
 # -- main models -------------------------------------------------------------------------------------------------------
