@@ -20,6 +20,7 @@ from doremi.errors import DoremiError, Interrupted
 if TYPE_CHECKING:
     from doremi.config import RunConfig
     from doremi.pipeline.workspace import Workspace
+    from doremi.verdict import Verdict
 
 RUN_AGAIN = 75  # exit code after any signal but Ctrl-C's: saved, give the same command again (EX_TEMPFAIL)
 # What the machine may refuse at any moment, and a person can mend; any other is a mistake of ours and shown whole.
@@ -143,7 +144,7 @@ def run(
         from doremi.pipeline.tournament import everything
 
         verdict = everything(space)
-        if space.world.is_main:
+        if verdict is not None:
             _print_result(loaded, verdict)
 
 
@@ -222,10 +223,10 @@ def train(
 @app.command()
 def evaluate(place: EitherArgument, set_: SetOption = None) -> None:
     """Compare the finished main models. Write verdict.json and print it as a table."""
-    from doremi.pipeline.judging import judge
+    from doremi.pipeline.judging import judge_run
     from doremi.verdict import format_table
 
-    typer.echo(format_table(judge(_load_either(place, set_))))
+    typer.echo(format_table(judge_run(_load_either(place, set_))))
 
 
 @app.command()
@@ -295,7 +296,7 @@ def _corpus_table(domains: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _print_result(config: RunConfig, verdict: dict[str, Any]) -> None:
+def _print_result(config: RunConfig, verdict: Verdict) -> None:
     from doremi.cli.status import mixture_table
     from doremi.verdict import format_table
 

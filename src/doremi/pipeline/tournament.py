@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -15,12 +14,13 @@ from doremi.model.build import build, remarks, shape, try_out
 from doremi.pipeline import stages
 from doremi.pipeline.downstream import evaluate_candidates
 from doremi.pipeline.equal_compute import train_longer
-from doremi.pipeline.judging import judge
+from doremi.pipeline.judging import judge_run
 from doremi.pipeline.rounds import search, step
 from doremi.pipeline.workspace import Workspace, shape_of
 from doremi.report import write_report
 from doremi.rundir.layout import TrainingFolder
 from doremi.rundir.mixtures import candidate_name, check_names
+from doremi.verdict import Verdict
 
 
 def check(config: RunConfig, *, search: bool) -> None:
@@ -65,14 +65,14 @@ def one_candidate(space: Workspace, corpus: Corpus, mixture_file: Path) -> Train
     return space.directory.main(size, candidate_name(str(mixture_file)), seed)
 
 
-def everything(space: Workspace) -> dict[str, Any]:
-    """The whole job; returns the verdict."""
+def everything(space: Workspace) -> Verdict | None:
+    """The whole job; returns the verdict, on the main process."""
     corpus = stages.prepare(space)
     search(space, corpus)
     candidates(space, corpus)
-    result: dict[str, Any] = {}
+    result = None
     if space.world.is_main:
         evaluate_candidates(space)
-        result = judge(space.config)
+        result = judge_run(space.config)
         write_report(space.directory)
     return result

@@ -19,6 +19,8 @@ from doremi.errors import DamageError, RunError, reason_of
 from doremi.files import FORMAT, flush_to_disk, read_json, write_bytes
 from doremi.mixture.domains import DomainSet
 from doremi.mixture.names import LEARNED
+from doremi.mixture.record import MixtureRecord, read_own_record
+from doremi.rundir.nodes import NodeRecord, Nodes, read_nodes
 
 SPLITS = ("select", "report")
 
@@ -160,6 +162,29 @@ class RunDirectory:
 
     def corpus(self) -> Corpus:
         return Corpus.read(self.corpus_folder)
+
+    def nodes(self) -> Nodes:
+        """What the run consists of, as it was last planned; `RunError` where nothing was."""
+        return read_nodes(self.root)
+
+    def place(self, place: str) -> Path:
+        """A place of nodes.json as a path; `DamageError` where it would leave the run directory."""
+        if Path(place).is_absolute() or ".." in Path(place).parts:
+            raise DamageError(f"{self.root / 'nodes.json'}: {place!r} is outside the run; remove it and run again")
+        return self.root / place
+
+    def training(self, node: NodeRecord) -> TrainingFolder | None:
+        """Where a training lies; None where its key is not known yet."""
+        return None if node.place is None else TrainingFolder(self.place(node.place))
+
+    def trainings(self, nodes: Iterable[NodeRecord]) -> dict[int, TrainingFolder]:
+        """Trainings by seed, as far as their places are known."""
+        folders = {node.seed: self.training(node) for node in nodes}
+        return {seed: folder for seed, folder in folders.items() if folder is not None}
+
+    def mixture(self, place: str) -> MixtureRecord:
+        """A mixture file of this run at a place of nodes.json."""
+        return read_own_record(self.place(place))
 
     def round(self, number: int) -> RunDirectory:
         """Round `number` of an iterated search, 1 the first: references, proxies and mixture as in a run directory."""
