@@ -278,7 +278,10 @@ def export(
     from doremi.export import export as write_export
     from doremi.rundir.layout import RunDirectory
 
-    for path in write_export(RunDirectory(run), to, mixture=mixture, out=out):
+    def say(note: str) -> None:
+        typer.echo(f"note: {note}", err=True)
+
+    for path in write_export(RunDirectory(run), to, mixture=mixture, out=out, say=say):
         typer.echo(str(path))
 
 
