@@ -18,6 +18,7 @@ import yaml
 
 from doremi.files import FORMAT, file_sha256, key_of, write_bytes, write_json
 from doremi.mixture.domains import Mixture, folder_name
+from doremi.rundir.nodes import CandidateRecord, CandidateRole, NodeRecord, Nodes, Role, write_nodes
 
 
 @dataclass
@@ -34,6 +35,7 @@ class MadeRun:
     sequence_length: int = 16
     documents: int = 40  # validation documents a domain
     step_noise: float = 0.0
+    found: Mapping[str, str] = field(default_factory=lambda: {"doremi": "doremi"})  # mixture's name -> its method
 
     def natural(self) -> Mixture:
         return Mixture({name: 3.0 if i == 0 else 1.0 for i, name in enumerate(self.domains)})
@@ -86,7 +88,41 @@ def make_run(root: Path, made: MadeRun | None = None) -> Path:
                 write_json(folder / "same-as.json", {"format": FORMAT, "folder": f"reference/seed-{seed}"})
             else:
                 _training(folder, made, name, seed, None)
+    write_nodes(root, nodes_of(root, made))
     return root
+
+
+ROLES: dict[str, CandidateRole] = {"doremi-per-seed": "per-seed"}
+
+
+def nodes_of(root: Path, made: MadeRun) -> Nodes:
+    """What a made run consists of; natural's models are the references."""
+    nodes = [
+        NodeRecord(id=name, kind="mixture", role="mixture", key=None, place=_place(name), method=method, mixture=name)
+        for name, method in made.found.items()
+    ]
+    for seed in made.seeds:
+        for role in ("reference", "proxy"):
+            nodes.append(_node(root, role, f"{role}/seed-{seed}", method="doremi", seed=seed))
+        for name in made.effect:
+            place = f"main/{made.size}/{name}/seed-{seed}" if name != "natural" else f"reference/seed-{seed}"
+            nodes.append(_node(root, "main", place, mixture=name, size=made.size, seed=seed))
+    candidates = [
+        CandidateRecord(
+            name=name,
+            role="found" if name in made.found else ROLES.get(name, "plain"),
+            method=made.found.get(name, "doremi" if name in ROLES else ""),
+            mixtures=dict.fromkeys(made.seeds, _place(name)),
+        )
+        for name in made.effect
+    ]
+    return Nodes(nodes=tuple(nodes), candidates=tuple(candidates), reference_mixture="natural")
+
+
+def _node(root: Path, role: Role, place: str, **rest: str | int) -> NodeRecord:
+    key = json.loads((root / place / "stage.json").read_text())["key"]
+    whole = {"id": f"{role}/{place}", "kind": "training", "role": role, "key": key, "place": place, **rest}
+    return NodeRecord.model_validate(whole)
 
 
 NOTHING_LEFT_OUT = {"empty": 0, "excluded": 0, "duplicates": {"within": 0, "across": 0, "dropped": 0}, "bad": {}}
@@ -155,7 +191,7 @@ def _mixture_file(root: Path, made: MadeRun, corpus: dict, name: str) -> None:
         "format": FORMAT,
         "unit": "tokens",
         "weights": dict(mixture.weights),
-        "method": name,
+        "method": made.found.get(name, name),
         "source": f"{len(made.seeds)} proxies of run {root.name}" if name == "doremi" else "token counts",
         "options": {"eta": 1.0, "smoothing": 0.001} if name == "doremi" else {},
         "seeds": list(made.seeds),
@@ -165,7 +201,11 @@ def _mixture_file(root: Path, made: MadeRun, corpus: dict, name: str) -> None:
     }
     if name == "doremi":
         value["per_seed"] = {str(s): dict(mixture.weights) for s in made.seeds}
-    write_json(root / "mixture.json" if name == "doremi" else root / "mixtures" / f"{name}.json", value)
+    write_json(root / _place(name), value)
+
+
+def _place(name: str) -> str:
+    return "mixture.json" if name == "doremi" else f"mixtures/{name}.json"
 
 
 def _training(folder: Path, made: MadeRun, mixture_name: str, seed: int, weights: Mixture | None) -> None:

@@ -144,8 +144,9 @@ def test_plain_mixtures_train_on_for_what_the_search_cost(run: RunDirectory) -> 
     larger = run.main("0.1m", "natural+search", 0).stage()["steps"]
     assert STEPS < larger < steps  # the same search is fewer steps of a larger model
     held = verdict(run)["equal_compute"]
-    assert [c["name"] for c in held["candidates"]] == ["doremi", *(f"{n}+search" for n in names)]
-    assert {c["opponent"] for c in held["comparisons"]} == {f"{n}+search" for n in names}
+    assert [(c["name"], c["longer"]) for c in held["candidates"]] == [("doremi", False), *((n, True) for n in names)]
+    assert {c["search"] for c in held["candidates"]} == {"doremi"}
+    assert {(c["candidate"], c["opponent"]) for c in held["comparisons"]} == {("doremi", n) for n in names}
 
 
 def test_the_terminal_says_all_of_it(printed: str, config_file: Path) -> None:

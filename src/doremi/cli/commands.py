@@ -20,6 +20,7 @@ from doremi.errors import DoremiError, Interrupted
 if TYPE_CHECKING:
     from doremi.config import RunConfig
     from doremi.pipeline.workspace import Workspace
+    from doremi.verdict import Verdict
 
 RUN_AGAIN = 75  # exit code after any signal but Ctrl-C's: saved, give the same command again (EX_TEMPFAIL)
 # What the machine may refuse at any moment, and a person can mend; any other is a mistake of ours and shown whole.
@@ -249,10 +250,10 @@ def clean(
 @app.command()
 def evaluate(place: PlaceArgument, set_: SetOption = None) -> None:
     """Compare the finished main models. Write verdict.json and print it as a table."""
-    from doremi.pipeline.judging import judge
+    from doremi.pipeline.judging import judge_run
     from doremi.verdict import format_table
 
-    typer.echo(format_table(judge(_load(place, set_))))
+    typer.echo(format_table(judge_run(_load(place, set_))))
 
 
 @app.command()
@@ -304,7 +305,10 @@ def export(
     from doremi.export import export as write_export
     from doremi.rundir.layout import RunDirectory
 
-    for path in write_export(RunDirectory(run), to, mixture=mixture, out=out):
+    def say(note: str) -> None:
+        typer.echo(f"note: {note}", err=True)
+
+    for path in write_export(RunDirectory(run), to, mixture=mixture, out=out, say=say):
         typer.echo(str(path))
 
 
@@ -322,7 +326,7 @@ def _corpus_table(domains: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _print_result(config: RunConfig, verdict: Any) -> None:
+def _print_result(config: RunConfig, verdict: Verdict) -> None:
     from doremi.cli.status import mixture_tables
     from doremi.rundir.layout import RunDirectory
     from doremi.verdict import format_table

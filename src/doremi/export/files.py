@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from doremi.errors import ExportError
-from doremi.export.common import DECIMALS, Blend, plain
+from doremi.export.common import DECIMALS, Blend, decimal_text
 from doremi.files import write_bytes
 from doremi.rundir.layout import RunDirectory
 
@@ -71,7 +71,7 @@ def table(blend: Blend) -> list[str]:
     head = ("weight", "train tokens", "documents", "tokens/document", "epochs", "domain")
     rows = [
         (
-            plain(domain.weight),
+            decimal_text(domain.weight),
             str(domain.tokens),
             str(domain.documents),
             f"{domain.tokens_per_document:.1f}" if domain.documents else "-",
@@ -120,7 +120,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_decimal(dumper: yaml.SafeDumper, number: Decimal) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:float", plain(number))
+    return dumper.represent_scalar("tag:yaml.org,2002:float", decimal_text(number))
 
 
 _Dumper.add_representer(Decimal, _represent_decimal)

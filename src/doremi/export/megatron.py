@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from doremi.errors import ExportError
-from doremi.export.common import Blend, Domain, plain, refuse_in_path
+from doremi.export.common import Blend, Domain, decimal_text, refuse_in_path
 from doremi.export.files import Files, left_out, readme
 from doremi.rundir.layout import SPLITS
 
@@ -43,7 +43,7 @@ def files(blend: Blend, folder: Path) -> Files:
     splits: dict[str, list[str]] = {split: [] for split in SPLITS}
     for domain in blend.domains:
         if domain.weight > 0:
-            train += [plain(domain.weight), str(place / domain.folder / "train")]
+            train += [decimal_text(domain.weight), str(place / domain.folder / "train")]
             yield from _train(blend, domain)
         for split, pair in _validation(blend, domain):
             splits[split].append(str(place / domain.folder / split))
