@@ -29,7 +29,8 @@ from doremi.evaluation.perplexity import ValidationSet
 from doremi.files import FORMAT, key_of, write_json
 from doremi.mixture.domains import Mixture
 from doremi.model.build import TokenLosses, build, count_parameters, save
-from doremi.objectives.plain import Objective, PlainObjective
+from doremi.objectives.objective import Objective
+from doremi.objectives.plain import PlainObjective
 from doremi.pipeline.workspace import Workspace, shape_of
 from doremi.rundir.layout import TrainingFolder
 from doremi.training import loop as training
@@ -148,7 +149,6 @@ def make_job(
         objective_name=objective[0],
         stream=stream,
         reference=reference,
-        lagged=reference is not None and space.config.proxy.update == "lagged",
         until_settled=reference is not None and space.config.proxy.stop == "auto",
         validation=ValidationSet(corpus, tokens, space.config.data.sequence_length),
         domains=corpus.domains,

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from doremi.config import ProxyConfig, RunConfig
+from doremi.config import RunConfig
 from doremi.corpus import store
 from doremi.corpus.kept import check_batches, keep, kept_folder
 from doremi.corpus.loader import windows
@@ -22,14 +22,13 @@ from doremi.corpus.source_record import change_warning, source_changes, what_was
 from doremi.corpus.value import Corpus
 from doremi.diagnostics.health import few_documents, unknown_tokens
 from doremi.diagnostics.uncertainty import uncertainty, whether_settled
-from doremi.errors import ConfigError, DataError, RunError
+from doremi.errors import DataError, RunError
 from doremi.files import FORMAT, write_json
-from doremi.mixture.domains import DomainSet, Mixture
+from doremi.mixture.domains import Mixture
 from doremi.mixture.files import read_mixture
 from doremi.mixture.names import LEARNED, PER_SEED
 from doremi.model.build import TokenLosses, load
-from doremi.objectives.dro import GroupDRO
-from doremi.objectives.variants import Choices, VariantDRO, official
+from doremi.objectives.choose import make_objective
 from doremi.pipeline.jobs import (
     fresh_model,
     is_finished,
@@ -297,30 +296,6 @@ def _options(space: Workspace) -> dict[str, Any]:
         "sequence_length": config.data.sequence_length,
         "learning_rate": settings.learning_rate,
     }
-
-
-def make_objective(
-    settings: ProxyConfig, domains: DomainSet, vocab_size: int, sampling: Mixture
-) -> GroupDRO | VariantDRO:
-    """Algorithm 1, or the variant that the configuration names; `ConfigError` for impossible choices."""
-    if settings.variant == "paper" and not settings.choices:
-        return GroupDRO(len(domains), eta=settings.eta, smoothing=settings.smoothing)
-    try:
-        choices = Choices(**{**_variant(settings.variant, domains, vocab_size, sampling), **settings.choices})
-        return VariantDRO(len(domains), choices, eta=settings.eta, smoothing=settings.smoothing)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"proxy.choices: {error}; docs/algorithm.md lists the choices") from None
-
-
-def _variant(name: str, domains: DomainSet, vocab_size: int, sampling: Mixture) -> dict[str, Any]:
-    """Fields of `Choices` that a named variant sets."""
-    weights = sampling.aligned(domains)
-    return {
-        "paper": {},
-        "official": vars(official(len(domains), vocab_size=vocab_size, start=weights, sampling=weights).choices),
-        "hardest": {"excess": "proxy"},
-        "easiest": {"excess": "minus_reference", "clip": "none"},
-    }[name]
 
 
 def combine(space: Workspace, corpus: Corpus, search: RunDirectory, reference_mixture: str) -> None:

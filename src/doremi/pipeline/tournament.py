@@ -13,6 +13,7 @@ from doremi.errors import ConfigError
 from doremi.mixture.plain import uniform
 from doremi.model.build import build, remarks, try_out
 from doremi.model.presets import shape
+from doremi.objectives.choose import make_objective
 from doremi.pipeline import stages
 from doremi.pipeline.downstream import evaluate_candidates
 from doremi.pipeline.equal_compute import train_longer
@@ -38,7 +39,7 @@ def check(config: RunConfig, *, search: bool) -> None:
         if size != config.size_name:
             shape(size, None, {}, key="candidates.sizes")
     check_names([*config.candidate_mixtures(), config.reference.mixture, config.proxy.sampling])
-    stages.make_objective(config.proxy, config.domains, 2, uniform(list(config.domains)))
+    make_objective(config.proxy, config.domains, 2, uniform(list(config.domains)))
 
 
 def model_remarks(config: RunConfig) -> list[str]:
