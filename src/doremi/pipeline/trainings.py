@@ -30,7 +30,8 @@ from doremi.mixture.domains import Mixture
 from doremi.mixture.record import MixtureRecord, write_record
 from doremi.model.build import TokenLosses, build, count_parameters, load, save
 from doremi.objectives.choose import make_objective
-from doremi.objectives.plain import Objective, PlainObjective
+from doremi.objectives.objective import Objective
+from doremi.objectives.plain import PlainObjective
 from doremi.pipeline.workspace import Workspace, versions
 from doremi.rundir import costs
 from doremi.rundir.layout import TrainingFolder
@@ -107,7 +108,6 @@ def make_job(
         objective_name=objective[0],
         stream=stream_for(corpus, spec, world),
         reference=reference,
-        lagged=scoring is not None and scoring.proxy.update == "lagged",
         until_settled=scoring is not None and scoring.proxy.stop == "auto",
         validation=ValidationSet(corpus, tokens, spec.sequence_length),
         domains=corpus.domains,

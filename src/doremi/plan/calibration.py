@@ -33,7 +33,9 @@ from doremi.files import FORMAT, write_json
 from doremi.mixture.domains import Mixture, folder_name
 from doremi.mixture.plain import uniform
 from doremi.model.build import save
-from doremi.objectives.plain import Objective, PlainObjective
+from doremi.objectives.choose import make_objective
+from doremi.objectives.objective import Objective
+from doremi.objectives.plain import PlainObjective
 from doremi.pipeline import jobs, stages
 from doremi.pipeline.workspace import Workspace, shape_of
 from doremi.plan.asking import ask, serve
@@ -218,7 +220,7 @@ class _Trial:
         objective: tuple[str, Objective] = ("plain", PlainObjective())
         if self.kind == "proxy":
             config, vocab_size = space.config, self.corpus.manifest["tokenizer"]["vocab_size"]
-            objective = ("dro", stages.make_objective(config.proxy, self.corpus.domains, vocab_size, mixture))
+            objective = ("dro", make_objective(config.proxy, self.corpus.domains, vocab_size, mixture))
         folder = space.root / name
         folder.mkdir()
         return jobs.make_job(

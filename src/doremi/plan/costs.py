@@ -22,8 +22,9 @@ from doremi.mixture.names import LEARNED, PER_SEED
 from doremi.mixture.plain import uniform
 from doremi.model.build import count_parameters
 from doremi.model.operations import Operations, of_model
+from doremi.objectives.choose import make_objective
 from doremi.pipeline.equal_compute import search_operations, steps_for
-from doremi.pipeline.stages import keeps_losses, make_objective
+from doremi.pipeline.stages import keeps_losses
 from doremi.pipeline.workspace import shape_of
 from doremi.plan import footprint
 from doremi.rundir.layout import RunDirectory
