@@ -35,7 +35,7 @@ import doremi.report.plots  # the victims are forked: what is imported here cost
 import doremi.verdict  # noqa: F401
 from doremi import distributed
 from doremi.config import load
-from doremi.pipeline import jobs, stages
+from doremi.pipeline import jobs, preparing
 from doremi.pipeline.tournament import everything
 from doremi.pipeline.workspace import open_workspace
 from doremi.training import checkpoint
@@ -61,7 +61,7 @@ def victim(config: Path, rank: int, size: int, port: int, phases: Connection, no
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ |= {"LOCAL_WORLD_SIZE": str(size), "LOCAL_RANK": str(rank)}
     for module, name, phase in (
-        (stages, "prepare_corpus", "preparation"),
+        (preparing, "prepare_corpus", "preparation"),
         (train, "_train", "training"),
         (checkpoint, "save", "inside a save"),
         (jobs, "save", "inside a save"),

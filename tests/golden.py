@@ -11,8 +11,8 @@ import torch
 import transformers
 
 from doremi.distributed import World
+from doremi.pipeline.preparing import prepare
 from doremi.pipeline.rounds import search
-from doremi.pipeline.stages import prepare
 from doremi.pipeline.workspace import open_workspace
 from doremi.rundir.layout import RunDirectory
 from tiny import Silent, tiny_config, write_corpus

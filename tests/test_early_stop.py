@@ -11,7 +11,7 @@ import torch
 
 from doremi.distributed import World
 from doremi.errors import Interrupted
-from doremi.pipeline import rounds, stages
+from doremi.pipeline import preparing, rounds, stages
 from doremi.pipeline.workspace import open_workspace
 from doremi.rundir.layout import RunDirectory
 from tiny import Silent, tiny_config, write_corpus
@@ -30,7 +30,7 @@ def search(root: Path, text: Path, stop: str, watch: Silent | None = None, eta: 
     training = {"steps": STEPS, "evaluate_every": EVERY, "checkpoint_every": 50, "log_every": 7}
     config = tiny_config(root, text, training=training, proxy={"eta": eta, "stop": stop})
     with open_workspace(config, WORLD, watch or Silent()) as space:
-        rounds.search(space, stages.prepare(space))
+        rounds.search(space, preparing.prepare(space))
     return RunDirectory(config.root)
 
 
@@ -84,7 +84,7 @@ def test_the_key_of_a_proxy_that_does_not_stop_is_the_old_one(text: Path, tmp_pa
     """A proxy that was finished before there was a choice stays finished."""
     config = tiny_config(tmp_path, text)
     with open_workspace(config, WORLD, Silent()) as space:
-        corpus = stages.prepare(space)
+        corpus = preparing.prepare(space)
         rounds.search(space, corpus)
         sampling = stages.mixture_named(config, space.directory, corpus, "uniform")
         key = stages._proxy_key(space, corpus, sampling, 0, space.directory.reference(0))

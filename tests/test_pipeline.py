@@ -19,8 +19,8 @@ from doremi.errors import DamageError, DoremiError, Interrupted, RunError, Train
 from doremi.files import file_sha256, write_json
 from doremi.mixture.files import read_mixture
 from doremi.pipeline import tournament
+from doremi.pipeline.preparing import prepare
 from doremi.pipeline.rounds import search
-from doremi.pipeline.stages import prepare
 from doremi.pipeline.workspace import open_workspace
 from doremi.rundir.layout import RunDirectory, TrainingFolder
 from tiny import DOMAINS, Silent, tiny_config, write_corpus, write_tiny
@@ -59,7 +59,7 @@ def run(config: RunConfig, watch: Silent | None = None) -> RunDirectory:
 
 def contents(root: Path) -> dict[str, bytes]:
     """All files of a run that must not depend on time or place (the configuration names the place)."""
-    volatile = {"timings.jsonl", "status.json", "run.lock", "config.yaml", "manifest.json", "report.html"}
+    volatile = {"timings.jsonl", "status.json", "run.lock", "config.yaml", "manifest.json", "report.html", "where.json"}
     return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file() and p.name not in volatile}
 
 
@@ -119,7 +119,7 @@ def test_saved_model_has_the_reported_loss(finished: tuple[Path, str]) -> None:
     from transformers import AutoModelForCausalLM
 
     directory = RunDirectory(finished[0].parent / "runs" / "tiny")
-    found, expected = directory.corpus(), directory.reference(0).evaluation()
+    found, expected = directory.whole_corpus(), directory.reference(0).evaluation()
     model = AutoModelForCausalLM.from_pretrained(directory.reference(0).folder / "model")
     from doremi.corpus.store import tokens
 
@@ -265,17 +265,18 @@ def test_loss_that_explodes_names_step_and_domain(tmp_path: Path, corpus: Path) 
 
 
 def damage(root: Path, what: str) -> None:
+    corpus = RunDirectory(root).whole_corpus().folder
     if what == "token file":
-        path = root / "corpus" / "prose" / "train.bin"
+        path = corpus / "prose" / "train.bin"
         path.write_bytes(path.read_bytes()[:-2] + b"\x01\x01")
     elif what == "short token file":
-        path = root / "corpus" / "prose" / "train.bin"
+        path = corpus / "prose" / "train.bin"
         path.write_bytes(path.read_bytes()[:-2])
     elif what == "tokenizer":
-        path = root / "corpus" / "tokenizer" / "tokenizer.json"
+        path = corpus / "tokenizer" / "tokenizer.json"
         path.write_text(path.read_text().replace("[", "[ ", 1))
     elif what == "format":
-        path = root / "corpus" / "manifest.json"
+        path = corpus / "manifest.json"
         path.write_text(path.read_text().replace('"format": 1', '"format": 0', 1))
     elif what == "mixture":
         (root / "mixture.json").write_text("{")

@@ -17,7 +17,7 @@ from doremi.distributed import World
 from doremi.errors import DamageError, Interrupted
 from doremi.files import write_json
 from doremi.model.build import TokenLosses, load
-from doremi.pipeline import stages
+from doremi.pipeline import preparing
 from doremi.pipeline.rounds import search
 from doremi.pipeline.workspace import open_workspace
 from doremi.rundir.layout import RunDirectory
@@ -36,7 +36,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def searched(config: RunConfig, watch: Silent | None = None) -> RunDirectory:
     with open_workspace(config, ALONE, watch or Silent()) as space:
-        search(space, stages.prepare(space))
+        search(space, preparing.prepare(space))
     return RunDirectory(config.root)
 
 
@@ -58,7 +58,7 @@ def test_a_store_holds_the_losses_of_every_sequence(stored: RunDirectory) -> Non
     """Against the saved model, sequence by sequence; float16 keeps eleven bits."""
     module = TokenLosses(load(stored.reference(0).folder / "model"), LENGTH).eval()
     for name in DOMAINS:
-        ids = tokens(stored.corpus(), name, "train").astype(np.int64)
+        ids = tokens(stored.whole_corpus(), name, "train").astype(np.int64)
         held = np.fromfile(losses_of(stored) / f"{name}.f16", dtype="<f2").reshape(-1, LENGTH)
         assert len(held) == (len(ids) - 1) // LENGTH
         for sequence in (0, 7, len(held) - 1):
@@ -116,7 +116,7 @@ def test_a_store_whose_manifest_lacks_something_is_refused_by_name(key: str, sto
 
 def opened(run: RunDirectory) -> reference_losses.StoredReference:
     key = run.reference(0).stage()["key"]
-    return reference_losses.StoredReference(losses_of(run), run.corpus(), LENGTH, key)
+    return reference_losses.StoredReference(losses_of(run), run.whole_corpus(), LENGTH, key)
 
 
 @pytest.mark.parametrize("how", ["one bit", "cut", "gone"])

@@ -15,8 +15,8 @@ from doremi.distributed import World
 from doremi.errors import Interrupted
 from doremi.mixture.domains import Mixture
 from doremi.mixture.files import read_mixture
+from doremi.pipeline.preparing import prepare
 from doremi.pipeline.rounds import _change, search
-from doremi.pipeline.stages import prepare
 from doremi.pipeline.workspace import open_workspace
 from doremi.rundir.layout import RunDirectory
 from tiny import Silent, tiny_config, write_corpus, write_tiny

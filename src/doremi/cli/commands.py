@@ -19,6 +19,7 @@ from doremi.errors import DoremiError, Interrupted
 
 if TYPE_CHECKING:
     from doremi.config import RunConfig
+    from doremi.corpus.value import Corpus
     from doremi.pipeline.workspace import Workspace
 
 RUN_AGAIN = 75  # exit code after any signal but Ctrl-C's: saved, give the same command again (EX_TEMPFAIL)
@@ -169,11 +170,11 @@ def plan(
 def prepare(config: ConfigArgument, set_: SetOption = None) -> None:
     """Tokenize the corpus. If that is done already, verify the checksums of its files."""
     with _workspace(_load(config, set_)) as space:
-        from doremi.pipeline import stages
+        from doremi.pipeline.preparing import prepare as prepare_corpus
 
-        corpus = stages.prepare(space, full_check=True)
+        corpus = prepare_corpus(space, full_check=True)
         if space.world.is_main:
-            typer.echo(_corpus_table(corpus.manifest["domains"]))
+            typer.echo(_corpus_table(corpus))
 
 
 @app.command()
@@ -190,9 +191,10 @@ def proxy(config: ConfigArgument, set_: SetOption = None) -> None:
 
 def _search(config: Path, set_: list[str] | None, what: str) -> None:
     with _workspace(_load(config, set_), search=True) as space:
-        from doremi.pipeline import rounds, stages
+        from doremi.pipeline import rounds
+        from doremi.pipeline.preparing import prepare as prepare_corpus
 
-        rounds.search(space, stages.prepare(space), what)
+        rounds.search(space, prepare_corpus(space), what)
 
 
 @app.command()
@@ -208,9 +210,10 @@ def train(
 ) -> None:
     """Step 3 of DoReMi. Train the main models of the configuration, or one model on a given mixture."""
     with _workspace(_load(config, set_), own_model=mixture is not None) as space:
-        from doremi.pipeline import stages, tournament
+        from doremi.pipeline import tournament
+        from doremi.pipeline.preparing import prepare as prepare_corpus
 
-        corpus = stages.prepare(space)
+        corpus = prepare_corpus(space)
         if mixture is None:
             tournament.candidates(space, corpus)
         else:
@@ -284,15 +287,14 @@ def export(
 # -- printing ---------------------------------------------------------------------------------------------------------
 
 
-def _corpus_table(domains: dict[str, Any]) -> str:
+def _corpus_table(corpus: Corpus) -> str:
     lines = [f"{'domain':<24} {'documents':>10} {'bytes':>14} {'tokens':>14} {'validation tokens':>18}"]
-    for name, entry in domains.items():
-        part = entry["train"]
+    for name, entry in corpus.entries.items():
+        part = entry.train
         lines.append(
-            f"{name:<24} {part['documents']:>10,} {part['bytes']:>14,} {part['tokens']:>14,} "
-            f"{entry['validation']['tokens']:>18,}"
+            f"{name:<24} {part.documents:>10,} {part.bytes:>14,} {part.tokens:>14,} {entry.validation.tokens:>18,}"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, f"corpus: {corpus.folder}"])
 
 
 def _print_result(config: RunConfig, verdict: dict[str, Any]) -> None:

@@ -42,7 +42,7 @@ def _mixture(blend: Blend, weights: Mapping[str, float]) -> dict[str, Any]:
         "weights": weights,
         "method": "given",
         **{key: value for key, value in blend.recorded.items() if key not in ("format", "unit")},
-        "tokenizer": {"sha256": tokenizer["sha256"], "vocab_size": tokenizer["vocab_size"]},
+        "tokenizer": {"sha256": tokenizer.sha256, "vocab_size": tokenizer.vocab_size},
         "budget_tokens": blend.budget_tokens,
         "domains": {domain.name: _domain(domain) for domain in blend.domains},
     }

@@ -17,6 +17,7 @@ from doremi.pipeline import stages
 from doremi.pipeline.downstream import evaluate_candidates
 from doremi.pipeline.equal_compute import train_longer
 from doremi.pipeline.judging import judge
+from doremi.pipeline.preparing import prepare
 from doremi.pipeline.rounds import search, step
 from doremi.pipeline.workspace import Workspace, shape_of
 from doremi.report import write_report
@@ -68,7 +69,7 @@ def one_candidate(space: Workspace, corpus: Corpus, mixture_file: Path) -> Train
 
 def everything(space: Workspace) -> dict[str, Any]:
     """The whole job; returns the verdict."""
-    corpus = stages.prepare(space)
+    corpus = prepare(space)
     search(space, corpus)
     candidates(space, corpus)
     result: dict[str, Any] = {}

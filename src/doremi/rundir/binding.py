@@ -2,8 +2,7 @@
 
 | what is there                                          | keys that may not change any more                         |
 |--------------------------------------------------------|-----------------------------------------------------------|
-| nothing, or what a failed attempt left                 | none                                                      |
-| corpus/manifest.json                                   | `data.*`, but what tokens do not depend on                |
+| nothing, a corpus, or what a failed attempt left       | none                                                      |
 | a main model                                           | all but `reference.*`, `rounds.*`, `proxy.*` and FREE     |
 | a reference                                            | all but `proxy.*` and FREE                                |
 | a proxy                                                | all but FREE                                              |
@@ -31,6 +30,7 @@ from doremi.rundir.layout import RunDirectory, TrainingFolder
 FREE = (
     "budget_tokens",  # but see `_is_free`
     "candidates.",
+    "data.corpus",
     "data.workers",
     "downstream.",
     "limits.",
@@ -47,23 +47,20 @@ FREE = (
     "training.timeout",
     "verdict.",
 )
-NOT_IN_TOKENS = ("data.sequence_length", "data.epoch_matched")  # keys of `data` that only trainings depend on
 NOT_IN = {"main": ("reference.", "rounds.", "proxy."), "reference": ("proxy.",)}  # what such trainings do not know of
 OWN_MODEL = ("model.", "training.")  # may be others for a model that joins the run
 
 
 @dataclass(frozen=True)
 class Result:
-    """Something that depends on keys of the configuration: the corpus or a training."""
+    """A training, which depends on keys of the configuration."""
 
     path: Path
     kind: str
-    """corpus, reference, proxy or main."""
+    """reference, proxy or main."""
 
     def depends_on(self, key: str) -> bool:
         """Whether it would be another one with another value of a dotted key."""
-        if self.kind == "corpus":
-            return key.startswith("data.") and key not in NOT_IN_TOKENS
         return not key.startswith(NOT_IN.get(self.kind, ()))
 
 
@@ -93,8 +90,6 @@ def _is_free(key: str, config: RunConfig) -> bool:
 
 def results(directory: RunDirectory) -> Iterator[Result]:
     """What is there and binds."""
-    if (directory.corpus_folder / "manifest.json").exists():
-        yield Result(directory.corpus_folder, "corpus")
     failed = set(_failed(directory))
     for folder in begun(directory):
         if folder.finished or folder.folder not in failed:

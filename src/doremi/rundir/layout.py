@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from doremi.corpus.library import locate
 from doremi.corpus.value import Corpus
 from doremi.errors import DamageError, RunError, reason_of
 from doremi.files import FORMAT, flush_to_disk, read_json, write_bytes
@@ -159,7 +160,17 @@ class RunDirectory:
         return self.root / "corpus"
 
     def corpus(self) -> Corpus:
+        """What the run keeps of its corpus: enough to judge, report and export it, but no tokens to train on."""
         return Corpus.read(self.corpus_folder)
+
+    def whole_corpus(self) -> Corpus:
+        """The corpus with its token files, which several runs share; `RunError` where it is gone."""
+        return locate(self.corpus_folder)
+
+    def passes(self) -> dict[str, float]:
+        """How many passes the natural mixture counts a domain with, where the configuration says so."""
+        domains = self.config().get("data", {}).get("domains", {})
+        return {name: float(entry["epochs"]) for name, entry in domains.items() if "epochs" in entry}
 
     def round(self, number: int) -> RunDirectory:
         """Round `number` of an iterated search, 1 the first: references, proxies and mixture as in a run directory."""

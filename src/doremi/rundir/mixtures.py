@@ -79,7 +79,7 @@ def mixture_named(config: RunConfig, directory: RunDirectory, corpus: Corpus, na
 def _plain(config: RunConfig, corpus: Corpus, name: str) -> Mixture:
     """A mixture that follows from token counts alone: sizes for weights, training tokens for what may be repeated."""
     tokens = dict(zip(corpus.domains, map(float, corpus.count("train", "tokens")), strict=True))
-    sizes = corpus.natural_sizes()
+    sizes = corpus.natural_sizes({name: domain.epochs for name, domain in config.data.domains.items()})
     make: dict[str, Callable[[], Mixture]] = {
         "natural": lambda: natural(sizes),
         "uniform": lambda: uniform(list(tokens)),
@@ -140,7 +140,6 @@ def record(config: RunConfig, corpus: Corpus, found: Mixture, **origin: Any) -> 
     counts = {what: corpus.count("train", what) for what in ("tokens", "documents", "bytes")}
     tokens = dict(zip(corpus.domains, counts["tokens"], strict=True))
     passes = epochs(mixture, tokens, config.budget)
-    tokenizer = corpus.manifest["tokenizer"]
     domains = {
         name: {
             **{what: counts[what][i] for what in counts},
@@ -154,7 +153,7 @@ def record(config: RunConfig, corpus: Corpus, found: Mixture, **origin: Any) -> 
         "unit": "tokens",
         "weights": {name: mixture[name] for name in corpus.domains},
         **origin,
-        "tokenizer": {key: tokenizer[key] for key in ("sha256", "vocab_size")},
+        "tokenizer": {"sha256": corpus.tokenizer.sha256, "vocab_size": corpus.tokenizer.vocab_size},
         "budget_tokens": config.budget,
         "domains": domains,
     }

@@ -59,7 +59,7 @@ def measure(
     folders = [[_finished(run, size, name, seed) for seed in seeds] for name in names]
     stages = [[folder.stage() for folder in row] for row in folders]
     train = np.array(corpus.count("train", "tokens"), float)
-    by_size = natural(corpus.natural_sizes())
+    by_size = natural(corpus.natural_sizes(run.passes()))
     consumed = np.array([[stage["consumed_tokens"] for stage in row] for row in stages], float)
     once = np.array([[stage.get("epoch_tokens", train) for stage in row] for row in stages], float)
     weights = np.array([[Mixture(stage["mixture"]).aligned(domains) for stage in row] for row in stages])

@@ -1,0 +1,157 @@
+"""The first stage of a run: its corpus is found, or prepared, where any number of runs use it.
+
+The run keeps what judging needs of it. Two processes that want the same corpus take turns.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from doremi.config.prepared import asked, record
+from doremi.corpus import library, store
+from doremi.corpus.checks import Limits, check
+from doremi.corpus.kept import check_batches, keep, kept_folder
+from doremi.corpus.key import corpus_key
+from doremi.corpus.prepare import prepare as prepare_corpus
+from doremi.corpus.source_record import what_was_read
+from doremi.corpus.value import Corpus
+from doremi.diagnostics.health import few_documents, unknown_share, unknown_tokens
+from doremi.files import write_json
+from doremi.pipeline.workspace import Workspace
+from doremi.rundir.corpora import changes, find
+from doremi.rundir.data_request import prepare_request
+from doremi.rundir.lock import in_turn
+from doremi.rundir.mixtures import check_limits, mixture_named
+
+FULL_CHECK_BYTES = 4 * 2**30  # above this, checksums of the token files are verified by `doremi prepare` only
+SAY_EVERY_BYTES = 50 * 10**6
+SAY_EVERY_SECONDS = 5.0  # while a tokenizer is trained
+
+
+def prepare(space: Workspace, *, full_check: bool = False) -> Corpus:
+    """Tokenize the corpus, or check the one that is there; `DamageError` if a file of it has changed."""
+    space.world.on_main(lambda: _on_main(space, full_check))
+    corpus = space.directory.whole_corpus()
+    if space.config.kept_share < 1:
+        corpus = replace(corpus, kept=Corpus.read(kept_folder(corpus, space.config.kept_share)))
+    check(corpus, Limits(space.config.data.sequence_length, space.config.data.max_unknown))
+    _check_mixtures(space, corpus)
+    return corpus
+
+
+def _on_main(space: Workspace, full_check: bool) -> None:
+    """Have the corpus, whole, and the run's part of it."""
+    found = find(space.config)
+    if found is not None and (warning := changes(space.config, found)) is not None:
+        space.watch.say(f"warning: {warning}")
+    corpus = found or _made(space)
+    full = full_check or sum(corpus.count("train", "tokens")) * 2 < FULL_CHECK_BYTES
+    store.verify(corpus, full=full)
+    library.take(corpus, space.directory.corpus_folder, asked(space.config.data), full_check=full)
+    write_json(space.root / "manifest.json", {**space.directory.manifest(), "fingerprint": corpus.fingerprint})
+    if full_check or found is None:
+        _say_if_few(space, corpus)
+    _keep(space, corpus, full)
+
+
+def _made(space: Workspace) -> Corpus:
+    """Prepare the corpus, or wait until another process has. A preparation that was killed goes on."""
+    request = prepare_request(space.config)
+    key = corpus_key(request)
+    folder, stop = library.place(Path(space.config.runs), key), space.watch.stop_requested
+    was = library.recorded(space.directory.corpus_folder)
+    if was is not None and was.asked == asked(space.config.data) and was.key != key:
+        space.watch.say(
+            "warning: The corpus that this run used is gone, and its text has changed. It is prepared anew."
+        )
+    with store.disk_errors(folder), in_turn(folder, space.watch.say, stop):
+        if (corpus := library.find(folder, key)) is None:
+            for left_over in folder.rglob(".*.tmp"):
+                left_over.unlink()
+            with space.timed("prepare"):
+                record(space.config.data, folder)
+                progress, training = _progress(space), _training_progress(space)
+                corpus = prepare_corpus(request, folder, key=key, progress=progress, stop=stop, training=training)
+            _say_what_was_read(space, corpus)
+    return corpus
+
+
+def _keep(space: Workspace, corpus: Corpus, full_check: bool) -> None:
+    """The documents that epoch-matched runs are trained on; `DataError` where they don't fill a batch."""
+    config = space.config
+    share = config.kept_share
+    if share == 1:
+        return
+    if (kept_folder(corpus, share) / "manifest.json").exists():
+        kept = keep(corpus, share, full_check=full_check)
+    else:
+        kept = _kept(space, corpus, share)
+    check_batches(corpus, kept, space.settings.batch_size, config.data.sequence_length)
+
+
+def _kept(space: Workspace, corpus: Corpus, share: Fraction) -> Corpus:
+    stop = space.watch.stop_requested
+    with store.disk_errors(corpus.folder), in_turn(corpus.folder, space.watch.say, stop):
+        space.watch.say(f"prepare: {share} of every domain, to repeat it as the final run will")
+        return keep(corpus, share, full_check=False, stop=stop)
+
+
+def _check_mixtures(space: Workspace, corpus: Corpus) -> None:
+    """What cannot be met is said before hours of training: limits, UniMax at this budget, names over other domains."""
+    check_limits(space.config, corpus)
+    for name in space.config.plain_mixtures():
+        if not name.endswith(".json"):  # a file may be there by then
+            mixture_named(space.config, space.directory, corpus, name)
+
+
+# -- what is said ----------------------------------------------------------------------------------------------------
+
+
+def _say_what_was_read(space: Workspace, corpus: Corpus) -> None:
+    for name, domain in what_was_read(corpus).items():
+        space.watch.say(f"{name}: {domain}")
+    shares = {name: unknown_share(entry.train.unknown, entry.train.tokens) for name, entry in corpus.entries.items()}
+    warning = unknown_tokens(shares)
+    if warning is not None:
+        space.watch.say(f"warning: {warning}")
+
+
+def _say_if_few(space: Workspace, corpus: Corpus) -> None:
+    warning = few_documents({d: int(corpus.validation_documents(d)["report"].sum()) for d in corpus.domains})
+    if warning is not None:
+        space.watch.say(f"warning: {warning}")
+
+
+def _progress(space: Workspace) -> Callable[[str, int], None]:
+    last: dict[str, Any] = {"domain": "", "done": 0}
+
+    def report(domain: str, done: int) -> None:
+        if domain != last["domain"]:
+            space.watch.say(f"prepare: {domain}")
+            last.update(domain=domain, done=0)
+        elif done - last["done"] >= SAY_EVERY_BYTES:
+            space.watch.say(f"prepare: {domain}, {done / 1e6:,.0f} MB of text")
+            last["done"] = done
+
+    return report
+
+
+def _training_progress(space: Workspace) -> Callable[[str, float], None]:
+    """Says how far the training of a tokenizer is; the time left is that of the step it is at."""
+    began: dict[str, float] = {}
+    said = time.monotonic()
+
+    def report(step: str, share: float) -> None:
+        nonlocal said
+        now = time.monotonic()
+        start = began.setdefault(step, now)
+        if share and now - said >= SAY_EVERY_SECONDS:
+            said, left = now, (now - start) * (1 - share) / share
+            space.watch.say(f"prepare: tokenizer, {step} {share:.0%}, about {left:,.0f} s left")
+
+    return report
