@@ -169,8 +169,11 @@ def test_status_and_single_stages(tmp_path: Path, corpus: Path) -> None:
 
 
 def test_a_run_directory_stands_for_its_configuration(finished: tuple[Path, str], tmp_path: Path) -> None:
-    """Also one that was copied elsewhere, and without the overrides that it was made with."""
+    """Also one that was copied elsewhere without its corpus, and without the overrides that it was made with."""
     root = Path(shutil.copytree(finished[0].parent / "runs/tiny", tmp_path / "copy"))
+    corpora = finished[0].parent / "runs/corpora"
+    where = root / "corpus/where.json"
+    where.write_text(where.read_text().replace(str(corpora), str(tmp_path / "gone")))
     (root / "verdict.json").unlink()
     (root / "report.html").unlink()
 
@@ -184,6 +187,9 @@ def test_a_run_directory_stands_for_its_configuration(finished: tuple[Path, str]
     assert say("report", str(root)).strip() == f"report: {root.resolve() / 'report.html'}"
     assert say("status", str(root)) == say("status", str(finished[0]))
     assert "waiting" in say("status", str(root), "--set", "candidates.seeds=3")
+    assert str(root / "export/json/mixture.json") in say("export", str(root), "--to", "json")
+    result = CliRunner().invoke(app, ["export", str(root), "--to", "megatron"])
+    assert "the token files of this run are gone: its corpus is neither in" in str(result.exception)
 
 
 def test_main_model_of_another_size_on_a_given_mixture(finished: tuple[Path, str], tmp_path: Path) -> None:
