@@ -109,6 +109,11 @@ def test_the_order_of_the_domains_is_part_of_key_and_fingerprint(place: Place) -
     domains = tiny_values(place.root / "text", place.root)["data"]["domains"]
     place.write(data={"domains": dict(reversed(domains.items()))})
     place("prepare", name="reversed")
+    assert "prepare: prose" not in place("prepare", name="tiny")
+    assert place.run().whole_corpus().folder == place.run("reversed").whole_corpus().folder
+    shutil.rmtree(place.run().root)
+    place.write()
+    place("prepare")
     one, other = place.run().whole_corpus(), place.run("reversed").whole_corpus()
     assert other.domains.names == tuple(reversed(one.domains.names))
     assert one.fingerprint != other.fingerprint
@@ -247,6 +252,14 @@ def test_what_contradicts_the_corpus_is_refused(setting: str, says: str, named: 
     key, _, value = setting.partition("=")
     with pytest.raises(ConfigError, match=says):
         named("prepare", **{key.replace(".", "__"): value})
+
+
+def test_a_corpus_that_does_not_say_what_it_was_made_of_needs_domains(named: Place) -> None:
+    (named.root / "prepared" / "data.json").unlink()
+    with pytest.raises(ConfigError, match=r"data\.corpus: .*/prepared: .* or give data\.domains"):
+        named("prepare")
+    with pytest.raises(ConfigError, match=r"/prepared: has other domains than data\.domains: prose, code, digits"):
+        named("prepare", data__domains="{code: x, prose: y, digits: z}")
 
 
 def test_a_corpus_that_is_named_and_gone_is_missed_by_name(named: Place) -> None:

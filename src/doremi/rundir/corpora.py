@@ -14,7 +14,7 @@ from doremi.corpus import library
 from doremi.corpus.key import corpus_key
 from doremi.corpus.source_record import change_warning, source_changes
 from doremi.corpus.value import Corpus
-from doremi.errors import RunError
+from doremi.errors import ConfigError, RunError
 from doremi.rundir.data_request import domain_sources, prepare_request
 from doremi.rundir.layout import RunDirectory
 
@@ -28,7 +28,10 @@ def find(config: RunConfig) -> Corpus | None:
     named = Path(config.data.corpus) if config.data.corpus is not None else None
     if named is not None and (named / "manifest.json").exists():
         check(config.data)
-        return Corpus.read(named)
+        corpus = Corpus.read(named)
+        if corpus.domains != config.domains:
+            raise ConfigError(f"data.corpus: {named}: has other domains than data.domains: {', '.join(corpus.domains)}")
+        return corpus
     if (recorded := _recorded(config)) is not None:
         return recorded
     if named is not None:
