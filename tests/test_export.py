@@ -242,11 +242,13 @@ def test_another_folder_by_relative_link(run: RunDirectory, target: str, tmp_pat
 
 @pytest.mark.parametrize("place", [".", "corpus", "corpus/web", "proxy/seed-0"])
 def test_out_among_the_files_of_a_run_is_refused(run: RunDirectory, place: str) -> None:
-    with pytest.raises(ExportError, match=r"lies inside .* a run"):
+    with pytest.raises(ExportError, match=r"lies inside .* a (run|corpus)"):
         export(run, "nanotron", out=run.root / place)
     other = RunDirectory(make_run(run.root.parent / "other", MadeRun(domains=AWKWARD, seeds=(0,))))
-    with pytest.raises(ExportError, match=r"lies inside .* a run"):
+    with pytest.raises(ExportError, match=r"lies inside .* a (run|corpus)"):
         export(other, "json", out=run.root / place)
+    with pytest.raises(ExportError, match=r"lies inside .* a corpus"):
+        export(other, "json", out=run.whole_corpus().folder / "out")
 
 
 def test_a_run_inside_a_run_exports_to_itself(run: RunDirectory) -> None:
@@ -271,7 +273,7 @@ def test_unwritable_folder_is_one_line(run: RunDirectory, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("target", WITH_FILES)
 def test_missing_or_cut_token_files_are_named(run: RunDirectory, target: str) -> None:
-    path = run.corpus().path(AWKWARD[1], "train.bin")
+    path = run.whole_corpus().path(AWKWARD[1], "train.bin")
     with path.open("r+b") as file:
         file.truncate(100)
     with pytest.raises(ExportError, match=r"train\.bin: has 100 bytes where the manifest says"):
@@ -283,7 +285,7 @@ def test_missing_or_cut_token_files_are_named(run: RunDirectory, target: str) ->
 
 @pytest.mark.parametrize(("target", "sign"), [("megatron", " "), ("olmo", "*"), ("nanotron", "["), ("nanotron", "|")])
 def test_paths_that_the_trainer_would_misread_are_refused(tmp_path: Path, target: str, sign: str) -> None:
-    run = RunDirectory(make_run(tmp_path / f"my{sign}run", MadeRun(seeds=(0,))))
+    run = RunDirectory(make_run(tmp_path / f"my{sign}runs" / "one", MadeRun(seeds=(0,))))
     with pytest.raises(ExportError, match="cannot read a path with"):
         export(run, target)
 
@@ -310,8 +312,10 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     run = RunDirectory(make_run(tmp_path_factory.mktemp("many") / "run", MadeRun(domains=["web"], seeds=())))
     entry = run.corpus().manifest["domains"]["web"]
     edit_manifest(run, domains={f"domain {i}": {**entry, "folder": f"domain-{i}"} for i in range(1000)})
+    whole = run.whole_corpus().folder
     for i in range(1000):
-        (run.corpus_folder / f"domain-{i}").symlink_to("web")
+        for folder in (whole, run.corpus_folder):
+            (folder / f"domain-{i}").symlink_to("web")
     weights_file(run.root / "skewed.json", {f"domain {i}": 10 ** (-12 * i / 999) for i in range(1000)})
     return run
 

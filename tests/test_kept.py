@@ -69,9 +69,10 @@ def write_token_files(folder: Path, seed: int) -> Corpus:
             for length in rng.integers(0, 60, count):
                 writer.train.add(np.append(rng.integers(1, 500, length), 0).astype("<u2").tobytes(), int(length))
             writer.validation.add(np.array([7, 0], "<u2").tobytes(), text_bytes=5)
-            entries[name] = {"folder": name, "epochs": 1.0, **writer.finish()}
+            entries[name] = {"folder": name, **writer.finish()}
             entries[name] |= {"tokens": entries[name]["train"]["tokens"], "found": NOTHING_LEFT_OUT}
-    manifest = {"format": FORMAT, "tokenizer": {"sha256": "x"}, "dtype": "uint16", "domains": entries}
+    tokenizer = {"source": "trained", "sha256": "x", "vocab_size": 500, "end_of_text": "e", "end_of_text_id": 0}
+    manifest = {"format": FORMAT, "tokenizer": tokenizer, "dtype": "uint16", "domains": entries}
     write_json(folder / "manifest.json", {**manifest, "fingerprint": f"{seed}"})
     return Corpus.read(folder)
 
@@ -134,10 +135,10 @@ def test_kept_documents_lie_in_the_order_of_the_corpus(corpus: Corpus, share: Fr
         whole, part = split(corpus, name), split(kept, name)
         target = share * sum(map(len, whole))
         assert part == [whole[place] for place in by_hand(whole, target)]
-        entry = kept.manifest["domains"][name]["train"]
-        assert (entry["documents"], entry["tokens"]) == (len(part), sum(map(len, part)) // 2)
-        assert set(entry["files"]) == {f"{name}/train.bin", f"{name}/train.ends"}
-    assert kept.manifest["share"] == str(share)
+        entry = kept.entries[name].train
+        assert (entry.documents, entry.tokens) == (len(part), sum(map(len, part)) // 2)
+        assert set(entry.files) == {f"{name}/train.bin", f"{name}/train.ends"}
+    assert kept.share == str(share)
     assert {p.name for p in kept.folder.rglob("*")} == {"manifest.json", *SIZES, "train.bin", "train.ends"}
 
 
@@ -270,7 +271,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, text: Path) -> RunDirecto
 
 
 def test_candidates_repeat_as_the_final_run_will(finished: RunDirectory) -> None:
-    corpus = finished.corpus()
+    corpus = finished.whole_corpus()
     full = np.array(corpus.count("train", "tokens"))
     verdict = json.loads((finished.root / "verdict.json").read_text())
     longest = np.array([max(map(len, split(corpus, name))) // 2 for name in DOMAINS])
@@ -284,7 +285,7 @@ def test_candidates_repeat_as_the_final_run_will(finished: RunDirectory) -> None
 
 
 def test_mixtures_and_their_epochs_are_of_the_whole_corpus(finished: RunDirectory) -> None:
-    corpus, natural = finished.corpus(), json.loads(finished.mixture_path("natural").read_text())
+    corpus, natural = finished.whole_corpus(), json.loads(finished.mixture_path("natural").read_text())
     train = corpus.count("train", "tokens")
     whole = [n + held for n, held in zip(train, corpus.count("validation", "tokens"), strict=True)]
     weights = [n / sum(whole) for n in whole]
@@ -296,8 +297,8 @@ def test_mixtures_and_their_epochs_are_of_the_whole_corpus(finished: RunDirector
 
 
 def test_reference_losses_are_stored_where_the_kept_text_is_seen_more_than_once(finished: RunDirectory) -> None:
-    kept = Corpus.read(kept_folder(finished.corpus(), Fraction(1, 20)))
-    assert sum(kept.count("train", "tokens")) < RUN_TOKENS < sum(finished.corpus().count("train", "tokens"))
+    kept = Corpus.read(kept_folder(finished.whole_corpus(), Fraction(1, 20)))
+    assert sum(kept.count("train", "tokens")) < RUN_TOKENS < sum(finished.whole_corpus().count("train", "tokens"))
     losses = finished.reference(0).folder / "losses"
     for name, count in zip(DOMAINS, kept.count("train", "tokens"), strict=True):
         assert (losses / f"{name}.f16").stat().st_size == windows(count, 16) * 16 * 2
@@ -363,7 +364,7 @@ def test_a_refused_run_may_change_its_budget(tmp_path: Path, text: Path) -> None
         pytest.raises(DataError, match=r"keeps 1/1000 .*under one batch \(8 sequences of 16 tokens\) of 'prose'"),
     ):
         prepare(space)
-    assert prepared(matched(tmp_path, text, 3 * RUN_TOKENS))[1].training.manifest["share"] == "1/3"
+    assert prepared(matched(tmp_path, text, 3 * RUN_TOKENS))[1].training.share == "1/3"
 
 
 def test_configuration(tmp_path: Path, text: Path) -> None:

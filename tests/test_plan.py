@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from doremi.pipeline.rounds import search
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
@@ -29,8 +30,7 @@ from doremi.evaluation.perplexity import ValidationSet
 from doremi.files import read_json
 from doremi.model import build as model
 from doremi.model.operations import of_model
-from doremi.pipeline import stages, tournament
-from doremi.pipeline.run import search
+from doremi.pipeline import preparing, stages, tournament
 from doremi.pipeline.workspace import Workspace, open_workspace, resolved, shape_of
 from doremi.plan import calibration, plan, preparation
 from doremi.plan.calibration import Measured
@@ -54,13 +54,13 @@ def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def counter(config: RunConfig, corpus: Corpus | None = None) -> Counter:
-    corpus = corpus or plan.as_trained_on(config, RunDirectory(config.root).corpus())
+    corpus = corpus or plan.as_trained_on(config, RunDirectory(config.root).whole_corpus())
     return Counter(config, resolved(config, {}, WORLD), corpus, WORLD.device)
 
 
 def counted_run(space: Workspace) -> dict[str, int]:
     """Operations of a whole search and its candidates, as they are computed."""
-    corpus = prepare(space)
+    corpus = preparing.prepare(space)
     of_model(shape_of(space.config), corpus.manifest["tokenizer"]["vocab_size"], space.config.data.sequence_length)
     found = {}  # the line before counts on tensors without data, once: that is no work of the run
     for name, work in {
@@ -123,7 +123,7 @@ def test_operations_and_disk_are_those_of_the_run(
         operations[name if name in operations else "main"] += stage.operations
     if config.training.optimizer != "adafactor":  # has matrix products of its own, which are not the model's
         assert operations == computed
-    files = [p for p in config.root.rglob("*") if p.suffix in NUMBERS and not p.is_symlink()]
+    files = [p for p in Path(config.runs).rglob("*") if p.suffix in NUMBERS and not p.is_symlink()]
     assert plan_of(config, planned).disk == sum(p.stat().st_size for p in files)
     assert sum(stage.number for stage in planned if stage.steps) == len(list(config.root.rglob("stage.json")))
 
@@ -138,7 +138,7 @@ def prepared(text_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run
     """A run directory with nothing but its corpus."""
     config = tiny_config(tmp_path_factory.mktemp("prepared"), text_folder)
     with open_workspace(config, WORLD, Silent()) as space:
-        prepare(space)
+        preparing.prepare(space)
     return config
 
 
@@ -161,7 +161,7 @@ def make(config: RunConfig, final_size: str | None = None) -> plan.Plan:
 @pytest.mark.usefixtures("instant")
 def test_epochs_are_those_of_the_mixtures(prepared: RunConfig) -> None:
     config = changed(prepared.model_copy(update={"budget_tokens": 10**6}), limits={"max_weight": 0.5})
-    found, corpus = plan.epochs(make(config)), RunDirectory(config.root).corpus()
+    found, corpus = plan.epochs(make(config)), RunDirectory(config.root).whole_corpus()
     assert list(found) == ["natural", "uniform"]
     with open_workspace(config, WORLD, Silent()) as space:
         for name in found:
@@ -199,7 +199,7 @@ def test_epochs_of_all_mixtures_that_are_known(
     found = plan.epochs(made)
     assert list(found) == ["doremi", "natural", "uniform", "temperature", "mine", "theirs"]
     weights["doremi"] = {"prose": 0.5, "code": 0.5 * 2 / 3, "digits": 0.5 / 3}  # max_weight takes from prose
-    tokens = RunDirectory(config.root).corpus().count("train", "tokens")
+    tokens = RunDirectory(config.root).whole_corpus().count("train", "tokens")
     for name, mixture in weights.items():
         passes = [mixture[domain] * 10**6 / count for domain, count in zip(DOMAINS, tokens, strict=True)]
         assert found[name] == pytest.approx(passes, rel=FLOAT64)
@@ -212,7 +212,7 @@ def test_what_is_kept_is_an_estimate_until_it_is_chosen(prepared: RunConfig, tmp
     shutil.copytree(prepared.root, tmp_path / "tiny")
     update = {"runs": str(tmp_path), "budget_tokens": 20 * RUN_TOKENS}
     config = changed(prepared.model_copy(update=update), data={"epoch_matched": True})
-    before, corpus = make(config), RunDirectory(config.root).corpus()
+    before, corpus = make(config), RunDirectory(config.root).whole_corpus()
     assert before.estimated
     assert before.preparation is None
     page = text(before)
@@ -246,7 +246,7 @@ def test_too_little_to_keep_is_said(prepared: RunConfig, tmp_path: Path) -> None
     config = changed(prepared.model_copy(update=update), data={"epoch_matched": True})
     words = "epoch matching keeps 1/200 of each domain, which is under one batch"
     assert f"note: by these estimates the run will be refused: {words}" in text(make(config))
-    keep(RunDirectory(config.root).corpus(), config.kept_share, full_check=False)
+    keep(RunDirectory(config.root).whole_corpus(), config.kept_share, full_check=False)
     with pytest.raises(DataError, match=words):
         make(config)
 
@@ -315,7 +315,7 @@ def test_who_is_trained_once(prepared: RunConfig) -> None:
 @pytest.mark.usefixtures("instant")
 def test_who_is_trained_at_equal_compute(prepared: RunConfig, tmp_path: Path) -> None:
     """UniMax is uniform at the tokens of one training, which stay its budget in the longer one."""
-    caps = 2500 / min(RunDirectory(prepared.root).corpus().count("train", "tokens"))
+    caps = 2500 / min(RunDirectory(prepared.root).whole_corpus().count("train", "tokens"))
     candidates = {"mixtures": ["doremi", "uniform", "unimax"], "equal_compute": True, "max_epochs": caps}
     config = changed(prepared, candidates=candidates)
     assert [stage.number for stage in counter(config).stages()[-2:]] == [2, 1]
@@ -506,7 +506,7 @@ def test_errors_are_one_line(prepared: RunConfig, tmp_path: Path, monkeypatch: p
         calibration.measure_preparation(changed(prepared, data={"sequence_length": -1}), prepared.training)
     monkeypatch.setattr("sys.executable", "false")
     with pytest.raises(TrainingError, match="proxy custom cannot be tried on this device"):
-        calibration.measure(prepared, prepared.training, RunDirectory(prepared.root).corpus(), "proxy", None)
+        calibration.measure(prepared, prepared.training, RunDirectory(prepared.root).whole_corpus(), "proxy", None)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match="without torchrun"):
         make(prepared)

@@ -216,12 +216,10 @@ def test_weights_and_epochs(default_run: RunDirectory):
     assert verdict["tokens"] == default_run.main("tiny", "uniform", 0).stage()["tokens"]
 
 
-def test_natural_shares_count_the_passes_of_the_manifest(tmp_path: Path):
+def test_natural_shares_count_the_passes_of_the_configuration(tmp_path: Path):
     run = run_of(tmp_path)
-    path = run.corpus_folder / "manifest.json"
-    manifest = json.loads(path.read_text())
-    manifest["domains"]["code"]["epochs"] = 2.5
-    path.write_text(json.dumps(manifest))
+    with (run.root / "config.yaml").open("a") as file:
+        file.write("data: {domains: {web: {train: [w]}, code: {train: [c], epochs: 2.5}}}\n")
     tokens = np.array(run.corpus().count("train", "tokens")) * [1, 2.5, 1]
     assert verdict_of(run)["natural_weights"] == pytest.approx(tokens / tokens.sum())
 

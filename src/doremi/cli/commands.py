@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,7 @@ from doremi.errors import DoremiError, Interrupted
 
 if TYPE_CHECKING:
     from doremi.config import RunConfig
+    from doremi.corpus.value import Corpus
     from doremi.pipeline.workspace import Workspace
     from doremi.verdict import Verdict
 
@@ -167,7 +168,7 @@ def prepare(place: PlaceArgument, set_: SetOption = None) -> None:
 
         corpus = prepare_only(space)
         if space.world.is_main:
-            typer.echo(_corpus_table(corpus.manifest["domains"]))
+            typer.echo(_corpus_table(corpus))
 
 
 @app.command()
@@ -315,15 +316,14 @@ def export(
 # -- printing ---------------------------------------------------------------------------------------------------------
 
 
-def _corpus_table(domains: dict[str, Any]) -> str:
+def _corpus_table(corpus: Corpus) -> str:
     lines = [f"{'domain':<24} {'documents':>10} {'bytes':>14} {'tokens':>14} {'validation tokens':>18}"]
-    for name, entry in domains.items():
-        part = entry["train"]
+    for name, entry in corpus.entries.items():
+        part = entry.train
         lines.append(
-            f"{name:<24} {part['documents']:>10,} {part['bytes']:>14,} {part['tokens']:>14,} "
-            f"{entry['validation']['tokens']:>18,}"
+            f"{name:<24} {part.documents:>10,} {part.bytes:>14,} {part.tokens:>14,} {entry.validation.tokens:>18,}"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, f"corpus: {corpus.folder}"])
 
 
 def _print_result(config: RunConfig, verdict: Verdict) -> None:

@@ -12,10 +12,12 @@ from doremi.config import RunConfig
 from doremi.corpus.source_record import change_warning, source_changes
 from doremi.corpus.sources import describe as describe_files
 from doremi.corpus.sources import find_all
+from doremi.corpus.value import Corpus
 from doremi.files import read_json
 from doremi.mixture.domains import Mixture
 from doremi.mixture.record import read_own_record
 from doremi.pipeline.planning import as_it_is
+from doremi.rundir.corpora import find
 from doremi.rundir.data_request import domain_sources
 from doremi.rundir.graph import Graph
 from doremi.rundir.layout import RunDirectory
@@ -132,11 +134,10 @@ def describe(config: RunConfig) -> str:
     from doremi.pipeline.checks import check, model_remarks
 
     check(config, search=True)
-    directory = RunDirectory(config.root)
-    prepared = (directory.corpus_folder / "manifest.json").exists()
-    if prepared:
-        check_limits(config, directory.corpus())
-    files = _data_lines(config, directory if prepared else None)
+    prepared = find(config)
+    if prepared is not None:
+        check_limits(config, prepared)
+    files = _data_lines(config, prepared)
     tokens = config.run_tokens
     training = config.training
     return "\n".join(
@@ -144,6 +145,7 @@ def describe(config: RunConfig) -> str:
             f"run directory {config.root}",
             f"{len(config.domains)} domains:",
             *files,
+            f"corpus: {'to prepare' if prepared is None else f'prepared, in {prepared.folder}'}",
             f"tokenizer: {config.data.tokenizer or f'to train, {config.data.vocab_size} entries'}",
             _model_line(config),
             *model_remarks(config),
@@ -165,15 +167,15 @@ def _matched_line(config: RunConfig) -> list[str]:
     ]
 
 
-def _data_lines(config: RunConfig, prepared: RunDirectory | None) -> list[str]:
+def _data_lines(config: RunConfig, prepared: Corpus | None) -> list[str]:
     """What lies where each domain's files are, and whether a prepared corpus is still made of it."""
     sources = domain_sources(config)
-    changed = source_changes(prepared.corpus_folder, sources) if prepared else []
+    changed = source_changes(prepared.folder, sources) if prepared else []
     gone = {change.domain for change in changed if not change.what}
     here = {name: source for name, source in sources.items() if name not in gone}
     lines = [f"  {name:<28} {describe_files(files)}" for name, files in find_all(here).items()]
     lines += [f"  {name:<28} its files are not here; the prepared corpus is used" for name in sorted(gone)]
-    warning = change_warning(changed, prepared.corpus_folder) if prepared else None
+    warning = change_warning(changed, RunDirectory(config.root).corpus_folder) if prepared else None
     return lines + ([f"warning: {warning}"] if warning else [])
 
 

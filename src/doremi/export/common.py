@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from doremi.corpus.manifest import DomainEntry, TokenizerEntry
 from doremi.corpus.value import Corpus
 from doremi.errors import ExportError, MixtureError, RunError
 from doremi.mixture.domains import Mixture
@@ -58,7 +59,8 @@ class Blend:
     mixture: str
     domains: tuple[Domain, ...]
     budget_tokens: int
-    corpus: Corpus
+    run: RunDirectory
+    corpus: Corpus  # as the run keeps it, without token files
     record: MixtureRecord  # what the mixture's file says: method, options, seeds, ...
     notes: tuple[str, ...] = ()
 
@@ -73,9 +75,13 @@ class Blend:
         return tuple(domain for domain in self.domains if domain.weight == 0)
 
     @property
-    def tokenizer(self) -> Mapping[str, Any]:
-        """The manifest's account of the tokenizer: sha256, vocab_size, end_of_text, end_of_text_id."""
-        return self.corpus.manifest["tokenizer"]
+    def tokenizer(self) -> TokenizerEntry:
+        return self.corpus.tokenizer
+
+    @cached_property
+    def whole_corpus(self) -> Corpus:
+        """The corpus with its token files, which lie beside the run; `RunError` where they are gone."""
+        return self.run.whole_corpus()
 
     @property
     def tokenizer_folder(self) -> Path:
@@ -84,14 +90,14 @@ class Blend:
     @property
     def dtype(self) -> np.dtype:
         """Type of a token in the `.bin` files; `ExportError` if it is not one that formats.md knows."""
-        name = self.corpus.manifest["dtype"]
+        name = self.corpus.dtype
         if name not in _DTYPES:
             raise ExportError(f"{self.corpus.folder / 'manifest.json'}: dtype {name!r} is not uint16 or uint32")
         return _DTYPES[name]
 
     def file(self, domain: Domain, name: str, items: int, dtype: np.dtype) -> Path:
         """Absolute path of a corpus file that holds `items` of `dtype`; `ExportError` if it is missing or cut short."""
-        path = self.corpus.path(domain.name, name)
+        path = self.whole_corpus.path(domain.name, name)
         expected = items * dtype.itemsize
         if not path.is_file():
             raise ExportError(f"{path}: missing, but the trainer reads it; copy it here or prepare the corpus again")
@@ -173,7 +179,7 @@ def read_blend(run: RunDirectory, mixture: str | Path | None = None) -> Blend:
     if not _is_trained_on(run, nodes, record.mixture):
         notes.append("no model of this run was trained on these weights, so it is not known how good they are")
     tokens = sum(corpus.count("train", "tokens")) if budget is None else budget
-    return Blend(label, _domains(corpus, round_to_one(exact), tokens), tokens, corpus, record, tuple(notes))
+    return Blend(label, _domains(corpus, round_to_one(exact), tokens), tokens, run, corpus, record, tuple(notes))
 
 
 def find_mixture(run: RunDirectory, nodes: Nodes | None, mixture: str | Path | None) -> tuple[Path, str]:
@@ -236,18 +242,17 @@ def _same(one: Mixture, other: Mixture) -> bool:
 def _domains(corpus: Corpus, weights: Sequence[Decimal], budget: int) -> tuple[Domain, ...]:
     return tuple(
         _domain(name, entry, weight, budget)
-        for (name, entry), weight in zip(corpus.manifest["domains"].items(), weights, strict=True)
+        for (name, entry), weight in zip(corpus.entries.items(), weights, strict=True)
     )
 
 
-def _domain(name: str, entry: Mapping[str, Any], weight: Decimal, budget: int) -> Domain:
-    counts = entry["train"]
-    tokens, documents = counts["tokens"], counts["documents"]
+def _domain(name: str, entry: DomainEntry, weight: Decimal, budget: int) -> Domain:
+    tokens, documents = entry.train.tokens, entry.train.documents
     if weight > 0 and not (tokens and documents):
         raise ExportError(f"domain {name!r} has weight {decimal_text(weight)} but no training tokens; give it weight 0")
     epochs = Fraction(weight) * budget / tokens if tokens else Fraction(0)
-    return Domain(name, entry["folder"], weight, tokens, documents, counts["bytes"], epochs)
+    return Domain(name, entry.folder, weight, tokens, documents, entry.train.bytes, epochs)
 
 
 def _other_tokenizer(record: MixtureRecord, corpus: Corpus) -> bool:
-    return record.tokenizer is not None and record.tokenizer.sha256 != corpus.manifest["tokenizer"]["sha256"]
+    return record.tokenizer is not None and record.tokenizer.sha256 != corpus.tokenizer.sha256

@@ -53,11 +53,12 @@ def _link(path: Path, target: Path) -> None:
 
 
 def check_folder(folder: Path, run: RunDirectory) -> None:
-    """`ExportError` for a folder inside a run or its corpus, whose files an export could replace; `export/` is free."""
+    """`ExportError` for a folder inside a run or a corpus, whose files an export could replace; `export/` is free."""
     place = folder.resolve()
-    ours = (run.root.resolve(), run.corpus_folder.resolve())
     for parent in (place, *place.parents):
-        if parent in ours or ((parent / "config.yaml").exists() and (parent / "manifest.json").exists()):
+        if (parent / "sources.json").exists() and (parent / "manifest.json").exists():
+            raise ExportError(f"{folder}: lies inside {parent}, a corpus; choose a folder outside")
+        if parent == run.root.resolve() or ((parent / "config.yaml").exists() and (parent / "manifest.json").exists()):
             if not place.is_relative_to(parent / "export"):
                 raise ExportError(f"{folder}: lies inside {parent}, a run; choose a folder outside or its export/")
             return
@@ -91,7 +92,7 @@ def summary(blend: Blend, unit: str) -> list[str]:
         f"Mixture {blend.mixture!r}, written by doremi.",
         "",
         f"The weights count  {unit}, in the order of the corpus, and sum to exactly 1 in {DECIMALS} decimals",
-        f"Tokenizer          sha256 {tokenizer['sha256']}, vocabulary {tokenizer['vocab_size']}",
+        f"Tokenizer          sha256 {tokenizer.sha256}, vocabulary {tokenizer.vocab_size}",
         f"Budget             {blend.budget_tokens} tokens (epochs = token weight x budget / train tokens)",
     ]
     lines += [f"Note               {note}" for note in blend.notes]

@@ -39,7 +39,7 @@ def _mixture(blend: Blend, weights: dict[str, float]) -> MixtureRecord:
     changes = {
         "weights": weights,
         "method": blend.record.method or "given",
-        "tokenizer": UsedTokenizer(sha256=tokenizer["sha256"], vocab_size=tokenizer["vocab_size"]),
+        "tokenizer": UsedTokenizer(sha256=tokenizer.sha256, vocab_size=tokenizer.vocab_size),
         "budget_tokens": blend.budget_tokens,
         "domains": {domain.name: _counts(domain) for domain in blend.domains},
     }

@@ -37,8 +37,8 @@ def files(blend: Blend, folder: Path) -> Files:
     """
     place = folder.resolve()
     refuse_in_path(place, " ", "Megatron")
-    if blend.tokenizer["vocab_size"] > _LARGEST:
-        raise ExportError(f"vocabulary {blend.tokenizer['vocab_size']}: Megatron's token ids end at {_LARGEST}")
+    if blend.tokenizer.vocab_size > _LARGEST:
+        raise ExportError(f"vocabulary {blend.tokenizer.vocab_size}: Megatron's token ids end at {_LARGEST}")
     train: list[str] = []
     splits: dict[str, list[str]] = {split: [] for split in SPLITS}
     for domain in blend.domains:
@@ -76,7 +76,7 @@ def _train(blend: Blend, domain: Domain) -> Files:
 
 def _validation(blend: Blend, domain: Domain) -> Iterator[tuple[str, Files]]:
     """For each split that has documents: its name, and its link and index."""
-    count = blend.corpus.manifest["domains"][domain.name]["validation"]["documents"]
+    count = blend.corpus.entries[domain.name].validation.documents
     for name in ("validation.ends", "validation.documents"):  # eight bytes a document, both of them
         blend.file(domain, name, count, np.dtype("<u8"))
     documents = blend.corpus.validation_documents(domain.name)

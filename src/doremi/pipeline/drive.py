@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
-from doremi.corpus.kept import kept_folder
 from doremi.corpus.value import Corpus
 from doremi.errors import Interrupted, RunError
 from doremi.methods import by_name
@@ -69,13 +67,6 @@ def plan_now(space: Workspace, corpus: Corpus) -> Graph:
     if space.world.is_main:
         write_plan(space.config, space.directory, plan)
     return plan
-
-
-def corpus_of(space: Workspace) -> Corpus:
-    """The prepared corpus, with what epoch-matched runs keep of it."""
-    corpus = space.directory.corpus()
-    share = space.config.kept_share
-    return replace(corpus, kept=Corpus.read(kept_folder(corpus, share))) if share < 1 else corpus
 
 
 def _next(plan: Graph, wanted: Wanted) -> Node | None:

@@ -52,11 +52,11 @@ for stage.json."""
 
 def fresh_model(corpus: Corpus, description: dict[str, Any], sequence_length: int, seed: int) -> TokenLosses:
     """A model initialised from `init/<seed>`."""
-    tokenizer = corpus.manifest["tokenizer"]
+    tokenizer = corpus.tokenizer
     digest = hashlib.sha256(f"init/{seed}".encode()).digest()
     torch.manual_seed(int.from_bytes(digest[:8], "little") >> 1)
     pad_id = padding_id(corpus.folder / "tokenizer")
-    lm = build(description, tokenizer["vocab_size"], sequence_length, tokenizer["end_of_text_id"], pad_id)
+    lm = build(description, tokenizer.vocab_size, sequence_length, tokenizer.end_of_text_id, pad_id)
     return TokenLosses(lm, sequence_length)
 
 
@@ -159,7 +159,7 @@ def _scored(space: Workspace, corpus: Corpus, spec: TrainingSpec, folder: Path, 
     trained = TrainingFolder(space.root / training_place(scoring.reference))
     if not trained.finished:
         raise RunError(f"{trained.folder}: the reference is not trained yet; run `doremi reference` first")
-    vocab_size, sampling = int(corpus.manifest["tokenizer"]["vocab_size"]), _named(corpus, spec.weights)
+    vocab_size, sampling = corpus.tokenizer.vocab_size, _named(corpus, spec.weights)
     objective = make_objective(scoring.proxy, corpus.domains, vocab_size, sampling)
     job = make_job(
         corpus, folder, spec, space.world, name=name, objective=(scoring.proxy.variant, objective),

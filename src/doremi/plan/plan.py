@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 import statistics
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
 from doremi.config import RunConfig
 from doremi.config.limits import LimitsConfig
 from doremi.corpus.kept import check_batches, kept_folder
-from doremi.corpus.source_record import change_warning, source_changes
 from doremi.corpus.sources import describe, find_all
 from doremi.corpus.value import Corpus
 from doremi.distributed import start
@@ -30,6 +29,8 @@ from doremi.pipeline.workspace import recorded_choices, resolved
 from doremi.plan import calibration, footprint
 from doremi.plan.calibration import Measured
 from doremi.plan.costs import Counter, Stage, is_there
+from doremi.rundir.corpora import changes
+from doremi.rundir.corpora import find as find_corpus
 from doremi.rundir.data_request import domain_sources
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.weights import candidate_name, check_limits, found_weights, plain_record, record
@@ -144,10 +145,10 @@ def make(config: RunConfig, final_size: str | None, say: Callable[[str], None]) 
     directory, world, notes = RunDirectory(config.root), start(config.training.timeout), _notes(config)
     settings = resolved(config, recorded_choices(directory), world)
     preparation = None
-    if (directory.corpus_folder / "manifest.json").exists():
-        corpus = as_trained_on(config, directory.corpus())
+    if (found := find_corpus(config)) is not None:
+        corpus = as_trained_on(config, found)
         check_limits(config, corpus)
-        warning = change_warning(source_changes(corpus.folder, domain_sources(config)), corpus.folder)
+        warning = changes(config, corpus)
         notes += [warning] if warning else []
     else:
         for name, files in find_all(domain_sources(config)).items():
@@ -184,14 +185,14 @@ def as_trained_on(config: RunConfig, corpus: Corpus) -> Corpus:
 def _expected(corpus: Corpus, share: Fraction) -> Corpus:
     """About what a share of each domain is: one document at least. Without a fingerprint, for it is an estimate."""
     domains = {}
-    for name, entry in corpus.manifest["domains"].items():
-        documents, tokens = (entry["train"][what] for what in ("documents", "tokens"))
+    for name, entry in corpus.entries.items():
+        documents, tokens = entry.train.documents, entry.train.tokens
         kept = {
             "documents": max(1, round(share * documents)),
             "tokens": max(round(share * tokens), tokens // documents),
         }
-        domains[name] = {"folder": entry["folder"], "train": kept}
-    known = {key: corpus.manifest[key] for key in ("tokenizer", "dtype")}
+        domains[name] = {"folder": entry.folder, "train": kept}
+    known = {"tokenizer": asdict(corpus.tokenizer), "dtype": corpus.dtype}
     manifest = {"share": str(share), "domains": domains, **known, "fingerprint": ""}
     return Corpus(kept_folder(corpus, share), manifest)
 

@@ -76,7 +76,17 @@ class RunDirectory:
         return self.root / "corpus"
 
     def corpus(self) -> Corpus:
+        """What the run keeps of its corpus: enough to judge, report and export it, but no tokens to train on."""
         return Corpus.read(self.corpus_folder)
+
+    def whole_corpus(self) -> Corpus:
+        """The corpus with its token files, which several runs share; `RunError` where it is gone."""
+        return locate(self.corpus_folder)
+
+    def passes(self) -> dict[str, float]:
+        """How many passes the natural mixture counts a domain with, where the configuration says so."""
+        domains = self.config().get("data", {}).get("domains", {})
+        return {name: float(entry["epochs"]) for name, entry in domains.items() if "epochs" in entry}
 
     def nodes(self) -> Nodes:
         """What the run consists of, as it was last planned; `RunError` where nothing was."""
