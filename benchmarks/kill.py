@@ -31,13 +31,12 @@ from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any
 
-from doremi.pipeline.tournament import everything
-
 import doremi.report.plots  # the victims are forked: what is imported here costs them nothing
 import doremi.verdict  # noqa: F401
 from doremi import distributed
 from doremi.config import load
-from doremi.pipeline import jobs, preparing
+from doremi.pipeline import preparing, trainings
+from doremi.pipeline.run import everything
 from doremi.pipeline.workspace import open_workspace
 from doremi.training import checkpoint
 from doremi.training import loop as train
@@ -65,7 +64,7 @@ def victim(config: Path, rank: int, size: int, port: int, phases: Connection, no
         (preparing, "prepare_corpus", "preparation"),
         (train, "_train", "training"),
         (checkpoint, "save", "inside a save"),
-        (jobs, "save", "inside a save"),
+        (trainings, "save", "inside a save"),
     ):
         setattr(module, name, announced(getattr(module, name), phase, phases))
     if non_atomic:

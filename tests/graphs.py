@@ -16,6 +16,7 @@ from doremi.rundir.known import Counts, Known, Trained, counts_key
 from doremi.rundir.machine import Machine
 from doremi.rundir.node import Node
 from doremi.rundir.specs import MixtureSpec, TrainingSpec
+from make_run import NOTHING_LEFT_OUT
 
 DOMAINS = {"web": 60_000, "code": 30_000, "law": 10_000}
 VOCABULARY = 500
@@ -45,7 +46,9 @@ def corpus(domains: dict[str, int] | None = None, fingerprint: str = "f") -> Cor
     for name, tokens in (domains or DOMAINS).items():
         counts = {"documents": tokens // 100, "bytes": 3 * tokens, "tokens": tokens, "unknown": 0}
         held = {"documents": 10, "bytes": 3000, "tokens": 1000, "unknown": 0}
-        entries[name] = {"folder": name, "epochs": 1.0, "tokens": tokens, "train": counts, "validation": held}
+        entries[name] = {
+            "folder": name, "tokens": tokens, "found": NOTHING_LEFT_OUT, "train": counts, "validation": held,
+        }  # fmt: skip
     tokenizer = {"sha256": "t", "vocab_size": VOCABULARY, "end_of_text": "e", "end_of_text_id": 0, "source": "s"}
     return Corpus(Path("corpus"), {"tokenizer": tokenizer, "domains": entries, "fingerprint": fingerprint})
 

@@ -60,10 +60,8 @@ class DoReMi:
         """References, kept losses, proxies and the mixture of each round."""
         steps = list(_rounds(context))
         nodes = [node for step in steps for node in (*step.nodes, step.mixture)]
-        config, mixtures = context.config, {}
-        if NAME in config.candidates.mixtures:
-            last = steps[-1].mixture
-            mixtures[NAME] = Found("found", NAME, dict.fromkeys(config.candidate_seeds(), last))
+        config, last = context.config, steps[-1].mixture
+        mixtures = {NAME: Found("found", NAME, dict.fromkeys(config.candidate_seeds(), last))}
         if PER_SEED in config.candidates.mixtures:
             each = dict(_each_seed(context, steps[-1]))
             nodes += each.values()

@@ -77,7 +77,7 @@ def _write_plain(config: RunConfig, root: Path, known: Known) -> None:
 def _write_current(config: RunConfig, root: Path, plan: Graph) -> None:
     """mixture.json: the first found mixture with the rounds that led to it, there while it is the current one."""
     path = root / "mixture.json"
-    found = next((c for c in plan.candidates if c.role == "found" and c.version), None)
+    found = next((answer for answer in plan.answers if answer.version), None)
     if found is None:
         path.unlink(missing_ok=True)
         return

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from doremi.corpus.library import locate
 from doremi.corpus.value import Corpus
 from doremi.errors import DamageError, RunError, reason_of
 from doremi.files import read_json
@@ -137,7 +138,11 @@ class RunDirectory:
         path = self.root / NODES
         candidate = self.nodes().candidate(name) if path.exists() else None
         places = [] if candidate is None or candidate.role == "per-seed" else [*candidate.mixtures.values()]
-        return self.root / (places[0] if places and places[0] else f"mixtures/{name}.json")
+        if places and places[0]:
+            return self.root / places[0]
+        answer = self.root / "mixture.json"  # of a search whose mixture is no candidate
+        mine = answer.exists() and (read_own_record(answer).version or "").startswith(f"{name}.")
+        return answer if mine else self.root / "mixtures" / f"{name}.json"
 
     def status_path(self, *, own_model: bool = False) -> Path:
         """How the last command ended: the run's own, or the last `doremi train --mixture`, which joins the run."""
