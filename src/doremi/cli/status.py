@@ -108,19 +108,6 @@ def _mixture_table(directory: RunDirectory, name: str, reference: str, other: Mi
     return "\n".join(lines)
 
 
-def bytes_below(folder: Path) -> int:
-    """What a folder's files take on the disk; links are not followed."""
-    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_symlink() or path.is_file())
-
-
-def size_in_words(number: float) -> str:
-    """Bytes as kB, MB, GB or TB."""
-    for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")):
-        if number >= unit:
-            return f"{number / unit:.1f} {name}"
-    return f"{number / 1e3:.1f} kB"
-
-
 # -- dry run ----------------------------------------------------------------------------------------------------------
 
 
