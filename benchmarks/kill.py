@@ -36,7 +36,7 @@ import doremi.verdict  # noqa: F401
 from doremi import distributed
 from doremi.config import load
 from doremi.pipeline import jobs, stages
-from doremi.pipeline.tournament import everything
+from doremi.pipeline.run import everything
 from doremi.pipeline.workspace import open_workspace
 from doremi.training import checkpoint
 from doremi.training import loop as train

@@ -20,8 +20,7 @@ from figures import figure
 
 from doremi.config import RunConfig, load
 from doremi.distributed import World
-from doremi.pipeline import stages
-from doremi.pipeline.rounds import search
+from doremi.pipeline.run import search
 from doremi.pipeline.workspace import open_workspace
 from doremi.rundir.layout import RunDirectory
 from doremi.training import reference_losses
@@ -44,7 +43,7 @@ def weights(config: RunConfig, runs: Path, steps: int) -> np.ndarray:
     values["proxy"] |= {"seeds": 1}
     config = RunConfig.model_validate(values)
     with open_workspace(config, World(0, 1, torch.device("cpu")), Silent()) as space:
-        search(space, stages.prepare(space))
+        search(space)
     return np.asarray(RunDirectory(config.root).proxy(0).trace()["weights"])
 
 

@@ -11,8 +11,7 @@ import torch
 import transformers
 
 from doremi.distributed import World
-from doremi.pipeline.rounds import search
-from doremi.pipeline.stages import prepare
+from doremi.pipeline.run import search
 from doremi.pipeline.workspace import open_workspace
 from doremi.rundir.layout import RunDirectory
 from tiny import Silent, tiny_config, write_corpus
@@ -36,7 +35,7 @@ def curves() -> dict[str, list]:
     with tempfile.TemporaryDirectory() as folder:
         config = tiny_config(Path(folder), write_corpus(Path(folder) / "corpus"))
         with open_workspace(config, World(0, 1, torch.device("cpu")), Silent()) as space:
-            search(space, prepare(space))
+            search(space)
         run = RunDirectory(config.root)
         trace = run.proxy(0).trace()
         return {

@@ -27,7 +27,7 @@ from doremi.config import load
 from doremi.corpus.loader import Batch, BatchStream
 from doremi.distributed import World
 from doremi.errors import Interrupted
-from doremi.pipeline import rounds, stages
+from doremi.pipeline.run import search
 from doremi.pipeline.workspace import open_workspace
 from doremi.rundir import layout as runs
 from doremi.rundir.layout import RunDirectory
@@ -64,7 +64,7 @@ def run_case(case: dict[str, Any], world: World) -> None:
 
 def search(config: Path, world: World, stop_after: int | None) -> None:
     with open_workspace(load(config), world, Silent(stop_after)) as space, contextlib.suppress(Interrupted):
-        rounds.search(space, stages.prepare(space))
+        search(space)
 
 
 # -- what is recorded -------------------------------------------------------------------------------------------------

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from doremi.diagnostics.health import FOR_MAIN, FOR_REFERENCE
+from doremi.diagnostics.health import REPEATED
 from doremi.distributed import World
 from doremi.files import write_json
 from doremi.objectives.dro import GroupDRO
 from doremi.objectives.variants import Choices, VariantDRO, official
-from doremi.pipeline.tournament import everything
+from doremi.pipeline.run import everything
 from doremi.pipeline.workspace import open_workspace
 from doremi.report.alarms import alarm_table, alarm_words
 from doremi.report.facts import read_facts
@@ -72,17 +72,17 @@ def test_a_scarce_domain_and_an_average_that_moves(sick: tuple[RunDirectory, lis
     assert rung["absent"]["step"] == 30  # the first evaluation with enough steps
     assert rung["not_settled"]["step"] == STEPS  # the last one
     for name, record in rung.items():
-        line = f"alarm in proxy/seed-0, {name.replace('_', ' ')}: {record['reason']}. {record['advice']}"
+        line = f"alarm in doremi/proxy/seed-0, {name.replace('_', ' ')}: {record['reason']}. {record['advice']}"
         assert said.count(line) == 1
 
 
 def test_a_memorised_domain_is_told_of_reference_and_candidate(sick: tuple[RunDirectory, list[str]]) -> None:
     """One line, read again and again, and held-out text that is another."""
     run, said = sick
-    for folder, advice in ((run.reference(0), FOR_REFERENCE), (run.main("custom", "line", 0), FOR_MAIN)):
+    for folder in (run.reference(0), run.main("custom", "line", 0)):
         (record,) = alarms(folder).values()
-        assert (record["name"], record["domains"], record["advice"]) == ("overfit", ["digits"], advice)
-        assert sum(record["reason"] in line and advice in line for line in said) == 1
+        assert (record["name"], record["domains"], record["advice"]) == ("overfit", ["digits"], REPEATED)
+        assert sum(record["reason"] in line and REPEATED in line for line in said) == 1
     assert run.main("custom", "uniform", 0).folder == run.reference(0).folder
 
 
@@ -106,12 +106,12 @@ def test_the_page_shows_all_that_rang(sick: tuple[RunDirectory, list[str]]) -> N
     rung = [(name.replace("_", " "), "proxy, seed 0") for name in alarms(run.proxy(0))]
     expected = [("overfit", "reference, seed 0"), *rung, ("overfit", "line at size custom, seed 0")]
     assert [(row[0].text, row[1].text) for row in table.rows] == expected
-    assert [row[3].text for row in table.rows if row[0].text == "overfit"] == [FOR_REFERENCE, FOR_MAIN]
+    assert [row[3].text for row in table.rows if row[0].text == "overfit"] == [REPEATED, REPEATED]
     state, words = alarm_words(facts)
     assert (state, words) == ("partly", f"{len(expected)} alarms raised. See the table under How it was made.")
     page = render(run)
     assert words in page
-    assert FOR_MAIN in page
+    assert REPEATED in page
 
 
 def test_noise_is_measured_only_where_it_is_that_of_the_scores(sick: tuple[RunDirectory, list[str]]) -> None:

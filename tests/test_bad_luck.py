@@ -16,7 +16,7 @@ import torch
 
 from doremi.distributed import World
 from doremi.errors import DoremiError, RunError
-from doremi.pipeline.tournament import everything
+from doremi.pipeline.run import everything
 from doremi.pipeline.workspace import open_workspace
 from doremi.rundir.layout import RunDirectory
 from tiny import Silent, tiny_config, write_corpus, write_tiny
@@ -125,7 +125,7 @@ def test_a_killed_worker_comes_back_by_itself(two: Path) -> None:
     result = launch("killed", 1, two, extra=("--max-restarts=3",))
     assert result.returncode == 0, result.stderr[-3000:]
     assert status(two) | {"process": 0} == {
-        "format": 1, "state": "done", "stage": "proxy/seed-0", "message": "", "process": 0, "exit_code": 0,
+        "format": 1, "state": "done", "stage": "doremi/proxy/seed-0", "message": "", "process": 0, "exit_code": 0,
         "error": None,
     }  # fmt: skip
 

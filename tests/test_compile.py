@@ -11,7 +11,7 @@ from torch._dynamo.utils import counters
 from doremi.distributed import World
 from doremi.mixture.domains import Mixture
 from doremi.mixture.files import read_mixture
-from doremi.pipeline.tournament import everything
+from doremi.pipeline.run import everything
 from doremi.pipeline.workspace import open_workspace
 from doremi.rundir.layout import RunDirectory
 from tiny import Silent, tiny_config, write_corpus

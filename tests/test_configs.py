@@ -13,8 +13,8 @@ from doremi.cli.status import describe
 from doremi.config import load
 from doremi.distributed import World
 from doremi.mixture.files import read_mixture
-from doremi.pipeline.rounds import search
-from doremi.pipeline.stages import prepare
+from doremi.pipeline.preparing import prepare
+from doremi.pipeline.run import search
 from doremi.pipeline.workspace import open_workspace
 from doremi.rundir.layout import RunDirectory
 from tiny import Silent, write_corpus

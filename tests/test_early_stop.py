@@ -11,7 +11,7 @@ import torch
 
 from doremi.distributed import World
 from doremi.errors import Interrupted
-from doremi.pipeline import rounds, stages
+from doremi.pipeline.run import search
 from doremi.pipeline.workspace import open_workspace
 from doremi.rundir.layout import RunDirectory
 from tiny import Silent, tiny_config, write_corpus
@@ -25,18 +25,18 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_corpus(tmp_path_factory.mktemp("text"))
 
 
-def search(root: Path, text: Path, stop: str, watch: Silent | None = None, eta: float = 0.0) -> RunDirectory:
+def searched(root: Path, text: Path, stop: str, watch: Silent | None = None, eta: float = 0.0) -> RunDirectory:
     """With eta 0 the weights never move: they have settled as soon as there are steps enough to say so."""
     training = {"steps": STEPS, "evaluate_every": EVERY, "checkpoint_every": 50, "log_every": 7}
     config = tiny_config(root, text, training=training, proxy={"eta": eta, "stop": stop})
     with open_workspace(config, WORLD, watch or Silent()) as space:
-        rounds.search(space, stages.prepare(space))
+        search(space)
     return RunDirectory(config.root)
 
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory, text: Path) -> RunDirectory:
-    return search(tmp_path_factory.mktemp("stopped"), text, "auto")
+    return searched(tmp_path_factory.mktemp("stopped"), text, "auto")
 
 
 def test_it_stops_at_the_first_evaluation_that_can_tell(stopped: RunDirectory) -> None:
@@ -50,7 +50,7 @@ def test_it_stops_at_the_first_evaluation_that_can_tell(stopped: RunDirectory) -
 
 
 def test_the_mixture_says_what_of_the_schedule_was_seen(stopped: RunDirectory) -> None:
-    record = json.loads(stopped.mixture_path("doremi").read_text())
+    record = json.loads((stopped.root / "mixture.json").read_text())
     held = record["settled"]["0"]
     assert (held["settled"], held["steps"], record["options"]["steps"]) == (True, 120, STEPS)
     warm = 9  # 6 % of the steps
@@ -59,40 +59,26 @@ def test_the_mixture_says_what_of_the_schedule_was_seen(stopped: RunDirectory) -
 
 def with_reference(stopped: RunDirectory, root: Path) -> Path:
     """A folder whose run has the corpus and the reference of `stopped` already."""
-    for part in ("corpus", "reference"):
-        shutil.copytree(stopped.root / part, root / "runs" / stopped.root.name / part)
-    (root / "runs" / stopped.root.name / "run.lock").touch()  # as every run directory has
+    target = Path(shutil.copytree(stopped.root, root / "runs" / stopped.root.name))
+    shutil.rmtree(target / stopped.proxy(0).folder.relative_to(stopped.root))
+    for path in (target / "mixtures").glob("doremi.*.json"):
+        path.unlink()
     return root
 
 
 def test_weights_that_move_go_on_to_the_end(stopped: RunDirectory, text: Path, tmp_path: Path) -> None:
-    assert search(with_reference(stopped, tmp_path), text, "auto", eta=5.0).proxy(0).stage()["steps"] == STEPS
+    assert searched(with_reference(stopped, tmp_path), text, "auto", eta=5.0).proxy(0).stage()["steps"] == STEPS
 
 
 @pytest.mark.parametrize("left", [95, 120])
 def test_interrupted_it_stops_at_the_same_step(left: int, stopped: RunDirectory, text: Path, tmp_path: Path) -> None:
     """Stopped before the last step, and right after it: the judgement is made again on the way in."""
     with pytest.raises(Interrupted):
-        search(with_reference(stopped, tmp_path), text, "auto", Silent(left))
+        searched(with_reference(stopped, tmp_path), text, "auto", Silent(left))
     assert not RunDirectory(tmp_path / "runs/tiny").proxy(0).finished
-    again = search(tmp_path, text, "auto")
+    again = searched(tmp_path, text, "auto")
     for file in ("mixture.json", "stage.json", "metrics.jsonl", "trace.f32"):
         assert (again.proxy(0).folder / file).read_bytes() == (stopped.proxy(0).folder / file).read_bytes()
-
-
-def test_the_key_of_a_proxy_that_does_not_stop_is_the_old_one(text: Path, tmp_path: Path) -> None:
-    """A proxy that was finished before there was a choice stays finished."""
-    config = tiny_config(tmp_path, text)
-    with open_workspace(config, WORLD, Silent()) as space:
-        corpus = stages.prepare(space)
-        rounds.search(space, corpus)
-        sampling = stages.mixture_named(config, space.directory, corpus, "uniform")
-        key = stages._proxy_key(space, corpus, sampling, 0, space.directory.reference(0))
-        objective = config.proxy.model_dump(mode="json", exclude={"seeds", "stop"})
-        objective["reference"] = space.directory.reference(0).stage()["key"]
-        assert key == stages.job_key(
-            space, corpus, sampling, stages.order_of("proxy", 0), seed=0, size=None, objective=objective
-        )
 
 
 def test_killed_between_the_last_evaluation_and_the_end(stopped: RunDirectory, text: Path, tmp_path: Path) -> None:
@@ -101,5 +87,5 @@ def test_killed_between_the_last_evaluation_and_the_end(stopped: RunDirectory, t
     folder = RunDirectory(tmp_path / "runs" / stopped.root.name).proxy(0).folder
     before = (folder / "metrics.jsonl").read_bytes()
     (folder / "stage.json").unlink()
-    search(tmp_path, text, "auto")
+    searched(tmp_path, text, "auto")
     assert (folder / "metrics.jsonl").read_bytes() == before

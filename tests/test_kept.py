@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from doremi.pipeline.jobs import plain_key
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,9 +29,8 @@ from doremi.distributed import World
 from doremi.errors import ConfigError, DamageError, DataError, Interrupted, RunError
 from doremi.files import FORMAT, write_json
 from doremi.mixture.plain import epochs, uniform
-from doremi.pipeline.jobs import plain_key
-from doremi.pipeline.stages import prepare
-from doremi.pipeline.tournament import everything
+from doremi.pipeline.preparing import prepare
+from doremi.pipeline.run import everything
 from doremi.pipeline.workspace import Workspace, open_workspace
 from doremi.rundir.layout import RunDirectory
 from make_run import NOTHING_LEFT_OUT

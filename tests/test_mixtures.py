@@ -18,7 +18,7 @@ from doremi.export import export
 from doremi.mixture.domains import Mixture
 from doremi.mixture.files import read_mixture
 from doremi.mixture.published import published_names
-from doremi.pipeline.stages import prepare
+from doremi.pipeline.preparing import prepare
 from doremi.pipeline.workspace import open_workspace
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.weights import check_name, check_names, limited

@@ -21,7 +21,7 @@ from doremi.model.build import TokenLosses, build, chunked_losses, count_paramet
 from doremi.model.head import is_linear
 from doremi.model.presets import PRESETS, shape
 from doremi.objectives.dro import weighted_loss
-from doremi.pipeline.jobs import padding_id
+from doremi.pipeline.trainings import padding_id
 from tolerances import BFLOAT16, FLOAT32, GRADIENT
 
 # The paper's table 9 (V = 256,000): non-embedding and tied total, as printed in the column of computed counts

@@ -18,11 +18,11 @@ from doremi.distributed import World
 from doremi.errors import DamageError, DoremiError, Interrupted, RunError, TrainingError
 from doremi.files import file_sha256, write_json
 from doremi.mixture.files import read_mixture
-from doremi.pipeline import tournament
-from doremi.pipeline.rounds import search
-from doremi.pipeline.stages import prepare
+from doremi.pipeline import run as running
+from doremi.pipeline.preparing import prepare
+from doremi.pipeline.run import search
 from doremi.pipeline.workspace import open_workspace
-from doremi.rundir.layout import RunDirectory, TrainingFolder
+from doremi.rundir.layout import RunDirectory
 from tiny import DOMAINS, Silent, tiny_config, write_corpus, write_tiny
 from tolerances import GRADIENT, SMALL_BATCH
 
@@ -51,9 +51,9 @@ def straight(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> RunDirec
 def run(config: RunConfig, watch: Silent | None = None) -> RunDirectory:
     """Everything but the page, which is drawn of files that are compared themselves."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tournament, "write_report", lambda _: None)
+        patch.setattr(running, "write_report", lambda _: None)
         with open_workspace(config, World(0, 1, torch.device("cpu")), watch or Silent()) as space:
-            tournament.everything(space)
+            running.everything(space)
     return RunDirectory(config.root)
 
 
@@ -141,9 +141,9 @@ def test_saved_model_has_the_reported_loss(finished: tuple[Path, str]) -> None:
 
 def test_natural_candidate_is_the_reference(finished: tuple[Path, str]) -> None:
     root = finished[0].parent / "runs" / "tiny"
-    link = json.loads((root / "main/custom/natural/seed-0/same-as.json").read_text())
-    assert link["folder"] == "reference/seed-0"
-    assert (root / "main/custom/natural/seed-1/stage.json").exists()  # there is no reference of that seed
+    directory = RunDirectory(root)
+    assert directory.main("custom", "natural", 0).folder == directory.reference(0).folder
+    assert directory.main("custom", "natural", 1).finished  # there is no reference of that seed
 
 
 def test_second_run_does_nothing(finished: tuple[Path, str]) -> None:
@@ -193,7 +193,10 @@ def test_main_model_of_another_size_on_a_given_mixture(finished: tuple[Path, str
     sizes = ["--set", "model.preset=0.3m", "--set", "model.architecture=null", "--set", "model.options={}"]
     arguments = ["train", str(config), "--mixture", str(mixture), *sizes, "--set", "training.steps=3"]
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)
-    folder = TrainingFolder(config.parent / "runs/tiny/main/0.3m/mine/seed-0")
+    run = RunDirectory(config.parent / "runs/tiny")
+    (node,) = run.nodes().find("own")
+    folder = run.training(node)
+    assert (node.id, node.size, node.mixture) == ("own/0.3m/mine/seed-0", "0.3m", "mine")
     assert result.exit_code == 0
     assert folder.stage()["mixture"] == {"prose": 0.5, "code": 0.25, "digits": 0.25}
     assert folder.stage()["steps"] == 3
@@ -244,7 +247,7 @@ def test_accumulation_does_not_change_the_weights(tmp_path: Path, corpus: Path) 
     for parts in (1, 2, 4):
         config = tiny_config(tmp_path / str(parts), corpus, training={"accumulation": parts})
         with open_workspace(config, World(0, 1, torch.device("cpu")), Silent()) as space:
-            search(space, prepare(space))
+            search(space)
         paths.append(RunDirectory(config.root).proxy(0).trace()["weights"])
     assert abs(paths[0][0] - 1 / 3).max() > 1e-3
     for path in paths[1:]:
@@ -300,13 +303,6 @@ def test_damaged_run_directories_are_refused(
         run(config)
 
 
-def test_run_directory_of_another_configuration(tmp_path: Path, corpus: Path) -> None:
-    with pytest.raises(Interrupted):
-        run(tiny_config(tmp_path, corpus), Silent(3))
-    with pytest.raises(RunError, match=r"training.learning_rate is 0.01, here it is 0.02; give this run another name"):
-        run(tiny_config(tmp_path, corpus, training={"learning_rate": 0.02}))
-
-
 def test_second_process_in_the_same_directory_is_told(tmp_path: Path, corpus: Path) -> None:
     config = tiny_config(tmp_path, corpus)
     world = World(0, 1, torch.device("cpu"))
@@ -322,7 +318,7 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(straight: RunDirectory,
     config = tiny_config(tmp_path, corpus)
     with pytest.raises(Interrupted):
         run(config, Silent(13))
-    newest = max((config.root / "reference/seed-0/checkpoint").glob("step-*"))
+    newest = max((RunDirectory(config.root).reference(0).folder / "checkpoint").glob("step-*"))
     assert newest.name == "step-00000013"
     (newest / "tensors.safetensors").write_bytes(b"")
     watch = Silent()
@@ -336,7 +332,7 @@ def test_checkpoints_of_another_training_are_not_gone_on_from(tmp_path: Path, co
     config = tiny_config(tmp_path, corpus)
     with pytest.raises(Interrupted):
         run(config, Silent(13))
-    state = config.root / "reference/seed-0/checkpoint"
+    state = RunDirectory(config.root).reference(0).folder / "checkpoint"
     for folder in state.iterdir():
         values = json.loads((folder / "state.json").read_text())
         write_json(folder / "state.json", {**values, "key": "of other data"})

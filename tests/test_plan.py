@@ -30,7 +30,7 @@ from doremi.files import read_json
 from doremi.model import build as model
 from doremi.model.operations import of_model
 from doremi.pipeline import stages, tournament
-from doremi.pipeline.rounds import search
+from doremi.pipeline.run import search
 from doremi.pipeline.workspace import Workspace, open_workspace, resolved, shape_of
 from doremi.plan import calibration, plan, preparation
 from doremi.plan.calibration import Measured
@@ -60,7 +60,7 @@ def counter(config: RunConfig, corpus: Corpus | None = None) -> Counter:
 
 def counted_run(space: Workspace) -> dict[str, int]:
     """Operations of a whole search and its candidates, as they are computed."""
-    corpus = stages.prepare(space)
+    corpus = preparing.prepare(space)
     of_model(shape_of(space.config), corpus.manifest["tokenizer"]["vocab_size"], space.config.data.sequence_length)
     found = {}  # the line before counts on tensors without data, once: that is no work of the run
     for name, work in {
@@ -138,7 +138,7 @@ def prepared(text_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run
     """A run directory with nothing but its corpus."""
     config = tiny_config(tmp_path_factory.mktemp("prepared"), text_folder)
     with open_workspace(config, WORLD, Silent()) as space:
-        stages.prepare(space)
+        preparing.prepare(space)
     return config
 
 

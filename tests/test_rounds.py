@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +14,10 @@ from typer.testing import CliRunner
 from doremi.cli.commands import app
 from doremi.distributed import World
 from doremi.errors import Interrupted
-from doremi.mixture.domains import Mixture
+from doremi.methods.doremi import result_of_round
 from doremi.mixture.files import read_mixture
-from doremi.pipeline.rounds import _change, search
-from doremi.pipeline.stages import prepare
+from doremi.mixture.record import MixtureRecord, Uncertainty
+from doremi.pipeline.run import search
 from doremi.pipeline.workspace import open_workspace
 from doremi.rundir.layout import RunDirectory
 from tiny import Silent, tiny_config, write_corpus, write_tiny
@@ -40,19 +41,22 @@ def finished(tmp_path_factory: pytest.TempPathFactory, text: Path) -> RunDirecto
 
 
 def test_a_round_trains_its_reference_on_the_mixture_before(finished: RunDirectory) -> None:
-    first, second = finished.round(1), finished.round(2)
     natural = read_mixture(finished.mixture_path("natural"))
-    assert first.reference(0).stage()["mixture"] == natural.weights
-    assert second.reference(0).stage()["mixture"] == read_mixture(first.mixture_path("doremi")).weights
-    assert second.proxy(0).finished
-    trace = second.proxy(0).trace()
+    assert finished.reference(0, 1).stage()["mixture"] == natural.weights
+    assert finished.reference(0, 2).stage()["mixture"] == mixture_of(finished, 1)["weights"]
+    trace = finished.proxy(0, 2).trace()
     assert np.isfinite(trace["score_error"][trace["tokens"] > 16]).all()  # two sequences or more
-    assert not (finished.root / "reference").exists()
+
+
+def mixture_of(run: RunDirectory, number: int) -> Any:
+    """The version that a round made."""
+    (node,) = run.nodes().find("mixture", round=number)
+    return json.loads((run.root / str(node.place)).read_text())
 
 
 def test_the_last_round_is_the_answer(finished: RunDirectory) -> None:
-    record = json.loads(finished.mixture_path("doremi").read_text())
-    last = json.loads(finished.round(2).mixture_path("doremi").read_text())
+    record, last = json.loads((finished.root / "mixture.json").read_text()), mixture_of(finished, 2)
+    assert record["version"] == last["version"] == finished.nodes().candidate("doremi").version
     assert record["weights"] == last["weights"]
     assert [r["round"] for r in record["rounds"]] == [1, 2]
     assert record["rounds"][1]["weights"] == last["weights"]
@@ -63,7 +67,7 @@ def test_the_last_round_is_the_answer(finished: RunDirectory) -> None:
 
 
 def test_natural_is_the_first_rounds_reference(finished: RunDirectory) -> None:
-    assert finished.main("custom", "natural", 0).folder == finished.root / "rounds/1/reference/seed-0"
+    assert finished.main("custom", "natural", 0).folder == finished.reference(0, 1).folder
 
 
 @pytest.mark.parametrize("stop_after", [30, 55])
@@ -75,10 +79,10 @@ def test_stopped_in_any_round_and_run_again(
     for watch in (Silent(stop_after), Silent()):
         with open_workspace(config, world, watch) as space:
             if watch.left is None:
-                search(space, prepare(space))
+                search(space)
             else:
                 with pytest.raises(Interrupted):
-                    search(space, prepare(space))
+                    search(space)
     again = RunDirectory(config.root).mixture_path("doremi").read_bytes()
     assert again == finished.mixture_path("doremi").read_bytes()
 
@@ -87,10 +91,10 @@ def test_one_large_step_is_enough_to_stop(text: Path, tmp_path: Path) -> None:
     """`until: 1`: any change is below it, so the first of three rounds is the last."""
     config = tiny_config(tmp_path, text, rounds={"max": 3, "until": 1.0}, candidates=CANDIDATES)
     with open_workspace(config, World(0, 1, torch.device("cpu")), Silent()) as space:
-        search(space, prepare(space))
-    record = json.loads(RunDirectory(config.root).mixture_path("doremi").read_text())
+        search(space)
+    record = json.loads((config.root / "mixture.json").read_text())
     assert [r["stopped"] for r in record["rounds"]] == ["no weight changed by 1"]
-    assert not (config.root / "rounds/2").exists()
+    assert [n.round for n in RunDirectory(config.root).nodes().find("proxy")] == [1]
 
 
 @pytest.mark.parametrize(
@@ -102,9 +106,9 @@ def test_one_large_step_is_enough_to_stop(text: Path, tmp_path: Path) -> None:
         (0.6, {"a": [0.45, 0.55], "b": [0.45, 0.55]}, None),
     ],
 )
-def test_when_to_stop(before: float, interval: object, stopped: str | None, text: Path, tmp_path: Path) -> None:
+def test_when_to_stop(before: float, interval: Any, stopped: str | None, text: Path, tmp_path: Path) -> None:
     config = tiny_config(tmp_path, text, rounds={"max": 3})
-    old, new = (Mixture({"a": a, "b": 1 - a}) for a in (before, 0.5))
-    found = _change(config, old, new, {"uncertainty": {"interval": interval}})
-    assert found["stopped"] == stopped
-    assert found["largest_change"] == pytest.approx(abs(before - 0.5))
+    record = MixtureRecord(weights={"a": 0.5, "b": 0.5}, uncertainty=Uncertainty(confidence=0.95, interval=interval))
+    found = result_of_round(config, 2, {"a": before, "b": 1 - before}, record)
+    assert found.stopped == stopped
+    assert found.largest_change == pytest.approx(abs(before - 0.5))

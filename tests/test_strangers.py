@@ -18,7 +18,7 @@ from doremi.errors import ConfigError, DoremiError, RunError
 from doremi.files import write_json
 from doremi.model.build import build
 from doremi.model.build import load as load_model
-from doremi.pipeline.tournament import check
+from doremi.pipeline.checks import check
 from doremi.pipeline.workspace import open_workspace
 from fuzz_targets import ALONE
 from tiny import Silent, tiny_values, write_corpus

@@ -139,7 +139,10 @@ def _round(context: Context, number: int, name: str, weights: Weights | None, *,
         nodes += [reference, *([store] if kept else []), proxies[seed]]
     mixture = _mixture(context, f"{prefix}/mixture", number, name, proxies)
     record = context.known.found.get(mixture.spec.key) if isinstance(mixture.spec, MixtureSpec) else None
-    result = None if record is None or weights is None else _result(context, number or 1, weights, record)
+    result = None
+    if record is not None and weights is not None and context.corpus is not None:
+        before = dict(zip(context.corpus.domains, weights, strict=True))
+        result = result_of_round(context.config, number or 1, before, record)
     return _Step(tuple(nodes), mixture, result)
 
 
@@ -187,20 +190,19 @@ def _options(context: Context, settings: TrainingConfig, reference_mixture: str)
     }
 
 
-def _result(context: Context, number: int, weights: Weights, record: MixtureRecord) -> Round:
+def result_of_round(config: RunConfig, number: int, before: Mapping[str, float], record: MixtureRecord) -> Round:
     """The round's largest change of a weight, in which domain, and why it is the last round, if it is.
 
     The paper stops when no weight changes by `rounds.until`. A change that lies within the interval of every weight's
     mean over proxies is not told from their spread: another round would walk at random.
     """
-    assert context.corpus is not None
-    before, after = dict(zip(context.corpus.domains, weights, strict=True)), record.before
+    after = record.before
     moved = {name: abs(after[name] - before[name]) for name in after.weights}
     domain = max(moved, key=lambda name: moved[name])
     intervals = record.uncertainty.interval if record.uncertainty else None
     stopped = None
-    if moved[domain] < context.config.rounds.until:
-        stopped = f"no weight changed by {context.config.rounds.until:g}"
+    if moved[domain] < config.rounds.until:
+        stopped = f"no weight changed by {config.rounds.until:g}"
     elif intervals and all(_within(before[name], *ends) for name, ends in intervals.items()):
         stopped = "the change is within the spread between proxies"
     return Round(
