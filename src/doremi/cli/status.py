@@ -5,40 +5,46 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 from doremi.config import RunConfig
 from doremi.corpus.source_record import change_warning, source_changes
 from doremi.corpus.sources import describe as describe_files
 from doremi.corpus.sources import find_all
-from doremi.files import read_json
+from doremi.corpus.value import Corpus
+from doremi.files import bytes_below, read_json, size_in_words
 from doremi.mixture.domains import Mixture
 from doremi.mixture.record import read_own_record
 from doremi.pipeline.planning import as_it_is
 from doremi.rundir.data_request import domain_sources
 from doremi.rundir.graph import Graph
+from doremi.rundir.known import counts_key
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.node import Node
 from doremi.rundir.nodes import FILE as NODES
-from doremi.rundir.specs import TrainingSpec
-from doremi.rundir.weights import check_limits
+from doremi.rundir.specs import TrainingSpec, canonical
+from doremi.rundir.weights import check_limits, shape_of
 
 
 def status_table(config: RunConfig) -> str:
     """Each piece of work: done, the step it has reached, or waiting; disk used; how the last command ended."""
     directory = RunDirectory(config.root)
-    plan = as_it_is(config, directory)
+    return "\n".join(_status_lines(directory, as_it_is(config, directory)))
+
+
+def _status_lines(directory: RunDirectory, plan: Graph) -> list[str]:
     rows = [(node.id, _state(plan, node)) for node in plan.nodes if node.kind != "losses"]
     width = max(len(name) for name, _ in rows)
     lines = [f"{name:<{width}}  {state}" for name, state in rows]
-    return "\n".join([*lines, *_earlier(directory), *_disk(directory), *_last(directory)])
+    return [*lines, *_earlier(directory), *_disk(directory), *_last(directory)]
 
 
 def _state(plan: Graph, node: Node) -> str:
+    twin = plan.twin(node)
     if plan.done(node):
-        twin = plan.twin(node)
         return f"done (is {twin.id})" if twin else "done"
+    if twin:
+        return f"is {twin.id}"
     step = plan.known.begun.get(node.place) if node.place else None
     if step and isinstance(node.spec, TrainingSpec):
         return f"saved at step {step} of {node.spec.settings.steps}"
@@ -116,15 +122,16 @@ def describe(config: RunConfig) -> str:
 
     `MixtureError` for limits that no mixture over the prepared corpus keeps.
     """
+    from doremi.distributed import start
     from doremi.pipeline.checks import check, model_remarks
+    from doremi.plan.whole import as_trained_on, whole_run
 
     check(config, search=True)
-    directory = RunDirectory(config.root)
-    prepared = (directory.corpus_folder / "manifest.json").exists()
-    if prepared:
-        check_limits(config, directory.corpus())
-    files = _data_lines(config, directory if prepared else None)
-    tokens = config.run_tokens
+    directory, corpus = RunDirectory(config.root), None
+    if (directory.corpus_folder / "manifest.json").exists():
+        corpus = as_trained_on(config, directory.corpus())
+        check_limits(config, corpus)
+    files = _data_lines(config, corpus)
     training = config.training
     return "\n".join(
         [
@@ -132,13 +139,13 @@ def describe(config: RunConfig) -> str:
             f"{len(config.domains)} domains:",
             *files,
             f"tokenizer: {config.data.tokenizer or f'to train, {config.data.vocab_size} entries'}",
-            _model_line(config),
+            *_model_lines(config, corpus),
             *model_remarks(config),
             f"each training: {training.steps} steps x {training.batch_size} sequences x "
-            f"{config.data.sequence_length} tokens = {tokens:,} tokens",
+            f"{config.data.sequence_length} tokens = {config.run_tokens:,} tokens",
             *_matched_line(config),
             "stages:",
-            *(f"  {line}" for line in status_table(config).splitlines()),
+            *(f"  {line}" for line in _status_lines(directory, whole_run(config, corpus, start(training.timeout)))),
             "what it costs: `doremi plan`",
         ]
     )
@@ -152,33 +159,31 @@ def _matched_line(config: RunConfig) -> list[str]:
     ]
 
 
-def _data_lines(config: RunConfig, prepared: RunDirectory | None) -> list[str]:
+def _data_lines(config: RunConfig, corpus: Corpus | None) -> list[str]:
     """What lies where each domain's files are, and whether a prepared corpus is still made of it."""
     sources = domain_sources(config)
-    changed = source_changes(prepared.corpus_folder, sources) if prepared else []
+    changed = source_changes(corpus.folder, sources) if corpus else []
     gone = {change.domain for change in changed if not change.what}
     here = {name: source for name, source in sources.items() if name not in gone}
     lines = [f"  {name:<28} {describe_files(files)}" for name, files in find_all(here).items()]
     lines += [f"  {name:<28} its files are not here; the prepared corpus is used" for name in sorted(gone)]
-    warning = change_warning(changed, prepared.corpus_folder) if prepared else None
+    warning = change_warning(changed, corpus.folder) if corpus else None
     return lines + ([f"warning: {warning}"] if warning else [])
 
 
-def _model_line(config: RunConfig) -> str:
-    import torch
+def _model_lines(config: RunConfig, corpus: Corpus | None) -> list[str]:
+    """Each model with the vocabulary of the corpus, or of the tokenizer that is to be trained."""
+    from doremi.pipeline.counting import counted
 
-    from doremi.model.build import build, count_parameters
-    from doremi.rundir.weights import shape_of
-
-    lines = []
+    vocab_size = corpus.manifest["tokenizer"]["vocab_size"] if corpus else config.data.vocab_size
+    length, held, lines = config.data.sequence_length, counted(config, vocab_size, {}), []
     for size in dict.fromkeys([config.size_name, *config.size_names()]):
-        with torch.device("meta"):
-            lm = build(shape_of(config, size), config.data.vocab_size, config.data.sequence_length, 0)
-        body, total = count_parameters(lm)
-        flops = 6 * total * config.run_tokens
+        counts = held[counts_key(canonical(shape_of(config, size)), vocab_size, length)]
+        each = counts.training or 6 * counts.parameters * length  # a rule of thumb where none can be counted
+        flops = each * config.run_tokens // length
         exponent = int(math.log10(flops))
         lines.append(
-            f"model {size}: {total:,} parameters, {body:,} without embeddings; "
+            f"model {size}: {counts.parameters:,} parameters, {counts.body:,} without embeddings; "
             f"one training is about {flops / 10**exponent:.1f}e{exponent} floating-point operations"
         )
-    return "\n".join(lines)
+    return lines

@@ -25,6 +25,7 @@ from doremi.corpus.formats import KNOWN, format_of, kind_of, unpacked_name
 from doremi.corpus.splits import Split, split_of, splits_named
 from doremi.corpus.unpack import UNREADABLE, is_remote, opened, unpacked
 from doremi.errors import DataError, one_line, reason_of
+from doremi.files import size_in_words
 
 _HEAD = 1 << 16  # bytes that tell whether a file is a packed copy of another, and what a bare .json holds
 _MAGIC = re.compile(r"[*?[]")

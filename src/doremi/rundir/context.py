@@ -141,8 +141,7 @@ class Context:
             return replace(node, waits=waits)
         length = self.config.data.sequence_length
         cost = costs.of_losses(self.corpus, length, costs.losses_rows(self.settings), counts)
-        known = isinstance(reference.spec, TrainingSpec)
-        spec = LossesSpec(self.corpus.training.fingerprint, length, reference.spec.key if known else "")
-        if not known:
+        spec = LossesSpec(self.corpus.training.fingerprint, length, reference.spec.key if reference.spec else "")
+        if reference.spec is None:
             return replace(node, draft=spec, cost=cost, waits=waits)
         return replace(node, spec=spec, cost=cost)
