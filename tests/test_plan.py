@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
 from doremi.cli import commands as cli
+from doremi.cli.jobs import jobs_table
 from doremi.cli.status import describe
 from doremi.config import RunConfig
 from doremi.corpus.kept import keep
@@ -27,18 +29,25 @@ from doremi.corpus.value import Corpus
 from doremi.distributed import World
 from doremi.errors import ConfigError, DataError, MixtureError, TrainingError
 from doremi.evaluation.perplexity import ValidationSet
-from doremi.files import read_json
+from doremi.files import size_in_words
+from doremi.mixture.record import MixtureRecord, write_record
 from doremi.model import build as model
-from doremi.model.operations import of_model
-from doremi.pipeline import preparing, stages, tournament
-from doremi.pipeline.workspace import Workspace, open_workspace, resolved, shape_of
+from doremi.pipeline import preparing
+from doremi.pipeline.counting import count_models
+from doremi.pipeline.drive import complete, drive
+from doremi.pipeline.run import candidates, search
+from doremi.pipeline.workspace import Workspace, open_workspace
 from doremi.plan import calibration, plan, preparation
 from doremi.plan.calibration import Measured
-from doremi.plan.costs import Counter, Stage
 from doremi.plan.savings import savings
-from doremi.plan.table import duration, size, text
+from doremi.plan.stages import Stage
+from doremi.plan.table import duration, text
+from doremi.plan.whole import as_trained_on, whole_run
 from doremi.rundir.data_request import prepare_request
+from doremi.rundir.graph import Graph
 from doremi.rundir.layout import RunDirectory
+from doremi.rundir.specs import MixtureSpec, TrainingSpec
+from doremi.rundir.weights import allowed, plain_record
 from tiny import DOMAINS, Silent, tiny_config, write_corpus
 from tolerances import FLOAT64
 
@@ -53,20 +62,23 @@ def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_corpus(tmp_path_factory.mktemp("plan") / "corpus")
 
 
-def counter(config: RunConfig, corpus: Corpus | None = None) -> Counter:
-    corpus = corpus or plan.as_trained_on(config, RunDirectory(config.root).whole_corpus())
-    return Counter(config, resolved(config, {}, WORLD), corpus, WORLD.device)
+def whole(config: RunConfig) -> Graph:
+    return whole_run(config, as_trained_on(config, RunDirectory(config.root).whole_corpus()), WORLD)
+
+
+def stages(config: RunConfig) -> list[Stage]:
+    return plan.stages(config, whole(config))
 
 
 def counted_run(space: Workspace) -> dict[str, int]:
     """Operations of a whole search and its candidates, as they are computed."""
-    corpus = preparing.prepare(space)
-    of_model(shape_of(space.config), corpus.manifest["tokenizer"]["vocab_size"], space.config.data.sequence_length)
-    found = {}  # the line before counts on tensors without data, once: that is no work of the run
+    count_models(space, preparing.prepare(space))  # on tensors without data, once: that is no work of the run
+    found = {}
     for name, work in {
-        "reference": lambda: search(space, corpus, "reference"),
-        "proxy": lambda: search(space, corpus, "proxy"),
-        "main": lambda: tournament.candidates(space, corpus),
+        "reference": lambda: search(space, references_only=True),
+        "losses": lambda: drive(space, lambda node: node.kind == "losses"),
+        "proxy": lambda: search(space),
+        "main": lambda: candidates(space),
     }.items():
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as operations:
             work()
@@ -115,22 +127,21 @@ def test_operations_and_disk_are_those_of_the_run(
     config = tiny_config(tmp_path, text_folder, **RUNS[name])
     with open_workspace(config, WORLD, Silent()) as space:
         computed = counted_run(space)
-    planned = counter(config).stages()
+    planned = stages(config)
     operations: dict[str, int] = dict.fromkeys(computed, 0)
     for stage in planned:
-        # losses are stored by the first proxy that needs them, so they are computed in that stage
-        name = "proxy" if stage.kind == "losses" else stage.name.split()[0]
-        operations[name if name in operations else "main"] += stage.operations
+        operations[stage.role if stage.role in operations else "main"] += stage.operations
     if config.training.optimizer != "adafactor":  # has matrix products of its own, which are not the model's
         assert operations == computed
     files = [p for p in Path(config.runs).rglob("*") if p.suffix in NUMBERS and not p.is_symlink()]
     assert plan_of(config, planned).disk == sum(p.stat().st_size for p in files)
-    assert sum(stage.number for stage in planned if stage.steps) == len(list(config.root.rglob("stage.json")))
+    assert sum(stage.trainings for stage in planned) == len(list(config.root.rglob("stage.json")))
+    assert [stage.left for stage in planned] == [()] * len(planned)
 
 
 def plan_of(config: RunConfig, planned: list[Stage]) -> plan.Plan:
     measured = {(stage.kind, stage.size): TIMES for stage in planned}
-    return plan.Plan(counter(config), planned, measured, None, "custom", 10**9)
+    return plan.Plan(config, whole(config), planned, WORLD.device, measured, None, "custom", 10**9)
 
 
 @pytest.fixture(scope="module")
@@ -163,11 +174,10 @@ def test_epochs_are_those_of_the_mixtures(prepared: RunConfig) -> None:
     config = changed(prepared.model_copy(update={"budget_tokens": 10**6}), limits={"max_weight": 0.5})
     found, corpus = plan.epochs(make(config)), RunDirectory(config.root).whole_corpus()
     assert list(found) == ["natural", "uniform"]
-    with open_workspace(config, WORLD, Silent()) as space:
-        for name in found:
-            stages.plain_mixture(space, corpus, name)
-            record = read_json(space.directory.mixture_path(name), "mixture")
-            assert found[name] == [record["domains"][domain]["epochs"] for domain in corpus.domains]
+    for name in found:
+        record = plain_record(config, corpus, name, {})
+        assert record.domains is not None
+        assert found[name] == [record.domains[domain].epochs for domain in corpus.domains]
 
 
 @pytest.mark.usefixtures("instant")
@@ -195,7 +205,8 @@ def test_epochs_of_all_mixtures_that_are_known(
     note = f"note: {gone} is not there yet. It is counted as a mixture of its own, and its epochs are not shown"
     assert note in text(made)
     assert made.stages[-1].number == 4  # doremi is doremi-per-seed of its one proxy
-    (config.root / "mixture.json").write_text(json.dumps({"format": 1, "unit": "tokens", "weights": weights["doremi"]}))
+    keep_mixture(made, weights["doremi"])
+    made = make(config)
     found = plan.epochs(made)
     assert list(found) == ["doremi", "natural", "uniform", "temperature", "mine", "theirs"]
     weights["doremi"] = {"prose": 0.5, "code": 0.5 * 2 / 3, "digits": 0.5 / 3}  # max_weight takes from prose
@@ -205,6 +216,15 @@ def test_epochs_of_all_mixtures_that_are_known(
         assert found[name] == pytest.approx(passes, rel=FLOAT64)
     head = next(line for line in text(made).splitlines() if line.startswith("epochs at the budget"))
     assert head.split()[4:] == ["tokens", *found]
+
+
+def keep_mixture(made: plan.Plan, weights: dict[str, float]) -> None:
+    """As the run keeps the mixture that it has found."""
+    node = made.graph.node("doremi/mixture")
+    spec = node.spec
+    assert isinstance(spec, MixtureSpec)
+    record = MixtureRecord(weights=weights, key=spec.key, version=spec.version)
+    write_record(made.config.root / str(node.place), allowed(spec.limits, spec.budget, made.corpus, record))
 
 
 @pytest.mark.usefixtures("instant")
@@ -225,13 +245,13 @@ def test_what_is_kept_is_an_estimate_until_it_is_chosen(prepared: RunConfig, tmp
     assert not after.estimated
     assert "~" not in text(after)
     longest = [int(np.diff(np.fromfile(corpus.path(n, "train.ends"), "<u8"), prepend=0).max()) for n in DOMAINS]
-    guesses = zip(*(made.counter.corpus.training.count("train", "tokens") for made in (before, after)), strict=True)
+    guesses = zip(*(made.corpus.training.count("train", "tokens") for made in (before, after)), strict=True)
     for (guess, found), most in zip(guesses, longest, strict=True):
         assert abs(guess - found) <= most / 2 + 1
     for made in (before, after):  # what is kept is seen more than once, the whole corpus is not
         assert [stage.kind for stage in made.stages][1] == "losses"
     files = [path for path in kept.folder.rglob("*") if path.suffix in NUMBERS]
-    bare = plan.Plan(replace(after.counter, corpus=corpus), [], {}, None, "custom", 1)
+    bare = replace(after, graph=replace(after.graph, known=replace(after.graph.known, corpus=corpus)))
     assert after.corpus_bytes - bare.corpus_bytes == sum(path.stat().st_size for path in files) > 0
     (kept.folder / "manifest.json").write_text(
         (kept.folder / "manifest.json").read_text().replace(corpus.fingerprint, "0" * 64)
@@ -265,9 +285,8 @@ def test_what_may_end_early_is_noted(prepared: RunConfig) -> None:
 
 def test_what_a_process_pays_once(prepared: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Libraries by the reference; graphs by the first training of a size; the reference's own graph by a proxy."""
-    more = {"plain": 2.0, "proxy": 3.0}
     monkeypatch.setattr(
-        calibration, "measure", lambda config, settings, corpus, kind, size: replace(TIMES, once=more[kind])
+        calibration, "measure", lambda config, spec, *_: replace(TIMES, once=3.0 if spec.scoring else 2.0)
     )
     config = changed(
         prepared, model={"preset": "0.1m", "architecture": None, "options": {}},
@@ -292,15 +311,15 @@ def test_time_adds_up(prepared: RunConfig) -> None:
     assert made.total_seconds() == pytest.approx(5.0 + 2.0 + 4 * one)
     stored = make(changed(prepared, reference={"losses": "stored"}))
     losses = stored.stages[1]
-    assert (losses.kind, stored.seconds(losses)) == ("losses", pytest.approx(0.25 * losses.losses_batches))
-    kept = made.stages[0].spare // 2  # three checkpoints lie there while the third is written
+    assert (losses.kind, stored.seconds(losses)) == ("losses", pytest.approx(0.25 * losses.each.losses_batches))
+    kept = made.stages[0].each.spare // 2  # three checkpoints lie there while the third is written
     assert made.most_disk == made.disk + 2 * kept
 
 
 @pytest.mark.usefixtures("instant")
 def test_who_is_trained_once(prepared: RunConfig) -> None:
     def mains(config: RunConfig) -> int:
-        return counter(config).stages()[-1].number
+        return stages(config)[-1].number
 
     assert mains(prepared) == 2  # natural is the reference
     assert mains(changed(prepared, candidates={"seeds": 3})) == 8  # of its one seed
@@ -309,7 +328,7 @@ def test_who_is_trained_once(prepared: RunConfig) -> None:
     assert mains(changed(prepared, reference={"mixture": "uniform"})) == 2
     assert mains(changed(prepared, candidates={"sizes": ["0.1m"]})) == 3
     assert mains(changed(prepared, reference={"mixture": "unimax"}, candidates={"mixtures": ["doremi"]})) == 1
-    assert counter(changed(prepared, rounds={"max": 3}, proxy={"seeds": 2})).stages()[0].number == 6
+    assert stages(changed(prepared, rounds={"max": 3}, proxy={"seeds": 2}))[0].number == 6
 
 
 @pytest.mark.usefixtures("instant")
@@ -318,25 +337,26 @@ def test_who_is_trained_at_equal_compute(prepared: RunConfig, tmp_path: Path) ->
     caps = 2500 / min(RunDirectory(prepared.root).whole_corpus().count("train", "tokens"))
     candidates = {"mixtures": ["doremi", "uniform", "unimax"], "equal_compute": True, "max_epochs": caps}
     config = changed(prepared, candidates=candidates)
-    assert [stage.number for stage in counter(config).stages()[-2:]] == [2, 1]
+    assert [stage.number for stage in stages(config)[-2:]] == [2, 1]
     given = config.model_copy(update={"budget_tokens": 4 * RUN_TOKENS})
-    assert [stage.number for stage in counter(given).stages()[-2:]] == [3, 2]
+    assert [stage.number for stage in stages(given)[-2:]] == [3, 2]
     later = changed(config, candidates={"mixtures": [*candidates["mixtures"], str(tmp_path / "later.json")]})
-    assert [stage.number for stage in counter(later).stages()[-2:]] == [3, 2]
+    assert [stage.number for stage in stages(later)[-2:]] == [3, 2]
 
 
 @pytest.mark.usefixtures("instant")
 def test_share_of_the_final_run(prepared: RunConfig) -> None:
     config = prepared.model_copy(update={"budget_tokens": 16_000_000})
     made = make(config)
-    assert made.final_operations == made.counter.operations(None).training * 10**6
+    (counts,) = made.graph.known.counts.values()
+    assert made.final_operations == (counts.training or 0) * 10**6
     assert made.final_size == "custom"
     sizes = make(changed(config, candidates={"sizes": ["1m", "0.1m"]}))
     assert sizes.final_size == "1m"
     assert make(config, "3m").final_operations > sizes.final_operations > made.final_operations
     assert "final run: 3m on 16,000,000 tokens" in text(make(config, "3m"))
     longer = make(changed(config, candidates={"equal_compute": True}))
-    assert [stage.role for stage in longer.stages] == ["search", "search", "candidates", "equal compute"]
+    assert [stage.role for stage in longer.stages] == ["reference", "proxy", "main", "longer"]
     search = longer.stages[0].operations + longer.stages[1].operations
     shares = [f"{100 * part / longer.final_operations:.3g} %" for part in (search, longer.operations)]
     assert f"The search costs {shares[0]} of it, with all candidates {shares[1]}" in text(longer)
@@ -382,9 +402,73 @@ def test_the_table_says_all_of_it(prepared: RunConfig) -> None:
     assert "~" not in page
 
 
+MIXED = {"mixtures": ["doremi", "doremi-per-seed", "reference", "uniform", "unimax"]}
+AGREE: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "rounds": {"rounds": {"max": 3}, "proxy": {"seeds": 2}, "reference": {"losses": "stored"}},
+    "rounds of one proxy": {"rounds": {"max": 2}, "candidates": MIXED},
+    "equal compute": {"proxy": {"seeds": 2}, "candidates": {**MIXED, "seeds": 2, "equal_compute": True}},
+    "sizes": {"candidates": {"sizes": ["0.1m", "0.3m"], "seeds": 2}},
+    "missing file": {"candidates": {"mixtures": ["doremi", "uniform", "gone.json"], "equal_compute": True}},
+}
+
+
+@pytest.mark.usefixtures("instant")
+@pytest.mark.parametrize("name", [*AGREE, "epoch matched"])
+def test_plan_and_jobs_list_the_same_trainings(name: str, prepared: RunConfig, tmp_path: Path) -> None:
+    shutil.copytree(prepared.root, tmp_path / "tiny")
+    config = changed(prepared.model_copy(update={"runs": str(tmp_path)}), **AGREE.get(name, {}))
+    if name == "epoch matched":
+        config = changed(config.model_copy(update={"budget_tokens": 20 * RUN_TOKENS}), data={"epoch_matched": True})
+    with open_workspace(config, WORLD, Silent()) as space:
+        count_models(space, preparing.prepare(space))
+    rows = [line.split("  ") for line in jobs_table(config).splitlines()[1:-1]]
+    states = {row[0]: " ".join(row[1:]).strip() for row in rows}
+    other = {"prepare", "verdict", "mixture", "losses"}
+    trained = [job for job, state in states.items() if not state.startswith("is ") and not other & {*job.split("/")}]
+    planned = Counter(node.role for stage in stages(config) if stage.trainings for node in stage.nodes)
+    assert len(trained) == planned.total()
+    assert len([job for job in trained if "/proxy/" in job]) == planned["proxy"]
+    assert len([job for job in trained if "+search/" in job]) == planned["longer"]
+
+
+@pytest.mark.usefixtures("instant")
+def test_what_is_done_and_what_is_left(prepared: RunConfig, tmp_path: Path) -> None:
+    """All is what it was before the run began; left is the rest of it, and advice is about the rest."""
+    shutil.copytree(prepared.root, tmp_path / "tiny")
+    config = changed(prepared.model_copy(update={"runs": str(tmp_path)}), proxy={"seeds": 2}, training={"steps": 5})
+    before = make(config)
+    assert "left" not in text(before)
+    assert {s.change for s in savings(before)} == {"proxy.seeds=1"}
+    with open_workspace(config, WORLD, Silent()) as space:
+        search(space, references_only=True)
+        half = make(config)
+        search(space)
+        search_done = make(config)
+        complete(drive(space))
+    assert [(s.name, s.number, len(s.left)) for s in half.stages] == [
+        ("reference", 2, 0), ("proxy", 2, 2), ("main custom", 2, 2),
+    ]  # fmt: skip
+    whole = [before.operations, before.disk, before.total_seconds(), before.total_memory()]
+    for made in (half, search_done, make(config)):
+        assert [made.operations, made.disk, made.total_seconds(), made.total_memory()] == whole
+    assert half.rest().operations == before.operations - before.stages[0].operations
+    seconds = 2 * (1.0 + 5 * 0.1 + 0.01 + 0.5)
+    assert half.rest().total_seconds() == pytest.approx((before.total_seconds() or 0) - seconds)
+    page = text(half)
+    rows = {line.split("  ")[0]: line for line in page.splitlines()}
+    assert re.search(r"^left +4 +2,560 +1\.\d{4}e\+09 ", rows["left"])
+    assert rows["all"].split()[:3] == ["all", "6", "3,840"]
+    assert "done: reference 2 of 2. What has only begun is left as a whole" in page
+    assert {s.change for s in savings(half)} == {"proxy.seeds=1"}
+    assert savings(search_done) == []  # the proxies are there
+    assert savings(make(config)) == []
+    assert re.search(r"^left +0 +0 ", text(make(config)), re.M)
+
+
 def test_what_a_device_cannot_do_is_a_gap_and_a_note(prepared: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(config: RunConfig, settings: Any, corpus: Corpus, kind: str, size: str | None) -> Measured:
-        if kind == "proxy":
+    def fails(config: RunConfig, spec: TrainingSpec, size: str, corpus: Corpus) -> Measured:
+        if spec.scoring is not None:
             raise TrainingError("proxy custom cannot be tried on this device (out of memory)")
         return TIMES
 
@@ -395,18 +479,25 @@ def test_what_a_device_cannot_do_is_a_gap_and_a_note(prepared: RunConfig, monkey
     assert "note: proxy custom cannot be tried on this device (out of memory)" in text(made)
 
 
+def trial(config: RunConfig, losses: str | None) -> dict[str, Any]:
+    """A request as another process gets it."""
+    (spec,) = {stage.spec for stage in stages(config) if stage.role == "reference"}
+    assert isinstance(spec, TrainingSpec)
+    return {
+        "config": config.model_dump(mode="json"), "model": spec.model, "losses": losses, "vocab_size": 300,
+        "validation_tokens": 900, "began": 0.0,
+    }  # fmt: skip
+
+
 def test_a_trial_measures_and_leaves_nothing(
     prepared: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(calibration, "SECONDS", 0.01)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    request = {
-        "work": "training", "config": prepared.model_dump(mode="json"), "kind": "proxy", "size": None,
-        "vocab_size": 300, "validation_tokens": 900, "stored": True, "began": 0.0,
-    }  # fmt: skip
+    request = trial(prepared, "stored")
     found = Measured(**calibration.answer(request))
     assert min(vars(replace(found, start=1.0, once=1.0)).values()) > 0
-    plain = Measured(**calibration.answer({**request, "kind": "plain", "stored": False}))
+    plain = Measured(**calibration.answer(trial(prepared, None)))
     assert plain.losses == 0
     assert list(tmp_path.iterdir()) == []
 
@@ -420,11 +511,7 @@ def test_a_trial_counts_the_batches_of_its_evaluation(
     monkeypatch.setattr(calibration, "SECONDS", 0.01)
     monkeypatch.setattr(calibration, "_first_and_median", lambda work: (work(), (0.0, 6.0))[1])
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    request = {
-        "config": prepared.model_dump(mode="json"), "kind": "plain", "size": None,
-        "vocab_size": 300, "validation_tokens": 900, "stored": False, "began": 0.0,
-    }  # fmt: skip
-    found = Measured(**calibration.answer(request))
+    found = Measured(**calibration.answer(trial(prepared, None)))
     assert len(batches) == 2  # one evaluation, no more is asked for here
     assert found.evaluation == 6.0 / 2
 
@@ -435,11 +522,7 @@ def test_compiling_is_paid_once(prepared: RunConfig, tmp_path: Path, monkeypatch
     torch.compiler.reset()
     monkeypatch.setattr(calibration, "SECONDS", 0.01)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    request = {
-        "config": changed(prepared, training={"compile": True}).model_dump(mode="json"), "kind": "plain", "size": None,
-        "vocab_size": 300, "validation_tokens": 900, "stored": False, "began": 0.0,
-    }  # fmt: skip
-    found = Measured(**calibration.answer(request))
+    found = Measured(**calibration.answer(trial(changed(prepared, training={"compile": True}), None)))
     assert found.once > 2 * (found.start + found.step)  # seconds against building a tiny model
 
 
@@ -503,13 +586,27 @@ def test_errors_are_one_line(prepared: RunConfig, tmp_path: Path, monkeypatch: p
         with pytest.raises(DataError, match="there is no such file"):
             make(changed(missing, data={"domains": domains}))
     with pytest.raises(ConfigError, match=r"data\.sequence_length: .*greater than or equal"):  # of another process
-        calibration.measure_preparation(changed(prepared, data={"sequence_length": -1}), prepared.training)
+        calibration.measure_preparation(changed(prepared, data={"sequence_length": -1}))
     monkeypatch.setattr("sys.executable", "false")
+    (proxy,) = (stage.spec for stage in stages(prepared) if stage.role == "proxy")
+    assert isinstance(proxy, TrainingSpec)
     with pytest.raises(TrainingError, match="proxy custom cannot be tried on this device"):
-        calibration.measure(prepared, prepared.training, RunDirectory(prepared.root).whole_corpus(), "proxy", None)
+        calibration.measure(prepared, proxy, "custom", RunDirectory(prepared.root).corpus())
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match="without torchrun"):
         make(prepared)
+
+
+def test_a_dry_run_counts_with_the_corpus_there_is(prepared: RunConfig, tmp_path: Path) -> None:
+    """Also a vocabulary that is smaller than the configured one, and trainings that are one."""
+    page = describe(changed(prepared, data={"vocab_size": 5000}))
+    assert "model custom: 19,936 parameters" in page  # the table of the plan has the same
+    assert "one training is about 3.2e8 floating-point operations" in page
+    assert re.search(r"^  custom/natural/seed-0 +is doremi/reference/seed-0$", page, re.M)
+    assert re.search(r"^  custom/uniform/seed-0 +waiting$", page, re.M)
+    assert re.search(r"^  prepare +done$", page, re.M)
+    fresh = describe(changed(prepared.model_copy(update={"runs": str(tmp_path)}), data={"vocab_size": 5000}))
+    assert "model custom: 170,336 parameters" in fresh
 
 
 @pytest.mark.usefixtures("instant")
@@ -522,6 +619,14 @@ def test_the_command(prepared: RunConfig) -> None:
 
 
 def test_readable_figures() -> None:
+    assert [size_in_words(n) for n in (0, 45, 2500, 2.5e6, 3e9, 4e12)] == [
+        "0 bytes",
+        "45 bytes",
+        "2.5 kB",
+        "2.5 MB",
+        "3.0 GB",
+        "4.0 TB",
+    ]
     assert [duration(s) for s in (0.34, 89, 600, 7200, 86400 * 3)] == [
         "0.3 s",
         "89.0 s",
@@ -529,7 +634,6 @@ def test_readable_figures() -> None:
         "2.0 h",
         "3.0 days",
     ]
-    assert [size(n) for n in (500, 2.5e6, 3e9, 4e12)] == ["0.5 kB", "2.5 MB", "3.0 GB", "4.0 TB"]
 
 
 @pytest.mark.slow

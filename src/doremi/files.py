@@ -105,3 +105,16 @@ def key_of(value: Any) -> str:
     """SHA-256 of a JSON value in canonical form: the identity of whatever it describes."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def bytes_below(folder: Path) -> int:
+    """What a folder's files take on the disk; links are not followed."""
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_symlink() or path.is_file())
+
+
+def size_in_words(number: float) -> str:
+    """Bytes as bytes, kB, MB, GB or TB: every size that a person reads."""
+    for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if number >= unit:
+            return f"{number / unit:.1f} {name}"
+    return f"{number:.0f} bytes"

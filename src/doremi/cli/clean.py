@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from doremi.cli.status import bytes_below, size_in_words
 from doremi.config import RunConfig
 from doremi.errors import RunError
+from doremi.files import bytes_below, size_in_words
 from doremi.pipeline.planning import as_it_is, write_plan
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.lock import only_worker

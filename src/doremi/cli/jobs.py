@@ -29,11 +29,11 @@ def state_of(plan: Graph, node: Node) -> str:
     step = plan.known.begun.get(node.place) if node.place else None
     if step:
         return f"at step {step}"
+    if twin := plan.twin(node):
+        return f"is {twin.id}"
     left = plan.unfinished(node)
     if left:
         return f"waits for {left[0]}" + (" (if needed)" if node.optional else "")
-    if twin := plan.twin(node):
-        return f"is {twin.id}"
     return "ready" if plan.ready(node) else node.waits
 
 

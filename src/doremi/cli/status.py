@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 from doremi.config import RunConfig
@@ -13,34 +12,40 @@ from doremi.corpus.source_record import change_warning, source_changes
 from doremi.corpus.sources import describe as describe_files
 from doremi.corpus.sources import find_all
 from doremi.corpus.value import Corpus
-from doremi.files import read_json
+from doremi.files import bytes_below, read_json, size_in_words
 from doremi.mixture.domains import Mixture
 from doremi.mixture.record import read_own_record
 from doremi.pipeline.planning import as_it_is
 from doremi.rundir.corpora import find
 from doremi.rundir.data_request import domain_sources
 from doremi.rundir.graph import Graph
+from doremi.rundir.known import counts_key
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.node import Node
 from doremi.rundir.nodes import FILE as NODES
-from doremi.rundir.specs import TrainingSpec
-from doremi.rundir.weights import check_limits
+from doremi.rundir.specs import TrainingSpec, canonical
+from doremi.rundir.weights import check_limits, shape_of
 
 
 def status_table(config: RunConfig) -> str:
     """Each piece of work: done, the step it has reached, or waiting; disk used; how the last command ended."""
     directory = RunDirectory(config.root)
-    plan = as_it_is(config, directory)
+    return "\n".join(_status_lines(directory, as_it_is(config, directory)))
+
+
+def _status_lines(directory: RunDirectory, plan: Graph) -> list[str]:
     rows = [(node.id, _state(plan, node)) for node in plan.nodes if node.kind != "losses"]
     width = max(len(name) for name, _ in rows)
     lines = [f"{name:<{width}}  {state}" for name, state in rows]
-    return "\n".join([*lines, *_earlier(directory), *_disk(directory), *_last(directory)])
+    return [*lines, *_earlier(directory), *_disk(directory), *_last(directory)]
 
 
 def _state(plan: Graph, node: Node) -> str:
+    twin = plan.twin(node)
     if plan.done(node):
-        twin = plan.twin(node)
         return f"done (is {twin.id})" if twin else "done"
+    if twin:
+        return f"is {twin.id}"
     step = plan.known.begun.get(node.place) if node.place else None
     if step and isinstance(node.spec, TrainingSpec):
         return f"saved at step {step} of {node.spec.settings.steps}"
@@ -110,19 +115,6 @@ def _mixture_table(directory: RunDirectory, name: str, reference: str, other: Mi
     return "\n".join(lines)
 
 
-def bytes_below(folder: Path) -> int:
-    """What a folder's files take on the disk; links are not followed."""
-    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_symlink() or path.is_file())
-
-
-def size_in_words(number: float) -> str:
-    """Bytes as kB, MB, GB or TB."""
-    for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")):
-        if number >= unit:
-            return f"{number / unit:.1f} {name}"
-    return f"{number / 1e3:.1f} kB"
-
-
 # -- dry run ----------------------------------------------------------------------------------------------------------
 
 
@@ -131,29 +123,31 @@ def describe(config: RunConfig) -> str:
 
     `MixtureError` for limits that no mixture over the prepared corpus keeps.
     """
+    from doremi.distributed import start
     from doremi.pipeline.checks import check, model_remarks
+    from doremi.plan.whole import as_trained_on, whole_run
 
     check(config, search=True)
-    prepared = find(config)
-    if prepared is not None:
-        check_limits(config, prepared)
-    files = _data_lines(config, prepared)
-    tokens = config.run_tokens
+    directory, corpus = RunDirectory(config.root), find(config)
+    if corpus is not None:
+        corpus = as_trained_on(config, corpus)
+        check_limits(config, corpus)
+    files = _data_lines(config, corpus)
     training = config.training
     return "\n".join(
         [
             f"run directory {config.root}",
             f"{len(config.domains)} domains:",
             *files,
-            f"corpus: {'to prepare' if prepared is None else f'prepared, in {prepared.folder}'}",
+            f"corpus: {'to prepare' if corpus is None else f'prepared, in {corpus.folder}'}",
             f"tokenizer: {config.data.tokenizer or f'to train, {config.data.vocab_size} entries'}",
-            _model_line(config),
+            *_model_lines(config, corpus),
             *model_remarks(config),
             f"each training: {training.steps} steps x {training.batch_size} sequences x "
-            f"{config.data.sequence_length} tokens = {tokens:,} tokens",
+            f"{config.data.sequence_length} tokens = {config.run_tokens:,} tokens",
             *_matched_line(config),
             "stages:",
-            *(f"  {line}" for line in status_table(config).splitlines()),
+            *(f"  {line}" for line in _status_lines(directory, whole_run(config, corpus, start(training.timeout)))),
             "what it costs: `doremi plan`",
         ]
     )
@@ -175,25 +169,23 @@ def _data_lines(config: RunConfig, prepared: Corpus | None) -> list[str]:
     here = {name: source for name, source in sources.items() if name not in gone}
     lines = [f"  {name:<28} {describe_files(files)}" for name, files in find_all(here).items()]
     lines += [f"  {name:<28} its files are not here; the prepared corpus is used" for name in sorted(gone)]
-    warning = change_warning(changed, RunDirectory(config.root).corpus_folder) if prepared else None
+    warning = change_warning(changed, prepared.folder) if prepared else None
     return lines + ([f"warning: {warning}"] if warning else [])
 
 
-def _model_line(config: RunConfig) -> str:
-    import torch
+def _model_lines(config: RunConfig, corpus: Corpus | None) -> list[str]:
+    """Each model with the vocabulary of the corpus, or of the tokenizer that is to be trained."""
+    from doremi.pipeline.counting import counted
 
-    from doremi.model.build import build, count_parameters
-    from doremi.rundir.weights import shape_of
-
-    lines = []
+    vocab_size = corpus.manifest["tokenizer"]["vocab_size"] if corpus else config.data.vocab_size
+    length, held, lines = config.data.sequence_length, counted(config, vocab_size, {}), []
     for size in dict.fromkeys([config.size_name, *config.size_names()]):
-        with torch.device("meta"):
-            lm = build(shape_of(config, size), config.data.vocab_size, config.data.sequence_length, 0)
-        body, total = count_parameters(lm)
-        flops = 6 * total * config.run_tokens
+        counts = held[counts_key(canonical(shape_of(config, size)), vocab_size, length)]
+        each = counts.training or 6 * counts.parameters * length  # a rule of thumb where none can be counted
+        flops = each * config.run_tokens // length
         exponent = int(math.log10(flops))
         lines.append(
-            f"model {size}: {total:,} parameters, {body:,} without embeddings; "
+            f"model {size}: {counts.parameters:,} parameters, {counts.body:,} without embeddings; "
             f"one training is about {flops / 10**exponent:.1f}e{exponent} floating-point operations"
         )
-    return "\n".join(lines)
+    return lines

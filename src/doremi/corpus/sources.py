@@ -25,6 +25,7 @@ from doremi.corpus.formats import KNOWN, Format, format_of, kind_of, unpacked_na
 from doremi.corpus.splits import Split, split_of, splits_named
 from doremi.corpus.unpack import UNREADABLE, is_remote, opened, unpacked
 from doremi.errors import DataError, one_line, reason_of
+from doremi.files import size_in_words
 
 _HEAD = 1 << 16  # bytes that tell whether a file is a packed copy of another, and what a bare .json holds
 _MAGIC = re.compile(r"[*?[]")
@@ -360,16 +361,7 @@ def left_out_words(left_out: Mapping[str, LeftOut]) -> str:
     kinds = sorted(left_out.items(), key=lambda item: -item[1].files)
     shown = ", ".join(f"{kind} {one.files}" for kind, one in kinds[:NAMED])
     more = f" and {len(kinds) - NAMED} more kinds" if len(kinds) > NAMED else ""
-    return f"left out: {files:,} file{'s' * (files != 1)}, {byte_words(size)} ({shown}{more})"
-
-
-def byte_words(size: float) -> str:
-    """A size as people say it."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    raise AssertionError("the last unit returns")
+    return f"left out: {files:,} file{'s' * (files != 1)}, {size_in_words(size)} ({shown}{more})"
 
 
 def _number(files: Sequence[File], noun: str) -> str:

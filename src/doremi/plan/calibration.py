@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import resource
 import shutil
 import statistics
@@ -22,26 +23,24 @@ import numpy as np
 import torch
 
 from doremi import distributed
-from doremi.config import RunConfig, TrainingConfig
+from doremi.config import RunConfig
 from doremi.config.loading import validate
 from doremi.corpus.store import DomainWriter
 from doremi.corpus.value import Corpus
 from doremi.distributed import World
 from doremi.errors import Interrupted
-from doremi.evaluation.perplexity import TOKENS_PER_BATCH
 from doremi.files import FORMAT, write_json
-from doremi.mixture.domains import Mixture, folder_name
+from doremi.mixture.domains import folder_name
 from doremi.mixture.plain import uniform
 from doremi.model.build import save
 from doremi.objectives.choose import make_objective
 from doremi.objectives.objective import Objective
 from doremi.objectives.plain import PlainObjective
-from doremi.pipeline import jobs, stages
-from doremi.pipeline.workspace import Workspace, shape_of
+from doremi.pipeline import trainings
 from doremi.plan.asking import ask, serve
-from doremi.plan.costs import Counter
 from doremi.plan.footprint import meta_model
-from doremi.rundir.layout import RunDirectory
+from doremi.rundir import costs
+from doremi.rundir.specs import Scoring, TrainingSpec
 from doremi.training import loop as training
 from doremi.training.reference_losses import LiveReference, ReferenceLosses, StoredReference, write_store
 
@@ -50,6 +49,7 @@ SECONDS = 3.0  # of steps, at least
 WARM_UP = 2  # steps that are not counted
 EVALUATED = 4  # batches of the trial's validation set, at most
 NEVER = 10**9
+TRIAL = "trial"  # what the corpus and the reference of a trial have in place of a hash
 
 
 @dataclass(frozen=True)
@@ -72,27 +72,25 @@ class Measured:
     memory: int
 
 
-def measure(config: RunConfig, settings: TrainingConfig, corpus: Corpus, kind: str, size: str | None) -> Measured:
-    """Calibrate `kind` (plain or proxy) at a size, in a process of its own.
+def measure(config: RunConfig, spec: TrainingSpec, size: str, corpus: Corpus) -> Measured:
+    """Calibrate a training of a run, but for its steps, in a process of its own; `size` is what its model is called.
 
     `TrainingError` where it ends early: the device cannot hold this training.
     """
+    settings = spec.settings.model_dump(mode="json")
     request = {
-        "config": _plain(config, settings), "kind": kind, "size": size,
-        "vocab_size": corpus.manifest["tokenizer"]["vocab_size"],
+        "config": {**config.model_dump(mode="json"), "training": settings},
+        "model": spec.model,
+        "losses": None if spec.scoring is None else spec.scoring.losses,
+        "vocab_size": corpus.tokenizer.vocab_size,
         "validation_tokens": sum(corpus.count("validation", "tokens")),
-        "stored": stages.keeps_losses(config, corpus.training),
-    }  # fmt: skip
-    return Measured(**ask("calibration", request, f"{kind} {size or config.size_name}"))
+    }
+    return Measured(**ask("calibration", request, f"{'plain' if spec.scoring is None else 'proxy'} {size}"))
 
 
-def measure_preparation(config: RunConfig, settings: TrainingConfig) -> dict[str, Any]:
+def measure_preparation(config: RunConfig) -> dict[str, Any]:
     """What `corpus.survey.survey` says, and the peak `memory`, from a process of its own."""
-    return ask("preparation", {"config": _plain(config, settings)}, "prepare")
-
-
-def _plain(config: RunConfig, settings: TrainingConfig) -> dict[str, Any]:
-    return {**config.model_dump(mode="json"), "training": settings.model_dump(mode="json")}
+    return ask("preparation", {"config": config.model_dump(mode="json")}, "prepare")
 
 
 # -- the process that measures ---------------------------------------------------------------------------------------
@@ -126,7 +124,8 @@ class Stopwatch:
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     """Do what a request asks in a temporary folder."""
     config = validate(request["config"], "calibration")
-    meta_model(shape_of(config), request["vocab_size"], 2)  # loads what builds models, as a run has before any stage
+    model, vocab_size = json.loads(request["model"]), request["vocab_size"]
+    meta_model(model, vocab_size, 2)  # loads what builds models, as a run has before any stage
     loading = time.time() - request["began"]
     world = distributed.start(config.training.timeout)
     torch.set_num_threads(int(config.training.threads))
@@ -153,47 +152,51 @@ class _Seconds:
 
 @dataclass(frozen=True)
 class _Trial:
-    """A run on random tokens in a temporary folder."""
+    """A training on random tokens in a temporary folder."""
 
-    space: Workspace
+    spec: TrainingSpec
     corpus: Corpus
-    kind: str
-    size: str | None
-    stored: bool
+    folder: Path
+    world: World
 
     @classmethod
     def of(cls, request: Mapping[str, Any], config: RunConfig, world: World, folder: Path) -> _Trial:
         plan = {"steps": NEVER, "evaluate_every": NEVER, "checkpoint_every": NEVER}
-        settings = config.training.model_copy(update=plan)
         length = config.data.sequence_length
-        rows = max(1, TOKENS_PER_BATCH // length)
+        rows = costs.evaluation_rows(length)
         batches = min(EVALUATED, -(-request["validation_tokens"] // (rows * length)))
         corpus = random_corpus(config, folder / "corpus", request["vocab_size"], batches * rows * length)
-        space = Workspace(config, RunDirectory(folder), world, Stopwatch(SECONDS, WARM_UP + REPEATS), settings)
-        return cls(space, corpus, request["kind"], request["size"], request["stored"])
+        losses = request["losses"]
+        spec = TrainingSpec(
+            corpus=corpus.fingerprint, sequence_length=length, model=request["model"],
+            settings=config.training.model_copy(update=plan),
+            weights=tuple(uniform(list(corpus.domains)).aligned(corpus.domains)), seed=0,
+            scoring=None if losses is None else Scoring(config.proxy, TRIAL, losses), device=world.device.type,
+        )  # fmt: skip
+        return cls(spec, corpus, folder, world)
 
     def measured(self) -> _Seconds:
         """Train twice: what is slow only once in a process (loading libraries, compiling) is not repeated later."""
         began = time.monotonic()
-        reference, storing = self._reference() if self.kind == "proxy" else (None, 0.0)
+        reference, storing = self._reference()
         _, ends = self._train("first", reference, Stopwatch(0.0, WARM_UP))
         first = ends[0] - began - (1 + REPEATS) * storing
         gc.collect()
-        began = time.monotonic()
-        job, ends = self._train("second", reference, Stopwatch(SECONDS, WARM_UP + REPEATS))
+        began, watch = time.monotonic(), Stopwatch(SECONDS, WARM_UP + REPEATS)
+        job, ends = self._train("second", reference, watch)
         step, later = _median_step(ends), ends[0] - began
-        trainer = training.Trainer(job, self.space.world, self.space.watch)
+        trainer = training.Trainer(job, self.world, watch)
         done = trainer.restore()
         evaluating, evaluation = _first_and_median(lambda: trainer.evaluate(done))
         _, saving = _first_and_median(lambda: trainer.save(done))
-        counter = Counter(self.space.config, self.space.settings, self.corpus, self.space.world.device)
+        length, rows = self.spec.sequence_length, costs.losses_rows(self.spec.settings)
         return _Seconds(
             once=max(0.0, first - later) + max(0.0, evaluating - evaluation),
             start=later - step + self._saved(job),
             step=step,
-            evaluation=evaluation / counter.validation_batches,
+            evaluation=evaluation / costs.evaluation_batches(self.corpus, length),
             saving=saving,
-            losses=storing / counter.losses_batches,
+            losses=storing / costs.losses_batches(self.corpus, length, rows),
         )
 
     def _train(
@@ -202,54 +205,48 @@ class _Trial:
         """Build a job and train it until the watch says stop; when its steps ended."""
         job = self._job(name, reference)
         with contextlib.suppress(Interrupted):
-            training.train(job, self.space.world, watch)
+            training.train(job, self.world, watch)
         return job, watch.ends
 
     def _saved(self, job: training.Job) -> float:
         """Seconds to write the model, where one is written."""
-        if self.kind == "proxy":
+        if self.spec.scoring is not None:
             return 0.0
-        empty = self.space.root / "tokenizer"
+        empty = self.folder / "tokenizer"
         empty.mkdir(exist_ok=True)
         start = time.monotonic()
-        save(job.model.lm, empty, self.space.root / "model")
+        save(job.model.lm, empty, self.folder / "model")
         return time.monotonic() - start
 
     def _job(self, name: str, reference: ReferenceLosses | None) -> training.Job:
-        space, mixture = self.space, self._mixture
         objective: tuple[str, Objective] = ("plain", PlainObjective())
-        if self.kind == "proxy":
-            config, vocab_size = space.config, self.corpus.manifest["tokenizer"]["vocab_size"]
-            objective = ("dro", make_objective(config.proxy, self.corpus.domains, vocab_size, mixture))
-        folder = space.root / name
+        if self.spec.scoring is not None:
+            domains, vocab_size = self.corpus.domains, self.corpus.tokenizer.vocab_size
+            objective = ("dro", make_objective(self.spec.scoring.proxy, domains, vocab_size, uniform(list(domains))))
+        folder = self.folder / name
         folder.mkdir()
-        return jobs.make_job(
-            space, self.corpus, folder, name,
-            model=jobs.fresh_model(space, self.corpus, self.size, 0),
-            stream=jobs.stream_for(space, self.corpus, mixture, "trial"),
-            objective=objective, reference=reference,
-        )  # fmt: skip
+        return trainings.make_job(
+            self.corpus, folder, self.spec, self.world, name=name, objective=objective, reference=reference
+        )
 
-    @property
-    def _mixture(self) -> Mixture:
-        return uniform(list(self.corpus.domains))
-
-    def _reference(self) -> tuple[ReferenceLosses, float]:
-        """The frozen model as the stage has it; where its losses are kept, the seconds of writing all of them."""
-        space, length = self.space, self.space.config.data.sequence_length
-        module = jobs.fresh_model(space, self.corpus, self.size, 1).to(space.world.device).eval()
-        forward = training.forward_pass(module, space.settings, space.world.device)
-        if not self.stored:
+    def _reference(self) -> tuple[ReferenceLosses | None, float]:
+        """The frozen model as a proxy has it; where its losses are kept, the seconds of writing all of them."""
+        spec, corpus = self.spec, self.corpus
+        if spec.scoring is None:
+            return None, 0.0
+        length, settings = spec.sequence_length, spec.settings
+        module = trainings.fresh_model(corpus, spec.description, length, 1).to(self.world.device).eval()
+        forward = training.forward_pass(module, settings, self.world.device)
+        if spec.scoring.losses == "live":
             return LiveReference(module, forward), 0.0
-        rows = max(1, jobs.tokens_per_micro_batch(space) // length)
-        folder = space.root / "losses"
+        folder = self.folder / "losses"
 
         def store() -> None:
             shutil.rmtree(folder, ignore_errors=True)
-            write_store(folder, self.corpus, length, "trial", forward, space.world, rows)
+            write_store(folder, corpus, length, TRIAL, forward, self.world, costs.losses_rows(settings))
 
         _, seconds = _first_and_median(store)
-        return StoredReference(folder, self.corpus, length, "trial"), seconds
+        return StoredReference(folder, corpus, length, TRIAL), seconds
 
 
 def _first_and_median(work: Callable[[], object]) -> tuple[float, float]:
@@ -285,7 +282,7 @@ def random_corpus(config: RunConfig, folder: Path, vocab_size: int, validation_t
     tokenizer = {"vocab_size": vocab_size, "end_of_text_id": 0, "sha256": ""}
     write_json(
         folder / "manifest.json",
-        {"format": FORMAT, "tokenizer": tokenizer, "dtype": dtype, "domains": entries, "fingerprint": "trial"},
+        {"format": FORMAT, "tokenizer": tokenizer, "dtype": dtype, "domains": entries, "fingerprint": TRIAL},
     )
     return Corpus.read(folder)
 

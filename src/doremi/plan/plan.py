@@ -9,39 +9,45 @@ from __future__ import annotations
 import os
 import statistics
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
-from fractions import Fraction
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from doremi.config import RunConfig
+import torch
+
+from doremi.config import RunConfig, TrainingConfig
 from doremi.config.limits import LimitsConfig
-from doremi.corpus.kept import check_batches, kept_folder
+from doremi.corpus.kept import check_batches
 from doremi.corpus.sources import describe, find_all
 from doremi.corpus.value import Corpus
 from doremi.distributed import start
 from doremi.errors import ConfigError, DataError, MixtureError, TrainingError
-from doremi.files import read_json
-from doremi.mixture.names import LEARNED
+from doremi.methods import by_mixture
 from doremi.model.operations import of_model
 from doremi.model.presets import shape
-from doremi.pipeline.tournament import check
-from doremi.pipeline.workspace import recorded_choices, resolved
+from doremi.pipeline import look
+from doremi.pipeline.checks import check
 from doremi.plan import calibration, footprint
 from doremi.plan.calibration import Measured
-from doremi.plan.costs import Counter, Stage, is_there
+from doremi.plan.stages import Stage, stages
+from doremi.plan.whole import as_trained_on, whole_run
+from doremi.rundir.context import Context
 from doremi.rundir.corpora import changes
 from doremi.rundir.corpora import find as find_corpus
 from doremi.rundir.data_request import domain_sources
+from doremi.rundir.graph import Graph
 from doremi.rundir.layout import RunDirectory
-from doremi.rundir.weights import candidate_name, check_limits, found_weights, plain_record, record
+from doremi.rundir.specs import LossesSpec
+from doremi.rundir.weights import candidate_name, check_limits, plain_record, shape_of
 
 
 @dataclass(frozen=True)
 class Plan:
     """A run's counts and measurements."""
 
-    counter: Counter
+    config: RunConfig
+    graph: Graph
     stages: list[Stage]
+    device: torch.device
     measured: dict[tuple[str, str], Measured]
     """By kind and size; what this device cannot do is missing."""
     preparation: dict[str, Any] | None
@@ -51,9 +57,41 @@ class Plan:
     notes: list[str] = field(default_factory=list)
 
     @property
+    def settings(self) -> TrainingConfig:
+        """With every `auto` replaced."""
+        settings = Context(self.config, self.graph.known).settings
+        assert settings is not None
+        return settings
+
+    def parameters(self, size: str) -> int:
+        """Of a model of the run."""
+        counts = Context(self.config, self.graph.known).counts(size)
+        assert counts is not None
+        return counts.parameters
+
+    @property
+    def corpus(self) -> Corpus:
+        corpus = self.graph.known.corpus
+        assert corpus is not None
+        return corpus
+
+    @property
+    def vocab_size(self) -> int:
+        return int(self.corpus.manifest["tokenizer"]["vocab_size"])
+
+    @property
     def estimated(self) -> bool:
         """Whether what is trained on is not known yet: only a corpus that was written has a fingerprint."""
-        return not self.counter.corpus.training.fingerprint
+        return not self.corpus.training.fingerprint
+
+    @property
+    def done(self) -> int:
+        """Pieces of work that are finished."""
+        return sum(stage.number - len(stage.left) for stage in self.stages)
+
+    def rest(self) -> Plan:
+        """Of what is not finished. Begun trainings count as if they had not begun."""
+        return replace(self, stages=[stage.rest() for stage in self.stages if stage.left])
 
     @property
     def operations(self) -> int:
@@ -61,7 +99,7 @@ class Plan:
 
     @property
     def corpus_bytes(self) -> int:
-        return footprint.corpus_bytes(self.counter.corpus)
+        return footprint.corpus_bytes(self.corpus)
 
     @property
     def disk(self) -> int:
@@ -74,7 +112,7 @@ class Plan:
         done, most = self.corpus_bytes, 0
         for stage in self.stages:
             done += stage.disk
-            most = max(most, done + stage.spare)
+            most = max(most, done + stage.each.spare)
         return most
 
     @property
@@ -84,40 +122,40 @@ class Plan:
 
     def seconds(self, stage: Stage) -> float | None:
         """Of all trainings of a stage; None where it cannot be tried here."""
-        if not stage.number:
-            return 0.0
-        found = self.measured.get(("proxy" if stage.kind == "losses" else stage.kind, stage.size))
+        found = self._measured(stage)
         if found is None:
             return None
+        each = stage.each
         if stage.kind == "losses":
-            return stage.number * stage.losses_batches * found.losses
-        each = found.start + stage.steps * found.step + stage.saves * found.saving
-        return self._once(stage, found) + stage.number * (each + stage.evaluation_batches * found.evaluation)
+            return stage.number * each.losses_batches * found.losses
+        one = found.start + each.steps * found.step + each.saves * found.saving
+        return self._once(stage, found) + stage.number * (one + each.evaluation_batches * found.evaluation)
+
+    def _measured(self, stage: Stage) -> Measured | None:
+        return self.measured.get(("proxy" if stage.kind == "losses" else stage.kind, stage.size))
+
+    def _before(self, stage: Stage) -> list[Stage]:
+        return self.stages[: self.stages.index(stage)]
 
     def _once(self, stage: Stage, found: Measured) -> float:
         """Seconds that only the first training of its kind and size pays: loading libraries, compiling graphs.
 
         A proxy is of the reference's size, which has compiled what both need. Without the compiler sizes share it all.
         """
-        before = [s for s in self.stages[: self.stages.index(stage)] if s.number]
-        if stage.kind == "proxy":
-            plain = self.measured.get(("plain", stage.size))
-            return max(0.0, found.once - plain.once) if plain is not None else found.once
-        if any(s.kind == stage.kind and (s.size == stage.size or not self.counter.settings.compile) for s in before):
-            return 0.0
-        return found.once
+        alike = {s.kind for s in self._before(stage) if s.size == stage.size or not self.settings.compile} - {"losses"}
+        if not alike:
+            return found.once
+        plain = self.measured.get(("plain", stage.size))
+        if stage.kind == "proxy" and "proxy" not in alike:
+            return found.once if plain is None else max(0.0, found.once - plain.once)
+        return 0.0
 
     def memory(self, stage: Stage) -> int | None:
         """Peak of the process by the end of a stage: on a CPU it keeps what it has had (`memory.py`)."""
-        own = self._own_memory(stage)
-        if own is None or self.counter.device.type == "cuda":
-            return own
-        before = [s for s in self.stages[: self.stages.index(stage)] if s.number]
-        return max([own, *(m for s in before if (m := self._own_memory(s)) is not None)])
-
-    def _own_memory(self, stage: Stage) -> int | None:
-        found = self.measured.get(("proxy" if stage.kind == "losses" else stage.kind, stage.size))
-        return found.memory if found else None
+        found = self._measured(stage)
+        if found is None or self.device.type == "cuda":
+            return found.memory if found else None
+        return max(m.memory for s in (*self._before(stage), stage) if (m := self._measured(s)))
 
     def total_seconds(self) -> float | None:
         """Of the whole; None if a part is not known."""
@@ -127,7 +165,7 @@ class Plan:
 
     def total_memory(self) -> int | None:
         """The largest of any stage, among those that can be tried here."""
-        parts = [self.memory(stage) for stage in self.stages if stage.number]
+        parts = [self.memory(stage) for stage in self.stages]
         parts += [self.preparation["memory"]] if self.preparation else []
         return max((part for part in parts if part is not None), default=None)
 
@@ -143,7 +181,6 @@ def make(config: RunConfig, final_size: str | None, say: Callable[[str], None]) 
     check(config, search=True)
     final = shape(final_size, None, {}) if final_size is not None else None
     directory, world, notes = RunDirectory(config.root), start(config.training.timeout), _notes(config)
-    settings = resolved(config, recorded_choices(directory), world)
     preparation = None
     if (found := find_corpus(config)) is not None:
         corpus = as_trained_on(config, found)
@@ -154,47 +191,30 @@ def make(config: RunConfig, final_size: str | None, say: Callable[[str], None]) 
         for name, files in find_all(domain_sources(config)).items():
             say(f"{name}: {describe(files)}")
         say("measuring the preparation of the corpus ...")
-        preparation = calibration.measure_preparation(config, settings)
+        preparation = calibration.measure_preparation(config)
         corpus = as_trained_on(config, Corpus(directory.corpus_folder, preparation["manifest"]))
         config = _within_limits(config, corpus, notes)
     _check_kept(config, corpus, notes)
-    counter = Counter(config, settings, corpus, world.device)
-    stages = counter.stages()
-    sizes = {size: counter.operations(size) for size in config.size_names()}
-    if final is None:
-        final_size, of_final = max(sizes.items(), key=lambda item: item[1].training)
-    else:
-        of_final = of_model(final, counter.vocab_size, counter.length)
-    measured = dict(_measured(counter, stages, notes, say))
-    operations = round(of_final.training * config.budget / counter.length)
-    return Plan(counter, stages, measured, preparation, str(final_size), operations, notes)
+    name, training = _final_run(config, final_size, final, corpus)
+    graph = whole_run(config, corpus, world)
+    if any(node.role == "own" and not graph.done(node) for node in graph.nodes):
+        notes.append("not counted: models of your own that `doremi train --mixture` has begun")
+    found = stages(config, graph)
+    measured = dict(_measured(config, corpus, found, notes, say))
+    operations = round(training * config.budget / config.data.sequence_length)
+    return Plan(config, graph, found, world.device, measured, preparation, name, operations, notes)
 
 
-def as_trained_on(config: RunConfig, corpus: Corpus) -> Corpus:
-    """A corpus with the documents that epoch-matched runs keep of it; until these are chosen, an estimate of them."""
-    if config.kept_share == 1:
-        return corpus
-    folder = kept_folder(corpus, config.kept_share)
-    if (folder / "manifest.json").exists():
-        kept = Corpus.read(folder)
-        if kept.manifest["corpus"] == corpus.fingerprint:
-            return replace(corpus, kept=kept)
-    return replace(corpus, kept=_expected(corpus, config.kept_share))
-
-
-def _expected(corpus: Corpus, share: Fraction) -> Corpus:
-    """About what a share of each domain is: one document at least. Without a fingerprint, for it is an estimate."""
-    domains = {}
-    for name, entry in corpus.entries.items():
-        documents, tokens = entry.train.documents, entry.train.tokens
-        kept = {
-            "documents": max(1, round(share * documents)),
-            "tokens": max(round(share * tokens), tokens // documents),
-        }
-        domains[name] = {"folder": entry.folder, "train": kept}
-    known = {"tokenizer": asdict(corpus.tokenizer), "dtype": corpus.dtype}
-    manifest = {"share": str(share), "domains": domains, **known, "fingerprint": ""}
-    return Corpus(kept_folder(corpus, share), manifest)
+def _final_run(
+    config: RunConfig, name: str | None, description: dict[str, Any] | None, corpus: Corpus
+) -> tuple[str, int]:
+    """Its size, and operations for each sequence; `ConfigError` where those of a model of the run cannot be counted."""
+    vocab_size, length = corpus.tokenizer.vocab_size, config.data.sequence_length
+    names = dict.fromkeys([*config.size_names(), config.size_name])
+    sizes = {size: of_model(shape_of(config, size), vocab_size, length).training for size in names}
+    if name is not None and description is not None:
+        return name, of_model(description, vocab_size, length).training
+    return max(((size, sizes[size]) for size in config.size_names()), key=lambda item: item[1])
 
 
 def _check_kept(config: RunConfig, corpus: Corpus, notes: list[str]) -> None:
@@ -221,11 +241,8 @@ def _notes(config: RunConfig) -> list[str]:
     if config.proxy.stop == "auto":
         most = "all steps of a proxy are counted"
         notes.append(f"{most}. With proxy.stop auto it ends once its weights have settled{shorter}")
-    for name in config.plain_mixtures():
-        if not is_there(name):
-            notes.append(
-                f"{name} is not there yet. It is counted as a mixture of its own, and its epochs are not shown"
-            )
+    for name in missing_files(config):
+        notes.append(f"{name} is not there yet. It is counted as a mixture of its own, and its epochs are not shown")
     if config.reference.reuse is not None:
         notes.append(f"references that {config.reference.reuse} may already hold are counted as trained here")
     if config.downstream.tasks is not None:
@@ -243,15 +260,23 @@ def _within_limits(config: RunConfig, corpus: Corpus, notes: list[str]) -> RunCo
     return config
 
 
+def missing_files(config: RunConfig) -> list[str]:
+    """Mixture files that are still to be made."""
+    there = look.files(config, config.root)
+    return [name for name in look.named_files(config) if name not in there]
+
+
 def _measured(
-    counter: Counter, stages: list[Stage], notes: list[str], say: Callable[[str], None]
+    config: RunConfig, corpus: Corpus, stages: list[Stage], notes: list[str], say: Callable[[str], None]
 ) -> Iterator[tuple[tuple[str, str], Measured]]:
     """Each kind of training at each size once."""
-    kinds = dict.fromkeys((s.kind, s.size) for s in stages if s.number and s.kind != "losses")
-    for kind, size in kinds:
+    specs = {(s.kind, s.size): s.spec for s in stages}
+    for (kind, size), spec in specs.items():
+        if isinstance(spec, LossesSpec):
+            continue
         say(f"measuring {'plain training' if kind == 'plain' else 'a proxy'} of {size} ...")
         try:
-            found = calibration.measure(counter.config, counter.settings, counter.corpus, kind, size)
+            found = calibration.measure(config, spec, size, corpus)
         except TrainingError as error:
             notes.append(str(error))
         else:
@@ -264,15 +289,14 @@ def _measured(
 def epochs(plan: Plan) -> dict[str, list[float]]:
     """Passes over each domain at the budget, `[K]`, of every mixture that is known, by its name and as limited.
 
-    Natural and uniform, the reference mixture, the candidates (files if they are there), and DoReMi's own once the run
-    directory has it.
+    Natural and uniform, the reference mixture, the candidates (files if they are there), and those that a search has
+    found.
     """
-    config, corpus = plan.counter.config, plan.counter.corpus
-    directory = RunDirectory(config.root)
-    names = filter(is_there, dict.fromkeys(["natural", "uniform", config.reference.mixture, *config.plain_mixtures()]))
-    records = {candidate_name(name): plain_record(config, directory, corpus, name) for name in names}
-    path = directory.mixture_path(LEARNED)
-    if path.exists():
-        found = found_weights(read_json(path, "mixture"))
-        records = {LEARNED: record(config, corpus, found), **records}
-    return {name: [value["domains"][domain]["epochs"] for domain in corpus.domains] for name, value in records.items()}
+    config, known, missing = plan.config, plan.graph.known, missing_files(plan.config)
+    versions = {record.version: record for record in known.found.values()}
+    found = {c.name: versions[c.version] for c in plan.graph.candidates if c.version in versions and c.role == "found"}
+    named = dict.fromkeys(["natural", "uniform", config.reference.mixture, *config.candidate_mixtures()])
+    plain = [name for name in named if name not in missing and name not in by_mixture()]
+    records = {candidate_name(name): plain_record(config, plan.corpus, name, known.files) for name in plain}
+    domains = {name: record.domains or {} for name, record in {**found, **records}.items()}
+    return {name: [counts[domain].epochs for domain in plan.corpus.domains] for name, counts in domains.items()}

@@ -22,8 +22,8 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     """What `survey` says of a configuration's corpus, and the peak `memory` of this process."""
     config = validate(request["config"], "calibration")  # before seconds of importing: it may be refused
 
-    from doremi.pipeline.workspace import shape_of
     from doremi.plan.footprint import meta_model
+    from doremi.rundir.weights import shape_of
 
     meta_model(shape_of(config), config.data.vocab_size, 2)  # a run has loaded what builds models by then
     with tempfile.TemporaryDirectory(prefix="doremi-plan-") as name:

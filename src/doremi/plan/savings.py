@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from doremi.config import RunConfig
-from doremi.mixture.names import PER_SEED
 from doremi.model.presets import PRESETS
 from doremi.plan.plan import Plan
+from doremi.plan.stages import stages
+from doremi.plan.whole import with_other_settings
 
 FEWEST_SEEDS = 3  # fewer give no verdict
-USUAL = ("doremi", "natural", "uniform")  # candidates that a verdict should not do without
+USUAL = ("natural", "uniform")  # candidates that a verdict should not do without, beside the found ones
 WORTH_SAYING = 0.01  # of the operations: what saves less is no advice
 
 
@@ -31,7 +32,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Saving:
-    """The shares of a run's operations and of its time (None: not known) that a change saves."""
+    """The shares that a change saves of the operations that are left, and of their time (None: not known)."""
 
     change: str
     what: str
@@ -40,20 +41,20 @@ class Saving:
 
 
 def savings(plan: Plan) -> list[Saving]:
-    """All that save a hundredth at least, the largest first."""
+    """All that save a hundredth at least of what is left, the largest first."""
+    if not plan.rest().operations:
+        return []
     found = [_saving(plan, variant) for variant in _variants(plan)]
     return sorted((s for s in found if s.operations >= WORTH_SAYING), key=lambda s: -s.operations)
 
 
 def _saving(plan: Plan, variant: Variant) -> Saving:
-    settings = plan.counter.settings
-    if variant.config.training != plan.counter.config.training:
-        settings = settings.model_copy(update={"evaluate_every": variant.config.training.evaluate_every})
-    counter = replace(plan.counter, config=variant.config, settings=settings)
-    other = replace(plan, counter=counter, stages=counter.stages())
-    before, after = plan.total_seconds(), other.total_seconds() if variant.timed else None
+    graph = with_other_settings(variant.config, plan.graph.known)
+    other = replace(plan, config=variant.config, graph=graph, stages=stages(variant.config, graph))
+    rest, left = plan.rest(), other.rest()  # a change may make other trainings of those that are done
+    before, after = rest.total_seconds(), left.total_seconds() if variant.timed else None
     seconds = 1 - after / before if before and after is not None else None
-    return Saving(variant.change, variant.what, 1 - other.operations / plan.operations, seconds)
+    return Saving(variant.change, variant.what, 1 - left.operations / rest.operations, seconds)
 
 
 def _one(config: RunConfig, key: str, value: Any, what: str, *, timed: bool = True) -> Variant:
@@ -64,21 +65,22 @@ def _one(config: RunConfig, key: str, value: Any, what: str, *, timed: bool = Tr
 
 
 def _variants(plan: Plan) -> Iterator[Variant]:
-    config, steps = plan.counter.config, plan.counter.settings.steps
-    yield from _of_the_search(config)
+    config, steps = plan.config, plan.settings.steps
+    yield from _of_the_search(plan)
     yield from _of_the_candidates(plan)
     if steps > 2:
         yield _one(config, "training.evaluate_every", steps // 2, "evaluations in the middle and at the end")
 
 
-def _of_the_search(config: RunConfig) -> Iterator[Variant]:
+def _of_the_search(plan: Plan) -> Iterator[Variant]:
+    config, per_seed = plan.config, [c.name for c in plan.graph.candidates if c.role == "per-seed"]
     yield _one(config, "reference.losses", "stored", "the reference's losses once, kept on disk", timed=False)
     yield _one(config, "reference.losses", "live", "the reference's losses only where they are needed", timed=False)
     if config.proxy.update == "exact" and config.training.accumulation > 1:
         yield _one(config, "proxy.update", "lagged", "no forward pass to score a batch first", timed=False)
-    if PER_SEED in config.candidates.mixtures and config.proxy.seeds > config.candidates.seeds:
-        yield _one(config, "proxy.seeds", config.candidates.seeds, f"the fewest that {PER_SEED} can have")
-    elif PER_SEED not in config.candidates.mixtures and config.proxy.seeds > 1:
+    if per_seed and config.proxy.seeds > config.candidates.seeds:
+        yield _one(config, "proxy.seeds", config.candidates.seeds, f"the fewest that {per_seed[0]} can have")
+    elif not per_seed and config.proxy.seeds > 1:
         yield _one(config, "proxy.seeds", 1, "the weights then have no interval")
     if config.rounds.max > 1:
         yield _one(config, "rounds.max", 1, "DoReMi without repetition")
@@ -101,14 +103,20 @@ def _smaller_proxy(config: RunConfig) -> Iterator[Variant]:
 
 
 def _of_the_candidates(plan: Plan) -> Iterator[Variant]:
-    config = plan.counter.config
+    config = plan.config
     if config.candidates.seeds > FEWEST_SEEDS:
         yield _one(config, "candidates.seeds", FEWEST_SEEDS, "the fewest that detect large differences")
-    fewer = [name for name in config.candidate_mixtures() if name in USUAL]
+    fewer = [name for name in config.candidate_mixtures() if name in {*USUAL, *_made(plan)}]
     if 1 < len(fewer) < len(config.candidate_mixtures()):
         yield _one(config, "candidates.mixtures", fewer, "the mixtures that matter most")
     if len(config.candidates.sizes) > 1:
-        smallest = min(config.size_names(), key=lambda size: plan.counter.operations(size).forward)
+        smallest = min(config.size_names(), key=plan.parameters)
         yield _one(
             config, "candidates.sizes", [smallest], "then it is not known whether the ranking holds as size grows"
         )
+
+
+def _made(plan: Plan) -> list[str]:
+    """Candidates that a search is for: one mixture each, or one a seed where there are no others."""
+    by_role = {role: [c.name for c in plan.graph.candidates if c.role == role] for role in ("found", "per-seed")}
+    return by_role["found"] or by_role["per-seed"]

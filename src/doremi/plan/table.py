@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from doremi.plan.costs import Stage
+from doremi.files import size_in_words
 from doremi.plan.plan import Plan, epochs
 from doremi.plan.savings import savings
+from doremi.plan.stages import SEARCH, Stage
 
 HOUR, DAY = 3600.0, 86400.0
 UNKNOWN = "-"
@@ -28,32 +29,26 @@ def duration(seconds: float | None) -> str:
     return f"{seconds:.1f} s"
 
 
-def size(number: float | None) -> str:
-    """Bytes as kB, MB, GB or TB."""
-    if number is None:
-        return UNKNOWN
-    for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")):
-        if number >= unit:
-            return f"{number / unit:.1f} {name}"
-    return f"{number / 1e3:.1f} kB"
+def size(number: int | None) -> str:
+    """Bytes in words."""
+    return UNKNOWN if number is None else size_in_words(number)
 
 
 def _head(plan: Plan) -> str:
-    counter = plan.counter
-    config, settings, device = counter.config, counter.settings, counter.device
+    config, settings, device, whole = plan.config, plan.settings, plan.device, plan.corpus
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {settings.threads} threads"
-    tokens = sum(counter.corpus.count("train", "tokens"))
+    tokens = sum(whole.count("train", "tokens"))
     corpus = f"about {tokens:,} training tokens (estimated)" if plan.preparation else f"{tokens:,} training tokens"
-    if counter.corpus.kept is not None:
-        kept = sum(counter.corpus.kept.count("train", "tokens"))
+    if whole.kept is not None:
+        kept = sum(whole.kept.count("train", "tokens"))
         corpus += f" ({'about ' if plan.estimated else ''}{kept:,} of them are trained on, to match epochs)"
     return "\n".join(
         [
             f"plan of {config.root} on this device ({name}, {settings.precision}"
             f"{', compiled' if settings.compile else ''}, one process)",
-            f"corpus: {len(config.domains)} domains, {corpus}, a vocabulary of {counter.vocab_size:,}",
-            f"each training: {settings.steps:,} steps x {settings.batch_size} sequences x {counter.length} tokens "
-            f"= {config.run_tokens:,} tokens",
+            f"corpus: {len(config.domains)} domains, {corpus}, a vocabulary of {plan.vocab_size:,}",
+            f"each training: {settings.steps:,} steps x {settings.batch_size} sequences x "
+            f"{config.data.sequence_length} tokens = {config.run_tokens:,} tokens",
         ]
     )
 
@@ -67,21 +62,35 @@ def _stages(plan: Plan) -> str:
         rows.append(("start", "", "", "", "", duration(plan.loading), "", ""))
     rows.append(_preparation(plan, about))
     rows += [_row(plan, stage, about) for stage in plan.stages]
-    rows.append(
-        (
-            "all", str(sum(s.number for s in plan.stages if s.steps)), "", f"{sum(s.tokens for s in plan.stages):,}",
-            f"{about}{plan.operations:.4e}", about + duration(plan.total_seconds()), size(plan.total_memory()),
-            about + size(plan.disk),
-        )
-    )  # fmt: skip
-    kind = "of the GPU" if plan.counter.device.type == "cuda" else "of the process"
+    rows.append(_sum("all", plan, plan.disk, about))
+    if plan.done:
+        rest = plan.rest()
+        rows.append(_sum("left", rest, sum(stage.disk for stage in rest.stages), about))
+    kind = "of the GPU" if plan.device.type == "cuda" else "of the process"
     legend = [
         f"memory is the peak {kind}, and the disk holds at most {about}{size(plan.most_disk)} at any time",
         "tokens and parameters are exact, operations and disk "
         + ("(~) are estimates until the corpus is prepared, " if plan.estimated else "are exact, ")
         + "and time and memory are measured on a few steps",
     ]
+    if plan.done:
+        legend.append(f"done: {_done(plan)}. What has only begun is left as a whole")
     return "\n".join([*_columns(rows), *legend])
+
+
+def _sum(name: str, plan: Plan, disk: int, about: str) -> tuple[str, ...]:
+    """All stages together."""
+    return (
+        name, str(sum(s.trainings for s in plan.stages)), "", f"{sum(s.tokens for s in plan.stages):,}",
+        f"{about}{plan.operations:.4e}", about + duration(plan.total_seconds()), size(plan.total_memory()),
+        about + size(disk),
+    )  # fmt: skip
+
+
+def _done(plan: Plan) -> str:
+    """How many of each stage are finished."""
+    parts = [(stage.number - len(stage.left), stage) for stage in plan.stages]
+    return ", ".join(f"{stage.name} {done} of {stage.number}" for done, stage in parts if done)
 
 
 def _preparation(plan: Plan, about: str) -> tuple[str, ...]:
@@ -94,7 +103,7 @@ def _row(plan: Plan, stage: Stage, about: str) -> tuple[str, ...]:
     return (
         stage.name, str(stage.number), f"{stage.parameters:,}", f"{stage.tokens:,}",
         f"{about}{stage.operations:.4e}", about + duration(plan.seconds(stage)),
-        size(plan.memory(stage)) if stage.number else "", about + size(stage.disk),
+        size(plan.memory(stage)), about + size(stage.disk),
     )  # fmt: skip
 
 
@@ -110,9 +119,9 @@ def _columns(rows: list[tuple[str, ...]]) -> list[str]:
 
 
 def _final(plan: Plan) -> str:
-    search = sum(stage.operations for stage in plan.stages if stage.role == "search")
+    search = sum(stage.operations for stage in plan.stages if stage.role in SEARCH)
     return (
-        f"final run: {plan.final_size} on {plan.counter.config.budget:,} tokens, "
+        f"final run: {plan.final_size} on {plan.config.budget:,} tokens, "
         f"{plan.final_operations:.4e} operations. The search costs {_share(search / plan.final_operations)} of it, "
         f"with all candidates {_share(plan.operations / plan.final_operations)}"
     )
@@ -123,7 +132,7 @@ def _share(value: float) -> str:
 
 
 def _epochs(plan: Plan) -> str:
-    corpus, found = plan.counter.corpus, epochs(plan)
+    corpus, found = plan.corpus, epochs(plan)
     about = "~" if plan.preparation else ""
     rows: list[tuple[str, ...]] = [("epochs at the budget", "tokens", *found)]
     for i, name in enumerate(corpus.domains):
@@ -136,7 +145,8 @@ def _cheaper(plan: Plan) -> str:
     found = savings(plan)
     if not found:
         return "cheaper: no simple change was found"
-    lines = ["cheaper, one change at a time (share of all that is saved):"]
+    whole = "what is left" if plan.done else "all"
+    lines = [f"cheaper, one change at a time (share of {whole} that is saved):"]
     for saving in found:
         words = " ".join(f"--set {word}" for word in saving.change.split())
         time = "" if saving.seconds is None else f", {100 * saving.seconds:.0f} % of the time"

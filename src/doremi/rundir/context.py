@@ -111,17 +111,18 @@ class Context:
         counts = self.counts(size)
         cost = None if counts is None else costs.of_training(spec, self.corpus, counts)
         if weights is None:
-            return replace(node, needs=needs, cost=cost, waits=why)
+            return replace(node, needs=needs, draft=spec, cost=cost, waits=why)
         return replace(node, spec=spec, needs=needs, cost=cost)
 
     def sequences(self, node: Node) -> int | None:
-        """That a training has read."""
-        if not isinstance(node.spec, TrainingSpec):
+        """That a training has read; where unfinished ones count as finished (`Known.assumed`), what it will read."""
+        trained = None if node.spec is None else self.known.trained.get(node.spec.key)
+        if trained is not None:
+            return trained.sequences
+        spec = node.spec or node.draft
+        if not self.known.assumed or not isinstance(spec, TrainingSpec):
             return None
-        trained = self.known.trained.get(node.spec.key)
-        if trained is None and self.known.assumed:
-            return node.spec.settings.steps * node.spec.settings.batch_size
-        return None if trained is None else trained.sequences
+        return spec.settings.steps * spec.settings.batch_size
 
     def keeps_losses(self) -> bool | None:
         """Whether a reference's losses are computed once and kept: `auto` does so for more than one pass."""
@@ -135,11 +136,12 @@ class Context:
     def store(self, node: Node, reference: Node) -> Node:
         """The node as the kept losses of a reference."""
         node = replace(node, needs=(reference.id,))
-        if self.corpus is None or not isinstance(reference.spec, TrainingSpec) or self.settings is None:
-            return replace(node, waits=f"waits for {reference.id}")
+        waits, counts = f"waits for {reference.id}", self.counts(None)
+        if self.corpus is None or self.settings is None or counts is None:
+            return replace(node, waits=waits)
         length = self.config.data.sequence_length
-        spec = LossesSpec(self.corpus.training.fingerprint, length, reference.spec.key)
-        counts = self.counts(None)
-        rows = costs.losses_rows(self.settings)
-        cost = None if counts is None else costs.of_losses(self.corpus, length, rows, counts)
+        cost = costs.of_losses(self.corpus, length, costs.losses_rows(self.settings), counts)
+        spec = LossesSpec(self.corpus.training.fingerprint, length, reference.spec.key if reference.spec else "")
+        if reference.spec is None:
+            return replace(node, draft=spec, cost=cost, waits=waits)
         return replace(node, spec=spec, cost=cost)

@@ -74,7 +74,7 @@ class Graph:
         """Whether its result is there."""
         known, key = self.known, self.key(node)
         if node.kind == "prepare":
-            return known.corpus is not None and bool(known.corpus.fingerprint)
+            return known.corpus is not None and bool(known.corpus.training.fingerprint)
         if node.kind == "verdict":
             return bool(known.judged) and known.judged == self._judged()
         there = {
@@ -84,7 +84,7 @@ class Graph:
 
     def key(self, node: Node) -> str | None:
         """None while something that it is made of is not known; so is everything that an estimated corpus gives."""
-        estimated = self.known.corpus is None or not self.known.corpus.fingerprint
+        estimated = self.known.corpus is None or not self.known.corpus.training.fingerprint
         return None if node.spec is None or estimated else node.spec.key
 
     def ready(self, node: Node) -> bool:
@@ -98,9 +98,8 @@ class Graph:
 
     def twin(self, node: Node) -> Node | None:
         """The first node that is the same piece of work under another id."""
-        if node.spec is None:
-            return None
-        first = next(other for other in self.nodes if other.spec and other.spec.key == node.spec.key)
+        identity = self._identity(node)
+        first = next(other for other in self.nodes if self._identity(other) == identity)
         return None if first.id == node.id else first
 
     def work(self, nodes: Sequence[Node] | None = None) -> list[Node]:
@@ -115,11 +114,18 @@ class Graph:
         return found
 
     def _identity(self, node: Node) -> str:
-        """The key; of what waits for a mixture, that mixture's, for it is trained on once a size and seed."""
+        """The key; of what has none yet, what it will be made of: with that alike, the keys will be alike too."""
         if node.spec is not None:
             return node.spec.key
-        source = next((s for name in node.needs if (s := self.by_id[name].spec) and s.kind == "mixture"), None)
-        return node.id if source is None else f"{node.kind} {node.size} {node.seed} on {source.key}"
+        needs = [self.by_id[name] for name in node.needs]
+        if node.kind in ("mixture", "fewshot"):
+            return " ".join([node.kind, node.method, *(self._identity(other) for other in needs)])
+        source = next((other for other in needs if other.kind == "mixture"), None)
+        if source is not None:  # a mixture is trained on once a size and seed
+            return f"{node.kind} {node.size} {node.seed} on {self._identity(source)}"
+        if isinstance(node.draft, TrainingSpec) and node.draft.weights:  # only its number of steps is not known
+            return f"{node.role} {node.draft.key}"
+        return node.id
 
     def judging(self) -> list[Node]:
         """The main models that the verdict compares."""
@@ -218,9 +224,12 @@ def _trained_on(
 ) -> Node:
     node = Node(f"{size}/{name}+search/seed-{seed}", "training", "longer", mixture=name, size=size, seed=seed)
     node = replace(node, needs=tuple(n.id for n in search if not n.optional))
-    if steps is None:
-        return replace(node, waits="it is not known yet what the search costs")
-    return context.train(node, context.plain(mixture), context.why_not(mixture), more_steps=steps)
+    made = context.train(node, context.plain(mixture), context.why_not(mixture), more_steps=steps or 0)
+    if steps is not None:
+        return made
+    draft = made.spec if isinstance(made.spec, TrainingSpec) else made.draft
+    why = made.waits or "it is not known yet what the search costs"
+    return replace(made, spec=None, draft=draft, cost=None, waits=why)
 
 
 def _steps_of_search(context: Context, search: Sequence[Node], size: str) -> int | None:
@@ -231,14 +240,15 @@ def _steps_of_search(context: Context, search: Sequence[Node], size: str) -> int
     each = {"reference": model.training, "proxy": model.training + model.forward}
     operations, seen = 0, set[str]()
     for node in search:
-        if node.optional and node.spec is None:
+        if node.optional and node.spec is None and not context.known.assumed:
             continue  # a round that may not be needed
         sequences = context.sequences(node)
         if sequences is None:
             return None
-        if node.spec is not None and node.spec.key not in seen:
+        identity = node.id if node.spec is None else node.spec.key
+        if identity not in seen:
             operations += sequences * each[node.role]
-            seen.add(node.spec.key)
+            seen.add(identity)
     return costs.steps_for(operations, own, context.config.training.batch_size)
 
 

@@ -29,6 +29,8 @@ class Node:
     """None where nothing is counted yet."""
     waits: str = ""
     """Why there is no spec."""
+    draft: TrainingSpec | LossesSpec | None = None
+    """Where there is no spec: what is known of it, without what it waits for. Its cost follows from this."""
     optional: bool = False
     """Whether it may turn out that it is not needed, as a later round."""
 

@@ -1,0 +1,68 @@
+"""The graph of a whole run before it is done: unfinished trainings count with all their steps, all rounds at most.
+
+What is not recorded yet is found out here and written nowhere: the machine's facts, what models cost, and about what an
+epoch-matched run keeps of its corpus.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from fractions import Fraction
+
+from doremi.config import RunConfig
+from doremi.corpus.kept import kept_folder
+from doremi.corpus.value import Corpus
+from doremi.distributed import World
+from doremi.methods import by_mixture
+from doremi.pipeline.counting import counted
+from doremi.pipeline.look import look
+from doremi.pipeline.workspace import this_machine
+from doremi.rundir.graph import Graph, graph
+from doremi.rundir.known import Known
+from doremi.rundir.layout import RunDirectory
+
+
+def whole_run(config: RunConfig, corpus: Corpus | None, world: World) -> Graph:
+    """The graph of a run; `corpus` as it is trained on, an estimate of it, or None."""
+    known = look(config, RunDirectory(config.root), corpus)
+    begun = known.trained or known.begun  # the machine's facts are recorded anew until then
+    machine = (known.machine if begun else None) or this_machine(world)
+    return with_other_settings(config, replace(known, machine=machine, assumed=True))
+
+
+def with_other_settings(config: RunConfig, known: Known) -> Graph:
+    """What the run would be with this configuration, with all that is known of it."""
+    if known.corpus is not None:
+        vocab_size = known.corpus.tokenizer.vocab_size
+        known = replace(known, counts=counted(config, vocab_size, dict(known.counts)))
+    return graph(config, known, by_mixture())
+
+
+# -- what is trained on ------------------------------------------------------------------------------------------------
+
+
+def as_trained_on(config: RunConfig, corpus: Corpus) -> Corpus:
+    """A corpus with the documents that epoch-matched runs keep of it; until these are chosen, an estimate of them."""
+    if config.kept_share == 1:
+        return corpus
+    folder = kept_folder(corpus, config.kept_share)
+    if (folder / "manifest.json").exists():
+        kept = Corpus.read(folder)
+        if kept.manifest["corpus"] == corpus.fingerprint:
+            return replace(corpus, kept=kept)
+    return replace(corpus, kept=_expected(corpus, config.kept_share))
+
+
+def _expected(corpus: Corpus, share: Fraction) -> Corpus:
+    """About what a share of each domain is: one document at least. Without a fingerprint, for it is an estimate."""
+    domains = {}
+    for name, entry in corpus.entries.items():
+        documents, tokens = entry.train.documents, entry.train.tokens
+        kept = {
+            "documents": max(1, round(share * documents)),
+            "tokens": max(round(share * tokens), tokens // documents),
+        }
+        domains[name] = {"folder": entry.folder, "train": kept}
+    known = {"tokenizer": asdict(corpus.tokenizer), "dtype": corpus.dtype}
+    manifest = {"share": str(share), "domains": domains, **known, "fingerprint": ""}
+    return Corpus(kept_folder(corpus, share), manifest)
