@@ -246,10 +246,13 @@ def fewshot(
 @app.command()
 def report(place: EitherArgument, set_: SetOption = None) -> None:
     """Write report.html from what the run directory holds."""
+    from doremi.pipeline.recorded import record_nodes
     from doremi.report import write_report
     from doremi.rundir.layout import RunDirectory
 
-    typer.echo(f"report: {write_report(RunDirectory(_load_either(place, set_).root))}")
+    config = _load_either(place, set_)
+    record_nodes(config)
+    typer.echo(f"report: {write_report(RunDirectory(config.root))}")
 
 
 @app.command()

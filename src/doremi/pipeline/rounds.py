@@ -16,6 +16,7 @@ from doremi.errors import Interrupted
 from doremi.files import read_json, write_json
 from doremi.mixture.domains import Mixture
 from doremi.pipeline import stages
+from doremi.pipeline.recorded import record_nodes
 from doremi.pipeline.workspace import Workspace
 from doremi.rundir.mixtures import found_weights, mixture_named
 
@@ -50,7 +51,7 @@ def search(space: Workspace, corpus: Corpus, what: str = "all") -> None:
         mixture = found
     if space.config.rounds.max > 1 and space.world.is_main:
         write_json(space.directory.mixture_path("doremi"), {**record, "rounds": history})
-    space.world.barrier()
+    space.world.on_main(lambda: record_nodes(space.config))
 
 
 def step(space: Workspace, work: Callable[[], Any]) -> None:
