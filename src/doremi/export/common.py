@@ -21,7 +21,7 @@ from doremi.corpus.manifest import DomainEntry, TokenizerEntry
 from doremi.corpus.value import Corpus
 from doremi.errors import ExportError, MixtureError, RunError
 from doremi.mixture.domains import Mixture
-from doremi.mixture.record import MixtureRecord, read_record
+from doremi.mixture.record import MixtureRecord, read_record, same_weights
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.named import named_mixtures, nodes_of
 from doremi.rundir.nodes import Nodes
@@ -231,12 +231,7 @@ def _is_trained_on(run: RunDirectory, nodes: Nodes | None, mixture: Mixture) -> 
     """Whether a finished model has these weights, but for the rounding of an export."""
     folders = [run.training(node) for node in (nodes.nodes if nodes else ()) if node.role in TRAINED_ON]
     stages = [folder.stage() for folder in folders if folder is not None and folder.finished]
-    return any(_same(mixture, Mixture(stage["mixture"])) for stage in stages)
-
-
-def _same(one: Mixture, other: Mixture) -> bool:
-    names = {*one.weights, *other.weights}
-    return all(abs(one.weights.get(n, 0.0) - other.weights.get(n, 0.0)) <= 10.0**-DECIMALS for n in names)
+    return any(same_weights(mixture.weights, stage["mixture"]) for stage in stages)
 
 
 def _domains(corpus: Corpus, weights: Sequence[Decimal], budget: int) -> tuple[Domain, ...]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from doremi.mixture.record import same_weights
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.nodes import Nodes
 from doremi.verdict.candidates import Candidate, candidates_of
 from doremi.verdict.values import CandidateResult, Verdict
-
-SAME = 1e-9  # weights of a verdict are means over seeds, whose last digit may differ
 
 
 def outdated(run: RunDirectory, nodes: Nodes, verdict: Verdict) -> str | None:
@@ -36,11 +35,11 @@ def outdated(run: RunDirectory, nodes: Nodes, verdict: Verdict) -> str | None:
 
 def _has_moved(candidate: Candidate, judged: CandidateResult, domains: Sequence[str]) -> bool:
     """Whether the mixture's files have other weights than the models that were judged."""
-    now = [candidate.records[seed].mixture.weights for seed in judged.trainings if seed in candidate.records]
+    now = [candidate.records[seed].weights for seed in judged.trainings if seed in candidate.records]
     if len(now) < len(judged.trainings):  # not there yet: keys tell whether it is to be another one
         return False
-    mean = [sum(weights.get(domain, 0.0) for weights in now) / len(now) for domain in domains]
-    return any(abs(ours - theirs) > SAME for ours, theirs in zip(mean, judged.weights, strict=True))
+    mean = {domain: sum(weights.get(domain, 0.0) for weights in now) / len(now) for domain in domains}
+    return not same_weights(mean, dict(zip(domains, judged.weights, strict=True)))
 
 
 def _is_trained_anew(nodes: Nodes, judged: CandidateResult, size: str) -> bool:

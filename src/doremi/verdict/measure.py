@@ -16,6 +16,7 @@ from doremi.corpus.value import Corpus
 from doremi.errors import DamageError, DataError, RunError
 from doremi.mixture.domains import DomainSet, Mixture
 from doremi.mixture.plain import natural
+from doremi.mixture.record import same_weights
 from doremi.rundir.layout import SPLITS, RunDirectory, TrainingFolder
 from doremi.verdict.bootstrap import DomainSample, Sample, gather, sample_domain
 from doremi.verdict.candidates import Candidate
@@ -65,7 +66,7 @@ def measure(
     folders = [[_finished(run, size, one, seed) for seed in seeds] for one in candidates]
     stages = [[folder.stage() for folder in row] for row in folders]
     for one, row in zip(candidates, stages, strict=True):
-        _check_weights(run, one, dict(zip(seeds, row, strict=True)), domains)
+        _check_weights(run, one, dict(zip(seeds, row, strict=True)))
     train = np.array(corpus.count("train", "tokens"), float)
     by_size = natural(corpus.natural_sizes(run.passes()))
     consumed = np.array([[stage["consumed_tokens"] for stage in row] for row in stages], float)
@@ -97,15 +98,11 @@ def _finished(run: RunDirectory, size: str, candidate: Candidate, seed: int) -> 
     return folder
 
 
-def _check_weights(
-    run: RunDirectory, candidate: Candidate, stages: Mapping[int, dict[str, Any]], domains: DomainSet
-) -> None:
+def _check_weights(run: RunDirectory, candidate: Candidate, stages: Mapping[int, dict[str, Any]]) -> None:
     """No result is shown beside weights that its model was not trained on."""
     for seed, stage in stages.items():
         record = candidate.records.get(seed)
-        if record is None:
-            continue
-        if record.mixture.aligned(domains) != Mixture(stage["mixture"]).aligned(domains):
+        if record is not None and not same_weights(record.weights, stage["mixture"]):
             raise RunError(
                 f"{run.root}: mixture {candidate.name!r} has changed since its model of seed {seed} was trained; "
                 f"train it on the new weights with: doremi run {run.root}"
