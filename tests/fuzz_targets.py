@@ -83,9 +83,9 @@ def run_files(folder: Path, data: bytes) -> None:
     """The small files of a run directory, and a link between trainings."""
     root = folder / "run"
     run = RunDirectory(root)
-    for name in ("config.yaml", "manifest.json", "corpus/manifest.json", "main/1m/a/seed-0/same-as.json"):
+    for name in ("config.yaml", "manifest.json", "corpus/manifest.json", "nodes.json", "mixtures/a.json"):
         _written(root / name, data)
-    for work in (run.config, run.manifest, lambda: run.corpus().fingerprint, run.candidates):
+    for work in (run.config, run.manifest, lambda: run.corpus().fingerprint, run.nodes):
         _ours(work)
     _ours(lambda: (run.corpus().domains, run.corpus().count("train", "tokens")))
     _ours(lambda: _inside(root, run.main("1m", "a", 0)))

@@ -100,10 +100,13 @@ def test_broken_files_name_file_and_line(
         (["run", "CONFIG", "--set", "candidates.mixtures=[natural, old/natural.json]"], "rename the file"),
         (["train", "CONFIG", "--mixture", "doremi.json"], "'doremi.json' would be called 'doremi'"),
         (["run", "CONFIG", "--set", "candidates.mixtures=[a/x.json, b/x.json]"], "would both be called 'x'"),
-        (["run", "."], "error: .: is a folder; give a YAML file"),
+        (["run", "."], "error: .: is not a run directory (it has no config.yaml); give one, or a configuration"),
         (["status", "."], "error: .: is not a run directory"),
         (["run", "CONFIG", "--set", "candidates.mixtures=[doremy]"], "did you mean 'doremi'"),
         (["run", "CONFIG", "--set", "reference.mixture=missing.json"], "missing.json"),
+        (["run", "CONFIG", "--set", "reference.mixture=doremi"], "reference.mixture cannot be doremi"),
+        (["run", "CONFIG", "--set", "proxy.sampling=doremi"], "proxy.sampling cannot be doremi"),
+        (["job", "CONFIG", "natural"], "this run has no job 'natural'; `doremi jobs` lists them"),
         (["train", "CONFIG", "--mixture", "UNKNOWN"], "'elsewhere', which is not a domain here"),
         (["train", "CONFIG", "--mixture", "NEGATIVE"], "not negative"),
         (["proxy", "CONFIG", "--set", "proxy.choices={clip: sometimes}"], "proxy.choices"),
@@ -174,13 +177,13 @@ def test_signals_save_and_the_same_command_goes_on(number: int, code: int, corpu
     config = str(write_tiny(tmp_path / "tiny.yaml", corpus, tmp_path / "runs", training={"steps": 3000}))
     command = [sys.executable, "-m", "doremi", "reference", config]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    wait_for(lambda: (tmp_path / "runs/tiny/reference/seed-0/trace.f32").exists())
+    wait_for(lambda: any((tmp_path / "runs/tiny/trainings").glob("*/trace.f32")))
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code
     assert "Run the same command to resume" in err.strip().splitlines()[-1]
     assert "Traceback" not in err
-    assert list((tmp_path / "runs/tiny/reference/seed-0/checkpoint").glob("step-*"))
+    assert list((tmp_path / "runs/tiny/trainings").glob("*/checkpoint/step-*"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
@@ -195,7 +198,7 @@ def test_what_ends_other_programs_saves(
     assert "stopped after step 5 of 20. Run the same command to resume" in err.strip().splitlines()[-1]
     status = json.loads((tmp_path / "runs/tiny/status.json").read_text())
     assert (status["state"], status["exit_code"]) == ("interrupted", 75)
-    assert (tmp_path / "runs/tiny/reference/seed-0/checkpoint/step-00000005").is_dir()
+    assert list((tmp_path / "runs/tiny/trainings").glob("*/checkpoint/step-00000005"))
 
 
 @pytest.mark.slow

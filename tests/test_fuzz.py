@@ -223,7 +223,11 @@ FILES: dict[str, list[bytes]] = {
     ".txt": [b"\xef\xbb\xbfplain \xc3\xa9 text"],
 }
 RECORDS = HEADER + b"".join(b'{"kind": "train", "step": %d, "loss": 0.5}\n' % i for i in range(1, 4))
-STAGE = b'{"format": 1, "key": "k", "steps": 3, "fingerprint": "f", "select": 1, "folder": "reference/seed-0"}'
+NODES = (
+    b'{"format": 1, "reference_mixture": "a", "candidates": [], "nodes": [{"id": "n", "kind": "training", "role": "main", '
+    b'"key": "k", "place": "%s", "mixture": "a", "size": "1m"}]}'
+)
+STAGE = b'{"format": 1, "key": "k", "steps": 3, "fingerprint": "f", "select": 1}'
 WEIGHTS = b'{"format": 1, "unit": "tokens", "weights": {"web": 0.75, "code": 0.25}}'
 
 SOUND: dict[str, list[bytes]] = {
@@ -274,10 +278,7 @@ FOUND: list[tuple[str, bytes]] = [
     ("json", b'{"format": 1}'),
     ("run", b"!!int ''"),
     ("run", b"{}"),
-    *[
-        ("run", b'{"format": 1, "folder": "%s"}' % text)
-        for text in (b"..", b"\\u0000", b"reference/seed-0/../../../x", b"x" * 5000)
-    ],
+    *[("run", NODES % text) for text in (b"..", b"\\u0000", b"trainings/0/../../../x", b"x" * 5000)],
     *[
         ("training", text)
         for text in (b"1", b"{}", b'{"kind": "train"}', b'{"kind": "header"}', b'{"kind": "header", "domains": 1}')

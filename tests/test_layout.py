@@ -116,6 +116,7 @@ def test_command_line_has_these_options_only() -> None:
     source = (SOURCE / "cli" / "commands.py").read_text()
     assert set(re.findall(r'"(--[a-z-]+)"', source)) == {
         "--set", "--dry-run", "--final-size", "--mixture", "--to", "--out", "--force", "--help", "--version",
+        "--remove",
     }  # fmt: skip
 
 

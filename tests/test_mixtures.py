@@ -15,6 +15,7 @@ from doremi.corpus.value import Corpus
 from doremi.distributed import World
 from doremi.errors import ConfigError, MixtureError
 from doremi.export import export
+from doremi.methods import by_mixture
 from doremi.mixture.domains import Mixture
 from doremi.mixture.files import read_mixture
 from doremi.mixture.published import published_names
@@ -128,15 +129,15 @@ def test_the_allowed_mixture_is_trained_judged_and_exported(text: Path, tmp_path
 
 @pytest.mark.parametrize("name", ["doremi", "natural", "uniform", "temperature", "unimax", published_names()[0]])
 def test_a_file_cannot_take_the_name_of_a_mixture_of_our_own(name: str) -> None:
-    check_name(name)
+    check_name(name, by_mixture())
     with pytest.raises(MixtureError, match=f"'old/{name}.json' would be called '{name}'.*: rename the file, or write"):
-        check_name(f"old/{name}.json")
+        check_name(f"old/{name}.json", by_mixture())
 
 
 def test_two_files_cannot_have_one_name() -> None:
-    check_names(["doremi", "a/x.json", "a/y.json", "doremi", "a/x.json"])
+    check_names(["natural", "a/x.json", "a/y.json", "natural", "a/x.json"])
     with pytest.raises(MixtureError, match=r"'a/x\.json' and 'b/x\.json' would both be called 'x'"):
-        check_names(["doremi", "a/x.json", "b/x.json"])
+        check_names(["natural", "a/x.json", "b/x.json"])
 
 
 def test_a_model_of_ones_own_cannot_take_a_candidates_name(text: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from doremi.cli import commands as cli
 from doremi.model import build as models
+from doremi.rundir.layout import RunDirectory
 from tiny import write_corpus, write_tiny
 
 SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -35,13 +36,13 @@ def config(folder: Path, corpus: Path, architecture: str, options: dict[str, Any
 
 def losses(path: Path, launch: list[str] | None = None) -> list[float]:
     """Of each step and each evaluated domain, of a reference that is trained (again), here or by `launch`."""
-    folder = path.parent / "runs" / "tiny" / "reference"
-    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(path.parent / "runs" / "tiny" / "trainings", ignore_errors=True)
     if launch is not None:
         subprocess.run([*launch, "reference", str(path)], check=True, capture_output=True)
     else:
         assert CliRunner().invoke(cli.app, ["reference", str(path)], catch_exceptions=False).exit_code == 0
-    records = [json.loads(line) for line in (folder / "seed-0" / "metrics.jsonl").read_text().splitlines()]
+    folder = RunDirectory(path.parent / "runs" / "tiny").reference(0).folder
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     trained = [record["loss"] for record in records if record["kind"] == "train"]
     evaluated = [record["select"]["loss"] for record in records if record["kind"] == "evaluation"]
     return trained + [loss for domains in evaluated for loss in domains]

@@ -14,6 +14,7 @@ from doremi.files import read_json, tensor_files, write_bytes, write_json
 from doremi.mixture.domains import DomainSet
 from doremi.rundir.layout import RunDirectory, TrainingFolder
 from doremi.rundir.metrics import MetricsWriter
+from doremi.rundir.nodes import NodeRecord, Nodes, write_nodes
 
 DOMAINS = DomainSet(["a", "b"])
 
@@ -135,8 +136,12 @@ def test_full_disk_under_safetensors_is_one_line(tmp_path: Path) -> None:
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
 
-def test_same_as_that_points_outside_is_refused(tmp_path: Path) -> None:
+def test_a_place_outside_the_run_is_refused(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run")
-    write_json(tmp_path / "run/main/1m/natural/seed-0/same-as.json", {"format": 1, "folder": "../../elsewhere"})
-    with pytest.raises(DamageError, match="points outside the run directory"):
-        run.main("1m", "natural", 0)
+    for place in ("../elsewhere", "/etc", "trainings/../../elsewhere"):
+        node = NodeRecord(
+            id="1m/natural/seed-0", kind="training", role="main", key="k", place=place, size="1m", mixture="natural"
+        )
+        write_nodes(run.root, Nodes(nodes=(node,), candidates=(), reference_mixture="natural"))
+        with pytest.raises(DamageError, match="is outside the run"):
+            run.main("1m", "natural", 0)
