@@ -14,15 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from doremi.errors import ExportError, MixtureError
-from doremi.export import TARGETS, export
+from doremi.export import export
 from doremi.export.common import DECIMALS, plain, read_blend, round_to_one
-from doremi.export.files import write_all
 from doremi.mixture.files import read_mixture
 from doremi.rundir.layout import RunDirectory
 from make_run import MadeRun, make_run
 from read_exports import (
     AWKWARD,
-    READERS,
     edit_manifest,
     weights_file,
 )
@@ -106,12 +104,6 @@ def test_a_run_without_a_mixture_says_what_makes_one(run: RunDirectory) -> None:
         export(run, "json")
 
 
-def test_weights_of_other_domains_name_file_and_domain(run: RunDirectory, tmp_path: Path) -> None:
-    path = weights_file(tmp_path / "mine.json", {"web": 0.5, "books": 0.5})
-    with pytest.raises(MixtureError, match=r"mine\.json: .*'books'"):
-        export(run, "json", mixture=path)
-
-
 def test_budget_from_the_file_then_the_run_then_one_pass(run: RunDirectory, tmp_path: Path) -> None:
     even = dict.fromkeys(AWKWARD, 1.0)
     assert read_blend(run, weights_file(tmp_path / "a.json", even, budget_tokens=7_000)).budget_tokens == 7_000
@@ -145,46 +137,6 @@ def test_weight_without_tokens_is_refused(run: RunDirectory, tmp_path: Path) -> 
 def test_unknown_target_names_the_nearest(run: RunDirectory) -> None:
     with pytest.raises(ExportError, match="'megatorn'; did you mean 'megatron'"):
         export(run, "megatorn")
-
-
-@pytest.mark.parametrize("target", TARGETS)
-def test_export_twice_gives_the_same_files_and_leaves_the_run_alone(run: RunDirectory, target: str) -> None:
-    before = {p: p.read_bytes() for p in run.root.rglob("*") if p.is_file()}
-    first = export(run, target)
-    contents = [path.read_bytes() for path in first]
-    assert export(run, target) == first
-    assert [path.read_bytes() for path in first] == contents
-    assert {p: p.read_bytes() for p in before} == before
-    assert {p for p in (run.root / "export" / target).rglob("*") if not p.is_dir()} == set(first)
-
-
-@pytest.mark.parametrize("target", TARGETS)
-def test_readme_says_unit_tokenizer_and_epochs(run: RunDirectory, target: str) -> None:
-    export(run, target)
-    text = (run.root / "export" / target / "README.txt").read_text(encoding="utf-8")
-    domain = read_blend(run).domains[1]
-    assert f"The weights count  {TARGETS[target].unit}," in text
-    assert "ab" * 32 in text
-    assert "100000 tokens" in text
-    line = next(line for line in text.splitlines() if line.endswith(domain.name))
-    expected = 0.2 * 100_000 / domain.tokens
-    assert line.split()[:5] == [
-        "0.200000000",
-        str(domain.tokens),
-        str(domain.documents),
-        f"{domain.tokens_per_document:.1f}",
-        f"{expected:.4g}",
-    ]
-
-
-@pytest.mark.parametrize("target", TARGETS)
-def test_another_folder_by_relative_link(run: RunDirectory, target: str, tmp_path: Path) -> None:
-    out = tmp_path / "elsewhere" / "deep"
-    written = export(run, target, out=out)
-    links = [path for path in written if path.is_symlink()]
-    assert bool(links) == (target in ("megatron", "nanotron"))
-    assert all(path.is_relative_to(out) and path.exists() for path in written)
-    assert not any(path.readlink().is_absolute() for path in links)
 
 
 @pytest.mark.parametrize("place", [".", "corpus", "corpus/web", "proxy/seed-0"])
@@ -233,45 +185,6 @@ def test_paths_that_the_trainer_would_misread_are_refused(tmp_path: Path, target
     run = RunDirectory(make_run(tmp_path / f"my{sign}run", MadeRun(seeds=(0,))))
     with pytest.raises(ExportError, match="cannot read a path with"):
         export(run, target)
-
-
-@pytest.mark.parametrize("target", TARGETS)
-def test_zero_weights(run: RunDirectory, target: str, tmp_path: Path) -> None:
-    path = weights_file(tmp_path / "a.json", dict(zip(AWKWARD, [0.0, 0.7, 0.3, 0.0], strict=True)))
-    export(run, target, mixture=path)
-    text = (run.root / "export" / target / "README.txt").read_text(encoding="utf-8")
-    assert ("This trainer does not accept weight 0." in text) == (target != "json")
-    names, weights = READERS[target](run.root / "export" / target)
-    if target == "json":
-        assert (names, weights) == (list(AWKWARD), [0, Decimal("0.7"), Decimal("0.3"), 0])
-    else:
-        assert len(names) == 2
-        assert 0 not in weights
-        # Megatron's validation keeps every domain
-        assert (run.root / "export" / target / "web").exists() == (target == "megatron")
-
-
-@pytest.fixture(scope="module")
-def many(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
-    """A thousand domains (all with the files of one), with weights from 1e-12 to about a half."""
-    run = RunDirectory(make_run(tmp_path_factory.mktemp("many") / "run", MadeRun(domains=["web"], seeds=())))
-    entry = run.corpus().manifest["domains"]["web"]
-    edit_manifest(run, domains={f"domain {i}": {**entry, "folder": f"domain-{i}"} for i in range(1000)})
-    for i in range(1000):
-        (run.corpus_folder / f"domain-{i}").symlink_to("web")
-    weights_file(run.root / "skewed.json", {f"domain {i}": 10 ** (-12 * i / 999) for i in range(1000)})
-    return run
-
-
-@pytest.mark.parametrize("target", TARGETS)
-def test_a_thousand_domains_in_order(target: str, tmp_path: Path, many: RunDirectory) -> None:
-    blend = read_blend(many, many.root / "skewed.json")
-    files = TARGETS[target].files(blend, tmp_path)
-    write_all(((name, content) for name, content in files if "/" not in name), tmp_path)
-    names, weights = READERS[target](tmp_path)
-    assert names == [f"domain-{i}" if target in ("megatron", "nanotron") else f"domain {i}" for i in range(1000)]
-    assert sum(weights) == 1
-    assert min(weights) > 0
 
 
 def test_export_never_imports_torch() -> None:
