@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -176,10 +177,12 @@ def test_weights_that_are_none_are_refused(bad: list[float]) -> None:
         VariantDRO(3, Choices(start=bad))
 
 
-def test_constants_stay_on_the_device_once_they_are_there() -> None:
+@pytest.mark.parametrize("average_from", [0, 5])
+def test_constants_stay_on_the_device_once_they_are_there(average_from: int) -> None:
     """Moved at every step they would make the host wait; the meta device stands for one."""
-    dro = VariantDRO(3, official(3, vocab_size=50))
+    dro = VariantDRO(3, replace(official(3, vocab_size=50), average_from=average_from))
     dro.update(torch.ones(2, 3, dtype=torch.float64, device="meta"))
     dro.token_weights(torch.ones(3, dtype=torch.float64, device="meta"))
     assert dro.sampling_K is not None
-    assert {t.device.type for t in (dro.target_K, dro.sampling_K, dro.state.alpha_K, dro.state.alpha_sum_K)} == {"meta"}
+    kept = (dro.target_K, dro.sampling_K, dro.state.alpha_K, dro.state.alpha_sum_K, dro.state.lam_K)
+    assert {tensor.device.type for tensor in kept} == {"meta"}
