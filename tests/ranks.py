@@ -30,7 +30,7 @@ from doremi.errors import Interrupted
 from doremi.objectives.objective import Scoring
 from doremi.pipeline import run
 from doremi.pipeline.workspace import open_workspace
-from doremi.rundir import layout as runs
+from doremi.rundir import metrics
 from doremi.rundir.layout import RunDirectory
 from doremi.training.loop import DeviceBatch, Trainer, weighted_loss
 from tiny import Silent
@@ -96,7 +96,7 @@ def recording(world: World, out: Path, rows: list[list[list[int]]]) -> Iterator[
     write = files.write_bytes
     with (
         mock.patch.object(files, "write_bytes", write_bytes),
-        mock.patch.object(runs, "write_bytes", write_bytes),
+        mock.patch.object(metrics, "write_bytes", write_bytes),
         mock.patch.object(BatchStream, "micro_batches", micro_batches),
         mock.patch.object(Trainer, "optimizer_step", optimizer_step),
     ):

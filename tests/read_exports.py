@@ -92,6 +92,8 @@ def read_nanotron(folder: Path) -> tuple[list[str], list[Decimal]]:
     return [Path(f).name for f in dataset["dataset_folder"]], [Decimal(repr(w)) for w in dataset["dataset_weights"]]
 
 
+BY_FOLDER = ("megatron", "nanotron")
+"""Targets whose files link token files, and name a domain by the folder of these."""
 READERS = {
     "json": read_json_target,
     "megatron": read_megatron,

@@ -25,7 +25,6 @@ from doremi.verdict import write_verdict
 from make_run import MadeRun, make_run
 from read_exports import (
     AWKWARD,
-    READERS,
     edit_manifest,
     weights_file,
 )
@@ -117,12 +116,6 @@ def test_a_run_without_a_mixture_says_what_makes_one(run: RunDirectory) -> None:
         export(run, "json")
 
 
-def test_weights_of_other_domains_name_file_and_domain(run: RunDirectory, tmp_path: Path) -> None:
-    path = weights_file(tmp_path / "mine.json", {"web": 0.5, "books": 0.5})
-    with pytest.raises(MixtureError, match=r"mine\.json: .*'books'"):
-        export(run, "json", mixture=path)
-
-
 def test_budget_from_the_file_then_the_run_then_one_pass(run: RunDirectory, tmp_path: Path) -> None:
     even = dict.fromkeys(AWKWARD, 1.0)
     assert read_blend(run, weights_file(tmp_path / "a.json", even, budget_tokens=7_000)).budget_tokens == 7_000
@@ -198,46 +191,6 @@ def test_weight_without_tokens_is_refused(run: RunDirectory, tmp_path: Path) -> 
 def test_unknown_target_names_the_nearest(run: RunDirectory) -> None:
     with pytest.raises(ExportError, match="'megatorn'; did you mean 'megatron'"):
         export(run, "megatorn")
-
-
-@pytest.mark.parametrize("target", TARGETS)
-def test_export_twice_gives_the_same_files_and_leaves_the_run_alone(run: RunDirectory, target: str) -> None:
-    before = {p: p.read_bytes() for p in run.root.rglob("*") if p.is_file()}
-    first = export(run, target)
-    contents = [path.read_bytes() for path in first]
-    assert export(run, target) == first
-    assert [path.read_bytes() for path in first] == contents
-    assert {p: p.read_bytes() for p in before} == before
-    assert {p for p in (run.root / "export" / target).rglob("*") if not p.is_dir()} == set(first)
-
-
-@pytest.mark.parametrize("target", TARGETS)
-def test_readme_says_unit_tokenizer_and_epochs(run: RunDirectory, target: str) -> None:
-    export(run, target)
-    text = (run.root / "export" / target / "README.txt").read_text(encoding="utf-8")
-    domain = read_blend(run).domains[1]
-    assert f"The weights count  {TARGETS[target].unit}," in text
-    assert "ab" * 32 in text
-    assert "100000 tokens" in text
-    line = next(line for line in text.splitlines() if line.endswith(domain.name))
-    expected = 0.2 * 100_000 / domain.tokens
-    assert line.split()[:5] == [
-        "0.200000000",
-        str(domain.tokens),
-        str(domain.documents),
-        f"{domain.tokens_per_document:.1f}",
-        f"{expected:.4g}",
-    ]
-
-
-@pytest.mark.parametrize("target", TARGETS)
-def test_another_folder_by_relative_link(run: RunDirectory, target: str, tmp_path: Path) -> None:
-    out = tmp_path / "elsewhere" / "deep"
-    written = export(run, target, out=out)
-    links = [path for path in written if path.is_symlink()]
-    assert bool(links) == (target in ("megatron", "nanotron"))
-    assert all(path.is_relative_to(out) and path.exists() for path in written)
-    assert not any(path.readlink().is_absolute() for path in links)
 
 
 @pytest.mark.parametrize("place", [".", "corpus", "corpus/web", "proxy/seed-0"])

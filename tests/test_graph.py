@@ -129,9 +129,9 @@ def test_the_first_of_several_rounds_is_the_only_one_of_before() -> None:
 
 def test_equal_compute_is_known_when_the_search_is_done() -> None:
     asked = config(candidates={"equal_compute": True})
-    before = made(asked).node("0.1m/natural+search/seed-0")
+    before = made(asked).node("0.1m/natural+doremi-search/seed-0")
     assert (before.spec, before.waits) == (None, "it is not known yet what the search costs")
-    after = finish_all(asked).node("0.1m/natural+search/seed-0")
+    after = finish_all(asked).node("0.1m/natural+doremi-search/seed-0")
     # a reference of 100 steps, and a proxy of 100 steps that cost a third more
     assert after.spec.settings.steps == 100 + math.ceil(100 + 100 * 4 / 3)
     assert after.spec.weights == finish_all(asked).node("0.1m/natural/seed-0").spec.weights
@@ -143,7 +143,7 @@ def test_a_search_that_stopped_early_costs_less() -> None:
     so_far = finish(plan, plan.node("doremi/reference/seed-0"), plan.node("doremi/proxy/seed-0"))
     key = plan.node("doremi/proxy/seed-0").spec.key
     short = dict(so_far.trained) | {key: type(so_far.trained[key])(60, 60 * 8)}
-    longer = made(asked, Known(**{**vars(so_far), "trained": short})).node("0.1m/uniform+search/seed-1")
+    longer = made(asked, Known(**{**vars(so_far), "trained": short})).node("0.1m/uniform+doremi-search/seed-1")
     assert longer.spec.settings.steps == 100 + math.ceil(100 + 60 * 4 / 3)
 
 

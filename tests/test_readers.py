@@ -69,11 +69,6 @@ PACK: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("suffix", PACK)
-def test_json_lines_plain_and_packed(tmp_path: Path, suffix: str) -> None:
-    assert read(write(tmp_path / f"a{suffix}", PACK[suffix](jsonl(TEXTS)))) == TEXTS
-
-
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
 def test_parquet_text_columns(tmp_path: Path, kind: pa.DataType) -> None:
     many = TEXTS * 40  # more than one batch, and several row groups
@@ -341,11 +336,6 @@ def test_a_json_file_holds_an_array_or_lines(tmp_path: Path, pack: Callable[[byt
     array = json.dumps([{"text": text} for text in TEXTS], indent=1).encode()
     assert read(write(tmp_path / f"a.json{end}", pack(b"\xef\xbb\xbf \n" + array))) == TEXTS
     assert read(write(tmp_path / f"b.json{end}", pack(jsonl(TEXTS)))) == TEXTS
-
-
-def test_a_bad_record_of_an_array_is_counted_from_one(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.json", b'[{"text": "x"}, {"text": null}]')
-    assert "a.json, record 2: field 'text' is null" in error_of(lambda: read(path))
 
 
 def test_bad_records_are_skipped_and_counted_by_reason(tmp_path: Path) -> None:

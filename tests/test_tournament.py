@@ -16,7 +16,7 @@ from doremi.errors import ConfigError
 from doremi.methods.method import rounded
 from doremi.mixture.files import read_mixture
 from doremi.pipeline.checks import check
-from doremi.rundir.layout import RunDirectory
+from doremi.rundir.layout import RunDirectory, TrainingFolder
 from tiny import tiny_config, write_corpus, write_tiny
 from tolerances import FLOAT32
 
@@ -116,9 +116,17 @@ def test_equal_compute_needs_a_search(text: Path, tmp_path: Path) -> None:
         check(config, search=True)
 
 
+def longer(run: RunDirectory, size: str, name: str) -> TrainingFolder:
+    """The first seed of a plain mixture that trained on for what the search cost."""
+    (node,) = run.nodes().find("longer", size=size, mixture=name, seed=0)
+    folder = run.training(node)
+    assert folder is not None
+    return folder
+
+
 def test_longer_trainings_keep_the_budget(run: RunDirectory) -> None:
     """Else UniMax and limits would give them, and mixtures/<name>.json, other weights than the candidates have."""
-    one, other = (run.main("custom", name, 0).stage() for name in ("unimax", "unimax+search"))
+    one, other = run.main("custom", "unimax", 0).stage(), longer(run, "custom", "unimax").stage()
     assert one["mixture"] == other["mixture"]
     assert one["tokens"] < other["tokens"]
 
@@ -140,8 +148,8 @@ def test_plain_mixtures_train_on_for_what_the_search_cost(run: RunDirectory) -> 
     """Two references of as many steps, two proxies that cost a third more for the reference's forward pass."""
     steps = STEPS + math.ceil(2 * (STEPS + STEPS * 4 / 3))
     names = ("natural", "uniform", "unimax")
-    assert {run.main("custom", f"{n}+search", 0).stage()["steps"] for n in names} == {steps}
-    larger = run.main("0.1m", "natural+search", 0).stage()["steps"]
+    assert {longer(run, "custom", n).stage()["steps"] for n in names} == {steps}
+    larger = longer(run, "0.1m", "natural").stage()["steps"]
     assert STEPS < larger < steps  # the same search is fewer steps of a larger model
     held = verdict(run)["equal_compute"]
     assert [(c["name"], c["longer"]) for c in held["candidates"]] == [("doremi", False), *((n, True) for n in names)]
@@ -154,5 +162,5 @@ def test_the_terminal_says_all_of_it(printed: str, config_file: Path) -> None:
     assert "At equal total compute" in printed
     assert "At 0.1m (" in printed
     states = CliRunner().invoke(app, ["status", str(config_file)]).stdout
-    assert "0.1m/uniform+search/seed-1" in states
+    assert "0.1m/uniform+doremi-search/seed-1" in states
     assert "waiting" not in states

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 import json
+import math
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +17,32 @@ import torch
 import doremi.training.loop
 from doremi.config import TrainingConfig
 from doremi.distributed import World
+from doremi.errors import Interrupted, TrainingError
 from doremi.mixture.domains import DomainSet
+from doremi.mixture.plain import uniform
+from doremi.objectives.dro import GroupDRO
+from doremi.objectives.objective import Objective
+from doremi.objectives.plain import PlainObjective
+from doremi.objectives.reweighting import Reweighting
+from doremi.pipeline.jobs import fresh_model, make_job, stream_for
+from doremi.pipeline.stages import prepare
+from doremi.pipeline.workspace import Workspace, open_workspace
+from doremi.rundir.layout import TrainingFolder
 from doremi.training.log import About, TrainingLog
-from doremi.training.loop import DeviceBatch, learning_rate, make_optimizer, score_error, spread_sums, to_device
+from doremi.training.loop import (
+    DeviceBatch,
+    Job,
+    Trainer,
+    learning_rate,
+    make_optimizer,
+    score_error,
+    spread_sums,
+    to_device,
+    train,
+)
+from doremi.training.reference_losses import LiveReference
 from golden import GOLDEN, curves, processor
-from tiny import Silent
+from tiny import Silent, tiny_config, write_corpus
 from tolerances import FLOAT32, FLOAT64
 from tolerances import GOLDEN as GOLDEN_TOLERANCE
 
@@ -59,6 +83,10 @@ def test_loop_is_short_and_names_no_stage() -> None:
     assert (loop.end_lineno or 0) - loop.lineno < 80
     code = "\n".join(line.split("#")[0] for line in source.splitlines()).lower()
     assert not any(word in code for word in ('"proxy', '"reference"', '"main', "stage =="))
+    assert not any(word in code for word in ("alpha_k", "lam_k"))  # keys of a state
+    imported = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
+    of_objectives = {a.name for node in imported if "objectives" in (node.module or "") for a in node.names}
+    assert of_objectives == {"sum_by_domain", "weighted_loss", "Objective"}
 
 
 def test_standard_error_of_a_score_is_that_of_the_mean_over_sequences() -> None:
@@ -119,3 +147,105 @@ def test_rows_of_the_log_are_put_together_when_a_line_is_written(
     assert torch.equal(log.finite_rows(), kept)
     log.put_back(None)
     assert log.pending == []
+
+
+# -- any objective ---------------------------------------------------------------------------------------------------
+
+
+class Fixed:
+    """An objective that the package does not know: domains count by weights given beforehand."""
+
+    scoring = None
+    weighs_ahead = True
+    scores_clipped_excess = False
+    logs = ("weights",)
+
+    def __init__(self, *weights: float) -> None:
+        self.weights_K = torch.tensor(weights, dtype=torch.float64)
+
+    def columns(self) -> dict[str, torch.Tensor]:
+        return {"weights": self.weights_K}
+
+    def token_weights(self, count_K: torch.Tensor) -> torch.Tensor:
+        return self.weights_K / count_K.clamp(min=1)
+
+    @property
+    def average_weights(self) -> torch.Tensor:
+        return self.weights_K
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"weights_K": self.weights_K, "from": "outside"}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        assert state["from"] == "outside"
+        self.weights_K = state["weights_K"]
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    root = tmp_path_factory.mktemp("objectives")
+    config = tiny_config(root, write_corpus(root / "text"))
+    with open_workspace(config, World(0, 1, torch.device("cpu")), Silent()) as opened:
+        prepare(opened)
+        yield opened
+
+
+def job_of(space: Workspace, name: str, objective: Objective, reference: LiveReference | None = None) -> Job:
+    corpus = space.directory.corpus()
+    (space.root / name).mkdir(exist_ok=True)
+    return make_job(
+        space, corpus, space.root / name, "key", model=fresh_model(space, corpus, None, 0),
+        stream=stream_for(space, corpus, uniform(list(corpus.domains)), "any"), objective=(name, objective),
+        reference=reference,
+    )  # fmt: skip
+
+
+def live(space: Workspace) -> LiveReference:
+    model = fresh_model(space, space.directory.corpus(), None, 1)
+    return LiveReference(model, model)
+
+
+def test_an_objective_from_outside_is_trained_logged_and_resumed(space: Workspace) -> None:
+    with pytest.raises(Interrupted):
+        train(job_of(space, "fixed", Fixed(0.5, 0.3, 0.2)), space.world, Silent(stop_after=12))
+    resumed = Fixed(0.0, 0.0, 0.0)  # its weights come from the checkpoint
+    assert train(job_of(space, "fixed", resumed), space.world, Silent()) == 20
+    folder = TrainingFolder(space.root / "fixed")
+    trace, record = folder.trace(), list(folder.records("train"))[-1]
+    assert trace["weights"].tolist() == np.float32([[0.5, 0.3, 0.2]] * 20).tolist()
+    assert all(np.isnan(trace[name]).all() for name in ("scores", "score_error", "reference_loss"))
+    assert (record["weights"], record["scores"], record["average_weights"]) == ([0.5, 0.3, 0.2], None, [0.5, 0.3, 0.2])
+
+
+def test_a_gradient_counts_tokens_as_the_objective_says(space: Workspace) -> None:
+    """With all the weight on one domain it is that domain's alone: the others' text does not matter."""
+    job = job_of(space, "one", Fixed(0.0, 1.0, 0.0))
+    trainer = Trainer(job, space.world, Silent())
+    batch = DeviceBatch.of(job.stream.micro_batches(0)[0], space.world.device)
+    trainer.forward_backward([batch])
+    norm = float(trainer.optimizer_step(1))
+    other = Trainer(job_of(space, "one", Fixed(0.0, 1.0, 0.0)), space.world, Silent())
+    changed = replace(batch, label_BT=torch.where(batch.domain_B[:, None] == 1, batch.label_BT, 7))
+    assert not torch.equal(changed.label_BT, batch.label_BT)
+    other.forward_backward([changed])
+    assert float(other.optimizer_step(1)) == pytest.approx(norm, rel=FLOAT32)
+    assert norm > 0
+
+
+@pytest.mark.parametrize("lagged", [False, True])
+def test_a_proxy_whose_losses_are_no_numbers_ends_by_name(space: Workspace, lagged: bool) -> None:
+    objective = Reweighting(GroupDRO(3), weighs_ahead=lagged, scores_clipped_excess=True)
+    job = job_of(space, f"bad {lagged}", objective, live(space))
+    next(job.model.parameters()).data.fill_(math.nan)
+    before = objective.scoring.state
+    says = r"bad .*: at step 1 the loss of domain 'prose' is not finite \(and of 2 more\)\. .* \(now 0\.005\)"
+    with pytest.raises(TrainingError, match=says):
+        train(job, space.world, Silent())
+    assert objective.scoring.state is before
+
+
+def test_a_reference_comes_with_an_objective_that_scores_and_no_other(space: Workspace) -> None:
+    with pytest.raises(ValueError, match="only there"):
+        job_of(space, "plain", PlainObjective(), live(space))
+    with pytest.raises(ValueError, match="only there"):
+        job_of(space, "none", Reweighting(GroupDRO(3), weighs_ahead=False, scores_clipped_excess=True))

@@ -110,7 +110,7 @@ class VariantDRO(GroupDRO):
         self.target_K = self.target_K.to(sums_2K.device)  # once: after the first step it is there
         self.state = update(before, self.scores(sums_2K), self.eta, self.smoothing, self.target_K)
         if self.state.step < self.choices.average_from:
-            self.state = replace(self.state, alpha_sum_K=before.alpha_sum_K)
+            self.state = replace(self.state, alpha_sum_K=before.alpha_sum_K.to(sums_2K.device))
         return self.state.alpha_K
 
     def token_weights(self, count_K: Tensor) -> Tensor:

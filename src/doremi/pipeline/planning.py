@@ -93,9 +93,9 @@ def _write_current(config: RunConfig, root: Path, plan: Graph) -> None:
 
 
 def _link(root: Path, plan: Graph) -> None:
-    """models/<size>/<mixture>/seed-<n> -> the model in its training's folder, and the same as models/index.json."""
+    """models/<id> -> the model in its training's folder, and the same as models/index.json."""
     wanted = {
-        _link_of(node.role, node.size, node.mixture, node.seed, node.round): f"{node.place}/model"
+        node.id: f"{node.place}/model"
         for node in plan.nodes
         if node.kind == "training" and node.role != "proxy" and plan.done(node)
     }
@@ -110,12 +110,6 @@ def _link(root: Path, plan: Graph) -> None:
     for name, target in wanted.items():
         _symlink(models / name, root / target)
     write_json(index, value)
-
-
-def _link_of(role: str, size: str, mixture: str, seed: int, number: int) -> str:
-    if role == "reference":
-        return f"reference/{f'round-{number}/' if number else ''}seed-{seed}"
-    return f"{'own/' if role == 'own' else ''}{size}/{mixture}{'+search' if role == 'longer' else ''}/seed-{seed}"
 
 
 def _symlink(link: Path, target: Path) -> None:

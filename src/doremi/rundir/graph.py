@@ -205,25 +205,25 @@ def _main(context: Context, name: str, mixture: str, size: str, seed: int, found
 
 
 def _longer(context: Context, found: Mapping[str, Found], nodes: Sequence[Node]) -> list[Node]:
-    """Plain mixtures trained on for what the search cost, as many operations as its trainings have really taken."""
-    config = context.config
-    name = next(name for name in config.candidate_mixtures() if name in found)
-    method = found[name].method
-    search = [node for node in nodes if node.method == method and node.role in ("reference", "proxy")]
-    made = []
-    for size in config.size_names():
-        steps = _steps_of_search(context, search, size)
-        for seed in config.candidate_seeds():
-            for mixture in [m for m in config.candidate_mixtures() if m not in found]:
-                made.append(_trained_on(context, candidate_name(mixture), mixture, size, seed, steps, search))
+    """Plain mixtures trained on for what each search cost, as many operations as its trainings have really taken."""
+    config, made = context.config, []
+    plain = [name for name in config.candidate_mixtures() if name not in found]
+    methods = [found[name].method for name in config.candidate_mixtures() if name in found]
+    for method in dict.fromkeys(methods):
+        search = [node for node in nodes if node.method == method and node.role in ("reference", "proxy")]
+        for size in config.size_names():
+            steps = _steps_of_search(context, search, size)
+            for seed in config.candidate_seeds():
+                made += [_trained_on(context, mixture, size, seed, steps, search) for mixture in plain]
     return made
 
 
 def _trained_on(
-    context: Context, name: str, mixture: str, size: str, seed: int, steps: int | None, search: Sequence[Node]
+    context: Context, mixture: str, size: str, seed: int, steps: int | None, search: Sequence[Node]
 ) -> Node:
-    node = Node(f"{size}/{name}+search/seed-{seed}", "training", "longer", mixture=name, size=size, seed=seed)
-    node = replace(node, needs=tuple(n.id for n in search if not n.optional))
+    name, method = candidate_name(mixture), search[0].method
+    node = Node(f"{size}/{name}+{method}-search/seed-{seed}", "training", "longer", mixture=name, size=size, seed=seed)
+    node = replace(node, method=method, needs=tuple(n.id for n in search if not n.optional))
     made = context.train(node, context.plain(mixture), context.why_not(mixture), more_steps=steps or 0)
     if steps is not None:
         return made

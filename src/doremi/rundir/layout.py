@@ -95,7 +95,7 @@ class RunDirectory:
 
     def place(self, place: str) -> Path:
         """A place of nodes.json as a path; `DamageError` where it would leave the run directory."""
-        if Path(place).is_absolute() or ".." in Path(place).parts:
+        if Path(place).is_absolute() or ".." in Path(place).parts or "\0" in place:
             raise DamageError(f"{self.root / 'nodes.json'}: {place!r} is outside the run; remove it and run again")
         return self.root / place
 

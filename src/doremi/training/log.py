@@ -98,15 +98,15 @@ class TrainingLog:
             return kept
         row = bad_rows[0]
         names = [name for name, is_bad in zip(self.domains, bad[row], strict=True) if is_bad]
-        raise self.not_finite(names, f"at step {int(rows[row, 0])} ", f" (now {rows[row, 1]:.3g})")
+        raise self.not_finite(names, int(rows[row, 0]), rows[row, 1])
 
-    def not_finite(self, names: Sequence[str], when: str = "", rate: str = "") -> TrainingError:
+    def not_finite(self, names: Sequence[str], step: int, learning_rate: float) -> TrainingError:
         """The error for losses of the domains `names` that are not finite, or for such a gradient if there are none."""
         what = f"the loss of domain {names[0]!r} is" if names else "the gradient is"
         more = f" (and of {len(names) - 1} more)" if len(names) > 1 else ""
         return TrainingError(
-            f"{self.folder}: {when}{what} not finite{more}. Lower training.learning_rate{rate} "
-            "or training.gradient_clip. The last good checkpoint is kept."
+            f"{self.folder}: at step {step} {what} not finite{more}. Lower training.learning_rate "
+            f"(now {learning_rate:.3g}) or training.gradient_clip. The last good checkpoint is kept."
         )
 
     def _column(self, rows: np.ndarray, name: str) -> np.ndarray:

@@ -151,6 +151,8 @@ class Trainer:
         if world.device.type == "cpu":
             keep_freed_memory()
         self.settings, self.k = job.settings, len(job.domains)
+        self.step = 0
+        """The step that is being made."""
         self.model = job.model.to(world.device).train()
         self.wrapped = world.wrap(self.model, self.settings.parallel)
         self.sharded = is_sharded(self.model)
@@ -219,7 +221,8 @@ class Trainer:
             self.job.objective.scoring.update(sums_2K)
         except ValueError:  # on a CPU; of a GPU the log tells it when it is written
             bad_K = ~sums_2K.isfinite().all(dim=0)
-            raise self.log.not_finite([self.job.domains.names[k] for k in bad_K.nonzero().flatten()]) from None
+            names = [self.job.domains.names[k] for k in bad_K.nonzero().flatten()]
+            raise self.log.not_finite(names, self.step, learning_rate(self.step, self.settings)) from None
         return self.job.objective.token_weights(sums_2K[1])
 
     def optimizer_step(self, step: int) -> Tensor:
@@ -334,6 +337,7 @@ def _train(job: Job, world: World, watch: Watch) -> int:
         batches = [DeviceBatch.of(b, world.device, job.reference) for b in job.stream.micro_batches(step - 1)]
 
         # -- losses, update of the weights, backward -------------------------------------------
+        trainer.step = step
         losses_2K = trainer.forward_backward(batches)
 
         # -- step ------------------------------------------------------------------------------
