@@ -326,7 +326,7 @@ def test_a_killed_preparation_goes_on_where_it_stopped(generated: Path, tmp_path
     with pytest.raises(ZeroDivisionError):
         prepare_alone(config, Killed())
     folder = library.place(Path(config.runs), corpus_key(prepare_request(config)))
-    left_over = folder / "digits" / ".train.bin.tmp"
+    left_over = folder / ".manifest.json.9.tmp"
     left_over.write_bytes(b"x")
     assert not (config.root / "corpus").exists()
     watch = Silent()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ def counter(config: RunConfig, corpus: Corpus | None = None) -> Counter:
 def counted_run(space: Workspace) -> dict[str, int]:
     """Operations of a whole search and its candidates, as they are computed."""
     corpus = preparing.prepare(space)
-    of_model(shape_of(space.config), corpus.manifest["tokenizer"]["vocab_size"], space.config.data.sequence_length)
+    of_model(shape_of(space.config), corpus.tokenizer.vocab_size, space.config.data.sequence_length)
     found = {}  # the line before counts on tensors without data, once: that is no work of the run
     for name, work in {
         "reference": lambda: search(space, corpus, "reference"),
@@ -449,7 +449,7 @@ def test_a_survey_counts_what_will_be_prepared(text_folder: Path, tmp_path: Path
     (tmp_path / "survey").mkdir()
     found = survey(request, tmp_path / "survey")
     real = prepare(request, tmp_path / "corpus")
-    for name, entry in real.manifest["domains"].items():
+    for name, entry in asdict(real)["entries"].items():
         guess = found["manifest"]["domains"][name]
         for split in ("train", "validation"):
             assert guess[split]["tokens"] == pytest.approx(entry[split]["tokens"], rel=0.25)

@@ -66,5 +66,5 @@ def _sequences(folder: TrainingFolder) -> int:
 
 
 def _operations(space: Workspace, corpus: Corpus, size: str | None) -> Operations:
-    vocab_size = corpus.manifest["tokenizer"]["vocab_size"]
+    vocab_size = corpus.tokenizer.vocab_size
     return of_model(shape_of(space.config, size), vocab_size, space.config.data.sequence_length)

@@ -87,12 +87,12 @@ def is_finished(folder: TrainingFolder, key: str) -> bool:
 
 def fresh_model(space: Workspace, corpus: Corpus, size: str | None, seed: int) -> TokenLosses:
     """A model initialised from `init/<seed>`."""
-    tokenizer = corpus.manifest["tokenizer"]
+    tokenizer = corpus.tokenizer
     digest = hashlib.sha256(f"init/{seed}".encode()).digest()
     torch.manual_seed(int.from_bytes(digest[:8], "little") >> 1)
     length = space.config.data.sequence_length
     pad_id = padding_id(corpus.folder / "tokenizer")
-    lm = build(shape_of(space.config, size), tokenizer["vocab_size"], length, tokenizer["end_of_text_id"], pad_id)
+    lm = build(shape_of(space.config, size), tokenizer.vocab_size, length, tokenizer.end_of_text_id, pad_id)
     return TokenLosses(lm, length)
 
 

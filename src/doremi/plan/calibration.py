@@ -24,12 +24,12 @@ import torch
 from doremi import distributed
 from doremi.config import RunConfig, TrainingConfig
 from doremi.config.loading import validate
+from doremi.corpus.manifest import DomainEntry, TokenizerEntry, split_counts
 from doremi.corpus.store import DomainWriter
 from doremi.corpus.value import Corpus
 from doremi.distributed import World
 from doremi.errors import Interrupted
 from doremi.evaluation.perplexity import TOKENS_PER_BATCH
-from doremi.files import FORMAT, write_json
 from doremi.mixture.domains import Mixture, folder_name
 from doremi.mixture.plain import uniform
 from doremi.model.build import save
@@ -77,7 +77,7 @@ def measure(config: RunConfig, settings: TrainingConfig, corpus: Corpus, kind: s
     """
     request = {
         "config": _plain(config, settings), "kind": kind, "size": size,
-        "vocab_size": corpus.manifest["tokenizer"]["vocab_size"],
+        "vocab_size": corpus.tokenizer.vocab_size,
         "validation_tokens": sum(corpus.count("validation", "tokens")),
         "stored": stages.keeps_losses(config, corpus.training),
     }  # fmt: skip
@@ -217,7 +217,7 @@ class _Trial:
         space, mixture = self.space, self._mixture
         objective: tuple[str, Objective] = ("plain", PlainObjective())
         if self.kind == "proxy":
-            config, vocab_size = space.config, self.corpus.manifest["tokenizer"]["vocab_size"]
+            config, vocab_size = space.config, self.corpus.tokenizer.vocab_size
             objective = ("dro", stages.make_objective(config.proxy, self.corpus.domains, vocab_size, mixture))
         folder = space.root / name
         folder.mkdir()
@@ -279,13 +279,11 @@ def random_corpus(config: RunConfig, folder: Path, vocab_size: int, validation_t
             writer.train.add(_random(rng, vocab_size, train, dtype), train)
             for number in (0, 1):
                 writer.validation.add(_random(rng, vocab_size, half, dtype), half, number)
-            entries[name] = {"folder": folder_name(name), "epochs": 1.0, **writer.finish()}
-    tokenizer = {"vocab_size": vocab_size, "end_of_text_id": 0, "sha256": ""}
-    write_json(
-        folder / "manifest.json",
-        {"format": FORMAT, "tokenizer": tokenizer, "dtype": dtype, "domains": entries, "fingerprint": "trial"},
-    )
-    return Corpus.read(folder)
+            written = writer.finish()
+            train_counts, held = split_counts(written["train"]), split_counts(written["validation"])
+            entries[name] = DomainEntry(folder_name(name), train_counts, held)
+    tokenizer = TokenizerEntry("trained", "", vocab_size, "", 0)
+    return Corpus(folder, tokenizer, dtype, entries, "trial")
 
 
 def _random(rng: np.random.Generator, vocab_size: int, number: int, dtype: str) -> bytes:

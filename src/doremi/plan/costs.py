@@ -95,7 +95,7 @@ class Counter:
 
     @property
     def vocab_size(self) -> int:
-        return int(self.corpus.manifest["tokenizer"]["vocab_size"])
+        return self.corpus.tokenizer.vocab_size
 
     def operations(self, size: str | None) -> Operations:
         return of_model(shape_of(self.config, size), self.vocab_size, self.length)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import statistics
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
 from doremi.config import RunConfig
 from doremi.config.limits import LimitsConfig
 from doremi.corpus.kept import check_batches, kept_folder
+from doremi.corpus.manifest import DomainEntry, SplitCounts
 from doremi.corpus.sources import describe, find_all
 from doremi.corpus.value import Corpus
 from doremi.distributed import start
@@ -155,7 +156,7 @@ def make(config: RunConfig, final_size: str | None, say: Callable[[str], None]) 
             say(f"{name}: {describe(files)}")
         say("measuring the preparation of the corpus ...")
         preparation = calibration.measure_preparation(config, settings)
-        corpus = as_trained_on(config, Corpus(directory.corpus_folder, preparation["manifest"]))
+        corpus = as_trained_on(config, Corpus.said_by(preparation["manifest"], directory.corpus_folder))
         config = _within_limits(config, corpus, notes)
     _check_kept(config, corpus, notes)
     counter = Counter(config, settings, corpus, world.device)
@@ -177,24 +178,20 @@ def as_trained_on(config: RunConfig, corpus: Corpus) -> Corpus:
     folder = kept_folder(corpus, config.kept_share)
     if (folder / "manifest.json").exists():
         kept = Corpus.read(folder)
-        if kept.manifest["corpus"] == corpus.fingerprint:
+        if kept.whole == corpus.fingerprint:
             return replace(corpus, kept=kept)
     return replace(corpus, kept=_expected(corpus, config.kept_share))
 
 
 def _expected(corpus: Corpus, share: Fraction) -> Corpus:
     """About what a share of each domain is: one document at least. Without a fingerprint, for it is an estimate."""
-    domains = {}
+    entries = {}
     for name, entry in corpus.entries.items():
         documents, tokens = entry.train.documents, entry.train.tokens
-        kept = {
-            "documents": max(1, round(share * documents)),
-            "tokens": max(round(share * tokens), tokens // documents),
-        }
-        domains[name] = {"folder": entry.folder, "train": kept}
-    known = {"tokenizer": asdict(corpus.tokenizer), "dtype": corpus.dtype}
-    manifest = {"share": str(share), "domains": domains, **known, "fingerprint": ""}
-    return Corpus(kept_folder(corpus, share), manifest)
+        fewer = max(1, round(share * documents))
+        kept = SplitCounts(documents=fewer, tokens=max(round(share * tokens), tokens // documents))
+        entries[name] = DomainEntry(entry.folder, kept)
+    return replace(corpus, folder=kept_folder(corpus, share), entries=entries, share=str(share), fingerprint="")
 
 
 def _check_kept(config: RunConfig, corpus: Corpus, notes: list[str]) -> None:

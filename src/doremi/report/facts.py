@@ -116,7 +116,8 @@ class Facts:
 
     def train_tokens(self) -> list[float]:
         """Training tokens a domain, `[K]`, NaN where unknown."""
-        return [number(inner(self._entry(d), "train", "tokens")) for d in self.domains]
+        entries = {} if self.corpus is None else self.corpus.entries
+        return [float(entries[d].train.tokens) if d in entries else math.nan for d in self.domains]
 
     def weights(self, name: str) -> list[float] | None:
         """Weights of a mixture by name in domain order, `[K]`: its file's, else the verdict's; None if neither is."""
@@ -142,10 +143,9 @@ class Facts:
         held = self.weights("natural")
         if held is not None or self.corpus is None:
             return held
-        passes = [number(self._entry(d).get("epochs", 1.0)) for d in self.domains]
-        sizes = [t * p for t, p in zip(self.train_tokens(), passes, strict=True)]
-        total = math.fsum(sizes)
-        return [size / total for size in sizes] if total > 0 else None
+        sizes = self.corpus.natural_sizes(self.run.passes())
+        total = math.fsum(sizes.values())
+        return [sizes.get(d, math.nan) / total for d in self.domains] if total > 0 else None
 
     def budget(self) -> float:
         """Tokens that epochs are counted at, of the final run or else of one training; NaN if nobody said."""
@@ -180,9 +180,6 @@ class Facts:
         judged = (self.verdict or {}).get("size")
         sizes = sorted({t.size for t in self.of("main")})
         return judged if judged in sizes else next(iter(sizes), None)
-
-    def _entry(self, domain: str) -> Mapping[str, Any]:
-        return {} if self.corpus is None else self.corpus.manifest["domains"].get(domain, {})
 
 
 def in_round(what: str, number: int) -> str:
@@ -252,8 +249,8 @@ def _domains(
     trainings: list[Training],
 ) -> list[str]:
     """Names in manifest order; from the next best file where a copied run has left its corpus behind."""
-    if corpus is not None and isinstance(corpus.manifest.get("domains"), Mapping):
-        return [str(name) for name in corpus.manifest["domains"]]
+    if corpus is not None:
+        return list(corpus.entries)
     for names in (inner(verdict, "domains"), *(inner(m, "weights") for m in mixtures.values())):
         if names:
             return [str(name) for name in names]

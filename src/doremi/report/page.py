@@ -7,7 +7,7 @@ pictures, which svg.py serialises through an XML writer, are taken as they are.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import resources
 from typing import Any
 
@@ -275,7 +275,7 @@ def _corpus_stage(facts: Facts) -> Stage:
     if facts.corpus is None:
         return Stage("Corpus", "missing", "The corpus has not been prepared, or was not copied with the run.")
     tokens = sum(t for t in facts.train_tokens() if t == t)
-    vocabulary = inner(facts.corpus.manifest, "tokenizer", "vocab_size")
+    vocabulary = facts.corpus.tokenizer.vocab_size
     words = (
         f"{plural(len(facts.domains), 'domain')}, {count(tokens)} training tokens, vocabulary of {count(vocabulary)}."
     )
@@ -312,10 +312,10 @@ def _settings(facts: Facts) -> list[Any]:
     made = (
         settings_table("configuration", "The resolved configuration, as in config.yaml.", facts.config),
         settings_table("versions", "Versions, seeds and data, as in manifest.json.", facts.manifest),
-        settings_table("tokenizer", "Tokenizer, as in the corpus manifest.", inner(_corpus(facts), "tokenizer") or {}),
+        settings_table("tokenizer", "Tokenizer, as in the corpus manifest.", _tokenizer(facts)),
     )
     return [table for table in made if table is not None]
 
 
-def _corpus(facts: Facts) -> Mapping[str, Any]:
-    return {} if facts.corpus is None else facts.corpus.manifest
+def _tokenizer(facts: Facts) -> Mapping[str, Any]:
+    return {} if facts.corpus is None else asdict(facts.corpus.tokenizer)
