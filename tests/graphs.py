@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from doremi.config import RunConfig, validate
+from doremi.corpus.manifest import DomainEntry, SplitCounts, TokenizerEntry
 from doremi.corpus.value import Corpus
 from doremi.methods import by_mixture
 from doremi.mixture.record import MixtureRecord
@@ -16,7 +17,6 @@ from doremi.rundir.known import Counts, Known, Trained, counts_key
 from doremi.rundir.machine import Machine
 from doremi.rundir.node import Node
 from doremi.rundir.specs import MixtureSpec, TrainingSpec
-from make_run import NOTHING_LEFT_OUT
 
 DOMAINS = {"web": 60_000, "code": 30_000, "law": 10_000}
 VOCABULARY = 500
@@ -44,13 +44,10 @@ def corpus(domains: dict[str, int] | None = None, fingerprint: str = "f") -> Cor
     """So many training tokens a domain, in documents of 100 tokens."""
     entries = {}
     for name, tokens in (domains or DOMAINS).items():
-        counts = {"documents": tokens // 100, "bytes": 3 * tokens, "tokens": tokens, "unknown": 0}
-        held = {"documents": 10, "bytes": 3000, "tokens": 1000, "unknown": 0}
-        entries[name] = {
-            "folder": name, "tokens": tokens, "found": NOTHING_LEFT_OUT, "train": counts, "validation": held,
-        }  # fmt: skip
-    tokenizer = {"sha256": "t", "vocab_size": VOCABULARY, "end_of_text": "e", "end_of_text_id": 0, "source": "s"}
-    return Corpus(Path("corpus"), {"tokenizer": tokenizer, "domains": entries, "fingerprint": fingerprint})
+        train = SplitCounts(documents=tokens // 100, bytes=3 * tokens, tokens=tokens)
+        entries[name] = DomainEntry(name, train, SplitCounts(documents=10, bytes=3000, tokens=1000), tokens)
+    tokenizer = TokenizerEntry("trained", "t", VOCABULARY, "e", 0)
+    return Corpus(Path("corpus"), tokenizer, "uint16", entries, fingerprint)
 
 
 def known(asked: RunConfig, **more: Any) -> Known:

@@ -7,6 +7,7 @@ import runpy
 import struct
 import warnings
 from collections.abc import Mapping
+from dataclasses import asdict
 from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
@@ -47,13 +48,13 @@ def make_uint32(run: RunDirectory) -> None:
         tokens = np.fromfile(path, dtype="<u2").astype("<u4")
         tokens[tokens == 7] = 250_007
         tokens.tofile(path)
-    tokenizer = {**run.corpus().manifest["tokenizer"], "vocab_size": 256_000}
+    tokenizer = {**asdict(run.corpus().tokenizer), "vocab_size": 256_000}
     edit_manifest(run, dtype="uint32", tokenizer=tokenizer)
 
 
 def documents_of(corpus: Corpus, domain: str, split: str = "train") -> list[np.ndarray]:
     """The documents of a corpus file, straight from docs/formats.md."""
-    dtype = {"uint16": "<u2", "uint32": "<u4"}[corpus.manifest["dtype"]]
+    dtype = {"uint16": "<u2", "uint32": "<u4"}[corpus.dtype]
     tokens = np.fromfile(corpus.path(domain, f"{split}.bin"), dtype=dtype)
     ends = np.fromfile(corpus.path(domain, f"{split}.ends"), dtype="<u8").astype(int)
     return np.split(tokens, ends[:-1])

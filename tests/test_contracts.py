@@ -236,7 +236,7 @@ def test_weights_in_its_unit_and_in_order(run: RunDirectory, target: str, tmp_pa
 def many(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     """A thousand domains (all with the files of one), with weights from 1e-12 to about a half."""
     run = RunDirectory(make_run(tmp_path_factory.mktemp("many") / "run", MadeRun(domains=["web"], seeds=())))
-    entry = run.corpus().manifest["domains"]["web"]
+    entry = json.loads((run.corpus_folder / "manifest.json").read_text())["domains"]["web"]
     edit_manifest(run, domains={f"domain {i}": {**entry, "folder": f"domain-{i}"} for i in range(1000)})
     for i in range(1000):
         (run.corpus_folder / f"domain-{i}").symlink_to("web")

@@ -17,7 +17,7 @@ import yaml
 from typer.testing import CliRunner
 
 from doremi.cli.commands import app
-from doremi.config import DataConfig, RunConfig, load, validate
+from doremi.config import DataConfig, RunConfig, load, load_run, validate
 from doremi.config.prepared import NOT_IN_CORPUS, asked
 from doremi.corpus import library, sources
 from doremi.corpus.key import corpus_key
@@ -27,10 +27,12 @@ from doremi.distributed import World
 from doremi.errors import ConfigError, DamageError, DataError, DoremiError, Interrupted, RunError
 from doremi.pipeline import preparing
 from doremi.pipeline.workspace import open_workspace
+from doremi.report.facts import read_facts
 from doremi.rundir.corpora import find
 from doremi.rundir.data_request import prepare_request
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.lock import CORPUS, only_worker
+from doremi.rundir.mixtures import mixture_named
 from tiny import DOMAINS, Silent, tiny_config, tiny_values, write_corpus, write_tiny
 
 
@@ -128,6 +130,10 @@ def test_passes_over_a_domain_belong_to_the_run(place: Place) -> None:
     sizes = Corpus.read(corpus).natural_sizes(passes)
     once = Corpus.read(corpus).natural_sizes(place.run().passes())
     assert [sizes[name] / once[name] for name in DOMAINS] == [1, 2, 1]
+    shares = [sizes[name] / sum(sizes.values()) for name in DOMAINS]
+    natural = mixture_named(load_run(place.run("twice").root), place.run("twice"), Corpus.read(corpus), "natural")
+    assert list(natural.aligned(Corpus.read(corpus).domains)) == pytest.approx(shares)
+    assert read_facts(place.run("twice")).natural_weights() == pytest.approx(shares)
 
 
 # -- sources that change, move or go ----------------------------------------------------------------------------------
@@ -326,7 +332,7 @@ def test_a_killed_preparation_goes_on_where_it_stopped(generated: Path, tmp_path
     with pytest.raises(ZeroDivisionError):
         prepare_alone(config, Killed())
     folder = library.place(Path(config.runs), corpus_key(prepare_request(config)))
-    left_over = folder / "digits" / ".train.bin.tmp"
+    left_over = folder / ".manifest.json.9.tmp"
     left_over.write_bytes(b"x")
     assert not (config.root / "corpus").exists()
     watch = Silent()

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import math
 import runpy
+from dataclasses import asdict
 from decimal import Decimal
 from pathlib import Path
 
@@ -79,7 +80,7 @@ def test_megatron_without_validation_of_one_half_says_null(run: RunDirectory) ->
 
 def test_megatron_refuses_ids_that_int32_cannot_hold(run: RunDirectory) -> None:
     make_uint32(run)
-    edit_manifest(run, tokenizer={**run.corpus().manifest["tokenizer"], "vocab_size": 2**31})
+    edit_manifest(run, tokenizer={**asdict(run.corpus().tokenizer), "vocab_size": 2**31})
     with pytest.raises(ExportError, match="token ids end at"):
         export(run, "megatron")
 
@@ -110,7 +111,7 @@ def test_megatron_core_reads_it(run: RunDirectory, wide: bool) -> None:
 
 def unequal_lengths(run: RunDirectory) -> None:
     """Make the mean lengths of documents differ by a factor of twenty."""
-    domains = run.corpus().manifest["domains"]
+    domains = json.loads((run.corpus_folder / "manifest.json").read_text())["domains"]
     for entry, length in zip(domains.values(), (5, 20, 50, 100), strict=True):
         entry["train"]["tokens"] = entry["train"]["documents"] * length
     edit_manifest(run, domains=domains)
@@ -180,7 +181,7 @@ def test_olmo_sources(run: RunDirectory, wide: bool) -> None:
     for source, count in zip(yaml.safe_load(text)["sources"], corpus.count("train", "tokens"), strict=True):
         assert next(iter(source)) == "source_name"
         (path,) = source["paths"]
-        found = np.memmap(path, dtype=corpus.manifest["dtype"], mode="r")
+        found = np.memmap(path, dtype=corpus.dtype, mode="r")
         assert np.array_equal(found, np.concatenate(documents_of(corpus, source["source_name"])))
         # what OLMo-core checks before it starts
         assert source["max_source_fraction"] == 1.0

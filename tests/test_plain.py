@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -334,8 +335,8 @@ def test_the_manifest_counts_what_is_unknown(tmp_path: Path) -> None:
         {"web": DomainSource([str(tmp_path / "web.jsonl")])}, 8, str(tmp_path / "tokenizer.json"), workers=1
     )
     corpus = prepare(request, tmp_path / "corpus")
-    entry = corpus.manifest["domains"]["web"]
-    end, unknown = corpus.manifest["tokenizer"]["end_of_text_id"], 0
+    entry = asdict(corpus.entries["web"])
+    end, unknown = corpus.tokenizer.end_of_text_id, 0
     for split in ("train", "validation"):
         ids = np.fromfile(corpus.path("web", f"{split}.bin"), "<u2")
         assert (ids == end).sum() == entry[split]["documents"]

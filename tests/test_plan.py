@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -532,7 +532,7 @@ def test_a_survey_counts_what_will_be_prepared(text_folder: Path, tmp_path: Path
     (tmp_path / "survey").mkdir()
     found = survey(request, tmp_path / "survey")
     real = prepare(request, tmp_path / "corpus")
-    for name, entry in real.manifest["domains"].items():
+    for name, entry in asdict(real)["entries"].items():
         guess = found["manifest"]["domains"][name]
         for split in ("train", "validation"):
             assert guess[split]["tokens"] == pytest.approx(entry[split]["tokens"], rel=0.25)

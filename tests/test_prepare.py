@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def texts_of(corpus: Corpus, domain: str, split: str) -> list[str]:
     backend = Tokenizer.from_file(str(corpus.folder / "tokenizer" / "tokenizer.json"))
     ids = tokens(corpus, domain, split)
     ends = np.fromfile(corpus.path(domain, f"{split}.ends"), "<u8").tolist()
-    end_of_text = corpus.manifest["tokenizer"]["end_of_text_id"]
+    end_of_text = corpus.tokenizer.end_of_text_id
     assert all(ids[end - 1] == end_of_text for end in ends)
     starts = [0, *ends[:-1]]
     return [
@@ -104,7 +104,7 @@ def test_given_validation(tmp_path: Path, tokenizer: str) -> None:
     corpus = prepare(request_for({"web": source}, tokenizer), tmp_path / "corpus")
     assert texts_of(corpus, "web", "train") == train
     assert texts_of(corpus, "web", "validation") == held
-    entry = corpus.manifest["domains"]["web"]
+    entry = asdict(corpus.entries["web"])
     assert entry["train"]["skipped"] == 1
     assert entry["found"]["excluded"] == 1
     assert set(corpus.validation_documents("web")["report"].tolist()) == {True, False}
@@ -114,7 +114,7 @@ def test_counts(tmp_path: Path, tokenizer: str) -> None:
     texts = ["\u00e4" * 10 + str(i) for i in range(30)]
     source = DomainSource([write_lines(tmp_path / "a.jsonl", [*texts, "", "  \n", texts[0]])])
     corpus = prepare(request_for({"web": source}, tokenizer), tmp_path / "corpus")
-    entry = corpus.manifest["domains"]["web"]
+    entry = asdict(corpus.entries["web"])
     kept_again = texts[0] in texts_of(corpus, "web", "train")
     assert entry["train"]["skipped"] == 2 + (not kept_again)
     for what, expected in (
@@ -137,7 +137,7 @@ def test_a_text_of_validation_is_never_trained_on_however_often_it_comes(tmp_pat
     assert len(held) == len(set(held)) > 2
     assert not set(held) & set(train)
     assert len(train) == 300 - 3 * len(held)
-    assert corpus.manifest["domains"]["web"]["train"]["skipped"] == 2 * len(held)
+    assert corpus.entries["web"].train.skipped == 2 * len(held)
 
 
 def test_token_bound_of_validation(tmp_path: Path, tokenizer: str) -> None:
@@ -210,7 +210,7 @@ def test_sample_takes_the_same_bytes_of_each_domain_and_no_validation(
     assert sum(len(text.encode()) for text in of_big) in (1999, 2000)  # 1999 where a letter of two bytes is cut
     assert [text for text in samples if "small" in text] == texts_of(corpus, "small", "train")
     assert not set(samples) & {*texts_of(corpus, "big", "validation"), *texts_of(corpus, "small", "validation")}
-    assert corpus.manifest["tokenizer"]["source"] == "trained"
+    assert corpus.tokenizer.source == "trained"
 
 
 def test_identity_leaves_out_paths_of_the_machine(tmp_path: Path, tokenizer: str) -> None:
@@ -222,8 +222,9 @@ def test_identity_leaves_out_paths_of_the_machine(tmp_path: Path, tokenizer: str
         source = DomainSource([write_lines(tmp_path / name / "a.jsonl", sentences(60))])
         corpora.append(prepare(request_for({"web": source}, path), tmp_path / name / "corpus"))
     assert corpora[0].fingerprint == corpora[1].fingerprint
-    assert [corpus.manifest["tokenizer"]["source"] for corpus in corpora] == [tokenizer, str(other)]
-    body = {key: value for key, value in corpora[0].manifest.items() if key not in ("fingerprint", "key")}
+    assert [corpus.tokenizer.source for corpus in corpora] == [tokenizer, str(other)]
+    manifest = json.loads((corpora[0].folder / "manifest.json").read_text())
+    body = {key: value for key, value in manifest.items() if key not in ("fingerprint", "key")}
     body["tokenizer"] = {key: value for key, value in body["tokenizer"].items() if key != "source"}
     assert corpora[0].fingerprint == key_of({**body, "domains": list(body["domains"].items())})
     changed = DomainSource([write_lines(tmp_path / "a.jsonl", sentences(61))])
@@ -325,7 +326,7 @@ def test_a_new_request_replaces_the_corpus_but_a_wrong_one_does_not(
     assert "nowhere" in error_of(request_for(wrong, tokenizer), tmp_path / "corpus")
     assert files_of(first.folder) == before
     second = prepare(request_for({"web": two_domains["code"]}, tokenizer), tmp_path / "corpus")
-    assert list(second.manifest["domains"]) == ["web"]
+    assert list(second.domains) == ["web"]
     verify(second, full=True)
 
 
@@ -355,7 +356,7 @@ def test_the_shared_corpus_has_the_counts_of_its_description(
     assert corpus.count("train", "bytes") == [2_859_798]
     assert corpus.count("validation", "documents") == [127]
     assert corpus.count("validation", "bytes") == [140_074]
-    assert corpus.manifest["domains"]["dialogue"]["train"]["skipped"] == 0
+    assert corpus.entries["dialogue"].train.skipped == 0
 
 
 # -- what is wrong ---------------------------------------------------------------------------------------------------

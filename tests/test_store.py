@@ -7,6 +7,7 @@ import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from doremi.corpus.tokenizer import train_tokenizer
 from doremi.corpus.value import Corpus
 from doremi.errors import DamageError, RunError
 from doremi.files import FORMAT, file_sha256, write_json
+from make_run import NOTHING_LEFT_OUT
 
 
 def ids(values: list[int], dtype: str = "<u2") -> bytes:
@@ -39,13 +41,14 @@ def corpus(tmp_path: Path) -> Corpus:
     manifest = {
         "format": FORMAT,
         "tokenizer": {
+            "source": "trained",
             "sha256": tokenizer.sha256,
             "vocab_size": 257,
             "end_of_text": tokenizer.end_of_text,
             "end_of_text_id": 0,
         },
         "dtype": "uint16",
-        "domains": {"web": {"folder": "web", **entry}},
+        "domains": {"web": {"folder": "web", "tokens": 14, "found": NOTHING_LEFT_OUT, **entry}},
         "fingerprint": "",
     }
     write_json(tmp_path / "manifest.json", manifest)
@@ -64,7 +67,7 @@ def test_files_as_the_format_has_them(corpus: Corpus) -> None:
 
 
 def test_manifest_entry(corpus: Corpus) -> None:
-    entry = corpus.manifest["domains"]["web"]
+    entry = asdict(corpus.entries["web"])
     counts = {key: value for key, value in entry["train"].items() if key != "files"}
     assert counts == {"documents": 3, "bytes": 21, "tokens": 9, "unknown": 2, "skipped": 0}
     assert list(entry["train"]["files"]) == ["web/train.bin", "web/train.ends"]

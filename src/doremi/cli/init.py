@@ -85,8 +85,8 @@ def write_config(config: Path, folder: Path, *, force: bool = False) -> str:
     batch_size = max(32, 8 * math.ceil(len(counts) / 8))
     steps = min(2000, max(100, round(tokens / (batch_size * 256) / 50) * 50))
     domains = "\n".join(
-        f"    {_quoted(c.name)}: {_quoted(_seen_from(config, c.path))}  # {c.documents:,} documents, {c.bytes:,} bytes, "
-        f"about {c.tokens:,} tokens"
+        f"    {_quoted(c.name)}: {_quoted(_seen_from(config, c.path))}"
+        f"  # {c.documents:,} documents, {c.bytes:,} bytes, about {c.tokens:,} tokens"
         for c in counts
     )
     command = shlex.quote(str(config))

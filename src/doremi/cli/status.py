@@ -177,7 +177,7 @@ def _model_lines(config: RunConfig, corpus: Corpus | None) -> list[str]:
     """Each model with the vocabulary of the corpus, or of the tokenizer that is to be trained."""
     from doremi.pipeline.counting import counted
 
-    vocab_size = corpus.manifest["tokenizer"]["vocab_size"] if corpus else config.data.vocab_size
+    vocab_size = corpus.tokenizer.vocab_size if corpus else config.data.vocab_size
     length, held, lines = config.data.sequence_length, counted(config, vocab_size, {}), []
     for size in dict.fromkeys([config.size_name, *config.size_names()]):
         counts = held[counts_key(canonical(shape_of(config, size)), vocab_size, length)]

@@ -50,8 +50,7 @@ def keep(corpus: Corpus, share: Fraction, *, full_check: bool, stop: Stop | None
     `RunError` one that cannot be written; `Interrupted` soon after `stop()`, asked at every document, says True.
     """
     folder = kept_folder(corpus, share)
-    manifest = folder / "manifest.json"
-    if not (manifest.exists() and read_json(manifest, "manifest of kept documents")["corpus"] == corpus.fingerprint):
+    if not ((folder / "manifest.json").exists() and Corpus.read(folder).whole == corpus.fingerprint):
         _make(corpus, share, folder, stop or (lambda: False))
     kept = Corpus.read(folder)
     verify_files(kept, full_check, ("train",))

@@ -11,7 +11,8 @@ _DUPLICATES = {"within": int, "across": int, "dropped": int}
 _FOUND = {"empty": int, "excluded": int, "duplicates": _DUPLICATES, "bad": {"*": int}}
 _DOMAIN = {"folder": str, "tokens": int, "found": _FOUND, "train": _SPLIT, "validation": _SPLIT}
 _TOKENIZER = {"source": str, "sha256": str, "vocab_size": int, "end_of_text": str, "end_of_text_id": int}
-_MANIFEST = {"tokenizer": _TOKENIZER, "dtype": str, "domains": {"*": _DOMAIN}, "fingerprint": str, "key": str}
+_TEXTS = {"dtype": str, "fingerprint": str, "key": str, "corpus": str, "share": str}
+_MANIFEST = {"tokenizer": _TOKENIZER, "domains": {"*": _DOMAIN}, **_TEXTS}
 
 
 def wrong_value(manifest: Any) -> str | None:
@@ -76,30 +77,34 @@ class DomainEntry:
 class TokenizerEntry:
     """The corpus's tokenizer; `source` is `trained`, or where it was loaded from."""
 
-    vocab_size: int
-    end_of_text_id: int
+    source: str
     sha256: str
-    end_of_text: str = ""
-    source: str = ""
+    vocab_size: int
+    end_of_text: str
+    end_of_text_id: int
 
 
 def domain_entry(value: Mapping[str, Any]) -> DomainEntry:
-    """A domain of the manifest, of a whole corpus or of what is kept of one."""
-    rest: dict[str, Any] = {"tokens": value["tokens"], "found": _found(value["found"])} if "found" in value else {}
-    if "validation" in value:
-        rest["validation"] = split_counts(value["validation"])
-    return DomainEntry(value["folder"], split_counts(value["train"]), **rest)
+    """A domain of the manifest, of a whole corpus or of what is kept of one, which has training documents alone."""
+    train = split_counts(value["train"])
+    if "validation" not in value:
+        return DomainEntry(value["folder"], train)
+    return DomainEntry(
+        value["folder"], train, split_counts(value["validation"]), value["tokens"], _found(value["found"])
+    )
 
 
 def tokenizer_entry(value: Mapping[str, Any]) -> TokenizerEntry:
-    told = {key: value[key] for key in ("end_of_text", "source") if key in value}
-    return TokenizerEntry(value["vocab_size"], value["end_of_text_id"], value["sha256"], **told)
+    return TokenizerEntry(**{key: value[key] for key in _TOKENIZER})
 
 
 def split_counts(value: Mapping[str, Any]) -> SplitCounts:
     """A split of the manifest; what is kept of a domain has no bytes and no unknown tokens."""
-    return SplitCounts(**{key: value[key] for key in _SPLIT if key in value})
+    known = {key: value[key] for key in ("bytes", "unknown", "skipped") if key in value}
+    return SplitCounts(**known, **{key: value[key] for key in ("documents", "tokens", "files")})
 
 
 def _found(value: Mapping[str, Any]) -> Found:
-    return Found(value["empty"], value["excluded"], **dict(value["duplicates"]), bad=value["bad"])
+    again = value["duplicates"]
+    counts = (value["empty"], value["excluded"], again["within"], again["across"], again["dropped"])
+    return Found(*counts, bad=value["bad"])

@@ -26,7 +26,7 @@ from doremi.corpus.duplicates import load as load_digests
 from doremi.corpus.duplicates import save as save_digests
 from doremi.corpus.encoding import Encoded, Encoder, worker_count
 from doremi.corpus.key import corpus_key
-from doremi.corpus.manifest import split_counts
+from doremi.corpus.manifest import SplitCounts, split_counts
 from doremi.corpus.parts import (
     METHOD,
     Counts,
@@ -172,7 +172,9 @@ def _entry(plan: DomainPlan, work: _Work, writer: DomainWriter, shared: Shared, 
         own = Counter() if plan.files.validation else Counter(writer.validation.counts)
         found.excluded -= own["documents"]  # what is held out of this domain, once each, is no loss
         limits = Limits(work.request.sequence_length, work.request.max_unknown)
-        check_domain(plan.name, split_counts(writer.train.counts), found.excluded, limits)
+        train = writer.train.counts
+        counted = SplitCounts(tokens=train["tokens"], unknown=train["unknown"])
+        check_domain(plan.name, counted, found.excluded, limits)
         written = writer.finish()
         written["train"]["skipped"] = found.empty + found.excluded + found.dropped
         size = written["train"]["tokens"] + own["tokens"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +15,7 @@ from doremi.files import read_json
 from doremi.mixture.domains import DomainSet
 
 Split = Literal["train", "validation"]
+_MAY_MISS = {"key": "key", "share": "share", "whole": "corpus"}  # fields by the keys of the manifest
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,21 @@ class Corpus:
     """What `manifest.json` says of the corpus in `folder`: a prepared one, or the part that a run keeps of it."""
 
     folder: Path
-    manifest: Mapping[str, Any]
-    kept: Corpus | None = None  # the training documents of epoch-matched runs
+    tokenizer: TokenizerEntry
+    dtype: str
+    """Type of a token in the `.bin` files, which are little-endian: uint16 or uint32."""
+    entries: Mapping[str, DomainEntry]
+    """The domains in their order, which the sampler and the losses of documents go by."""
+    fingerprint: str
+    """SHA-256 of what models see: the same text gives the same one on any machine. Empty for an estimate."""
+    key: str = ""
+    """What the corpus is found by (key.py): SHA-256 of what was asked for, and of how its files looked."""
+    share: str = ""
+    """Of what is kept for epoch-matched runs: the share of each domain, such as 1/50."""
+    whole: str = ""
+    """The same: fingerprint of the corpus that it is kept of."""
+    kept: Corpus | None = None
+    """The training documents of epoch-matched runs."""
 
     @property
     def training(self) -> Corpus:
@@ -33,46 +46,24 @@ class Corpus:
 
     @classmethod
     def read(cls, folder: Path) -> Corpus:
-        """`RunError` where there is none, `DamageError` for one whose values are of the wrong type."""
+        """`RunError` where there is none, `DamageError` for one whose values are missing or of the wrong type."""
         path = folder / "manifest.json"
         manifest = read_json(path, "corpus manifest")
         if (key := wrong_value(manifest)) is not None:
             raise DamageError(one_line(f"{path}: {key!r} is of the wrong type; remove it and run again"))
-        return cls(folder, manifest)
+        return cls.said_by(manifest, folder)
+
+    @classmethod
+    def said_by(cls, manifest: Mapping[str, Any], folder: Path) -> Corpus:
+        """The corpus that a manifest tells about; its files, if there are any, lie in `folder`."""
+        entries = {name: domain_entry(value) for name, value in manifest["domains"].items()}
+        known = {name: manifest[key] for name, key in _MAY_MISS.items() if key in manifest}
+        tokenizer = tokenizer_entry(manifest["tokenizer"])
+        return cls(folder, tokenizer, manifest["dtype"], entries, manifest["fingerprint"], **known)
 
     @property
     def domains(self) -> DomainSet:
-        """The domains in their order, which the sampler and the losses of documents go by."""
-        return DomainSet(self.manifest["domains"])
-
-    @cached_property
-    def entries(self) -> dict[str, DomainEntry]:
-        """What the manifest says of each domain."""
-        return {name: domain_entry(value) for name, value in self.manifest["domains"].items()}
-
-    @cached_property
-    def tokenizer(self) -> TokenizerEntry:
-        return tokenizer_entry(self.manifest["tokenizer"])
-
-    @property
-    def dtype(self) -> str:
-        """Type of a token in the `.bin` files, which are little-endian: uint16 or uint32."""
-        return self.manifest["dtype"]
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of what models see: the same text gives the same one on any machine."""
-        return self.manifest["fingerprint"]
-
-    @property
-    def key(self) -> str:
-        """What the corpus is found by (key.py): SHA-256 of what was asked for, and of how its files looked."""
-        return self.manifest["key"]
-
-    @property
-    def share(self) -> str:
-        """Of what is kept for epoch-matched runs: the share of each domain, such as 1/50."""
-        return self.manifest["share"]
+        return DomainSet(self.entries)
 
     def count(self, split: Split, what: Literal["documents", "bytes", "tokens"]) -> list[int]:
         """`[K]`."""

@@ -25,6 +25,7 @@ import torch
 from doremi import distributed
 from doremi.config import RunConfig
 from doremi.config.loading import validate
+from doremi.corpus.manifest import DomainEntry, TokenizerEntry, split_counts
 from doremi.corpus.store import DomainWriter
 from doremi.corpus.value import Corpus
 from doremi.distributed import World
@@ -278,13 +279,11 @@ def random_corpus(config: RunConfig, folder: Path, vocab_size: int, validation_t
             writer.train.add(_random(rng, vocab_size, train, dtype), train)
             for number in (0, 1):
                 writer.validation.add(_random(rng, vocab_size, half, dtype), half, number)
-            entries[name] = {"folder": folder_name(name), "epochs": 1.0, **writer.finish()}
-    tokenizer = {"vocab_size": vocab_size, "end_of_text_id": 0, "sha256": ""}
-    write_json(
-        folder / "manifest.json",
-        {"format": FORMAT, "tokenizer": tokenizer, "dtype": dtype, "domains": entries, "fingerprint": TRIAL},
-    )
-    return Corpus.read(folder)
+            written = writer.finish()
+            train_counts, held = split_counts(written["train"]), split_counts(written["validation"])
+            entries[name] = DomainEntry(folder_name(name), train_counts, held)
+    tokenizer = TokenizerEntry("trained", "", vocab_size, "", 0)
+    return Corpus(folder, tokenizer, dtype, entries, TRIAL)
 
 
 def _random(rng: np.random.Generator, vocab_size: int, number: int, dtype: str) -> bytes:

@@ -77,7 +77,7 @@ class Plan:
 
     @property
     def vocab_size(self) -> int:
-        return int(self.corpus.manifest["tokenizer"]["vocab_size"])
+        return self.corpus.tokenizer.vocab_size
 
     @property
     def estimated(self) -> bool:
@@ -192,7 +192,7 @@ def make(config: RunConfig, final_size: str | None, say: Callable[[str], None]) 
             say(f"{name}: {describe(files)}")
         say("measuring the preparation of the corpus ...")
         preparation = calibration.measure_preparation(config)
-        corpus = as_trained_on(config, Corpus(directory.corpus_folder, preparation["manifest"]))
+        corpus = as_trained_on(config, Corpus.said_by(preparation["manifest"], directory.corpus_folder))
         config = _within_limits(config, corpus, notes)
     _check_kept(config, corpus, notes)
     name, training = _final_run(config, final_size, final, corpus)

@@ -139,7 +139,7 @@ def _stage(context: Context, graph: Graph, role: Role, size: str, nodes: list[No
 
 def _training(spec: TrainingSpec, corpus: Corpus) -> Each:
     settings, domains = spec.settings, corpus.domains
-    vocab_size = int(corpus.manifest["tokenizer"]["vocab_size"])
+    vocab_size = corpus.tokenizer.vocab_size
     model, objective = footprint.meta_model(spec.description, vocab_size, spec.sequence_length), {}
     if spec.scoring is not None:
         objective = make_objective(spec.scoring.proxy, domains, vocab_size, uniform(list(domains))).state_dict()

@@ -6,11 +6,12 @@ epoch-matched run keeps of its corpus.
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from fractions import Fraction
 
 from doremi.config import RunConfig
 from doremi.corpus.kept import kept_folder
+from doremi.corpus.manifest import DomainEntry, SplitCounts
 from doremi.corpus.value import Corpus
 from doremi.distributed import World
 from doremi.methods import by_mixture
@@ -48,21 +49,17 @@ def as_trained_on(config: RunConfig, corpus: Corpus) -> Corpus:
     folder = kept_folder(corpus, config.kept_share)
     if (folder / "manifest.json").exists():
         kept = Corpus.read(folder)
-        if kept.manifest["corpus"] == corpus.fingerprint:
+        if kept.whole == corpus.fingerprint:
             return replace(corpus, kept=kept)
     return replace(corpus, kept=_expected(corpus, config.kept_share))
 
 
 def _expected(corpus: Corpus, share: Fraction) -> Corpus:
     """About what a share of each domain is: one document at least. Without a fingerprint, for it is an estimate."""
-    domains = {}
+    entries = {}
     for name, entry in corpus.entries.items():
         documents, tokens = entry.train.documents, entry.train.tokens
-        kept = {
-            "documents": max(1, round(share * documents)),
-            "tokens": max(round(share * tokens), tokens // documents),
-        }
-        domains[name] = {"folder": entry.folder, "train": kept}
-    known = {"tokenizer": asdict(corpus.tokenizer), "dtype": corpus.dtype}
-    manifest = {"share": str(share), "domains": domains, **known, "fingerprint": ""}
-    return Corpus(kept_folder(corpus, share), manifest)
+        fewer = max(1, round(share * documents))
+        kept = SplitCounts(documents=fewer, tokens=max(round(share * tokens), tokens // documents))
+        entries[name] = DomainEntry(entry.folder, kept)
+    return replace(corpus, folder=kept_folder(corpus, share), entries=entries, share=str(share), fingerprint="")

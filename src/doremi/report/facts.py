@@ -141,7 +141,8 @@ class Facts:
 
     def train_tokens(self) -> list[float]:
         """Training tokens a domain, `[K]`, NaN where unknown."""
-        return [number(inner(self._entry(d), "train", "tokens")) for d in self.domains]
+        entries = {} if self.corpus is None else self.corpus.entries
+        return [float(entries[d].train.tokens) if d in entries else math.nan for d in self.domains]
 
     def weights(self, name: str) -> list[float] | None:
         """Weights of a mixture by name in domain order, `[K]`: its file's, else the verdict's; None if neither is."""
@@ -176,10 +177,9 @@ class Facts:
         held = self.weights("natural")
         if held is not None or self.corpus is None:
             return held
-        passes = [number(self._entry(d).get("epochs", 1.0)) for d in self.domains]
-        sizes = [t * p for t, p in zip(self.train_tokens(), passes, strict=True)]
-        total = math.fsum(sizes)
-        return [size / total for size in sizes] if total > 0 else None
+        sizes = self.corpus.natural_sizes(self.run.passes())
+        total = math.fsum(sizes.values())
+        return [sizes.get(d, math.nan) / total for d in self.domains] if total > 0 else None
 
     def budget(self) -> float:
         """Tokens that epochs are counted at, of the final run or else of one training; NaN if nobody said."""
@@ -214,9 +214,6 @@ class Facts:
         sizes = sorted({t.size for t in self.every(*MODEL_ROLES)})
         judged = self.verdict.size if self.verdict else None
         return judged if judged in sizes else next(iter(sizes), None)
-
-    def _entry(self, domain: str) -> Mapping[str, Any]:
-        return {} if self.corpus is None else self.corpus.manifest["domains"].get(domain, {})
 
 
 def before_limits(record: MixtureRecord) -> Mapping[str, float]:
@@ -299,8 +296,8 @@ def _domains(
     trainings: tuple[Training, ...],
 ) -> list[str]:
     """Names in manifest order; from the next best file where a copied run has left its corpus behind."""
-    if corpus is not None and isinstance(corpus.manifest.get("domains"), Mapping):
-        return [str(name) for name in corpus.manifest["domains"]]
+    if corpus is not None:
+        return list(corpus.entries)
     for names in (verdict.domains if verdict else (), *(record.weights for record in mixtures.values())):
         if names:
             return list(names)

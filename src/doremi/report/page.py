@@ -7,7 +7,7 @@ pictures, which svg.py serialises through an XML writer, are taken as they are.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import resources
 from typing import Any
 
@@ -185,10 +185,10 @@ def _settings(facts: Facts) -> list[Any]:
     made = (
         settings_table("configuration", "The resolved configuration, as in config.yaml.", facts.config),
         settings_table("versions", "Versions, seeds and data, as in manifest.json.", facts.manifest),
-        settings_table("tokenizer", "Tokenizer, as in the corpus manifest.", inner(_corpus(facts), "tokenizer") or {}),
+        settings_table("tokenizer", "Tokenizer, as in the corpus manifest.", _tokenizer(facts)),
     )
     return [table for table in made if table is not None]
 
 
-def _corpus(facts: Facts) -> Mapping[str, Any]:
-    return {} if facts.corpus is None else facts.corpus.manifest
+def _tokenizer(facts: Facts) -> Mapping[str, Any]:
+    return {} if facts.corpus is None else asdict(facts.corpus.tokenizer)

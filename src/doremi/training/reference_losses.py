@@ -93,7 +93,7 @@ ReferenceLosses = LiveReference | StoredReference
 
 def _paths(folder: Path, corpus: Corpus) -> dict[str, Path]:
     """Each domain's file."""
-    return {name: folder / f"{corpus.manifest['domains'][name]['folder']}.f16" for name in corpus.domains}
+    return {name: folder / f"{corpus.entries[name].folder}.f16" for name in corpus.domains}
 
 
 def _sound(path: Path, manifest: dict[str, Any]) -> bool:
