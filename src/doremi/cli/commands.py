@@ -251,7 +251,8 @@ def report(place: EitherArgument, set_: SetOption = None) -> None:
     from doremi.rundir.layout import RunDirectory
 
     config = _load_either(place, set_)
-    record_nodes(config)
+    if config.root.is_dir():
+        record_nodes(config)
     typer.echo(f"report: {write_report(RunDirectory(config.root))}")
 
 
