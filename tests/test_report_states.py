@@ -35,11 +35,12 @@ def copied(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Path:
     return Path(shutil.copytree(a_report(tmp_path_factory.getbasetemp()), tmp_path / "demo"))
 
 
-@pytest.fixture
-def several(tmp_path: Path) -> RunDirectory:
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     """Two methods: one with references and proxies, one that has neither."""
     made = MadeRun(seeds=(0, 1, 2), effect=EFFECT, found={"law": "fitted", "doremi": "doremi"})
-    run = RunDirectory(make_run(tmp_path / "several", made))
+    run = RunDirectory(make_run(tmp_path_factory.mktemp("states") / "several", made))
+    edit(run.root / "mixtures/law.json", seeds=[0])
     write_verdict(run.root, verdict_over(run, list(EFFECT)))
     return run
 
@@ -52,7 +53,6 @@ def edit(path: Path, **changes: object) -> None:
 
 
 def test_each_found_mixture_has_its_columns_and_notes(several: RunDirectory) -> None:
-    edit(several.root / "mixtures/law.json", seeds=[0])
     page = Page(write_report(several))
     row = page.table("mixture")["web"]
     assert [title for title in row if "law" in title or "doremi" in title] == [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,13 +18,20 @@ EFFECT = {"law": -0.03, "swarm": -0.01, "natural": 0.0, "uniform": 0.01}
 FOUND = {"swarm": "swarm", "law": "fitted"}
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    run = make_run(tmp_path_factory.mktemp("roles") / "run", MadeRun(seeds=(0, 1, 2), effect=EFFECT, found=FOUND))
+    write_verdict(run, verdict_over(RunDirectory(run), list(EFFECT)))
+    return RunDirectory(run)
+
+
 @pytest.fixture
-def run(tmp_path: Path) -> RunDirectory:
-    return RunDirectory(make_run(tmp_path / "run", MadeRun(seeds=(0, 1, 2), effect=EFFECT, found=FOUND)))
+def run(made: RunDirectory, tmp_path: Path) -> RunDirectory:
+    return RunDirectory(Path(shutil.copytree(made.root, tmp_path / "run")))
 
 
-def test_several_found_mixtures_are_compared_as_such(run: RunDirectory) -> None:
-    verdict = verdict_over(run, list(EFFECT))
+def test_several_found_mixtures_are_compared_as_such(made: RunDirectory) -> None:
+    verdict = read_verdict(made.root)
     families = {(one.candidate, one.opponent): one.family for one in verdict.comparisons}
     assert families == {
         ("law", "natural"): "learned", ("law", "uniform"): "learned", ("swarm", "natural"): "learned",
@@ -34,27 +42,27 @@ def test_several_found_mixtures_are_compared_as_such(run: RunDirectory) -> None:
     assert chosen.reason.startswith("law beats natural, the best plain mixture")
 
 
-def test_a_name_is_no_role(run: RunDirectory) -> None:
+def test_a_name_is_no_role(made: RunDirectory) -> None:
     """The same models under the names that another method has."""
-    law, _, natural, uniform = candidates(run, list(EFFECT))
+    law, _, natural, uniform = candidates(made, list(EFFECT))
     named = [
         Candidate("uniform", "found", law.trainings, law.records),
         Candidate("doremi", "plain", uniform.trainings, uniform.records),
         natural,
     ]
-    verdict = verdict_over(run, [], candidates=named)
+    verdict = verdict_over(made, [], candidates=named)
     assert verdict.recommendation.mixture == "uniform"
     assert {one.family for one in verdict.comparisons if "uniform" not in (one.candidate, one.opponent)} == {"plain"}
 
 
-def test_at_equal_compute_each_stands_against_those_of_its_own_search(run: RunDirectory) -> None:
-    law, swarm, natural, uniform = candidates(run, list(EFFECT))
+def test_at_equal_compute_each_stands_against_those_of_its_own_search(made: RunDirectory) -> None:
+    law, swarm, natural, uniform = candidates(made, list(EFFECT))
     longer = [
         Candidate("natural", "plain", natural.trainings, method="swarm"),
         Candidate("natural", "plain", uniform.trainings, method="fitted"),
     ]
     compared = equal_compute(
-        run, size="tiny", seeds=[0, 1, 2], candidates=[law, swarm, natural, uniform], longer=longer,
+        made, size="tiny", seeds=[0, 1, 2], candidates=[law, swarm, natural, uniform], longer=longer,
         confidence=0.95, margin=0.005,
     )  # fmt: skip
     means = {(one.name, one.search, one.longer): one.mean["uniform"] for one in compared.candidates}
@@ -68,10 +76,9 @@ def test_at_equal_compute_each_stands_against_those_of_its_own_search(run: RunDi
             assert one.difference == pytest.approx(own - opponent.mean["uniform"], rel=1e-6)
 
 
-def test_the_keys_of_what_was_judged_are_recorded(run: RunDirectory) -> None:
-    write_verdict(run.root, verdict_over(run, list(EFFECT)))
-    for one in read_verdict(run.root).candidates:
-        nodes = run.nodes().find("main", mixture=one.name)
+def test_the_keys_of_what_was_judged_are_recorded(made: RunDirectory) -> None:
+    for one in read_verdict(made.root).candidates:
+        nodes = made.nodes().find("main", mixture=one.name)
         assert one.trainings == {node.seed: node.key for node in nodes}
 
 
@@ -95,7 +102,6 @@ def test_a_place_outside_the_run_is_refused(run: RunDirectory) -> None:
 
 
 def test_a_damaged_verdict_is_named(run: RunDirectory) -> None:
-    write_verdict(run.root, verdict_over(run, list(EFFECT)))
     path = run.root / "verdict.json"
     path.write_text(path.read_text().replace('"seeds_to_decide": null', '"seeds_to_decide": "many"'))
     with pytest.raises(DamageError, match=r"verdict\.json: .* damaged at recommendation\.seeds_to_decide .* run again"):
@@ -103,7 +109,7 @@ def test_a_damaged_verdict_is_named(run: RunDirectory) -> None:
 
 
 def test_a_verdict_of_other_models_is_told(run: RunDirectory) -> None:
-    verdict, nodes = verdict_over(run, list(EFFECT)), run.nodes()
+    verdict, nodes = read_verdict(run.root), run.nodes()
     assert outdated(run, nodes, verdict) is None
     fewer = nodes.model_copy(update={"candidates": nodes.candidates[1:], "nodes": nodes.find("main", seed=0)})
     assert outdated(run, fewer, verdict) is None

@@ -1,8 +1,8 @@
 """The report: one self-contained HTML page made from a run directory alone.
 
-    run directory -> facts.py (plain values) -> page.py (the answer in words)          -> page.html, style.css
-                                                tables.py, judgement.py (tables)
-                                                figures.py, walks.py, curves.py (pictures) -> plots.py -> svg.py
+    run directory -> facts.py (what there is) -> page.py, notes.py, stages.py (words)  -> page.html, style.css
+                                                 tables.py, judgement.py, made.py (tables)
+                                                 figures.py, walks.py, curves.py (pictures) -> plots.py -> svg.py
 
 Needs neither torch nor a network, runs no script, and makes the same page from the same files.
 """

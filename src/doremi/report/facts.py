@@ -284,8 +284,8 @@ def _searches(
     ]
 
 
-def _rounds(run: RunDirectory, nodes: Nodes, found: NamedMixture) -> dict[int, MixtureRecord]:
-    places = {node.round: node.place for node in nodes.find("mixture", method=found.method) if node.round}
+def _rounds(run: RunDirectory, nodes: Nodes, one: NamedMixture) -> dict[int, MixtureRecord]:
+    places = {node.round: node.place for node in nodes.find("mixture", method=one.method) if node.round}
     return {at: run.mixture(place) for at, place in places.items() if place is not None and run.place(place).exists()}
 
 

@@ -27,7 +27,8 @@ def mixture_notes(facts: Facts) -> list[str]:
         names = listed(dict.fromkeys(t.name for t in facts.foreign))
         notes.append(
             "Other weights than those shown, or other settings, were used to train "
-            f"{plural(len(facts.foreign), 'model')} ({names}). Nothing of that is on this page. `doremi run {facts.name}` trains what is missing."
+            f"{plural(len(facts.foreign), 'model')} ({names}). Nothing of that is on this page. "
+            f"`doremi run {facts.name}` trains what is missing."
         )
     return notes
 

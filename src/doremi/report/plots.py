@@ -163,10 +163,10 @@ def _ticks(low: float, high: float, log: bool, most: int = 4) -> list[float]:
     if log:
         for steps in ((1, 2, 5), (1, 3), (1,)):
             decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-            found = [s * 10.0**d for d in decades for s in steps if low <= s * 10.0**d <= high]
-            if len(found) <= most:
-                return found
-        return found[:: math.ceil(len(found) / most)]
+            ticks = [s * 10.0**d for d in decades for s in steps if low <= s * 10.0**d <= high]
+            if len(ticks) <= most:
+                return ticks
+        return ticks[:: math.ceil(len(ticks) / most)]
     from matplotlib.ticker import MaxNLocator
 
     return [float(t) for t in MaxNLocator(most - 1).tick_values(low, high) if low - 1e-12 <= t <= high]
