@@ -35,7 +35,7 @@ import doremi.report.plots  # the victims are forked: what is imported here cost
 import doremi.verdict  # noqa: F401
 from doremi import distributed
 from doremi.config import load
-from doremi.pipeline import jobs, stages
+from doremi.pipeline import preparing, trainings
 from doremi.pipeline.run import everything
 from doremi.pipeline.workspace import open_workspace
 from doremi.training import checkpoint
@@ -45,7 +45,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from tiny import Silent, write_corpus, write_tiny
 
 QUOTA = {"preparation": 15, "training": 30, "inside a save": 20, "between stages": 15, "one rank of two": 20}
-VOLATILE = {"timings.jsonl", "status.json", "run.lock", "report.html"}
+VOLATILE = {"timings.jsonl", "status.json", "corpus.lock", "run.lock", "report.html"}
 PATIENCE = 120  # seconds after which a run, or the survivor of two, counts as hanging
 MOMENTS = {"preparation": 0.15, "training": 0.4, "inside a save": 0.02, "between stages": 0.03}
 """Seconds after a phase begins within which a kill is drawn: about as long as it lasts."""
@@ -61,10 +61,10 @@ def victim(config: Path, rank: int, size: int, port: int, phases: Connection, no
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ |= {"LOCAL_WORLD_SIZE": str(size), "LOCAL_RANK": str(rank)}
     for module, name, phase in (
-        (stages, "prepare_corpus", "preparation"),
+        (preparing, "prepare_corpus", "preparation"),
         (train, "_train", "training"),
         (checkpoint, "save", "inside a save"),
-        (jobs, "save", "inside a save"),
+        (trainings, "save", "inside a save"),
     ):
         setattr(module, name, announced(getattr(module, name), phase, phases))
     if non_atomic:
@@ -220,8 +220,9 @@ class Driver:
         return None, well and all(process.exitcode == 0 for process, _ in processes)
 
     def contents(self) -> dict[str, bytes]:
-        paths = [p for p in self.root.rglob("*") if p.is_file() and p.name not in VOLATILE]
-        return {str(p.relative_to(self.root)): p.read_bytes() for p in paths}
+        runs = self.root.parent  # with the corpus
+        paths = [p for p in runs.rglob("*") if p.is_file() and p.name not in VOLATILE]
+        return {str(p.relative_to(runs)): p.read_bytes() for p in paths}
 
 
 def plans(rng: random.Random, wanted: Mapping[str, int], counted: Counter[str], size: int) -> Iterator[Plan]:
@@ -242,7 +243,7 @@ def kill_runs(
     """
     straight = undisturbed(driver)
     while any(counted[kind] < number for kind, number in wanted.items()) and (all(good) or not driver.non_atomic):
-        shutil.rmtree(driver.root)
+        shutil.rmtree(driver.root.parent)
         kills, well = 0, True
         for plan in plans(rng, wanted, counted, driver.size):
             phase, fine = driver.run(plan)

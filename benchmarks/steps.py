@@ -27,6 +27,7 @@ from doremi.model.build import TokenLosses, build
 from doremi.model.presets import shape
 from doremi.objectives.dro import GroupDRO
 from doremi.objectives.plain import PlainObjective
+from doremi.objectives.reweighting import Reweighting
 from doremi.training import loop as training
 from doremi.training.reference_losses import LiveReference, ReferenceLosses, StoredReference
 
@@ -79,11 +80,10 @@ def make_trainer(
         key="",
         settings=settings,
         model=TokenLosses(build(shape(preset, None, {}), VOCAB, LENGTH, 0), LENGTH),
-        objective=GroupDRO(DOMAINS) if scored else PlainObjective(),
+        objective=Reweighting(GroupDRO(DOMAINS), lagged, scores_clipped_excess=True) if scored else PlainObjective(),
         objective_name="bench",
         stream=BatchStream(sampler, [FlatFile(path, "uint16") for path in files], LENGTH, accumulation=accumulation),
         reference=reference,
-        lagged=lagged,
         validation=None,  # type: ignore[arg-type]  # nothing is evaluated here
         epoch_tokens=[1] * DOMAINS,
         domains=DomainSet(f"domain {i}" for i in range(DOMAINS)),

@@ -9,7 +9,6 @@ another's references; main models are trained in the directory of the first sear
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 CONFIG, RUNS = ROOT / "configs" / "study.yaml", ROOT / "runs" / "study"
+TEXT = ROOT.parent / "shared" / "corpus"
 ETAS = (0.1, 0.3, 1.0, 3.0)
 HELD_OUT = ("dialogue", "law", "math_tex", "poetry")  # domains that the rule for eta was not chosen on
 CHOSEN = (
@@ -37,7 +37,7 @@ SEEDS = 12
 
 @dataclass(frozen=True)
 class Search:
-    """One run directory: what differs from configs/study.yaml, and whose corpus and references it takes."""
+    """One run directory: what differs from configs/study.yaml, and whose references it takes."""
 
     name: str
     settings: tuple[str, ...] = ()
@@ -68,7 +68,7 @@ def searches() -> list[Search]:
 
 def eta_sweep(name: str, domains: tuple[str, ...], steps: int | None = None) -> list[Search]:
     """Searches over some domains only, two sequences of each in a batch, with every eta."""
-    data = ", ".join(f"{domain}: ../shared/corpus/{domain}" for domain in domains)
+    data = ", ".join(f"{domain}: {TEXT / domain}" for domain in domains)
     settings = (
         f"data.domains={{{data}}}",
         *((f"training.steps={steps}",) if steps else ()),
@@ -82,15 +82,13 @@ def eta_sweep(name: str, domains: tuple[str, ...], steps: int | None = None) -> 
 
 def long_search() -> Search:
     """Steps enough to ask whether averaged weights settle: four domains, one proxy."""
-    data = ", ".join(f"{domain}: ../shared/corpus/{domain}" for domain in HELD_OUT)
+    data = ", ".join(f"{domain}: {TEXT / domain}" for domain in HELD_OUT)
     sizes = ("training.steps=2000", "training.batch_size=8", "training.evaluate_every=500", "proxy.seeds=1")
     return Search("long", (f"data.domains={{{data}}}", *sizes), "")
 
 
 def search(one: Search) -> None:
     """Train what is missing of one search."""
-    if one.like:
-        share_corpus(RUNS / one.like, RUNS / one.name)
     for command in one.commands:
         doremi(command, one.name, with_references(one))
 
@@ -102,14 +100,6 @@ def doremi(command: str, name: str, settings: Sequence[str]) -> None:
         words += ["--set", setting]
     with (RUNS / f"{name}.log").open("a") as log:
         subprocess.run(words, stdout=log, stderr=log, check=True, cwd=ROOT)
-
-
-def share_corpus(source: Path, target: Path) -> None:
-    """The same prepared corpus in another run directory, on the disk once."""
-    if not (target / "corpus").exists():
-        target.mkdir(parents=True, exist_ok=True)
-        (target / "run.lock").touch()  # marks the folder as a run's
-        shutil.copytree(source / "corpus", target / "corpus", copy_function=os.link)
 
 
 def tournament() -> None:
@@ -125,7 +115,8 @@ def more_seeds() -> None:
 
 def larger(size: str) -> None:
     """Main models of another size on the same mixtures, in a directory of their own: they take long."""
-    share_corpus(RUNS / "natural", RUNS / "sizes")
+    (RUNS / "sizes").mkdir(exist_ok=True)
+    (RUNS / "sizes" / "run.lock").touch()  # marks the folder as a run's
     shutil.copyfile(RUNS / "natural" / "mixture.json", RUNS / "sizes" / "mixture.json")
     settings = ("candidates.mixtures=[doremi, natural]", f"candidates.sizes=[{size}]", "candidates.seeds=3")
     doremi("train", "sizes", settings)

@@ -20,7 +20,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from study import CHOSEN, HELD_OUT, ROOT, RUNS, doremi
+from study import CHOSEN, HELD_OUT, RUNS, TEXT, doremi
 
 from doremi.rundir.layout import RunDirectory
 
@@ -38,7 +38,7 @@ def prepare_documents() -> None:
     for domain in (*CHOSEN, *HELD_OUT):
         text = RUNS / "cut" / f"{domain}.jsonl"
         text.parent.mkdir(exist_ok=True)
-        source = ROOT.parent / "shared" / "corpus" / domain
+        source = TEXT / domain
         documents = read_documents([str(source / "validation.jsonl.zst")], text_field="text", domain=domain)
         text.write_text("".join(json.dumps({"text": document[:CHARACTERS]}) + "\n" for document in documents))
         domains.append(f"{domain}: {{train: {source / 'train.jsonl.zst'}, validation: {text}}}")
@@ -52,7 +52,7 @@ def copies(name: str) -> Iterator[tuple[Path, Path]]:
     source, target = RUNS / name, JUDGED / name
     shutil.copytree(source, target, ignore=LEFT_OUT, copy_function=link, dirs_exist_ok=True)
     if not (target / "corpus").exists():
-        shutil.copytree(WIDE / "corpus", target / "corpus", copy_function=os.link)
+        shutil.copytree(WIDE / "corpus", target / "corpus")
     for model in [*source.glob("reference/*/model"), *source.glob("main/*/*/*/model")]:
         folder = target / model.parent.relative_to(source)
         if not (folder / "evaluation.documents.f64").exists():
@@ -75,7 +75,7 @@ def evaluate(model: Path, target: Path, sequence_length: int) -> None:
     from doremi.training.loop import write_evaluation
 
     torch.set_num_threads(1)
-    corpus = RunDirectory(WIDE).corpus()
+    corpus = RunDirectory(WIDE).whole_corpus()
     tokens = [store.tokens(corpus, name, "validation") for name in corpus.domains]
     documents = ValidationSet(corpus, tokens, sequence_length)
     losses = models.TokenLosses(models.load(model), sequence_length).eval()

@@ -23,6 +23,7 @@ from doremi.mixture.names import LEARNED, PER_SEED, WITH_SEARCH
 from doremi.model.operations import of_model
 from doremi.model.presets import shape
 from doremi.rundir.layout import RunDirectory
+from doremi.rundir.nodes import CandidateRole
 
 SWEEPS = ("chosen", f"chosen-{SHORT}", "held-out", f"held-out-{SHORT}")
 
@@ -43,7 +44,18 @@ def judge(run: RunDirectory, size: str, mixtures: Sequence[str], first: int = 0)
     if len(names) < 2 or "natural" not in names:
         return None
     seeds = sorted(seed for seed in set.intersection(*(set(done[name]) for name in names)) if seed >= first)
-    return verdict.judge(run, size=size, seeds=seeds, mixtures=names, reference_mixture="natural") if seeds else None
+    if not seeds:
+        return None
+    candidates = [candidate(run, size, name, name, seeds) for name in names]
+    return verdict.judge(run, size=size, seeds=seeds, candidates=candidates, reference_mixture="natural").values()
+
+
+def candidate(run: RunDirectory, size: str, name: str, folder: str, seeds: Sequence[int]) -> verdict.Candidate:
+    """A mixture whose models lie under main/<size>/<folder>."""
+    roles: dict[str, CandidateRole] = {LEARNED: "found", PER_SEED: "per-seed"}
+    trainings = {seed: run.main(size, folder, seed) for seed in seeds}
+    is_reference = name == "natural"
+    return verdict.Candidate(name, roles.get(name, "plain"), trainings, is_reference=is_reference, method=LEARNED)
 
 
 def judged(root: Path, name: str) -> RunDirectory:
@@ -306,7 +318,10 @@ def equal_compute(root: Path) -> list[str]:
     seeds = sorted({*done.get(LEARNED, [])} & {*done.get(f"natural{WITH_SEARCH}", [])})
     if not seeds:
         return []
-    held = verdict.equal_compute(run, size="0.1m", seeds=seeds, plain=["natural"], confidence=0.95, margin=0.005)
+    held = verdict.equal_compute(
+        run, size="0.1m", seeds=seeds, candidates=[candidate(run, "0.1m", LEARNED, LEARNED, seeds)],
+        longer=[candidate(run, "0.1m", "natural", f"natural{WITH_SEARCH}", seeds)], confidence=0.95, margin=0.005,
+    ).model_dump(mode="json")  # fmt: skip
     steps = {c["name"]: c for c in held["candidates"]}
     lines = header(
         "opponent", "its steps", "its mean", "doremi's mean", "average", "doremi against it", "interval, bits a byte"

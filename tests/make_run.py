@@ -16,8 +16,11 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from doremi.corpus.library import place, take
+from doremi.corpus.value import Corpus
 from doremi.files import FORMAT, file_sha256, key_of, write_bytes, write_json
 from doremi.mixture.domains import Mixture, folder_name
+from doremi.rundir.nodes import CandidateRecord, CandidateRole, NodeRecord, Nodes, Role, write_nodes
 
 
 @dataclass
@@ -34,6 +37,7 @@ class MadeRun:
     sequence_length: int = 16
     documents: int = 40  # validation documents a domain
     step_noise: float = 0.0
+    found: Mapping[str, str] = field(default_factory=lambda: {"doremi": "doremi"})  # mixture's name -> its method
 
     def natural(self) -> Mixture:
         return Mixture({name: 3.0 if i == 0 else 1.0 for i, name in enumerate(self.domains)})
@@ -53,7 +57,7 @@ def make_run(root: Path, made: MadeRun | None = None) -> Path:
     """Write the run under `root` (created) and return `root`."""
     made = made or MadeRun()
     root.mkdir(parents=True, exist_ok=True)
-    corpus = _corpus(root / "corpus", made)
+    corpus = _corpus(root, made)
     config = {
         "name": root.name,
         "seed": 0,
@@ -86,30 +90,74 @@ def make_run(root: Path, made: MadeRun | None = None) -> Path:
                 write_json(folder / "same-as.json", {"format": FORMAT, "folder": f"reference/seed-{seed}"})
             else:
                 _training(folder, made, name, seed, None)
+    write_nodes(root, nodes_of(root, made))
     return root
+
+
+ROLES: dict[str, CandidateRole] = {"doremi-per-seed": "per-seed"}
+
+
+def nodes_of(root: Path, made: MadeRun) -> Nodes:
+    """What a made run consists of; natural's models are the references."""
+    nodes = [
+        NodeRecord(id=name, kind="mixture", role="mixture", key=None, place=_place(name), method=method, mixture=name)
+        for name, method in made.found.items()
+    ]
+    for seed in made.seeds:
+        for role in ("reference", "proxy"):
+            nodes.append(_node(root, role, f"{role}/seed-{seed}", method="doremi", seed=seed))
+        for name in made.effect:
+            place = f"main/{made.size}/{name}/seed-{seed}" if name != "natural" else f"reference/seed-{seed}"
+            nodes.append(_node(root, "main", place, mixture=name, size=made.size, seed=seed))
+    candidates = [
+        CandidateRecord(
+            name=name,
+            role="found" if name in made.found else ROLES.get(name, "plain"),
+            method=made.found.get(name, "doremi" if name in ROLES else ""),
+            mixtures=dict.fromkeys(made.seeds, _place(name)),
+        )
+        for name in made.effect
+    ]
+    return Nodes(nodes=tuple(nodes), candidates=tuple(candidates), reference_mixture="natural")
+
+
+def _node(root: Path, role: Role, place: str, **rest: str | int) -> NodeRecord:
+    key = json.loads((root / place / "stage.json").read_text())["key"]
+    whole = {"id": f"{role}/{place}", "kind": "training", "role": role, "key": key, "place": place, **rest}
+    return NodeRecord.model_validate(whole)
 
 
 NOTHING_LEFT_OUT = {"empty": 0, "excluded": 0, "duplicates": {"within": 0, "across": 0, "dropped": 0}, "bad": {}}
 
 
-def _corpus(folder: Path, made: MadeRun) -> dict:
+def _corpus(root: Path, made: MadeRun) -> dict:
+    """The corpus beside the run, and what the run keeps of it; the manifest."""
+    key = key_of([list(made.domains), made.documents])
+    corpus = place(root.parent, key)
+    if not corpus.exists():
+        _write_corpus(corpus, made, key)
+    take(Corpus.read(corpus), root / "corpus", "as made", full_check=False)
+    return json.loads((corpus / "manifest.json").read_text())
+
+
+def _write_corpus(folder: Path, made: MadeRun, key: str) -> None:
     rng = np.random.default_rng(0)
     domains = {}
     for i, name in enumerate(made.domains):
-        place = folder / folder_name(name)
-        place.mkdir(parents=True)
-        entry = {"folder": place.name, "epochs": 1.0}
+        own = folder / folder_name(name)
+        own.mkdir(parents=True)
+        entry = {"folder": own.name}
         for split, documents in (("train", 200 * (3 if i == 0 else 1)), ("validation", made.documents)):
             lengths = rng.integers(5, 60, documents)
             tokens = rng.integers(1, 200, int(lengths.sum())).astype("<u2")
             ends = np.cumsum(lengths).astype("<u8")
             tokens[ends.astype(np.int64) - 1] = 0
-            tokens.tofile(place / f"{split}.bin")
-            ends.tofile(place / f"{split}.ends")
+            tokens.tofile(own / f"{split}.bin")
+            ends.tofile(own / f"{split}.ends")
             size = (lengths - 1) * 4
             names = [f"{split}.bin", f"{split}.ends"]
             if split == "validation":
-                np.stack([size, np.arange(documents) % 2], axis=1).astype("<u4").tofile(place / "validation.documents")
+                np.stack([size, np.arange(documents) % 2], axis=1).astype("<u4").tofile(own / "validation.documents")
                 names.append("validation.documents")
             entry[split] = {
                 "documents": documents,
@@ -117,7 +165,7 @@ def _corpus(folder: Path, made: MadeRun) -> dict:
                 "tokens": int(lengths.sum()),
                 "unknown": 0,
                 "skipped": 0,
-                "files": {f"{place.name}/{n}": file_sha256(place / n) for n in names},
+                "files": {f"{own.name}/{n}": file_sha256(own / n) for n in names},
             }
         entry["tokens"] = entry["train"]["tokens"]
         entry["found"] = NOTHING_LEFT_OUT
@@ -134,9 +182,11 @@ def _corpus(folder: Path, made: MadeRun) -> dict:
         "dtype": "uint16",
         "domains": domains,
         "fingerprint": key_of(domains),
+        "key": key,
     }
+    write_json(folder / "tokenizer" / "tokenizer.json", {})
+    write_json(folder / "sources.json", {"format": FORMAT, "domains": {}})
     write_json(folder / "manifest.json", manifest)
-    return manifest
 
 
 def _mixture_file(root: Path, made: MadeRun, corpus: dict, name: str) -> None:
@@ -155,7 +205,7 @@ def _mixture_file(root: Path, made: MadeRun, corpus: dict, name: str) -> None:
         "format": FORMAT,
         "unit": "tokens",
         "weights": dict(mixture.weights),
-        "method": name,
+        "method": made.found.get(name, name),
         "source": f"{len(made.seeds)} proxies of run {root.name}" if name == "doremi" else "token counts",
         "options": {"eta": 1.0, "smoothing": 0.001} if name == "doremi" else {},
         "seeds": list(made.seeds),
@@ -165,7 +215,11 @@ def _mixture_file(root: Path, made: MadeRun, corpus: dict, name: str) -> None:
     }
     if name == "doremi":
         value["per_seed"] = {str(s): dict(mixture.weights) for s in made.seeds}
-    write_json(root / "mixture.json" if name == "doremi" else root / "mixtures" / f"{name}.json", value)
+    write_json(root / _place(name), value)
+
+
+def _place(name: str) -> str:
+    return "mixture.json" if name == "doremi" else f"mixtures/{name}.json"
 
 
 def _training(folder: Path, made: MadeRun, mixture_name: str, seed: int, weights: Mixture | None) -> None:

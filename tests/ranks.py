@@ -27,7 +27,8 @@ from doremi.config import load
 from doremi.corpus.loader import Batch, BatchStream
 from doremi.distributed import World
 from doremi.errors import Interrupted
-from doremi.pipeline.run import search
+from doremi.objectives.objective import Scoring
+from doremi.pipeline import run
 from doremi.pipeline.workspace import open_workspace
 from doremi.rundir import layout as runs
 from doremi.rundir.layout import RunDirectory
@@ -64,7 +65,7 @@ def run_case(case: dict[str, Any], world: World) -> None:
 
 def search(config: Path, world: World, stop_after: int | None) -> None:
     with open_workspace(load(config), world, Silent(stop_after)) as space, contextlib.suppress(Interrupted):
-        search(space)
+        run.search(space)
 
 
 # -- what is recorded -------------------------------------------------------------------------------------------------
@@ -81,7 +82,7 @@ def recording(world: World, out: Path, rows: list[list[list[int]]]) -> Iterator[
         return batches
 
     def optimizer_step(self: Trainer, number: int) -> Tensor:
-        if number == 1 and self.scored:
+        if number == 1 and self.job.objective.scoring is not None:
             gradients = {name: p.grad for name, p in self.model.named_parameters() if p.grad is not None}
             whole = world.whole(gradients)
             if world.is_main:
@@ -105,9 +106,14 @@ def recording(world: World, out: Path, rows: list[list[list[int]]]) -> Iterator[
 # -- mistakes ---------------------------------------------------------------------------------------------------------
 
 
+def scoring_of(trainer: Trainer) -> Scoring:
+    assert trainer.job.objective.scoring is not None
+    return trainer.job.objective.scoring
+
+
 def scores_of_one_rank(trainer: Trainer, sums_2K: Tensor) -> Tensor:
     """Each rank updates its weights with its own share of the batch."""
-    trainer.job.objective.update(sums_2K)
+    scoring_of(trainer).update(sums_2K)
     return trainer.job.objective.token_weights(trainer.world.sum(sums_2K)[1])
 
 
@@ -115,7 +121,7 @@ def stale_on_other_ranks(trainer: Trainer, sums_2K: Tensor) -> Tensor:
     """Rank 0 alone uses the weights of this step, the others those of the step before."""
     sums_2K = trainer.world.sum(sums_2K)
     before = trainer.job.objective.token_weights(sums_2K[1])
-    trainer.job.objective.update(sums_2K)
+    scoring_of(trainer).update(sums_2K)
     return trainer.job.objective.token_weights(sums_2K[1]) if trainer.world.is_main else before
 
 
@@ -128,7 +134,7 @@ def stale_in_early_micro_batches(trainer: Trainer, batches: list[DeviceBatch]) -
         loss_BT = trainer.forward(batch.input_BT, batch.label_BT)
         sums += trainer._sums(batch, loss_BT)
         if number == len(batches) - 1:
-            objective.update(trainer.world.sum(sums))
+            scoring_of(trainer).update(trainer.world.sum(sums))
         loss = weighted_loss(loss_BT, batch.mask_BT, batch.domain_B, objective.token_weights(count_K))
         (loss * trainer.world.size).backward()
         losses[1] += trainer._counts(batch)
@@ -149,7 +155,8 @@ def mutated(name: str | None, world: World) -> Iterator[None]:
         right = Trainer.forward_backward
 
         def wrong(self: Trainer, batches: list[DeviceBatch]) -> Tensor:
-            return stale_in_early_micro_batches(self, batches) if self.scored else right(self, batches)
+            scored = self.job.objective.scoring is not None
+            return stale_in_early_micro_batches(self, batches) if scored else right(self, batches)
 
         patch = (Trainer, "forward_backward", wrong)
     with mock.patch.object(*patch):

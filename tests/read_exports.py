@@ -35,13 +35,15 @@ def weights_file(path: Path, weights: Mapping[str, float], **more: Any) -> Path:
 
 
 def edit_manifest(run: RunDirectory, **changes: Any) -> None:
-    path = run.corpus_folder / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    """Of the corpus, and of the run's part of it."""
+    for folder in (run.whole_corpus().folder, run.corpus_folder):
+        path = folder / "manifest.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
 def make_uint32(run: RunDirectory) -> None:
     """Rewrite the corpus with uint32 tokens, some of them above 65,535."""
-    for path in run.corpus_folder.glob("*/*.bin"):
+    for path in run.whole_corpus().folder.glob("*/*.bin"):
         tokens = np.fromfile(path, dtype="<u2").astype("<u4")
         tokens[tokens == 7] = 250_007
         tokens.tofile(path)

@@ -14,6 +14,7 @@ import numpy as np
 
 from doremi.report import write_report
 from doremi.rundir.layout import RunDirectory
+from doremi.rundir.nodes import Nodes
 from make_run import MadeRun, make_run
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -35,10 +36,10 @@ def a_verdict(made: MadeRun, root: Path) -> dict[str, Any]:
         "format": 1, "split": "report", "unit": "bits_per_byte", "confidence": 0.95, "margin": 0.005,
         "domains": domains, "natural_weights": natural.tolist(), "reference_mixture": "natural",
         "size": made.size, "seeds": list(made.seeds), "tokens": made.steps * 128,
-        "candidates": [_candidate(made, name, rows, natural) for name in made.effect],
+        "candidates": [_candidate(made, run.nodes(), name, rows, natural) for name in made.effect],
         "comparisons": [
-            {"candidate": a, "opponent": b, "target": t, "difference": -0.01234 + 0.01 * n, "relative": -0.0111,
-             "interval": [-0.02 + 0.01 * n, -0.003 + 0.01 * n] if n else None, "p_value": 0.01,
+            {"candidate": a, "opponent": b, "family": "learned", "target": t, "difference": -0.01234 + 0.01 * n,
+             "relative": -0.0111, "interval": [-0.02 + 0.01 * n, -0.003 + 0.01 * n] if n else None, "p_value": 0.01,
              "p_adjusted": 0.0437 if n else None, "outcome": outcomes[n % 4]}
             for n, (a, b, t) in enumerate(pairs)
         ],
@@ -60,7 +61,7 @@ def a_verdict(made: MadeRun, root: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _candidate(made: MadeRun, name: str, rows: Mapping[str, Any], natural: np.ndarray) -> dict[str, Any]:
+def _candidate(made: MadeRun, nodes: Nodes, name: str, rows: Mapping[str, Any], natural: np.ndarray) -> dict[str, Any]:
     bits, loss = rows[name]["bits_per_byte"], rows[name]["loss"]
     regret = bits - rows["natural"]["bits_per_byte"]
     worst, most = int(bits.argmax()), int(regret.argmax())
@@ -81,6 +82,8 @@ def _candidate(made: MadeRun, name: str, rows: Mapping[str, Any], natural: np.nd
         "domains_better_than_reference": int((regret < 0).sum()),
         "steps_to_baseline": {"reached": reached, "step": 31.0 if reached else None, "of": made.steps,
                               "speedup": made.steps / 31.0 if reached else None},
+        "limited": False, "interval_of": "mixture",
+        "trainings": {str(node.seed): node.key for node in nodes.find("main", mixture=name)},
     }  # fmt: skip
 
 

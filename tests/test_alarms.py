@@ -12,8 +12,7 @@ import torch
 from doremi.diagnostics.health import REPEATED
 from doremi.distributed import World
 from doremi.files import write_json
-from doremi.objectives.dro import GroupDRO
-from doremi.objectives.variants import Choices, VariantDRO, official
+from doremi.objectives.variants import Choices, official
 from doremi.pipeline.run import everything
 from doremi.pipeline.workspace import open_workspace
 from doremi.report.alarms import alarm_table, alarm_words
@@ -21,7 +20,6 @@ from doremi.report.facts import read_facts
 from doremi.report.page import render
 from doremi.rundir.layout import RunDirectory, TrainingFolder
 from doremi.training.log import _losses
-from doremi.training.loop import spread_is_known
 from tiny import Silent, tiny_config, write_corpus
 
 SCARCE = {"prose": 0.49, "code": 0.02, "digits": 0.49}  # of 8 sequences a step: code in one step of six
@@ -119,7 +117,6 @@ def test_noise_is_measured_only_where_it_is_that_of_the_scores(sick: tuple[RunDi
     trace = sick[0].proxy(0).trace()
     assert np.isnan(trace["score_error"]).all()
     assert (trace["scores"] < 0).all()
-    assert spread_is_known(GroupDRO(2))
-    assert spread_is_known(official(2, vocab_size=300))
+    assert official(2, vocab_size=300).scores_clipped_excess
     for choices in (Choices(clip="domain"), Choices(clip="none"), Choices(excess="proxy")):
-        assert not spread_is_known(VariantDRO(2, choices))
+        assert not choices.scores_clipped_excess

@@ -25,9 +25,9 @@ def write(folder: Path, text: str) -> Path:
 def test_short_forms_and_defaults(tmp_path: Path) -> None:
     config = load(write(tmp_path, MINIMAL))
     assert config.name == "my"
-    assert config.root == Path("runs/my")
-    assert config.data.domains["web"].train == ["texts/web"]
-    assert config.data.domains["code"].train == ["a.jsonl", "b.jsonl"]
+    assert config.root == Path.cwd() / "runs/my"
+    assert config.data.domains["web"].train == [str(tmp_path / "texts/web")]
+    assert config.data.domains["code"].train == [str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl")]
     assert config.data.domains["wiki"].epochs == 3
     assert config.proxy.eta == 1
     assert config.proxy.smoothing == 1e-3
@@ -109,7 +109,7 @@ def test_overrides_that_are_none(override: str, says: str, tmp_path: Path) -> No
 )
 def test_overrides_take_domain_names_as_they_are(override: str, parts: list[str], tmp_path: Path) -> None:
     domains = load(write(tmp_path, "data: {domains: {}}"), [override]).data.domains
-    assert {name: domain.train for name, domain in domains.items()} == {part: ["x"] for part in parts}
+    assert {name: domain.train for name, domain in domains.items()} == {part: [str(Path.cwd() / "x")] for part in parts}
 
 
 NUMBERS = {

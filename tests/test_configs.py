@@ -13,7 +13,6 @@ from doremi.cli.status import describe
 from doremi.config import load
 from doremi.distributed import World
 from doremi.mixture.files import read_mixture
-from doremi.pipeline.preparing import prepare
 from doremi.pipeline.run import search
 from doremi.pipeline.workspace import open_workspace
 from doremi.rundir.layout import RunDirectory
@@ -70,11 +69,11 @@ def test_loads_says_and_makes_two_steps(path: Path, tmp_path: Path) -> None:
     text = describe(config)
     assert f"{len(config.domains)} domains" in text
     with open_workspace(config, World(0, 1, torch.device("cpu")), Silent()) as space:
-        corpus = prepare(space)
-        search(space, corpus)
+        search(space)
     run = RunDirectory(config.root)
     assert set(read_mixture(run.mixture_path("doremi")).weights) == set(config.data.domains)
-    assert run.last_search().proxy(0).stage()["steps"] == 2
+    (proxy, *_) = run.nodes().find("proxy")
+    assert run.training(proxy).stage()["steps"] == 2
 
 
 def test_paper_configs_have_the_papers_values() -> None:

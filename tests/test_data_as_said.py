@@ -19,8 +19,8 @@ from tokenizers.trainers import WordLevelTrainer
 from typer.testing import CliRunner
 
 from doremi.cli.commands import app
-from doremi.corpus.value import Corpus
 from doremi.errors import DoremiError
+from doremi.rundir.layout import RunDirectory
 
 WORDS = {
     "web": "the river market people often walk small city garden music light evening train story share bread",
@@ -60,7 +60,7 @@ def doremi(*words: str, **settings: str) -> str:
 
 
 def texts_of(run: str, domain: str, split: str) -> list[str]:
-    corpus = Corpus.read(Path("runs") / run / "corpus")
+    corpus = RunDirectory(Path("runs") / run).whole_corpus()
     tokenizer = Tokenizer.from_file(str(corpus.folder / "tokenizer" / "tokenizer.json"))
     ids = np.fromfile(corpus.path(domain, f"{split}.bin"), "<u2")
     ends = np.fromfile(corpus.path(domain, f"{split}.ends"), "<u8").astype(int)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,16 +15,17 @@ from doremi.cli.commands import app
 from doremi.config import load
 from doremi.errors import ConfigError, RunError
 from doremi.files import read_json, write_json
-from doremi.pipeline.judging import judge
+from doremi.pipeline.judging import judge_run
 from doremi.report.facts import read_facts
 from doremi.report.fewshot import fewshot_tables
-from doremi.rundir.layout import RunDirectory
-from doremi.verdict import downstream, format_table
-from doremi.verdict import judge as verdict_of
+from doremi.rundir.layout import RunDirectory, TrainingFolder
+from doremi.verdict import Candidate, Verdict, candidates_of, downstream, format_table, read_verdict, write_verdict
+from doremi.verdict.values import Downstream
 from make_run import MadeRun, make_run
 from test_fewshot import ITEMS, write_tasks
 from tiny import write_corpus, write_tiny
 from tolerances import FLOAT64
+from verdicts import candidates, verdict_over
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +49,9 @@ def run_of(config: Path) -> RunDirectory:
 def test_every_main_model_is_evaluated_once(finished: tuple[Path, str]) -> None:
     run = run_of(finished[0])
     paths = sorted(run.root.rglob("fewshot.json"))
-    assert [str(p.parent.relative_to(run.root)) for p in paths] == [
-        "main/custom/doremi/seed-0", "main/custom/doremi/seed-1", "main/custom/natural/seed-1", "reference/seed-0",
-    ]  # fmt: skip
+    mains = [run.main("custom", name, seed).folder for name in ("doremi", "natural") for seed in (0, 1)]
+    assert [p.parent for p in paths] == sorted(mains)
+    assert run.main("custom", "natural", 0).folder == run.reference(0).folder
     before = [p.stat().st_mtime_ns for p in paths]
     assert CliRunner().invoke(app, ["run", str(finished[0])], catch_exceptions=False).exit_code == 0
     assert [p.stat().st_mtime_ns for p in paths] == before
@@ -114,20 +115,23 @@ def test_it_has_the_documented_form(finished: tuple[Path, str]) -> None:
 def test_all_at_zero_is_no_tie(finished: tuple[Path, str]) -> None:
     """Models that are too small to answer anything cannot be compared by what they answer."""
     run = run_of(finished[0])
-    verdict = read_json(run.root / "verdict.json", "verdict")
-    words = verdict["downstream"]["metrics"]["last_word_accuracy"]
-    if words["values"]["doremi"]["mean"] == words["values"]["natural"]["mean"] == 0:
-        assert words["comparisons"] == []
+    verdict = read_verdict(run.root)
+    assert verdict.downstream is not None
+    words = verdict.downstream.metrics["last_word_accuracy"]
+    if words.values["doremi"]["mean"] == words.values["natural"]["mean"] == 0:
+        assert words.comparisons == ()
         assert "all at 0" in format_table(verdict)
     else:
-        assert words["comparisons"] != []
+        assert words.comparisons != ()
 
 
 def test_a_candidate_without_tasks_leaves_them_out(finished: tuple[Path, str]) -> None:
     run = run_of(finished[0])
-    verdict = read_json(run.root / "verdict.json", "verdict")
-    verdict["candidates"].append({"name": "uniform"})
-    assert downstream(run, verdict) is None
+    verdict = read_verdict(run.root)
+    everyone = candidates_of(run, run.nodes(), "custom")
+    assert downstream(run, everyone, verdict) is not None
+    without = replace(everyone[0], trainings=dict.fromkeys(verdict.seeds, TrainingFolder(run.root)))
+    assert downstream(run, [*everyone, without], verdict) is None
 
 
 def test_different_tasks_are_not_compared(finished: tuple[Path, str]) -> None:
@@ -137,13 +141,13 @@ def test_different_tasks_are_not_compared(finished: tuple[Path, str]) -> None:
     write_json(path, {**value, "shots": 5})
     try:
         with pytest.raises(RunError, match=r"different tasks or settings; run `doremi run` again"):
-            judge(load(config))
+            judge_run(load(config))
     finally:
         write_json(path, value)
 
 
-def answered(root: Path, accuracy: dict[str, float]) -> tuple[RunDirectory, dict[str, Any]]:
-    """A made run of three seeds whose models answer so much of forty questions right, and its verdict."""
+def answered(root: Path, accuracy: dict[str, float]) -> tuple[RunDirectory, list[Candidate], Verdict]:
+    """A made run of three seeds whose models answer so much of forty questions right, who they are, and its verdict."""
     made = MadeRun(seeds=(0, 1, 2), effect={name: 0.01 * i for i, name in enumerate(accuracy)})
     run = RunDirectory(make_run(root, made))
     for name, share in accuracy.items():
@@ -153,33 +157,32 @@ def answered(root: Path, accuracy: dict[str, float]) -> tuple[RunDirectory, dict
             task = {"n": 40, "sha256": "0", "metrics": {"exact_match": metric}}
             value = {"format": 1, "shots": 1, "limit": None, "tasks": {"triviaqa": task}}
             write_json(run.main(made.size, name, seed).folder / "fewshot.json", value)
-    judged = verdict_of(run, size=made.size, seeds=made.seeds, mixtures=list(accuracy), reference_mixture="natural")
-    return run, judged
+    return run, candidates(run, list(accuracy)), verdict_over(run, list(accuracy))
 
 
 def test_higher_is_better_is_turned_round(tmp_path: Path) -> None:
     """Accuracy 0.9 against 0.1 on forty examples and three seeds is a win, and a positive difference."""
     found = downstream(*answered(tmp_path / "made", {"doremi": 0.9, "natural": 0.1}))
     assert found is not None
-    mean = found["metrics"]["exact_match"]["comparisons"][0]
-    assert mean["outcome"] == "win"
-    assert mean["difference"] == pytest.approx(0.8, abs=FLOAT64)
-    assert 0 < mean["interval"][0] < 0.8 < mean["interval"][1]
+    mean = found.metrics["exact_match"].comparisons[0]
+    assert mean.outcome == "win"
+    assert mean.difference == pytest.approx(0.8, abs=FLOAT64)
+    assert mean.interval is not None
+    assert 0 < mean.interval[0] < 0.8 < mean.interval[1]
 
 
 def test_pairs_and_families_are_those_of_the_other_comparisons(tmp_path: Path) -> None:
     """Natural stands last in the list here, and is the opponent all the same, in the file and on the page."""
     accuracy = {"doremi": 0.9, "uniform": 0.45, "temperature": 0.4, "doremi-per-seed": 0.8, "natural": 0.35}
-    run, judged = answered(tmp_path / "made", accuracy)
-    found = downstream(run, judged)
+    run, everyone, judged = answered(tmp_path / "made", accuracy)
+    found = downstream(run, everyone, judged)
     assert found is not None
-    tasks = found["metrics"]["exact_match"]["comparisons"]
-    keys = ("candidate", "opponent", "family")
-    assert list(dict.fromkeys(tuple(one[k] for k in keys) for one in tasks)) == list(
-        dict.fromkeys(tuple(one[k] for k in keys) for one in judged["comparisons"])
+    tasks = found.metrics["exact_match"].comparisons
+    assert list(dict.fromkeys((one.candidate, one.opponent, one.family) for one in tasks)) == list(
+        dict.fromkeys((one.candidate, one.opponent, one.family) for one in judged.comparisons)
     )
-    assert {one["candidate"] for one in tasks if one["opponent"] == "natural"} == set(accuracy) - {"natural"}
-    write_json(run.root / "verdict.json", {**judged, "downstream": found})
+    assert {one.candidate for one in tasks if one.opponent == "natural"} == set(accuracy) - {"natural"}
+    write_verdict(run.root, judged.model_copy(update={"downstream": found}))
     cells = {row[0].text: row[1].small for row in fewshot_tables(read_facts(run))[0].rows}
     assert all(bool(small) == (name != "natural") for name, small in cells.items()), cells
     assert cells["uniform"].startswith("+0.1000 (")
@@ -187,19 +190,20 @@ def test_pairs_and_families_are_those_of_the_other_comparisons(tmp_path: Path) -
 
 def test_plain_pairs_are_not_counted_with_the_found_mixture(tmp_path: Path) -> None:
     """Nothing is decided here, so that each interval is drawn at 5 % over the size of its family."""
-    run, judged = answered(tmp_path / "made", {"doremi": 0.45, "natural": 0.4, "uniform": 0.425})
-    together = {**judged, "comparisons": [{**one, "family": "all"} for one in judged["comparisons"]]}
-    own, one_family = downstream(run, judged), downstream(run, together)
+    run, everyone, judged = answered(tmp_path / "made", {"doremi": 0.45, "natural": 0.4, "uniform": 0.425})
+    all_one = tuple(one.model_copy(update={"family": "all"}) for one in judged.comparisons)
+    together = judged.model_copy(update={"comparisons": all_one})
+    own, one_family = downstream(run, everyone, judged), downstream(run, everyone, together)
     assert own is not None
     assert one_family is not None
     (low, high), (lower, higher) = (_interval(entry, "doremi", "natural") for entry in (own, one_family))
     assert high - low < higher - lower
 
 
-def _interval(found: dict[str, Any], candidate: str, opponent: str) -> list[float]:
-    held = found["metrics"]["exact_match"]["comparisons"]
-    wanted = {"candidate": candidate, "opponent": opponent, "task": "mean"}
-    return next(one["interval"] for one in held if wanted.items() <= one.items())
+def _interval(found: Downstream, candidate: str, opponent: str) -> tuple[float, float]:
+    held = found.metrics["exact_match"].comparisons
+    wanted = (candidate, opponent, "mean")
+    return next(one.interval for one in held if one.interval and (one.candidate, one.opponent, one.task) == wanted)
 
 
 def test_a_folder_that_is_not_there(finished: tuple[Path, str]) -> None:

@@ -28,22 +28,17 @@ def tensors(step: dict) -> tuple[torch.Tensor, ...]:
 @pytest.mark.parametrize("name", UPDATE_CASES)
 def test_official_update_cases(name: str) -> None:
     case = UPDATE_CASES[name]
-    dro = official(
-        case["num_domains"],
-        vocab_size=case["vocab_size"],
-        start=case["initial_weights_unnormalised"],
-        eta=case["eta"],
-        smoothing=case["smoothing"],
-    )
+    choices = official(case["num_domains"], vocab_size=case["vocab_size"], start=case["initial_weights_unnormalised"])
+    dro = VariantDRO(case["num_domains"], choices, eta=case["eta"], smoothing=case["smoothing"])
     paper_sum = torch.zeros(case["num_domains"], dtype=torch.float64)
     for number, step in enumerate(case["steps"], start=1):
         paper_sum += dro.update(dro.sums(*tensors(step)))
         expected = step["expected"]
-        assert dro.lam_K.tolist() == pytest.approx(expected["scores"], abs=OFFICIAL)
-        assert dro.alpha_K.tolist() == pytest.approx(expected["weights"], abs=OFFICIAL)
+        assert dro.state.lam_K.tolist() == pytest.approx(expected["scores"], abs=OFFICIAL)
+        assert dro.state.alpha_K.tolist() == pytest.approx(expected["weights"], abs=OFFICIAL)
         assert dro.average_weights.tolist() == pytest.approx(expected["avg_weights"], abs=OFFICIAL)
         assert (paper_sum / number).tolist() == pytest.approx(expected["avg_weights_paper"], abs=OFFICIAL)
-        assert dro.steps + 1 == expected["update_counter"]
+        assert dro.state.step + 1 == expected["update_counter"]
 
 
 @pytest.mark.parametrize("name", UPDATE_CASES)
@@ -64,9 +59,10 @@ def test_official_with_the_papers_average(name: str) -> None:
 def test_official_token_weights_without_staleness(name: str) -> None:
     case = STEP_CASES[name]
     vocab_size = VECTORS["update_cases"][0]["vocab_size"]
-    dro = official(
+    choices = official(
         case["num_domains"], vocab_size=vocab_size, start=case["initial_weights"], sampling=case["sampling_weights"]
     )
+    dro = VariantDRO(case["num_domains"], choices)
     strict = VariantDRO(case["num_domains"], Choices(absent="last", start=case["initial_weights"]))
     for step in case["steps"]:
         loss, *rest = tensors(step)
@@ -79,7 +75,7 @@ def test_official_token_weights_without_staleness(name: str) -> None:
         assert float(returned.detach()) == pytest.approx(
             step["official"]["returned_loss_by_rank_and_microbatch"][0][0], rel=OFFICIAL
         )
-        assert dro.alpha_K.tolist() == pytest.approx(
+        assert dro.state.alpha_K.tolist() == pytest.approx(
             step["official"]["domain_weights_after_step_by_rank"][0], abs=OFFICIAL
         )
         other = loss.detach().clone().requires_grad_()
@@ -91,14 +87,16 @@ def test_official_token_weights_without_staleness(name: str) -> None:
 
 def test_fully_masked_domain_is_absent_not_nan() -> None:
     case = VECTORS["fully_masked_case"]
-    masked = official(case["num_domains"], vocab_size=100, eta=case["eta"], smoothing=case["smoothing"])
+    choices = official(case["num_domains"], vocab_size=100)
+    masked, absent = (
+        VariantDRO(case["num_domains"], choices, eta=case["eta"], smoothing=case["smoothing"]) for _ in "ab"
+    )
     masked.update(masked.sums(*tensors(case)))
-    assert bool(torch.isfinite(masked.alpha_K).all())
+    assert bool(torch.isfinite(masked.state.alpha_K).all())
     loss, reference, mask, domain = tensors(case)
     present = mask.any(dim=1)
-    absent = official(case["num_domains"], vocab_size=100, eta=case["eta"], smoothing=case["smoothing"])
     absent.update(absent.sums(loss[present], reference[present], mask[present], domain[present]))
-    assert torch.equal(masked.alpha_K, absent.alpha_K)
+    assert torch.equal(masked.state.alpha_K, absent.state.alpha_K)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +117,7 @@ def test_rows_of_the_two_step_fixture(choices: Choices, alpha_2: list[float], av
     dro = VariantDRO(3, choices)
     for batch in fixture_batches():
         dro.step(*batch)
-    assert dro.alpha_K.tolist() == pytest.approx(alpha_2, abs=FIXTURE)
+    assert dro.state.alpha_K.tolist() == pytest.approx(alpha_2, abs=FIXTURE)
     assert dro.average_weights.tolist() == pytest.approx(average, abs=FIXTURE)
 
 
@@ -137,14 +135,14 @@ def test_ablations_score_one_loss_only(excess: str, sign: float) -> None:
     dro.update(dro.sums(loss, reference, mask, domain))
     scored = loss if excess == "proxy" else reference
     expected = [sign * float(scored[domain == i].mean()) for i in (0, 1)]
-    assert dro.lam_K[:2].tolist() == pytest.approx(expected, abs=FLOAT64)
+    assert dro.state.lam_K[:2].tolist() == pytest.approx(expected, abs=FLOAT64)
 
 
 def test_smoothing_target_and_start() -> None:
     dro = VariantDRO(2, Choices(start=[3, 1], smoothing_target=[1, 3]), smoothing=1.0)
-    assert dro.alpha_K.tolist() == [0.75, 0.25]
+    assert dro.state.alpha_K.tolist() == [0.75, 0.25]
     dro.step(torch.ones(1, 1), torch.zeros(1, 1), torch.ones(1, 1), torch.tensor([0]))
-    assert dro.alpha_K.tolist() == pytest.approx([0.25, 0.75], abs=FLOAT32)
+    assert dro.state.alpha_K.tolist() == pytest.approx([0.25, 0.75], abs=FLOAT32)
 
 
 def test_average_can_leave_out_early_steps() -> None:
@@ -157,7 +155,7 @@ def test_average_can_leave_out_early_steps() -> None:
 
 def test_state_dict_resumes_exactly() -> None:
     batches = fixture_batches()
-    straight, first, second = (official(3, vocab_size=100) for _ in range(3))
+    straight, first, second = (VariantDRO(3, official(3, vocab_size=100)) for _ in range(3))
     for batch in batches * 2:
         straight.step(*batch)
     for batch in batches:
@@ -182,8 +180,8 @@ def test_weights_that_are_none_are_refused(bad: list[float]) -> None:
 
 def test_constants_stay_on_the_device_once_they_are_there() -> None:
     """Moved at every step they would make the host wait; the meta device stands for one."""
-    dro = official(3, vocab_size=50)
+    dro = VariantDRO(3, official(3, vocab_size=50))
     dro.update(torch.ones(2, 3, dtype=torch.float64, device="meta"))
     dro.token_weights(torch.ones(3, dtype=torch.float64, device="meta"))
     assert dro.sampling_K is not None
-    assert {t.device.type for t in (dro.target_K, dro.sampling_K, dro.alpha_K, dro.alpha_sum_K)} == {"meta"}
+    assert {t.device.type for t in (dro.target_K, dro.sampling_K, dro.state.alpha_K, dro.state.alpha_sum_K)} == {"meta"}

@@ -12,13 +12,16 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
-from doremi.errors import ExportError, MixtureError
+from doremi.cli.commands import app
+from doremi.errors import ExportError, MixtureError, RunError
 from doremi.export import TARGETS, export
-from doremi.export.common import DECIMALS, plain, read_blend, round_to_one
+from doremi.export.common import DECIMALS, decimal_text, read_blend, round_to_one
 from doremi.export.files import write_all
 from doremi.mixture.files import read_mixture
 from doremi.rundir.layout import RunDirectory
+from doremi.verdict import write_verdict
 from make_run import MadeRun, make_run
 from read_exports import (
     AWKWARD,
@@ -26,6 +29,7 @@ from read_exports import (
     edit_manifest,
     weights_file,
 )
+from verdicts import verdict_over
 
 WITH_FILES = ("megatron", "olmo", "nanotron")  # targets that point at token files
 
@@ -43,8 +47,8 @@ WEIGHTS = st.lists(st.floats(min_value=0, max_value=1e6, allow_subnormal=False),
 @given(WEIGHTS)
 def test_rounded_weights_sum_to_exactly_one(weights: list[float]) -> None:
     rounded = round_to_one(weights)
-    assert sum(Decimal(plain(w)) for w in rounded) == 1
-    assert {len(plain(w).partition(".")[2]) for w in rounded} == {DECIMALS}
+    assert sum(Decimal(decimal_text(w)) for w in rounded) == 1
+    assert {len(decimal_text(w).partition(".")[2]) for w in rounded} == {DECIMALS}
 
 
 @given(WEIGHTS)
@@ -64,19 +68,26 @@ def test_zero_stays_zero_and_positive_stays_positive(weights: list[float]) -> No
 
 
 def test_ties_go_to_the_first() -> None:
-    assert [plain(w) for w in round_to_one([1, 1, 1])] == ["0.333333334", "0.333333333", "0.333333333"]
+    assert [decimal_text(w) for w in round_to_one([1, 1, 1])] == ["0.333333334", "0.333333333", "0.333333333"]
 
 
 # -- which mixture ---------------------------------------------------------------------------------------------------
 
 
-def test_recommended_mixture_or_doremi_without_a_verdict(run: RunDirectory) -> None:
+NAMES = ("doremi", "natural", "uniform")
+
+
+def test_recommended_mixture_or_the_found_one_without_a_verdict(run: RunDirectory) -> None:
     assert read_blend(run).mixture == "doremi"
-    verdict = {"format": 1, "recommendation": {"mixture": "natural"}}
-    (run.root / "verdict.json").write_text(json.dumps(verdict))
+    write_verdict(run.root, verdict_over(run, NAMES))  # one seed decides nothing: the best plain one
     blend = read_blend(run)
     assert blend.mixture == "natural"
-    assert [plain(d.weight) for d in blend.domains] == ["0.500000000", "0.166666667", "0.166666667", "0.166666666"]
+    assert [decimal_text(d.weight) for d in blend.domains] == [
+        "0.500000000",
+        "0.166666667",
+        "0.166666667",
+        "0.166666666",
+    ]
     assert read_blend(run, "doremi").mixture == "doremi"
 
 
@@ -87,7 +98,7 @@ def test_mixture_by_name_or_by_file_in_corpus_order(run: RunDirectory, tmp_path:
     path.write_text(json.dumps({name: i + 1 for i, name in enumerate(names)}))
     for given_as in (path, str(path)):
         blend = read_blend(run, given_as)
-        assert [(d.name, plain(d.weight)[:3]) for d in blend.domains] == list(
+        assert [(d.name, decimal_text(d.weight)[:3]) for d in blend.domains] == list(
             zip(AWKWARD, ["0.4", "0.3", "0.2", "0.1"], strict=True)
         )
 
@@ -101,7 +112,7 @@ def test_a_run_without_a_mixture_says_what_makes_one(run: RunDirectory) -> None:
     run.mixture_path("doremi").unlink()
     (run.root / "verdict.json").unlink(missing_ok=True)
     with pytest.raises(
-        MixtureError, match=r"^[^ ]*: has no verdict and no mixture of DoReMi's yet. `doremi run` makes"
+        MixtureError, match=r"^[^ ]*: has no verdict, and no search has found a mixture yet. `doremi run` makes"
     ):
         export(run, "json")
 
@@ -127,6 +138,48 @@ def test_another_tokenizer_is_noted(run: RunDirectory, tmp_path: Path) -> None:
     assert read_blend(run).notes == ()
     export(run, "json", mixture=path)
     assert "another tokenizer" in (run.root / "export/json/README.txt").read_text()
+
+
+def reweigh(run: RunDirectory, place: str, domain: str) -> None:
+    held = json.loads((run.root / place).read_text())
+    (run.root / place).write_text(json.dumps({**held, "weights": {**held["weights"], domain: 0.25}}))
+
+
+def test_a_verdict_of_other_models_recommends_nothing(run: RunDirectory) -> None:
+    write_verdict(run.root, verdict_over(run, NAMES))
+    reweigh(run, "mixture.json", "web")
+    with pytest.raises(
+        RunError, match=r"The weights of doremi have changed since\. Compare again with: doremi run .*demo"
+    ):
+        export(run, "json")
+    assert not (run.root / "export").exists()
+    export(run, "json", mixture="natural")
+
+
+def test_weights_that_no_model_was_trained_on_are_told(run: RunDirectory, tmp_path: Path) -> None:
+    words = "no model of this run was trained on these weights"
+    result = CliRunner().invoke(app, ["export", str(run.root), "--to", "json", "--mixture", "doremi"])
+    assert (result.exit_code, words in result.stderr) == (0, False)
+    assert words not in (run.root / "export/json/README.txt").read_text()
+    reweigh(run, "mixture.json", "web")
+    result = CliRunner().invoke(app, ["export", str(run.root), "--to", "json", "--mixture", "doremi"])
+    assert result.exit_code == 0
+    assert f"note: {words}" in result.stderr
+    assert words in (run.root / "export/json/README.txt").read_text()
+    proxys = weights_file(tmp_path / "proxy.json", dict.fromkeys(AWKWARD, 1.0))
+    assert read_blend(run, proxys).notes == ()  # uniform is a candidate
+    for path in run.root.glob("main/*/uniform/*/stage.json"):
+        path.unlink()
+    assert words in read_blend(run, proxys).notes[0]  # what a proxy was sampled with is not what it was trained on
+
+
+def test_of_several_searches_the_first_is_meant(tmp_path: Path) -> None:
+    made = MadeRun(seeds=(0,), effect={"natural": 0.0, "law": 0.0, "swarm": 0.0}, found={"law": "f", "swarm": "s"})
+    run = RunDirectory(make_run(tmp_path / "run", made))
+    assert read_blend(run).mixture == "law"
+    (run.root / "mixtures/law.json").unlink()
+    assert read_blend(run).mixture == "swarm"
+    assert read_blend(run, "natural").budget_tokens == 100_000
 
 
 def test_weight_without_tokens_is_refused(run: RunDirectory, tmp_path: Path) -> None:
@@ -189,11 +242,13 @@ def test_another_folder_by_relative_link(run: RunDirectory, target: str, tmp_pat
 
 @pytest.mark.parametrize("place", [".", "corpus", "corpus/web", "proxy/seed-0"])
 def test_out_among_the_files_of_a_run_is_refused(run: RunDirectory, place: str) -> None:
-    with pytest.raises(ExportError, match=r"lies inside .* a run"):
+    with pytest.raises(ExportError, match=r"lies inside .* a (run|corpus)"):
         export(run, "nanotron", out=run.root / place)
     other = RunDirectory(make_run(run.root.parent / "other", MadeRun(domains=AWKWARD, seeds=(0,))))
-    with pytest.raises(ExportError, match=r"lies inside .* a run"):
+    with pytest.raises(ExportError, match=r"lies inside .* a (run|corpus)"):
         export(other, "json", out=run.root / place)
+    with pytest.raises(ExportError, match=r"lies inside .* a corpus"):
+        export(other, "json", out=run.whole_corpus().folder / "out")
 
 
 def test_a_run_inside_a_run_exports_to_itself(run: RunDirectory) -> None:
@@ -218,7 +273,7 @@ def test_unwritable_folder_is_one_line(run: RunDirectory, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("target", WITH_FILES)
 def test_missing_or_cut_token_files_are_named(run: RunDirectory, target: str) -> None:
-    path = run.corpus().path(AWKWARD[1], "train.bin")
+    path = run.whole_corpus().path(AWKWARD[1], "train.bin")
     with path.open("r+b") as file:
         file.truncate(100)
     with pytest.raises(ExportError, match=r"train\.bin: has 100 bytes where the manifest says"):
@@ -230,7 +285,7 @@ def test_missing_or_cut_token_files_are_named(run: RunDirectory, target: str) ->
 
 @pytest.mark.parametrize(("target", "sign"), [("megatron", " "), ("olmo", "*"), ("nanotron", "["), ("nanotron", "|")])
 def test_paths_that_the_trainer_would_misread_are_refused(tmp_path: Path, target: str, sign: str) -> None:
-    run = RunDirectory(make_run(tmp_path / f"my{sign}run", MadeRun(seeds=(0,))))
+    run = RunDirectory(make_run(tmp_path / f"my{sign}runs" / "one", MadeRun(seeds=(0,))))
     with pytest.raises(ExportError, match="cannot read a path with"):
         export(run, target)
 
@@ -257,8 +312,10 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     run = RunDirectory(make_run(tmp_path_factory.mktemp("many") / "run", MadeRun(domains=["web"], seeds=())))
     entry = run.corpus().manifest["domains"]["web"]
     edit_manifest(run, domains={f"domain {i}": {**entry, "folder": f"domain-{i}"} for i in range(1000)})
+    whole = run.whole_corpus().folder
     for i in range(1000):
-        (run.corpus_folder / f"domain-{i}").symlink_to("web")
+        for folder in (whole, run.corpus_folder):
+            (folder / f"domain-{i}").symlink_to("web")
     weights_file(run.root / "skewed.json", {f"domain {i}": 10 ** (-12 * i / 999) for i in range(1000)})
     return run
 

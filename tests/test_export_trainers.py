@@ -50,7 +50,7 @@ def test_megatron_documents(run: RunDirectory, wide: bool) -> None:
     if wide:
         make_uint32(run)
     export(run, "megatron")
-    corpus = run.corpus()
+    corpus = run.whole_corpus()
     for domain, prefix in zip(AWKWARD, megatron_prefixes(run, "train"), strict=True):
         found = read_indexed(prefix)
         assert same_documents(found, documents_of(corpus, domain))
@@ -59,7 +59,7 @@ def test_megatron_documents(run: RunDirectory, wide: bool) -> None:
 
 def test_megatron_validation_halves(run: RunDirectory) -> None:
     export(run, "megatron")
-    corpus = run.corpus()
+    corpus = run.whole_corpus()
     for split, wanted in (("valid", False), ("test", True)):
         for domain, prefix in zip(AWKWARD, megatron_prefixes(run, split), strict=True):
             chosen = corpus.validation_documents(domain)["report"] == wanted
@@ -96,7 +96,7 @@ def test_megatron_core_reads_it(run: RunDirectory, wide: bool) -> None:
     assert weights == pytest.approx([0.1, 0.2, 0.3, 0.4], abs=1e-9)
     for domain, prefix in zip(AWKWARD, prefixes, strict=True):
         dataset = indexed.IndexedDataset(prefix, mmap=True)
-        assert same_documents([dataset[i] for i in range(len(dataset))], documents_of(run.corpus(), domain))
+        assert same_documents([dataset[i] for i in range(len(dataset))], documents_of(run.whole_corpus(), domain))
         assert dataset.document_indices[-1] == len(dataset)
     splits = json.loads((folder / "blend.json").read_text(encoding="utf-8"))
     for split in ("valid", "test"):
@@ -176,7 +176,7 @@ def test_olmo_sources(run: RunDirectory, wide: bool) -> None:
     export(run, "olmo")
     text = (run.root / "export/olmo/sources.yaml").read_text(encoding="utf-8")
     assert "epochs" in text.partition("sources:")[0]
-    corpus = run.corpus()
+    corpus = run.whole_corpus()
     for source, count in zip(yaml.safe_load(text)["sources"], corpus.count("train", "tokens"), strict=True):
         assert next(iter(source)) == "source_name"
         (path,) = source["paths"]
@@ -228,7 +228,7 @@ def test_olmo_core_reads_it(run: RunDirectory, wide: bool, tmp_path: Path) -> No
     for (path, _), tokens in mixture.build(npdtype=config.get_dtype(), sequence_length=16).to_index().items():
         counts[path] += tokens
     assert np.array(list(counts.values())) / 100_000 == pytest.approx([0.1, 0.2, 0.3, 0.4], abs=0.002)
-    stream = np.concatenate(documents_of(run.corpus(), "web"))
+    stream = np.concatenate(documents_of(run.whole_corpus(), "web"))
     rows = stream[: len(stream) // 16 * 16].reshape(-1, 16)
     assert any(np.array_equal(dataset[0]["input_ids"], row) for row in rows)
 
@@ -241,7 +241,7 @@ def test_nanotron_files(run: RunDirectory, wide: bool) -> None:
     if wide:
         make_uint32(run)
     export(run, "nanotron")
-    corpus = run.corpus()
+    corpus = run.whole_corpus()
     stages = yaml.safe_load((run.root / "export/nanotron/data_stages.yaml").read_text(encoding="utf-8"))
     (stage,) = stages["data_stages"]
     assert (stage["name"], stage["start_training_step"]) == ("stage1", 1)
@@ -262,7 +262,7 @@ def test_datatrove_reads_it(run: RunDirectory, wide: bool) -> None:
         make_uint32(run)
     export(run, "nanotron")
     for domain in AWKWARD:
-        folder = run.root / "export/nanotron" / Path(run.corpus().path(domain, "train.bin")).parent.name
+        folder = run.root / "export/nanotron" / Path(run.whole_corpus().path(domain, "train.bin")).parent.name
         dataset = folder_dataset(
             str(folder),
             15,
@@ -271,7 +271,7 @@ def test_datatrove_reads_it(run: RunDirectory, wide: bool) -> None:
             token_size=4 if wide else 2,
             return_positions=True,
         )
-        documents = documents_of(run.corpus(), domain)
+        documents = documents_of(run.whole_corpus(), domain)
         stream = np.concatenate(documents)
         positions = np.concatenate([np.arange(len(d)) for d in documents])
         assert len(dataset) == len(stream) // 16

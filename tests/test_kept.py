@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from doremi.pipeline.jobs import plain_key
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,9 +25,11 @@ from doremi.corpus.loader import windows
 from doremi.corpus.store import DomainWriter, tokens
 from doremi.corpus.value import Corpus
 from doremi.distributed import World
-from doremi.errors import ConfigError, DamageError, DataError, Interrupted, RunError
+from doremi.errors import ConfigError, DamageError, DataError, Interrupted
 from doremi.files import FORMAT, write_json
 from doremi.mixture.plain import epochs, uniform
+from doremi.pipeline.counting import count_models
+from doremi.pipeline.planning import as_it_is, planned
 from doremi.pipeline.preparing import prepare
 from doremi.pipeline.run import everything
 from doremi.pipeline.workspace import Workspace, open_workspace
@@ -69,9 +70,10 @@ def write_token_files(folder: Path, seed: int) -> Corpus:
             for length in rng.integers(0, 60, count):
                 writer.train.add(np.append(rng.integers(1, 500, length), 0).astype("<u2").tobytes(), int(length))
             writer.validation.add(np.array([7, 0], "<u2").tobytes(), text_bytes=5)
-            entries[name] = {"folder": name, "epochs": 1.0, **writer.finish()}
+            entries[name] = {"folder": name, **writer.finish()}
             entries[name] |= {"tokens": entries[name]["train"]["tokens"], "found": NOTHING_LEFT_OUT}
-    manifest = {"format": FORMAT, "tokenizer": {"sha256": "x"}, "dtype": "uint16", "domains": entries}
+    tokenizer = {"source": "trained", "sha256": "x", "vocab_size": 500, "end_of_text": "e", "end_of_text_id": 0}
+    manifest = {"format": FORMAT, "tokenizer": tokenizer, "dtype": "uint16", "domains": entries}
     write_json(folder / "manifest.json", {**manifest, "fingerprint": f"{seed}"})
     return Corpus.read(folder)
 
@@ -134,10 +136,10 @@ def test_kept_documents_lie_in_the_order_of_the_corpus(corpus: Corpus, share: Fr
         whole, part = split(corpus, name), split(kept, name)
         target = share * sum(map(len, whole))
         assert part == [whole[place] for place in by_hand(whole, target)]
-        entry = kept.manifest["domains"][name]["train"]
-        assert (entry["documents"], entry["tokens"]) == (len(part), sum(map(len, part)) // 2)
-        assert set(entry["files"]) == {f"{name}/train.bin", f"{name}/train.ends"}
-    assert kept.manifest["share"] == str(share)
+        entry = kept.entries[name].train
+        assert (entry.documents, entry.tokens) == (len(part), sum(map(len, part)) // 2)
+        assert set(entry.files) == {f"{name}/train.bin", f"{name}/train.ends"}
+    assert kept.share == str(share)
     assert {p.name for p in kept.folder.rglob("*")} == {"manifest.json", *SIZES, "train.bin", "train.ends"}
 
 
@@ -270,7 +272,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, text: Path) -> RunDirecto
 
 
 def test_candidates_repeat_as_the_final_run_will(finished: RunDirectory) -> None:
-    corpus = finished.corpus()
+    corpus = finished.whole_corpus()
     full = np.array(corpus.count("train", "tokens"))
     verdict = json.loads((finished.root / "verdict.json").read_text())
     longest = np.array([max(map(len, split(corpus, name))) // 2 for name in DOMAINS])
@@ -284,7 +286,7 @@ def test_candidates_repeat_as_the_final_run_will(finished: RunDirectory) -> None
 
 
 def test_mixtures_and_their_epochs_are_of_the_whole_corpus(finished: RunDirectory) -> None:
-    corpus, natural = finished.corpus(), json.loads(finished.mixture_path("natural").read_text())
+    corpus, natural = finished.whole_corpus(), json.loads(finished.mixture_path("natural").read_text())
     train = corpus.count("train", "tokens")
     whole = [n + held for n, held in zip(train, corpus.count("validation", "tokens"), strict=True)]
     weights = [n / sum(whole) for n in whole]
@@ -296,9 +298,9 @@ def test_mixtures_and_their_epochs_are_of_the_whole_corpus(finished: RunDirector
 
 
 def test_reference_losses_are_stored_where_the_kept_text_is_seen_more_than_once(finished: RunDirectory) -> None:
-    kept = Corpus.read(kept_folder(finished.corpus(), Fraction(1, 20)))
-    assert sum(kept.count("train", "tokens")) < RUN_TOKENS < sum(finished.corpus().count("train", "tokens"))
-    losses = finished.reference(0).folder / "losses"
+    kept = Corpus.read(kept_folder(finished.whole_corpus(), Fraction(1, 20)))
+    assert sum(kept.count("train", "tokens")) < RUN_TOKENS < sum(finished.whole_corpus().count("train", "tokens"))
+    (losses,) = (finished.root / "losses").iterdir()
     for name, count in zip(DOMAINS, kept.count("train", "tokens"), strict=True):
         assert (losses / f"{name}.f16").stat().st_size == windows(count, 16) * 16 * 2
     assert json.loads((losses / "manifest.json").read_text())["data"] == kept.fingerprint
@@ -310,22 +312,11 @@ def test_the_page_says_so(finished: RunDirectory) -> None:
     assert "Their epochs in training are those of the final run" in page
 
 
-def test_a_finished_run_stays_finished_and_its_budget_fixed(finished: RunDirectory, text: Path) -> None:
+def test_a_finished_run_stays_finished_and_another_budget_is_another(finished: RunDirectory, text: Path) -> None:
     folder = finished.root.parents[1]
-    with open_workspace(matched(folder, text, 20 * RUN_TOKENS), ALONE, Silent(0)) as space:
-        corpus = prepare(space)
-        assert finished.reference(0).stage()["key"] == plain_key(space, corpus, natural(finished), seed=0, size=None)
-    with (
-        pytest.raises(RunError, match="budget_tokens is 51200, here it is 51201"),
-        open_workspace(matched(folder, text, 20 * RUN_TOKENS + 1), ALONE, Silent()),
-    ):
-        pass
-
-
-def natural(run: RunDirectory) -> Any:
-    from doremi.mixture.files import read_mixture
-
-    return read_mixture(run.mixture_path("natural"))
+    same, other = (as_it_is(matched(folder, text, budget), finished) for budget in (20 * RUN_TOKENS, 40 * RUN_TOKENS))
+    assert all(same.done(node) for node in same.nodes)
+    assert not any(other.done(node) for node in other.nodes if node.kind == "training")
 
 
 def prepared(config: RunConfig) -> tuple[Workspace, Corpus]:
@@ -339,10 +330,16 @@ def test_keys_depend_on_the_share_and_on_nothing_without_it(tmp_path: Path, text
     _, half = prepared(matched(tmp_path / "half", text, 2 * RUN_TOKENS))
     assert plain.training is plain
     assert whole.kept is None
-    keys = [plain_key(space, c, uniform(DOMAINS), seed=0, size=None) for c in (plain, whole, half)]
+    keys = [reference_key(space, corpus) for corpus in (plain, whole, half)]
     assert keys[0] == keys[1]
     assert keys[2] != keys[0]
-    assert keys[0] == plain_key(space, replace(half, kept=None), uniform(DOMAINS), seed=0, size=None)
+    assert keys[0] == reference_key(space, replace(half, kept=None))
+
+
+def reference_key(space: Workspace, corpus: Corpus) -> str | None:
+    count_models(space, corpus)
+    plan = planned(space.config, space.directory, corpus)
+    return plan.key(plan.node("doremi/reference/seed-0"))
 
 
 def test_a_run_that_is_older_than_the_key_goes_on(tmp_path: Path, text: Path) -> None:
@@ -363,7 +360,7 @@ def test_a_refused_run_may_change_its_budget(tmp_path: Path, text: Path) -> None
         pytest.raises(DataError, match=r"keeps 1/1000 .*under one batch \(8 sequences of 16 tokens\) of 'prose'"),
     ):
         prepare(space)
-    assert prepared(matched(tmp_path, text, 3 * RUN_TOKENS))[1].training.manifest["share"] == "1/3"
+    assert prepared(matched(tmp_path, text, 3 * RUN_TOKENS))[1].training.share == "1/3"
 
 
 def test_configuration(tmp_path: Path, text: Path) -> None:

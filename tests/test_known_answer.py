@@ -114,8 +114,14 @@ def test_learnable_over_trivial_over_noise(seed: int) -> None:
     assert as_expected(learned_weights(seed, GroupDRO(3, eta=ETA)))
 
 
+def wrong_sign() -> VariantDRO:
+    dro = VariantDRO(3)
+    dro.eta = -ETA  # which the constructor refuses
+    return dro
+
+
 MUTANTS: dict[str, Callable[[], VariantDRO]] = {
-    "wrong sign": lambda: VariantDRO(3, eta=-ETA),
+    "wrong sign": wrong_sign,
     "no clip": lambda: VariantDRO(3, Choices(clip="none"), eta=ETA),
     "no reference": lambda: VariantDRO(3, Choices(excess="proxy"), eta=ETA),
 }

@@ -59,7 +59,7 @@ def run(config: RunConfig, watch: Silent | None = None) -> RunDirectory:
 
 def contents(root: Path) -> dict[str, bytes]:
     """All files of a run that must not depend on time or place (the configuration names the place)."""
-    volatile = {"timings.jsonl", "status.json", "run.lock", "config.yaml", "manifest.json", "report.html"}
+    volatile = {"timings.jsonl", "status.json", "run.lock", "config.yaml", "manifest.json", "report.html", "where.json"}
     return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file() and p.name not in volatile}
 
 
@@ -119,7 +119,7 @@ def test_saved_model_has_the_reported_loss(finished: tuple[Path, str]) -> None:
     from transformers import AutoModelForCausalLM
 
     directory = RunDirectory(finished[0].parent / "runs" / "tiny")
-    found, expected = directory.corpus(), directory.reference(0).evaluation()
+    found, expected = directory.whole_corpus(), directory.reference(0).evaluation()
     model = AutoModelForCausalLM.from_pretrained(directory.reference(0).folder / "model")
     from doremi.corpus.store import tokens
 
@@ -169,8 +169,11 @@ def test_status_and_single_stages(tmp_path: Path, corpus: Path) -> None:
 
 
 def test_a_run_directory_stands_for_its_configuration(finished: tuple[Path, str], tmp_path: Path) -> None:
-    """Also one that was copied elsewhere, and without the overrides that it was made with."""
-    root = Path(shutil.copytree(finished[0].parent / "runs/tiny", tmp_path / "copy"))
+    """Also one that was copied elsewhere without its corpus, and without the overrides that it was made with."""
+    root = Path(shutil.copytree(finished[0].parent / "runs/tiny", tmp_path / "copy", symlinks=True))
+    corpora = finished[0].parent / "runs/corpora"
+    where = root / "corpus/where.json"
+    where.write_text(where.read_text().replace(str(corpora), str(tmp_path / "gone")))
     (root / "verdict.json").unlink()
     (root / "report.html").unlink()
 
@@ -184,6 +187,9 @@ def test_a_run_directory_stands_for_its_configuration(finished: tuple[Path, str]
     assert say("report", str(root)).strip() == f"report: {root.resolve() / 'report.html'}"
     assert say("status", str(root)) == say("status", str(finished[0]))
     assert "waiting" in say("status", str(root), "--set", "candidates.seeds=3")
+    assert str(root / "export/json/mixture.json") in say("export", str(root), "--to", "json")
+    result = CliRunner().invoke(app, ["export", str(root), "--to", "megatron"])
+    assert "the token files of this run are gone: its corpus is neither in" in str(result.exception)
 
 
 def test_main_model_of_another_size_on_a_given_mixture(finished: tuple[Path, str], tmp_path: Path) -> None:
@@ -268,17 +274,18 @@ def test_loss_that_explodes_names_step_and_domain(tmp_path: Path, corpus: Path) 
 
 
 def damage(root: Path, what: str) -> None:
+    corpus = RunDirectory(root).whole_corpus().folder
     if what == "token file":
-        path = root / "corpus" / "prose" / "train.bin"
+        path = corpus / "prose" / "train.bin"
         path.write_bytes(path.read_bytes()[:-2] + b"\x01\x01")
     elif what == "short token file":
-        path = root / "corpus" / "prose" / "train.bin"
+        path = corpus / "prose" / "train.bin"
         path.write_bytes(path.read_bytes()[:-2])
     elif what == "tokenizer":
-        path = root / "corpus" / "tokenizer" / "tokenizer.json"
+        path = corpus / "tokenizer" / "tokenizer.json"
         path.write_text(path.read_text().replace("[", "[ ", 1))
     elif what == "format":
-        path = root / "corpus" / "manifest.json"
+        path = corpus / "manifest.json"
         path.write_text(path.read_text().replace('"format": 1', '"format": 0', 1))
     elif what == "mixture":
         (root / "mixture.json").write_text("{")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from doremi.pipeline.rounds import search
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
@@ -62,7 +63,7 @@ def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def whole(config: RunConfig) -> Graph:
-    return whole_run(config, as_trained_on(config, RunDirectory(config.root).corpus()), WORLD)
+    return whole_run(config, as_trained_on(config, RunDirectory(config.root).whole_corpus()), WORLD)
 
 
 def stages(config: RunConfig) -> list[Stage]:
@@ -132,7 +133,7 @@ def test_operations_and_disk_are_those_of_the_run(
         operations[stage.role if stage.role in operations else "main"] += stage.operations
     if config.training.optimizer != "adafactor":  # has matrix products of its own, which are not the model's
         assert operations == computed
-    files = [p for p in config.root.rglob("*") if p.suffix in NUMBERS and not p.is_symlink()]
+    files = [p for p in Path(config.runs).rglob("*") if p.suffix in NUMBERS and not p.is_symlink()]
     assert plan_of(config, planned).disk == sum(p.stat().st_size for p in files)
     assert sum(stage.trainings for stage in planned) == len(list(config.root.rglob("stage.json")))
     assert [stage.left for stage in planned] == [()] * len(planned)
@@ -171,7 +172,7 @@ def make(config: RunConfig, final_size: str | None = None) -> plan.Plan:
 @pytest.mark.usefixtures("instant")
 def test_epochs_are_those_of_the_mixtures(prepared: RunConfig) -> None:
     config = changed(prepared.model_copy(update={"budget_tokens": 10**6}), limits={"max_weight": 0.5})
-    found, corpus = plan.epochs(make(config)), RunDirectory(config.root).corpus()
+    found, corpus = plan.epochs(make(config)), RunDirectory(config.root).whole_corpus()
     assert list(found) == ["natural", "uniform"]
     for name in found:
         record = plain_record(config, corpus, name, {})
@@ -209,7 +210,7 @@ def test_epochs_of_all_mixtures_that_are_known(
     found = plan.epochs(made)
     assert list(found) == ["doremi", "natural", "uniform", "temperature", "mine", "theirs"]
     weights["doremi"] = {"prose": 0.5, "code": 0.5 * 2 / 3, "digits": 0.5 / 3}  # max_weight takes from prose
-    tokens = RunDirectory(config.root).corpus().count("train", "tokens")
+    tokens = RunDirectory(config.root).whole_corpus().count("train", "tokens")
     for name, mixture in weights.items():
         passes = [mixture[domain] * 10**6 / count for domain, count in zip(DOMAINS, tokens, strict=True)]
         assert found[name] == pytest.approx(passes, rel=FLOAT64)
@@ -231,7 +232,7 @@ def test_what_is_kept_is_an_estimate_until_it_is_chosen(prepared: RunConfig, tmp
     shutil.copytree(prepared.root, tmp_path / "tiny")
     update = {"runs": str(tmp_path), "budget_tokens": 20 * RUN_TOKENS}
     config = changed(prepared.model_copy(update=update), data={"epoch_matched": True})
-    before, corpus = make(config), RunDirectory(config.root).corpus()
+    before, corpus = make(config), RunDirectory(config.root).whole_corpus()
     assert before.estimated
     assert before.preparation is None
     page = text(before)
@@ -265,7 +266,7 @@ def test_too_little_to_keep_is_said(prepared: RunConfig, tmp_path: Path) -> None
     config = changed(prepared.model_copy(update=update), data={"epoch_matched": True})
     words = "epoch matching keeps 1/200 of each domain, which is under one batch"
     assert f"note: by these estimates the run will be refused: {words}" in text(make(config))
-    keep(RunDirectory(config.root).corpus(), config.kept_share, full_check=False)
+    keep(RunDirectory(config.root).whole_corpus(), config.kept_share, full_check=False)
     with pytest.raises(DataError, match=words):
         make(config)
 
@@ -338,7 +339,7 @@ def test_who_is_trained_once(prepared: RunConfig) -> None:
 @pytest.mark.usefixtures("instant")
 def test_who_is_trained_at_equal_compute(prepared: RunConfig, tmp_path: Path) -> None:
     """UniMax is uniform at the tokens of one training, which stay its budget in the longer one."""
-    caps = 2500 / min(RunDirectory(prepared.root).corpus().count("train", "tokens"))
+    caps = 2500 / min(RunDirectory(prepared.root).whole_corpus().count("train", "tokens"))
     candidates = {"mixtures": ["doremi", "uniform", "unimax"], "equal_compute": True, "max_epochs": caps}
     config = changed(prepared, candidates=candidates)
     assert [stage.number for stage in stages(config)[-2:]] == [2, 1]

@@ -11,15 +11,15 @@ import yaml
 
 from doremi.errors import DamageError, RunError
 from doremi.report import write_report
-from doremi.report.facts import Training, curve
 from doremi.report.figures import Figure
 from doremi.report.svg import printable
+from doremi.report.trainings import Training, curve
 from doremi.report.words import count, duration, factor, fixed, flattened, listed, percent, shortened, signed
 from doremi.rundir.layout import RunDirectory, TrainingFolder
 from make_run import MadeRun
 from report_run import Element, Page, a_report, read, words
 
-HOSTILE = '<script>alert(1)</script> & $x^2$ "q" \'</style>\u202e\x00\ud800'
+HOSTILE = '<script>alert(1)</script> & $x^2$ "q" \'</style>\u202e\x00'
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_the_mixture_table_has_the_numbers_of_the_files(page: Page, finished: Pa
             f"\N{MULTIPLICATION SIGN}{weight / natural[domain]:.2f}",
             f"{mixture['domains'][domain]['epochs']:.2f}",
         ]
-    assert [float(e.attributes["style"].split(":")[1][:-1]) for e in _bars(page, "doremi")][:2] == [83.3, 55.6]  # pyright: ignore
+    assert [float(e.attributes["style"].split(":")[1][:-1]) for e in _bars(page, "found")][:2] == [83.3, 55.6]  # pyright: ignore
 
 
 def _bars(page: Page, tone: str) -> list[Element]:
@@ -86,6 +86,8 @@ def test_a_reference_of_its_own_and_another_recommendation_get_their_columns(cop
     verdict |= {"reference_mixture": "thirds", "candidates": [*verdict["candidates"], other]}
     verdict["recommendation"]["mixture"] = "mine"
     (copied / "verdict.json").write_text(json.dumps(verdict))
+    nodes = read(copied, "nodes.json")
+    (copied / "nodes.json").write_text(json.dumps(nodes | {"reference_mixture": "thirds"}))
     row = Page(write_report(RunDirectory(copied))).table("mixture")["code"]
     assert row["Natural share"] == "20.00 %"
     assert row["Reference mixture (thirds)"] == "33.33 %"
@@ -167,7 +169,7 @@ def test_curves_are_plain_means_over_domains_of_the_report_split(tmp_path: Path)
     splits["report"] = {"loss": [3.0, 2.0], "bits_per_byte": [1.5, 1.0]}
     record = {"kind": "evaluation", "step": 10, "tokens": 640, **splits}
     (tmp_path / "metrics.jsonl").write_text(json.dumps(record) + "\n")
-    held = curve(Training("main", "tiny", "doremi", 0, TrainingFolder(tmp_path), False), 2)
+    held = curve(Training("main", "tiny", "doremi", 0, TrainingFolder(tmp_path)), 2)
     assert {key: values.tolist() for key, values in held.items()} == {
         "step": [10.0],
         "tokens": [640.0],
@@ -184,9 +186,10 @@ def test_nothing_in_a_file_becomes_markup(copied: Path) -> None:
     for path in [*copied.rglob("*.json"), *copied.rglob("*.jsonl")]:
         path.write_text(path.read_text().replace("Wikipedia (en)", planted).replace("2.13.0", planted))
     verdict = read(copied, "verdict.json")
-    for where in (verdict["recommendation"], verdict["candidates"][0], verdict["candidates"][0]["mean"]["uniform"]):
-        where.update(dict.fromkeys(where, HOSTILE))
-    verdict["comparisons"][0] = dict.fromkeys(verdict["comparisons"][0], HOSTILE)
+    verdict["recommendation"] |= {"mixture": HOSTILE, "reason": HOSTILE, "tied_with": [HOSTILE]}
+    verdict["candidates"][0]["name"] = HOSTILE
+    verdict["comparisons"][0] |= {"candidate": HOSTILE, "opponent": HOSTILE}
+    verdict["ranking"] = {"holds": True, "reason": HOSTILE}
     (copied / "verdict.json").write_text(json.dumps({**verdict, "size": HOSTILE, "reference_mixture": HOSTILE}))
     with (copied / "config.yaml").open("a") as config:
         config.write("'<b>key</b>': '</table><img src=x onerror=alert(3)>'\n")
@@ -210,8 +213,8 @@ def test_what_cannot_be_printed_is_marked() -> None:
     ("gone", "said"),
     [
         (["verdict.json"], "The candidates have not been compared yet, with 6 main models finished so far."),
-        (["verdict.json", "main"], "There are no learning curves yet, since no main model is finished."),
-        (["verdict.json", "main", "mixture.json"], "DoReMi's own mixture is made when the proxies are finished."),
+        (["verdict.json", "main", "reference"], "There are no learning curves yet, since no main model is finished."),
+        (["verdict.json", "main", "mixture.json"], "The mixture doremi is made when its search is finished."),
         (["verdict.json", "main", "mixture.json", "proxy"], "There is no path of the weights yet"),
         (
             ["verdict.json", "main", "mixture.json", "mixtures", "proxy", "reference"],
@@ -239,7 +242,7 @@ def test_an_unfinished_run_shows_what_there_is(copied: Path, gone: list[str], sa
 def test_a_run_copied_without_its_corpus_still_has_its_answer(copied: Path) -> None:
     shutil.rmtree(copied / "corpus")
     page = Page(write_report(RunDirectory(copied)))
-    assert page.table("mixture")["code"]["DoReMi"] == "33.33 %"
+    assert page.table("mixture")["code"]["doremi"] == "33.33 %"
     assert "not copied with the run" in words(page.by_id("answer"))
 
 
@@ -260,6 +263,9 @@ def test_files_that_are_being_written_are_read_as_far_as_they_go(copied: Path) -
 def test_a_broken_file_is_one_clear_error(copied: Path) -> None:
     (copied / "verdict.json").write_text("{")
     with pytest.raises(DamageError, match=r"verdict\.json: this verdict cannot be read"):
+        write_report(RunDirectory(copied))
+    (copied / "verdict.json").write_text(json.dumps({"format": 1, "size": 3}))
+    with pytest.raises(DamageError, match=r"verdict\.json: this verdict is damaged at \w+ .*; remove it and run again"):
         write_report(RunDirectory(copied))
     with pytest.raises(RunError, match="there is no such run directory"):
         write_report(RunDirectory(copied / "nowhere"))
@@ -284,15 +290,14 @@ def test_a_final_run_is_spoken_of_only_where_a_budget_is_given(copied: Path, bud
     config = yaml.safe_load((copied / "config.yaml").read_text())
     (copied / "config.yaml").write_text(yaml.safe_dump({**config, "budget_tokens": budget}))
     text = words(Page(write_report(RunDirectory(copied))).by_id("weights-section"))
-    assert f"{said} k tokens DoReMi's mixture shows" in text
+    assert f"{said} k tokens doremi shows" in text
 
 
 @pytest.mark.usefixtures("without_pictures")
 def test_one_seed_and_numbers_that_are_none(copied: Path) -> None:
     verdict = read(copied, "verdict.json")
     for candidate in verdict["candidates"]:
-        candidate |= {"domains_better_than_reference": None, "epochs": [None, None, None], "worst": None}
-        candidate |= {"epochs_at_budget": None}
+        candidate |= {"domains_better_than_reference": None, "epochs": [], "epochs_at_budget": None}
     for comparison in verdict["comparisons"]:
         comparison |= {"interval": None, "p_adjusted": None, "outcome": "undecided"}
     verdict["recommendation"] |= {"mixture": "natural", "outcome": "undecided", "seeds_to_decide": None}

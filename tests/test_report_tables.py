@@ -16,6 +16,7 @@ from doremi.report.figures import Figure
 from doremi.report.svg import drawing
 from doremi.report.walks import walk_figures
 from doremi.rundir.layout import RunDirectory
+from doremi.rundir.nodes import write_nodes
 from report_run import Page, a_report, words
 
 ONE = {"candidate": "doremi", "opponent": "natural", "difference": -0.02, "relative": -0.0123}
@@ -29,21 +30,27 @@ SIZES = [
 ]  # fmt: skip
 COMPUTE = {
     "candidates": [
-        {"name": "doremi", "steps": 40, "tokens": 5120, "mean": {"uniform": 1.5, "natural": 1.6}},
-        {"name": "natural+search", "steps": 134, "tokens": 17152, "mean": {"uniform": 1.4, "natural": 1.45}},
+        {"name": "doremi", "search": "doremi", "longer": False, "steps": 40, "tokens": 5120,
+         "mean": {"uniform": 1.5, "natural": 1.6}},
+        {"name": "natural", "search": "doremi", "longer": True, "steps": 134, "tokens": 17152,
+         "mean": {"uniform": 1.4, "natural": 1.45}},
     ],
     "comparisons": [
-        {**ONE, "opponent": "natural+search", "target": target, "relative": 0.0714, "interval": [0.05, 0.15],
-         "outcome": "loss"} for target in ("uniform", "natural")
+        {**ONE, "family": "all", "target": target, "relative": 0.0714, "interval": [0.05, 0.15], "outcome": "loss",
+         "p_value": 0.01, "p_adjusted": 0.02} for target in ("uniform", "natural")
     ],
 }  # fmt: skip
 TASKS = {
     "shots": 1,
+    "examples": {"lambada": 100},
     "metrics": {
         "last_word_accuracy": {
             "higher_is_better": True, "tasks": ["lambada"],
             "values": {"doremi": {"mean": 0.31, "lambada": 0.31}, "natural": {"mean": 0.25, "lambada": 0.25}},
-            "comparisons": [{**ONE, "task": "mean", "difference": 0.06, "interval": [0.01, 0.11], "outcome": "win"}],
+            "comparisons": [
+                {"candidate": "doremi", "opponent": "natural", "family": "learned", "task": "mean", "difference": 0.06,
+                 "interval": [0.01, 0.11], "outcome": "win"}
+            ],
         }
     },
 }  # fmt: skip
@@ -79,7 +86,7 @@ def test_sizes_stand_side_by_side_with_what_is_decided(copied: Path) -> None:
 def test_equal_compute_shows_what_the_search_would_have_bought(copied: Path) -> None:
     page = page_with(copied, "verdict.json", {"equal_compute": COMPUTE})
     _, longer = rows(page, "equal-compute")
-    assert longer[:2] == ["natural+search", "134"]
+    assert longer[:2] == ["natural trained longer", "134"]
     assert longer[2].startswith("1.4000 (best)")
     assert "+7.14" in longer[2]
     assert "loss" in longer[2]
@@ -103,6 +110,20 @@ def test_a_proxy_that_ended_early_is_told_with_its_schedule(copied: Path) -> Non
     assert "42 % of the peak" in said
 
 
+def plan_rounds(root: Path, most: int) -> None:
+    """nodes.json of a run whose search has several rounds."""
+    nodes = RunDirectory(root).nodes()
+    searched = [node for node in nodes.nodes if node.role in ("reference", "proxy", "mixture")]
+    made = [node for node in nodes.nodes if node.role == "main"]
+    for number in range(1, most + 1):
+        for node in searched:
+            changes = {"round": number, "place": f"rounds/{number}/{node.place}"}
+            made.append(node.model_copy(update=changes))
+    moved = [n.model_copy(update={"place": str(n.place).replace("reference/", "rounds/1/reference/")})
+             if n.mixture == "natural" else n for n in made]  # fmt: skip
+    write_nodes(root, nodes.model_copy(update={"nodes": tuple(moved)}))
+
+
 @pytest.fixture
 def iterated(copied: Path) -> Path:
     """The run as one of two rounds: its search is the first, a copy of it the second, in which an alarm rang too."""
@@ -124,6 +145,7 @@ def iterated(copied: Path) -> Path:
         held = json.loads(link.read_text())
         link.write_text(json.dumps(held | {"folder": f"rounds/1/{held['folder']}"}))
     (copied / "mixture.json").write_text(json.dumps(record | {"rounds": rounds}))
+    plan_rounds(copied, 2)
     lines = [{"stage": f"rounds/{n}/proxy/seed-0", "seconds": 60.0 * n, "tokens": 5120} for n in (1, 2)]
     (copied / "timings.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return copied
@@ -149,7 +171,7 @@ def test_each_round_has_its_intervals_and_its_epochs_at_the_budget(iterated: Pat
     repeated = f"{record['domains']['web']['epochs']:.2f} epochs"
     page = Page(write_report(RunDirectory(iterated)))
     assert page.table("rounds")["web"] == dict.fromkeys(("After round 1", "After round 2"), f"{cell}; {repeated}")
-    assert "interval over proxies, and epochs at 100 k tokens" in words(page.by_id("rounds"))
+    assert "interval over seeds, and epochs at 100 k tokens" in words(page.by_id("rounds"))
     config = (iterated / "config.yaml").read_text()
     (iterated / "config.yaml").write_text(config.replace("budget_tokens: 100000", "budget_tokens: null"))
     assert Page(write_report(RunDirectory(iterated))).table("rounds")["web"]["After round 1"] == cell
@@ -170,7 +192,7 @@ def test_each_round_has_its_path(iterated: Path) -> None:
     assert [f.legend[-1][2] for f in made if f.legend] == [
         "share in the reference mixture (round 1)", "share in the reference mixture (natural)",
     ]  # fmt: skip
-    assert (facts.reference_weights(1) or [])[:2] == [0.9, 0.1]
+    assert (facts.reference_weights(None, 1) or [])[:2] == [0.9, 0.1]
     assert (facts.reference_weights() or [])[0] == stage["mixture"]["web"]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from doremi.corpus import store
+from doremi.corpus.manifest import SplitCounts
 from doremi.corpus.store import DomainWriter, SplitWriter, disk_errors, expected_size, token_file, tokens, verify
 from doremi.corpus.tokenizer import train_tokenizer
 from doremi.corpus.value import Corpus
@@ -37,9 +38,14 @@ def corpus(tmp_path: Path) -> Corpus:
     tokenizer.save(tmp_path / "tokenizer")
     manifest = {
         "format": FORMAT,
-        "tokenizer": {"sha256": tokenizer.sha256, "end_of_text": tokenizer.end_of_text},
+        "tokenizer": {
+            "sha256": tokenizer.sha256,
+            "vocab_size": 257,
+            "end_of_text": tokenizer.end_of_text,
+            "end_of_text_id": 0,
+        },
         "dtype": "uint16",
-        "domains": {"web": {"folder": "web", "epochs": 1.0, **entry}},
+        "domains": {"web": {"folder": "web", **entry}},
         "fingerprint": "",
     }
     write_json(tmp_path / "manifest.json", manifest)
@@ -195,7 +201,7 @@ def test_tokens_of_a_file_that_is_gone(corpus: Corpus) -> None:
 
 
 def test_sizes_of_a_domain_of_a_trillion_tokens() -> None:
-    counts = {"tokens": 10**12, "documents": 10**9}
+    counts = SplitCounts(tokens=10**12, documents=10**9)
     assert expected_size(Path("train.bin"), counts, 4) == 4 * 10**12
     assert expected_size(Path("train.ends"), counts, 4) == 8 * 10**9
 

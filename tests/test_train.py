@@ -15,7 +15,7 @@ import doremi.training.loop
 from doremi.config import TrainingConfig
 from doremi.distributed import World
 from doremi.mixture.domains import DomainSet
-from doremi.training.log import TrainingLog
+from doremi.training.log import About, TrainingLog
 from doremi.training.loop import DeviceBatch, learning_rate, make_optimizer, score_error, spread_sums, to_device
 from golden import GOLDEN, curves, processor
 from tiny import Silent
@@ -104,7 +104,8 @@ def test_rows_of_the_log_are_put_together_when_a_line_is_written(
 ) -> None:
     """Until then nothing goes to the device; and what a checkpoint keeps of them comes back the same."""
     world = World(0, 1, torch.device("cpu"))
-    log = TrainingLog(tmp_path, DomainSet(["a", "b"]), "test", 8, world, Silent(), [10, 10], "advice")
+    about = About(DomainSet(["a", "b"]), "test", ("weights", "scores"), 8, [10, 10], "advice")
+    log = TrainingLog(tmp_path, about, world, Silent())
     columns = {name: torch.full((2,), number + 0.5) for number, name in enumerate(log.writer.columns)}
     with monkeypatch.context() as patch:
         patch.setattr(torch, "tensor", lambda *_, **__: pytest.fail("a number of the host was sent"))

@@ -7,6 +7,7 @@ import math
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ import pytest
 from doremi.corpus.value import Corpus
 from doremi.errors import ConfigError, DamageError, DataError, RunError
 from doremi.rundir.layout import RunDirectory
-from doremi.verdict import format_table, judge, write
+from doremi.verdict import Verdict, format_table, write_verdict
 from make_run import MadeRun, make_run
 from tolerances import FLOAT64
+from verdicts import candidates, verdict_over
 
 NAMES = ("doremi", "natural", "uniform")
 FORMATS = Path(__file__).resolve().parents[1] / "docs" / "formats.md"
@@ -35,9 +37,12 @@ def default_run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
 
 
 def verdict_of(run: RunDirectory, **options: Any) -> dict[str, Any]:
-    seeds = [int(p.name.removeprefix("seed-")) for p in sorted((run.root / "reference").iterdir())]
-    given = {"size": "tiny", "seeds": seeds, "mixtures": NAMES, "reference_mixture": "natural"}
-    return judge(run, **{**given, **options})
+    """As it is written."""
+    return verdict_over(run, **{"names": NAMES, **options}).values()
+
+
+def table_of(verdict: dict[str, Any]) -> str:
+    return format_table(Verdict.model_validate(verdict))
 
 
 def found(verdict: dict[str, Any], candidate: str, opponent: str, target: str = "uniform") -> dict[str, Any]:
@@ -114,11 +119,13 @@ def test_one_seed_is_undecided(tmp_path: Path):
 def test_swapping_names_flips_outcomes_and_never_helps_a_name(tmp_path: Path):
     run = run_of(tmp_path, effect={"doremi": -0.02, "natural": 0.0, "uniform": 0.01})
     before = verdict_of(run)
-    main = run.root / "main" / "tiny"
-    (main / "doremi").rename(main / "keep")
-    (main / "uniform").rename(main / "doremi")
-    (main / "keep").rename(main / "uniform")
-    after = verdict_of(run)
+    doremi, natural, uniform = candidates(run, NAMES)
+    turned = [
+        replace(doremi, trainings=uniform.trainings, records=uniform.records),
+        natural,
+        replace(uniform, trainings=doremi.trainings, records=doremi.records),
+    ]
+    after = verdict_of(run, candidates=turned)
     first, second = found(before, "doremi", "uniform"), found(after, "doremi", "uniform")
     assert (first["outcome"], second["outcome"]) == ("win", "loss")
     assert second["difference"] == pytest.approx(-first["difference"])
@@ -128,7 +135,7 @@ def test_swapping_names_flips_outcomes_and_never_helps_a_name(tmp_path: Path):
 def test_every_pair_is_compared_once_with_the_opponents_behind(tmp_path: Path):
     effect = {"doremi": 0.0, "unimax": 0.002, "natural": 0.01, "uniform": -0.01, "skewed": 0.02}
     run = run_of(tmp_path, effect=effect, seeds=(0, 1))
-    verdict = verdict_of(run, mixtures=list(effect), reference_mixture="skewed")
+    verdict = verdict_of(run, names=list(effect), reference="skewed")
     pairs = [(c["candidate"], c["opponent"]) for c in verdict["comparisons"] if c["target"] == "natural"]
     assert len({frozenset(pair) for pair in pairs}) == len(pairs) == 10
     assert {p for p in pairs if "natural" in p} == {(n, "natural") for n in effect if n != "natural"}
@@ -209,12 +216,10 @@ def test_weights_and_epochs(default_run: RunDirectory):
     assert verdict["tokens"] == default_run.main("tiny", "uniform", 0).stage()["tokens"]
 
 
-def test_natural_shares_count_the_passes_of_the_manifest(tmp_path: Path):
+def test_natural_shares_count_the_passes_of_the_configuration(tmp_path: Path):
     run = run_of(tmp_path)
-    path = run.corpus_folder / "manifest.json"
-    manifest = json.loads(path.read_text())
-    manifest["domains"]["code"]["epochs"] = 2.5
-    path.write_text(json.dumps(manifest))
+    with (run.root / "config.yaml").open("a") as file:
+        file.write("data: {domains: {web: {train: [w]}, code: {train: [c], epochs: 2.5}}}\n")
     tokens = np.array(run.corpus().count("train", "tokens")) * [1, 2.5, 1]
     assert verdict_of(run)["natural_weights"] == pytest.approx(tokens / tokens.sum())
 
@@ -237,39 +242,39 @@ def test_steps_of_a_run_are_against_naturals_final_mean(tmp_path: Path):
 
 
 def test_the_reference_mixture_stands_in_for_natural(default_run: RunDirectory):
-    verdict = verdict_of(default_run, mixtures=["doremi", "uniform"], reference_mixture="uniform")
+    verdict = verdict_of(default_run, names=["doremi", "uniform"], reference="uniform")
     assert [(c["candidate"], c["opponent"]) for c in verdict["comparisons"]] == [("doremi", "uniform")] * 2
     assert verdict["candidates"][1]["worst_regret"]["bits_per_byte"] == 0
     assert verdict["candidates"][1]["steps_to_baseline"]["speedup"] == 1
-    with pytest.raises(RunError, match=r"neither 'natural' nor the reference mixture 'skewed'"):
-        verdict_of(default_run, mixtures=["doremi", "uniform"], reference_mixture="skewed")
+    with pytest.raises(RunError, match=r"neither 'natural' nor the reference mixture is among the candidates"):
+        verdict_of(default_run, names=["doremi", "uniform"], reference="skewed")
 
 
 def test_a_reference_that_is_no_candidate_is_not_counted_against(default_run: RunDirectory):
-    verdict = verdict_of(default_run, reference_mixture="skewed")
+    verdict = verdict_of(default_run, reference="skewed")
     assert [c["domains_better_than_reference"] for c in verdict["candidates"]] == [None] * 3
     assert verdict["reference_mixture"] == "skewed"
-    format_table(verdict)
+    table_of(verdict)
 
 
 def test_plain_mixtures_alone(tmp_path: Path):
     effect = {"skewed": 0.03, "natural": 0.0, "uniform": 0.01}
-    chosen = verdict_of(run_of(tmp_path, effect=effect), mixtures=list(effect))["recommendation"]
+    chosen = verdict_of(run_of(tmp_path, effect=effect), names=list(effect))["recommendation"]
     assert (chosen["mixture"], chosen["outcome"]) == ("natural", "win")
     assert "beats uniform" in chosen["reason"]  # the second best, not the worst
 
 
 def test_one_candidate_alone(default_run: RunDirectory):
-    alone = verdict_of(default_run, mixtures=["natural"])
+    alone = verdict_of(default_run, names=["natural"])
     assert (alone["comparisons"], alone["domain_comparisons"]) == ([], [])
     assert (alone["recommendation"]["mixture"], alone["recommendation"]["outcome"]) == ("natural", "undecided")
-    assert "nothing to compare" in format_table(alone)
+    assert "nothing to compare" in table_of(alone)
 
 
 def test_a_missing_candidate_is_named_with_the_command(tmp_path: Path):
     run = run_of(tmp_path)
     (run.root / "main/tiny/uniform/seed-2/stage.json").unlink()
-    with pytest.raises(RunError, match=r"uniform.seed-2: mixture 'uniform'.* doremi train .*config\.yaml"):
+    with pytest.raises(RunError, match=r"uniform.seed-2: mixture 'uniform'.* doremi run .*run$"):
         verdict_of(run)
     verdict_of(run, seeds=[0, 1, 3])
 
@@ -326,7 +331,7 @@ def test_runs_without_a_common_evaluation_are_damaged(tmp_path: Path):
     [
         ({"seeds": []}, "no seed"),
         ({"seeds": [1, 0, 1]}, "seed 1 is named twice"),
-        ({"mixtures": ["natural", "natural"]}, "mixture 'natural' is named twice"),
+        ({"names": ["natural", "natural"]}, "mixture 'natural' is named twice"),
         ({"confidence": 1.0}, "confidence"),
         ({"confidence": math.nan}, "confidence"),
         ({"margin": -0.1}, "margin"),
@@ -334,10 +339,9 @@ def test_runs_without_a_common_evaluation_are_damaged(tmp_path: Path):
         ({"target": "worst"}, "target is 'worst'"),
     ],
 )
-def test_impossible_arguments(tmp_path: Path, options: dict[str, Any], message: str):
-    given = {"size": "tiny", "seeds": [0], "mixtures": NAMES, "reference_mixture": "natural"}
+def test_impossible_arguments(default_run: RunDirectory, options: dict[str, Any], message: str):
     with pytest.raises(ConfigError, match=message):
-        judge(RunDirectory(tmp_path), **{**given, **options})
+        verdict_of(default_run, **options)
 
 
 # -- worst domains and ranks -----------------------------------------------------------------------------------------
@@ -396,12 +400,12 @@ def shape(value: Any) -> Any:
 
 
 def test_the_file_has_the_documented_form_and_the_same_bytes_twice(tmp_path: Path):
-    run = run_of(tmp_path)
-    write(run, verdict_of(run))
+    run = run_of(tmp_path, seeds=(0, 1, 2))
+    write_verdict(run.root, verdict_over(run, NAMES))
     first = (run.root / "verdict.json").read_bytes()
     copy = RunDirectory(Path(shutil.copytree(run.root, tmp_path / "elsewhere")))
     (copy.root / "verdict.json").unlink()
-    write(copy, verdict_of(copy))
+    write_verdict(copy.root, verdict_over(copy, NAMES))
     assert (copy.root / "verdict.json").read_bytes() == first
     example = re.search(r"## verdict\.json\s+```json\n(.*?)```", FORMATS.read_text(encoding="utf-8"), re.S)
     assert example is not None
@@ -416,7 +420,7 @@ def test_the_table_is_plain_narrow_and_complete(tmp_path: Path):
     effect = {"doremi": -0.02, "natural": 0.0, "uniform": 0.01, "a-mixture-with-a-very-long-name-too": 0.003}
     run = run_of(tmp_path, domains=domains, effect=effect)
     scale_documents(run, "uniform", lambda report: 1.3)
-    table = format_table(verdict_of(run, mixtures=list(effect)))
+    table = table_of(verdict_of(run, names=list(effect)))
     assert table.isascii()
     assert max(map(len, table.splitlines())) <= 110
     for words in (
@@ -430,7 +434,7 @@ def test_the_table_is_plain_narrow_and_complete(tmp_path: Path):
 
 
 def test_the_table_says_what_was_not_told_apart(tmp_path: Path):
-    table = format_table(verdict_of(run_of(tmp_path, seeds=(0,))))
+    table = table_of(verdict_of(run_of(tmp_path, seeds=(0,))))
     assert re.search(r"doremi vs natural +undecided +-\d\.\d\d% +no interval", table)
     assert "No significant difference from it: doremi, uniform." in table
 

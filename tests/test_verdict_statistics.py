@@ -29,6 +29,7 @@ from doremi.verdict.compare import (
 from doremi.verdict.describe import steps_to_baseline
 from doremi.verdict.measure import Curve
 from doremi.verdict.pairs import Roles, compare_overall, ordered_pairs, seen_from
+from doremi.verdict.values import StepsToBaseline
 
 ALL = np.arange(1, student.MOST + 1)
 
@@ -284,7 +285,7 @@ def small_sample(candidates: int) -> Sample:
 
 def test_opponents_by_rank_then_by_place():
     # natural 1, reference 3, best plain 4, learned 0; 2 and 5 are neither
-    roles = Roles(baseline=1, reference=3, best_plain=4, learned=(0,))
+    roles = Roles(baseline=1, reference=3, best_plain=4, found=(0,))
     pairs = ordered_pairs(6, roles)
     assert len(pairs) == 15
     assert {(0, i) for i in range(1, 6)} | {(3, 1), (4, 1), (4, 3), (5, 2), (2, 4), (5, 3)} <= set(pairs)
@@ -309,7 +310,7 @@ def test_a_pair_knows_its_place_in_the_family_and_can_be_turned():
 
 def test_each_question_is_a_family_of_its_own():
     """What is corrected for is what is asked: more plain mixtures among themselves leave DoReMi's intervals alone."""
-    roles = Roles(baseline=1, reference=1, best_plain=2, learned=(0,), method=(3,))
+    roles = Roles(baseline=1, reference=1, best_plain=2, found=(0,), per_seed=(3,))
     pairs = ordered_pairs(4, roles)
     targets = {"uniform": np.array([0.5, 0.5]), "natural": np.array([0.9, 0.1])}
     compared = compare_overall(small_sample(4), pairs, targets, 0.95, 0.0, roles.question)["uniform"]
@@ -367,7 +368,7 @@ def test_one_seed_promises_nothing():
 )
 def test_steps_to_baseline_by_hand(losses: list[float], step: float | None):
     curve = Curve(np.array([10, 20, 30, 40]), np.array(losses, float))
-    expected = {"reached": step is not None, "step": step, "of": 40, "speedup": step and 40 / step}
+    expected = StepsToBaseline(reached=step is not None, step=step, of=40, speedup=step and 40 / step)
     assert steps_to_baseline(curve, 3.0, 40) == expected
 
 

@@ -28,10 +28,10 @@ def unneeded(config: RunConfig) -> list[Unneeded]:
     """Trainings, kept losses and mixtures that are no node of the run as it is configured now."""
     directory = RunDirectory(config.root)
     plan = as_it_is(config, directory)
-    if plan.known.corpus is None or any(node.spec is None and not node.optional for node in plan.work()):
-        waiting = next((n.id for n in plan.nodes if n.spec is None and n.kind == "training"), "prepare")
+    unknown = [n.id for n in plan.nodes if n.spec is None and n.kind not in ("prepare", "verdict") and not n.optional]
+    if unknown:
         raise RunError(
-            f"{directory.root}: it is not known yet what {waiting} is made of, so anything may still be needed; "
+            f"{directory.root}: it is not known yet what {unknown[0]} is made of, so anything may still be needed; "
             "finish the run first, with `doremi run`"
         )
     needed = {node.place for node in plan.nodes if node.place}

@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,7 +19,9 @@ from doremi.errors import DoremiError, Interrupted
 
 if TYPE_CHECKING:
     from doremi.config import RunConfig
+    from doremi.corpus.value import Corpus
     from doremi.pipeline.workspace import Workspace
+    from doremi.verdict import Verdict
 
 RUN_AGAIN = 75  # exit code after any signal but Ctrl-C's: saved, give the same command again (EX_TEMPFAIL)
 # What the machine may refuse at any moment, and a person can mend; any other is a mistake of ours and shown whole.
@@ -162,11 +164,11 @@ def plan(
 def prepare(place: PlaceArgument, set_: SetOption = None) -> None:
     """Tokenize the corpus. If that is done already, verify the checksums of its files."""
     with _workspace(_load(place, set_)) as space:
-        from doremi.pipeline.preparing import prepare as prepare_corpus
+        from doremi.pipeline.run import prepare_only
 
-        corpus = prepare_corpus(space, full_check=True)
+        corpus = prepare_only(space)
         if space.world.is_main:
-            typer.echo(_corpus_table(corpus.manifest["domains"]))
+            typer.echo(_corpus_table(corpus))
 
 
 @app.command()
@@ -249,10 +251,10 @@ def clean(
 @app.command()
 def evaluate(place: PlaceArgument, set_: SetOption = None) -> None:
     """Compare the finished main models. Write verdict.json and print it as a table."""
-    from doremi.pipeline.judging import judge
+    from doremi.pipeline.judging import judge_run
     from doremi.verdict import format_table
 
-    typer.echo(format_table(judge(_load(place, set_))))
+    typer.echo(format_table(judge_run(_load(place, set_))))
 
 
 @app.command()
@@ -304,25 +306,27 @@ def export(
     from doremi.export import export as write_export
     from doremi.rundir.layout import RunDirectory
 
-    for path in write_export(RunDirectory(run), to, mixture=mixture, out=out):
+    def say(note: str) -> None:
+        typer.echo(f"note: {note}", err=True)
+
+    for path in write_export(RunDirectory(run), to, mixture=mixture, out=out, say=say):
         typer.echo(str(path))
 
 
 # -- printing ---------------------------------------------------------------------------------------------------------
 
 
-def _corpus_table(domains: dict[str, Any]) -> str:
+def _corpus_table(corpus: Corpus) -> str:
     lines = [f"{'domain':<24} {'documents':>10} {'bytes':>14} {'tokens':>14} {'validation tokens':>18}"]
-    for name, entry in domains.items():
-        part = entry["train"]
+    for name, entry in corpus.entries.items():
+        part = entry.train
         lines.append(
-            f"{name:<24} {part['documents']:>10,} {part['bytes']:>14,} {part['tokens']:>14,} "
-            f"{entry['validation']['tokens']:>18,}"
+            f"{name:<24} {part.documents:>10,} {part.bytes:>14,} {part.tokens:>14,} {entry.validation.tokens:>18,}"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, f"corpus: {corpus.folder}"])
 
 
-def _print_result(config: RunConfig, verdict: Any) -> None:
+def _print_result(config: RunConfig, verdict: Verdict) -> None:
     from doremi.cli.status import mixture_tables
     from doremi.rundir.layout import RunDirectory
     from doremi.verdict import format_table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,8 @@ seed: 0
 # budget_tokens: 1000000000   # tokens of your final run, used to show how often it repeats each domain
 
 data:
-  domains:                    # name: folder, file, glob or list of them (JSON lines, Parquet, .txt; also packed)
+  # name: folder, file, glob or list of them (JSON lines, Parquet, .txt; also packed), seen from this file
+  domains:
 {domains}
   text_field: text            # field (JSON lines) or column (parquet) that holds the text
   tokenizer: null             # null trains one on your data. Better is the folder or name of your model's own.
@@ -83,7 +85,7 @@ def write_config(config: Path, folder: Path, *, force: bool = False) -> str:
     batch_size = max(32, 8 * math.ceil(len(counts) / 8))
     steps = min(2000, max(100, round(tokens / (batch_size * 256) / 50) * 50))
     domains = "\n".join(
-        f"    {_quoted(c.name)}: {_quoted(str(c.path))}  # {c.documents:,} documents, {c.bytes:,} bytes, "
+        f"    {_quoted(c.name)}: {_quoted(_seen_from(config, c.path))}  # {c.documents:,} documents, {c.bytes:,} bytes, "
         f"about {c.tokens:,} tokens"
         for c in counts
     )
@@ -96,6 +98,11 @@ def write_config(config: Path, folder: Path, *, force: bool = False) -> str:
     rows += [f"{c.name:<28} {c.documents:>11,} {c.bytes:>15,} {c.tokens:>15,}" for c in counts]
     rows += [f"{c.name}: {describe(c.files)}" for c in counts]
     return "\n".join([*rows, f"wrote {config}; next: doremi run {command}"])
+
+
+def _seen_from(config: Path, path: Path) -> str:
+    """A path as the configuration says it: relative to where that lies, unless it was given as an absolute one."""
+    return str(path) if path.is_absolute() else os.path.relpath(path, config.parent)
 
 
 def count_domains(folder: Path) -> list[DomainCount]:

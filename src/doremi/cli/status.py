@@ -16,6 +16,7 @@ from doremi.files import bytes_below, read_json, size_in_words
 from doremi.mixture.domains import Mixture
 from doremi.mixture.record import read_own_record
 from doremi.pipeline.planning import as_it_is
+from doremi.rundir.corpora import find
 from doremi.rundir.data_request import domain_sources
 from doremi.rundir.graph import Graph
 from doremi.rundir.known import counts_key
@@ -127,9 +128,9 @@ def describe(config: RunConfig) -> str:
     from doremi.plan.whole import as_trained_on, whole_run
 
     check(config, search=True)
-    directory, corpus = RunDirectory(config.root), None
-    if (directory.corpus_folder / "manifest.json").exists():
-        corpus = as_trained_on(config, directory.corpus())
+    directory, corpus = RunDirectory(config.root), find(config)
+    if corpus is not None:
+        corpus = as_trained_on(config, corpus)
         check_limits(config, corpus)
     files = _data_lines(config, corpus)
     training = config.training
@@ -138,6 +139,7 @@ def describe(config: RunConfig) -> str:
             f"run directory {config.root}",
             f"{len(config.domains)} domains:",
             *files,
+            f"corpus: {'to prepare' if corpus is None else f'prepared, in {corpus.folder}'}",
             f"tokenizer: {config.data.tokenizer or f'to train, {config.data.vocab_size} entries'}",
             *_model_lines(config, corpus),
             *model_remarks(config),
@@ -159,15 +161,15 @@ def _matched_line(config: RunConfig) -> list[str]:
     ]
 
 
-def _data_lines(config: RunConfig, corpus: Corpus | None) -> list[str]:
+def _data_lines(config: RunConfig, prepared: Corpus | None) -> list[str]:
     """What lies where each domain's files are, and whether a prepared corpus is still made of it."""
     sources = domain_sources(config)
-    changed = source_changes(corpus.folder, sources) if corpus else []
+    changed = source_changes(prepared.folder, sources) if prepared else []
     gone = {change.domain for change in changed if not change.what}
     here = {name: source for name, source in sources.items() if name not in gone}
     lines = [f"  {name:<28} {describe_files(files)}" for name, files in find_all(here).items()]
     lines += [f"  {name:<28} its files are not here; the prepared corpus is used" for name in sorted(gone)]
-    warning = change_warning(changed, corpus.folder) if corpus else None
+    warning = change_warning(changed, prepared.folder) if prepared else None
     return lines + ([f"warning: {warning}"] if warning else [])
 
 

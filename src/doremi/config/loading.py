@@ -1,6 +1,6 @@
 """A run's configuration from its YAML file and `--set` overrides, and mistakes told in one line.
 
-Unknown keys are errors that name the nearest key. Relative paths are taken from the directory the command is run in.
+Unknown keys are errors that name the nearest key. Where relative paths begin is said in paths.py.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from doremi.config.paths import Here, from_here
+from doremi.config.prepared import check, completed
 from doremi.config.safe_yaml import parse
-from doremi.config.schema import DataConfig, RunConfig
+from doremi.config.schema import DataConfig, DomainConfig, RunConfig
 from doremi.errors import ConfigError, RunError, one_line, reason_of
 
 _PART = re.compile(r""""[^"]+"|'[^']+'|[^.="'][^.=]*""")
@@ -27,7 +29,12 @@ def load(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read, override and validate a run's configuration; `ConfigError` names file, key and what to do."""
     value = read_yaml(path)
     value.setdefault("name", path.stem)
-    return _overridden(value, overrides, path)
+    value.setdefault("runs", Here("runs"))
+    for override in overrides:
+        _set(value, override)
+    config = _validated(completed(value, path.parent), str(path), path.parent)
+    check(config.data)
+    return config
 
 
 def load_run(folder: Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -39,19 +46,24 @@ def load_run(folder: Path, overrides: Sequence[str] = ()) -> RunConfig:
     if not path.exists():
         raise RunError(f"{folder}: is not a run directory (it has no config.yaml); give one, or a configuration")
     place = folder.resolve()
-    return _overridden({**read_yaml(path), "name": place.name, "runs": str(place.parent)}, overrides, path)
-
-
-def _overridden(value: dict[str, Any], overrides: Sequence[str], path: Path) -> RunConfig:
+    value = {**read_yaml(path), "name": place.name, "runs": str(place.parent)}
     for override in overrides:
         _set(value, override)
-    return validate(value, str(path))
+    return _validated(value, str(path), folder)
 
 
 def validate(value: dict[str, Any], where: str) -> RunConfig:
-    """A `RunConfig` from plain values; the first mistake becomes a `ConfigError` that starts with `where`."""
+    """A `RunConfig` from plain values whose paths are absolute, or relative to where one stands.
+
+    The first mistake becomes a `ConfigError` that starts with `where`.
+    """
+    return _validated(value, where, None)
+
+
+def _validated(value: dict[str, Any], where: str, folder: Path | None) -> RunConfig:
+    """Paths are relative to `folder`; without it they stay as they are."""
     try:
-        return RunConfig.model_validate(value)
+        return RunConfig.model_validate(value, context={"folder": folder})
     except ValidationError as error:
         raise ConfigError(f"{where}: {one_line(_explain(error.errors()[0]))}") from None
     except RecursionError:
@@ -101,7 +113,7 @@ def _set(value: dict[str, Any], override: str) -> None:
         value = value.setdefault(key, {})
         if not isinstance(value, dict):
             raise ConfigError(f"--set {shown}: {one_line(key)} is not a section")
-    value[last] = parsed
+    value[last] = from_here(parsed)
 
 
 def _explain(error: Any) -> str:
@@ -127,7 +139,7 @@ def _known_keys(path: Sequence[str]) -> list[str]:
     section: type[BaseModel] = RunConfig
     for part in path:
         if section is DataConfig and part == "domains":
-            return ["train", "validation", "epochs", "text_field"]
+            return list(DomainConfig.model_fields)
         annotation = section.model_fields[part].annotation if part in section.model_fields else None
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return sorted(section.model_fields)

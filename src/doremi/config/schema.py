@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
 from doremi.config.limits import LimitsConfig
+from doremi.config.paths import InputPath
 from doremi.config.section import Section
+from doremi.corpus.library import CORPORA
 from doremi.errors import MixtureError
 from doremi.mixture.domains import DomainSet, is_file_name
 
@@ -20,10 +22,10 @@ PLAIN_MIXTURES = ("natural", "uniform", "temperature", "unimax")
 class DomainConfig(Section):
     """Where one domain's documents are. A path or a list of paths is short for `train`."""
 
-    train: list[str] = Field(min_length=1)
+    train: list[Annotated[str, InputPath()]] = Field(min_length=1)
     """Files, folders, globs or fsspec addresses. They hold JSON lines, JSON arrays, Parquet, or text (one document a
     file). Packed files (.gz .zst .bz2 .xz) are read too."""
-    validation: list[str] = Field(default=[])
+    validation: list[Annotated[str, InputPath()]] = Field(default=[])
     """The same for held-out documents. Without it, files named validation, valid, val or dev under `train` are held
     out, or else a share of the text is. Files named test, eval or holdout are not read."""
     epochs: float = Field(default=1.0, gt=0)
@@ -42,9 +44,12 @@ class DataConfig(Section):
 
     domains: dict[str, DomainConfig]
     """Where the documents are, by name of the domain."""
+    corpus: Annotated[str, InputPath()] | None = None
+    """Folder of a prepared corpus, such as one in runs/corpora. What it was made of need not be said again, but for
+    `epochs`. Without it, the corpus is looked for beside the runs, and prepared there."""
     text_field: str = "text"
     """Field of a JSON line, or column of a parquet file, that holds the text."""
-    tokenizer: str | None = None
+    tokenizer: Annotated[str, InputPath("tokenizer")] | None = None
     """Name or folder of a Hugging Face tokenizer. Without it a byte-level BPE is trained on the corpus."""
     vocab_size: int = Field(default=8192, ge=260, le=2**31 - 1)
     """Entries of the tokenizer to train (without effect where `tokenizer` is given)."""
@@ -169,13 +174,13 @@ class TrainingConfig(Section):
 class ReferenceConfig(Section):
     """The reference model (step 1), trained in the ordinary way on a given mixture."""
 
-    mixture: str = "natural"
+    mixture: Annotated[str, InputPath("mixture")] = "natural"
     """natural, uniform, temperature, unimax, the name of a published mixture, or the path of a mixture.json."""
     losses: Literal["auto", "live", "stored"] = "auto"
     """`live` computes the reference's losses beside the proxy, step by step. `stored` computes them once for the whole
     corpus and keeps them on disk, two bytes a token. `auto` stores them where the proxy sees the corpus several
     times."""
-    reuse: str | None = None
+    reuse: Annotated[str, InputPath()] | None = None
     """Another run directory. References and stored losses that would be trained exactly alike are taken from there, for
     example to try another eta."""
 
@@ -189,7 +194,7 @@ class ProxyConfig(Section):
     """Step size of the domain weights. The paper has 1."""
     smoothing: float = Field(default=1e-3, ge=0, le=1)
     """Share of the uniform distribution mixed into the weights at each step (c in the paper, 1e-3)."""
-    sampling: str = "uniform"
+    sampling: Annotated[str, InputPath("mixture")] = "uniform"
     """Mixture that the proxy's batches are drawn with, uniform in the paper."""
     variant: Literal["paper", "official", "hardest", "easiest"] = "paper"
     """Algorithm 1, the authors' code, or an ablation (proxy loss only, or minus the reference loss only)."""
@@ -217,7 +222,9 @@ class RoundsConfig(Section):
 class CandidatesConfig(Section):
     """The main models (step 3) that are trained and compared, all on the same number of tokens."""
 
-    mixtures: list[str] = Field(default=["doremi", "reference", "natural", "uniform", "temperature", "unimax"])
+    mixtures: list[Annotated[str, InputPath("mixture")]] = Field(
+        default=["doremi", "reference", "natural", "uniform", "temperature", "unimax"]
+    )
     """Mixtures to train on. They are doremi, reference (the reference mixture), natural, uniform, temperature, unimax,
     names of published mixtures, and paths of mixture.json. With doremi-per-seed each seed trains on the mixture of its
     own proxy. Its interval is that of the method, and doremi's that of one mixture."""
@@ -243,7 +250,7 @@ class CandidatesConfig(Section):
 class DownstreamConfig(Section):
     """The paper's five few-shot tasks, for the main models (fewshot.json in docs/formats.md)."""
 
-    tasks: str | None = None
+    tasks: Annotated[str, InputPath()] | None = None
     """Folder with triviaqa.jsonl, nq_open.jsonl, webquestions.jsonl, squad_v2.jsonl and lambada.jsonl."""
     shots: int = Field(default=1, ge=0)
     """Solved examples before each question. The paper has 1."""
@@ -270,8 +277,8 @@ class RunConfig(Section):
 
     name: str
     """Name of the run directory."""
-    runs: str = "runs"
-    """Folder of the run directories."""
+    runs: Annotated[str, InputPath()] = "runs"
+    """Folder of the run directories, and of `corpora`, which they share. Not written it is `runs` where one stands."""
     seed: int = Field(default=0, ge=0, le=2**31)
     """First seed. Further seeds count up from it."""
     budget_tokens: int | None = Field(default=None, ge=1)
@@ -291,6 +298,8 @@ class RunConfig(Section):
     @field_validator("name")
     @classmethod
     def _is_a_folder(cls, value: str) -> str:
+        if value.casefold() == CORPORA:
+            raise ValueError(f"{value!r} is where the prepared corpora lie: give the run another name")
         if not is_file_name(value):
             raise ValueError(f"{value!r} cannot be a run's name: use letters, digits and _.-, no separators")
         return value

@@ -6,7 +6,7 @@ equal ones the earlier first), as many as come nearest to s times the domain's t
 smaller share is part of a larger one, and what is kept depends on nothing but the text and the tokenizer. Tokens are
 counted, not documents: these differ so much in length that a share of them can be far from that share of the text.
 
-    corpus/kept/<share>/    a corpus folder with training files only; docs/formats.md
+    <corpus>/kept/<share>/    a corpus folder with training files only; docs/formats.md
 
 It is written domain by domain, the manifest last, and goes on after an interruption. In memory: one document, and a
 few words for each document that is kept.
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
 from fractions import Fraction
 from heapq import heappop, heappush
 from math import ceil
@@ -25,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from doremi.corpus.loader import windows
+from doremi.corpus.manifest import split_counts
 from doremi.corpus.store import AGAIN, SplitWriter, disk_errors, expected_size, verify_files
 from doremi.corpus.value import Corpus
 from doremi.errors import DamageError, DataError, DoremiError, Interrupted
@@ -72,7 +74,7 @@ def check_batches(corpus: Corpus, kept: Corpus, batch_size: int, sequence_length
     if small:
         more = f" and {len(small) - NAMED} more" if len(small) > NAMED else ""
         raise DataError(
-            f"epoch matching keeps {kept.manifest['share']} of each domain, which is under one batch ({batch_size} "
+            f"epoch matching keeps {kept.share} of each domain, which is under one batch ({batch_size} "
             f"sequences of {sequence_length} tokens) of {', '.join(small[:NAMED])}{more}. Train for more steps, lower "
             "budget_tokens, give such a domain more text, merge it with another, or set data.epoch_matched to false."
         )
@@ -86,7 +88,7 @@ def _make(corpus: Corpus, share: Fraction, folder: Path, stop: Stop) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "manifest.json").unlink(missing_ok=True)
     entries = {name: _entry(corpus, name, share, folder, stop) for name in corpus.domains}
-    described = {key: corpus.manifest[key] for key in ("tokenizer", "dtype")}
+    described = {"tokenizer": asdict(corpus.tokenizer), "dtype": corpus.dtype}
     body = {"format": FORMAT, "corpus": corpus.fingerprint, "share": str(share), "domains": entries}
     with disk_errors(folder):
         write_json(folder / "manifest.json", {**body, **described, "fingerprint": key_of(body)})
@@ -96,16 +98,16 @@ def _make(corpus: Corpus, share: Fraction, folder: Path, stop: Stop) -> None:
 
 def _entry(corpus: Corpus, name: str, share: Fraction, folder: Path, stop: Stop) -> dict[str, Any]:
     """The domain's part of the manifest: from an earlier, interrupted time, or made now."""
-    own = corpus.manifest["domains"][name]["folder"]
+    own = corpus.entries[name].folder
     place = folder / own / "domain.json"
     counts = _finished(place, corpus)
     if counts is None:
-        whole = corpus.manifest["domains"][name]["train"]
+        whole = corpus.entries[name].train
         with disk_errors(place.parent):
             place.parent.mkdir(exist_ok=True)
             place.unlink(missing_ok=True)
-        documents = _read(corpus, name, range(whole["documents"]), stop)
-        counts = _write(corpus, name, select(documents, share * whole["tokens"]), place.parent, stop)
+        documents = _read(corpus, name, range(whole.documents), stop)
+        counts = _write(corpus, name, select(documents, share * whole.tokens), place.parent, stop)
         with disk_errors(place.parent):
             write_json(place, {"format": FORMAT, "corpus": corpus.fingerprint, "train": counts})
     return {"folder": own, "train": counts}
@@ -113,12 +115,12 @@ def _entry(corpus: Corpus, name: str, share: Fraction, folder: Path, stop: Stop)
 
 def _finished(place: Path, corpus: Corpus) -> dict[str, Any] | None:
     """What domain.json says, if it is of this corpus and its files have their sizes."""
-    itemsize = np.dtype(corpus.manifest["dtype"]).itemsize
+    itemsize = np.dtype(corpus.dtype).itemsize
     try:
         found = read_json(place, "finished domain")
         counts = found["train"]
         whole = all(
-            (place.parent.parent / name).stat().st_size == expected_size(Path(name), counts, itemsize)
+            (place.parent.parent / name).stat().st_size == expected_size(Path(name), split_counts(counts), itemsize)
             for name in counts["files"]
         )
         return counts if whole and found["corpus"] == corpus.fingerprint else None
@@ -146,7 +148,7 @@ def select(documents: Iterable[tuple[bytes, int]], target: Fraction) -> list[int
 
 
 def _write(corpus: Corpus, name: str, places: list[int], folder: Path, stop: Stop) -> dict[str, Any]:
-    writer = SplitWriter(folder, "train", corpus.manifest["dtype"])
+    writer = SplitWriter(folder, "train", corpus.dtype)
     try:
         for data, _ in _read(corpus, name, places, stop):
             writer.add(data, 0)
@@ -161,7 +163,7 @@ def _write(corpus: Corpus, name: str, places: list[int], folder: Path, stop: Sto
 def _read(corpus: Corpus, name: str, places: Iterable[int], stop: Stop) -> Iterator[tuple[bytes, int]]:
     """Token bytes and number of tokens of the training documents at `places`, which rise."""
     path = corpus.path(name, "train.bin")
-    itemsize = np.dtype(corpus.manifest["dtype"]).itemsize
+    itemsize = np.dtype(corpus.dtype).itemsize
     spans = enumerate(_spans(corpus.path(name, "train.ends")))
     try:
         with path.open("rb") as file:

@@ -1,29 +1,29 @@
-"""What the values of `corpus/manifest.json` are (docs/formats.md): a damaged one is told before it is worked with."""
+"""What `corpus/manifest.json` says (docs/formats.md), as values: of each domain, of its splits, of the tokenizer."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 _SPLIT = {"documents": int, "bytes": int, "tokens": int, "unknown": int, "skipped": int, "files": {"*": str}}
 _DUPLICATES = {"within": int, "across": int, "dropped": int}
 _FOUND = {"empty": int, "excluded": int, "duplicates": _DUPLICATES, "bad": {"*": int}}
-_DOMAIN = {
-    "folder": str, "epochs": (int, float), "tokens": int, "found": _FOUND, "train": _SPLIT, "validation": _SPLIT,
-}  # fmt: skip
+_DOMAIN = {"folder": str, "tokens": int, "found": _FOUND, "train": _SPLIT, "validation": _SPLIT}
 _TOKENIZER = {"source": str, "sha256": str, "vocab_size": int, "end_of_text": str, "end_of_text_id": int}
-_MANIFEST = {"tokenizer": _TOKENIZER, "dtype": str, "domains": {"*": _DOMAIN}, "fingerprint": str}
+_MANIFEST = {"tokenizer": _TOKENIZER, "dtype": str, "domains": {"*": _DOMAIN}, "fingerprint": str, "key": str}
 
 
 def wrong_value(manifest: Any) -> str | None:
     """The first key whose value is of another type than it should be, dotted; None if there is none.
 
-    What is missing is told by whoever asks for it (`runs.read_json`), and what is unknown is passed over.
+    What is missing is told by whoever asks for it (`files.read_json`), and what is unknown is passed over.
     """
     return _wrong(manifest, _MANIFEST, "")
 
 
 def _wrong(value: Any, expected: Any, key: str) -> str | None:
-    """`expected` is a type, or types, or what each key of an object has; `*` stands for any key."""
+    """`expected` is a type, or what each key of an object has; `*` stands for any key."""
     if not isinstance(expected, dict):
         return None if isinstance(value, expected) and not isinstance(value, bool) else key
     if not isinstance(value, dict):
@@ -31,3 +31,75 @@ def _wrong(value: Any, expected: Any, key: str) -> str | None:
     known = ((name, expected.get(name, expected.get("*"))) for name in value)
     found = (_wrong(value[name], kind, f"{key}.{name}".lstrip(".")) for name, kind in known if kind is not None)
     return next((wrong for wrong in found if wrong is not None), None)
+
+
+# -- values ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SplitCounts:
+    """One split of a domain. `bytes` are UTF-8 bytes of the texts, `tokens` count the end-of-text tokens."""
+
+    documents: int = 0
+    bytes: int = 0
+    tokens: int = 0
+    unknown: int = 0
+    skipped: int = 0
+    files: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of each file, by its path in the corpus folder."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What became of a domain's training files, in documents (parts.Counts says what each means)."""
+
+    empty: int = 0
+    excluded: int = 0
+    within: int = 0
+    across: int = 0
+    dropped: int = 0
+    bad: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DomainEntry:
+    """One domain. `tokens` is its size for the natural mixture: held-out text counts where it was split off."""
+
+    folder: str
+    train: SplitCounts
+    validation: SplitCounts = SplitCounts()
+    tokens: int = 0
+    found: Found = Found()
+
+
+@dataclass(frozen=True)
+class TokenizerEntry:
+    """The corpus's tokenizer; `source` is `trained`, or where it was loaded from."""
+
+    vocab_size: int
+    end_of_text_id: int
+    sha256: str
+    end_of_text: str = ""
+    source: str = ""
+
+
+def domain_entry(value: Mapping[str, Any]) -> DomainEntry:
+    """A domain of the manifest, of a whole corpus or of what is kept of one."""
+    rest: dict[str, Any] = {"tokens": value["tokens"], "found": _found(value["found"])} if "found" in value else {}
+    if "validation" in value:
+        rest["validation"] = split_counts(value["validation"])
+    return DomainEntry(value["folder"], split_counts(value["train"]), **rest)
+
+
+def tokenizer_entry(value: Mapping[str, Any]) -> TokenizerEntry:
+    told = {key: value[key] for key in ("end_of_text", "source") if key in value}
+    return TokenizerEntry(value["vocab_size"], value["end_of_text_id"], value["sha256"], **told)
+
+
+def split_counts(value: Mapping[str, Any]) -> SplitCounts:
+    """A split of the manifest; what is kept of a domain has no bytes and no unknown tokens."""
+    return SplitCounts(**{key: value[key] for key in _SPLIT if key in value})
+
+
+def _found(value: Mapping[str, Any]) -> Found:
+    return Found(value["empty"], value["excluded"], **dict(value["duplicates"]), bad=value["bad"])

@@ -20,11 +20,15 @@ from pathlib import Path
 from typing import Any
 
 from doremi.corpus.bpe import Progress as TrainingProgress
+from doremi.corpus.checks import Limits, check_domain
 from doremi.corpus.duplicates import DigestSet
 from doremi.corpus.duplicates import load as load_digests
 from doremi.corpus.duplicates import save as save_digests
 from doremi.corpus.encoding import Encoded, Encoder, worker_count
+from doremi.corpus.key import corpus_key
+from doremi.corpus.manifest import split_counts
 from doremi.corpus.parts import (
+    METHOD,
     Counts,
     DomainPlan,
     Piece,
@@ -42,13 +46,13 @@ from doremi.corpus.store import DomainWriter, disk_errors, expected_size
 from doremi.corpus.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
 from doremi.corpus.validation import Holdout
 from doremi.corpus.value import Corpus
-from doremi.diagnostics.health import unknown_share
 from doremi.errors import DataError, DoremiError, Interrupted, RunError
 from doremi.files import FORMAT, key_of, read_json, write_json
 from doremi.mixture.domains import DomainSet, folder_name
 
-_METHOD = 2  # part of every domain's key: raise it when the same files would give other bytes
-_RESERVED = ("kept", "manifest.json", "sources.json", "tokenizer")  # what lies in the corpus folder beside the domains
+_RESERVED = (  # what lies in the corpus folder beside the domains
+    "corpus.lock", "corpus.owner", "data.json", "kept", "manifest.json", "sources.json", "tokenizer", "where.json",
+)  # fmt: skip
 _REPORT_EVERY = 1 << 20  # bytes of text between two calls of `progress`
 
 Progress = Callable[[str, int], None]
@@ -58,12 +62,14 @@ def prepare(
     request: PrepareRequest,
     folder: Path,
     *,
+    key: str | None = None,
     progress: Progress | None = None,
     stop: Stop | None = None,
     training: TrainingProgress | None = None,
 ) -> Corpus:
     """Write the corpus folder and return it; the manifest appears last.
 
+    `key` is the corpus's (key.py), if the caller knows it already. Files that change meanwhile are a `DataError`.
     `progress(domain, bytes)` is called about every megabyte of text with the bytes of that domain so far;
     `training(step, share)` is told how far the training of a tokenizer is, from 0 to 1. `stop()` is asked at every
     document and while a tokenizer is trained, and `Interrupted` is raised soon after it says True. `DataError` for the
@@ -71,6 +77,7 @@ def prepare(
     """
     stop = stop or (lambda: False)
     _check_names(request)
+    key = key or corpus_key(request)
     found = find_all(request.domains)
     plans = [make_plan(name, request.domains[name], files, request, stop) for name, files in found.items()]
     tokenizer = _tokenizer(request, plans, stop, training)
@@ -88,7 +95,9 @@ def prepare(
         raise
     with disk_errors(folder):
         record_sources(folder, found)
-        write_json(folder / "manifest.json", _manifest(tokenizer, entries))
+        if corpus_key(request) != key:
+            raise DataError("the files of the domains changed while they were read; run the same command again")
+        write_json(folder / "manifest.json", {**_manifest(tokenizer, entries), "key": key})
         for plan in plans:
             for file in (_finished_file(folder, plan), _digests_file(folder, plan)):
                 file.unlink(missing_ok=True)
@@ -162,8 +171,8 @@ def _entry(plan: DomainPlan, work: _Work, writer: DomainWriter, shared: Shared, 
         _write_train(plan, work, shared, found, writer)
         own = Counter() if plan.files.validation else Counter(writer.validation.counts)
         found.excluded -= own["documents"]  # what is held out of this domain, once each, is no loss
-        _check_length(plan, work, writer, found)
-        _check_unknown(plan, work, writer)
+        limits = Limits(work.request.sequence_length, work.request.max_unknown)
+        check_domain(plan.name, split_counts(writer.train.counts), found.excluded, limits)
         written = writer.finish()
         written["train"]["skipped"] = found.empty + found.excluded + found.dropped
         size = written["train"]["tokens"] + own["tokens"]
@@ -172,7 +181,7 @@ def _entry(plan: DomainPlan, work: _Work, writer: DomainWriter, shared: Shared, 
             save_digests(found.documents, _digests_file(work.folder, plan))
             write_json(place, {"format": FORMAT, "key": key, "counts": counts})
     shared.seen.update(load_digests(_digests_file(work.folder, plan)))
-    return {"folder": place.parent.name, "epochs": float(plan.source.epochs), **counts}
+    return {"folder": place.parent.name, **counts}
 
 
 def _finished_file(folder: Path, plan: DomainPlan) -> Path:
@@ -191,7 +200,7 @@ def _key(plan: DomainPlan, work: _Work, frozen: str, seen: DigestSet) -> str:
     sides = (plan.files.train, plan.files.validation)
     return key_of(
         {
-            "method": _METHOD,
+            "method": METHOD,
             "tokenizer": work.tokenizer.sha256,
             "text_field": plan.source.text_field,
             "files": [[(file.path, file.size, file.version) for file in files] for files in sides],
@@ -199,7 +208,6 @@ def _key(plan: DomainPlan, work: _Work, frozen: str, seen: DigestSet) -> str:
             "held_out": frozen,
             "seen": hashlib.sha256(seen.values().tobytes()).hexdigest(),
             "records": [request.skip_bad_records, request.drop_duplicates],
-            "sequence_length": request.sequence_length,
         }
     )
 
@@ -210,7 +218,9 @@ def _finished(place: Path, key: str, work: _Work) -> dict[str, Any] | None:
         counts = found["counts"] if found["key"] == key and (place.parent / "documents.u64").exists() else {}
         for split in ("train", "validation") if counts else ():
             for name in counts[split]["files"]:
-                if (work.folder / name).stat().st_size != expected_size(Path(name), counts[split], work.itemsize):
+                if (work.folder / name).stat().st_size != expected_size(
+                    Path(name), split_counts(counts[split]), work.itemsize
+                ):
                     return None
         return counts or None
     except (DoremiError, OSError, KeyError):
@@ -257,26 +267,6 @@ def _encoded(
     return contextlib.closing(work.encoder.encode(texts))
 
 
-def _check_length(plan: DomainPlan, work: _Work, writer: DomainWriter, found: Counts) -> None:
-    tokens, needed = writer.train.counts["tokens"], work.request.sequence_length + 1
-    if tokens < needed:
-        why = f" ({found.excluded:,} documents or parts repeat text that is held out)" * bool(found.excluded)
-        raise DataError(
-            f"domain {plan.name!r} has {tokens:,} training tokens{why}; one sequence needs {needed:,}: "
-            "add text, shorten the sequence length, or merge it with another domain"
-        )
-
-
-def _check_unknown(plan: DomainPlan, work: _Work, writer: DomainWriter) -> None:
-    """Text that the tokenizer does not know looks easy to predict, and would be weighed as such."""
-    share, most = unknown_share(writer.train.counts), work.request.max_unknown
-    if share > most:
-        raise DataError(
-            f"domain {plan.name!r}: the tokenizer does not know {share:.1%} of its tokens, and data.max_unknown is "
-            f"{most:.1%}; use a tokenizer made for this text, or raise data.max_unknown if you accept it"
-        )
-
-
 # -- the manifest ----------------------------------------------------------------------------------------------------
 
 
@@ -288,5 +278,6 @@ def _manifest(tokenizer: TextTokenizer, entries: dict[str, Any]) -> dict[str, An
         "end_of_text_id": tokenizer.end_of_text_id,
     }
     body = {"format": FORMAT, "tokenizer": described, "dtype": tokenizer.dtype, "domains": entries}
-    # `source` may be a path of this machine: it is told, but is no part of the identity.
-    return {**body, "tokenizer": {"source": tokenizer.source, **described}, "fingerprint": key_of(body)}
+    # `source` may be a path of this machine: it is told, but is no part of the identity. The order of the domains is.
+    fingerprint = key_of({**body, "domains": list(entries.items())})
+    return {**body, "tokenizer": {"source": tokenizer.source, **described}, "fingerprint": fingerprint}

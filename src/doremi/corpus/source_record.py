@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from doremi.corpus.manifest import Found
 from doremi.corpus.sources import DomainFiles, DomainSource, File, LeftOut, find_files, left_out_words
 from doremi.corpus.unpack import is_remote
 from doremi.corpus.value import Corpus
@@ -103,16 +104,15 @@ def _is_another(before: Mapping[str, Any], now: File) -> bool:
     return before["sha256"] is None or before["sha256"] != file_sha256(Path(now.path))
 
 
-def change_warning(changes: list[Change], corpus: Path) -> str | None:
-    """What to tell the user, or None where nothing that can be seen has changed."""
+def change_warning(changes: list[Change], record: Path) -> str | None:
+    """What to tell the user, or None where nothing that can be seen has changed; `record` binds the run to its text."""
     seen = [change for change in changes if change.what]
     if not seen:
         return None
     what = "; ".join(f"{change.domain}: {change.what}" for change in seen)
     return (
         f"The text has changed since it was prepared. {what}. This run goes on with the text as it was. "
-        f"To take the new text in, start a new run (--set name=...). If nothing was trained yet, remove {corpus} and "
-        "prepare again."
+        f"To take the new text in, start a new run (--set name=...), or remove {record} and run the same command."
     )
 
 
@@ -138,33 +138,29 @@ def what_was_read(corpus: Corpus) -> dict[str, DomainRead]:
     path = corpus.folder / "sources.json"
     recorded = read_json(path, "record of sources")["domains"] if path.exists() else {}
     read = {}
-    for name, entry in corpus.manifest["domains"].items():
-        notes = _found_words(entry["found"])
-        if share := unknown_share(entry["train"]):
+    for name, entry in corpus.entries.items():
+        notes = _found_words(entry.found)
+        if share := unknown_share(entry.train.unknown, entry.train.tokens):
             notes.insert(0, f"{share:.2%} of its tokens unknown to the tokenizer")
         files = recorded.get(name, {"test": [], "left_out": {}})
         if files["test"]:
             notes.append(f"not read: {len(files['test'])} test files ({files['test'][0]})")
         if files["left_out"]:
             notes.append(left_out_words({kind: LeftOut(**one) for kind, one in files["left_out"].items()}))
-        held = entry["validation"]
-        read[name] = DomainRead(entry["train"]["documents"], entry["tokens"], held["documents"], held["tokens"], notes)
+        held = entry.validation
+        read[name] = DomainRead(entry.train.documents, entry.tokens, held.documents, held.tokens, notes)
     return read
 
 
-def _found_words(found: Mapping[str, Any]) -> list[str]:
-    duplicates = found["duplicates"]
-    again = duplicates["within"] + duplicates["across"]
+def _found_words(found: Found) -> list[str]:
     parts = []
-    if again:
-        fate = "left out" if duplicates["dropped"] else "kept"
-        parts.append(
-            f"{duplicates['within']:,} duplicates within, {duplicates['across']:,} of earlier domains ({fate})"
-        )
-    if found["excluded"]:
-        parts.append(f"{found['excluded']:,} not trained on because their text is held out")
-    if found["empty"]:
-        parts.append(f"{found['empty']:,} empty")
-    if found["bad"]:
-        parts.append("skipped: " + ", ".join(f"{number:,} {reason}" for reason, number in found["bad"].items()))
+    if found.within + found.across:
+        fate = "left out" if found.dropped else "kept"
+        parts.append(f"{found.within:,} duplicates within, {found.across:,} of earlier domains ({fate})")
+    if found.excluded:
+        parts.append(f"{found.excluded:,} not trained on because their text is held out")
+    if found.empty:
+        parts.append(f"{found.empty:,} empty")
+    if found.bad:
+        parts.append("skipped: " + ", ".join(f"{number:,} {reason}" for reason, number in found.bad.items()))
     return parts

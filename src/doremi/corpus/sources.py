@@ -21,7 +21,7 @@ from typing import Any
 
 import orjson
 
-from doremi.corpus.formats import KNOWN, format_of, kind_of, unpacked_name
+from doremi.corpus.formats import KNOWN, Format, format_of, kind_of, unpacked_name
 from doremi.corpus.splits import Split, split_of, splits_named
 from doremi.corpus.unpack import UNREADABLE, is_remote, opened, unpacked
 from doremi.errors import DataError, one_line, reason_of
@@ -41,15 +41,11 @@ NAMED = 5  # kinds of files that a line names at most
 
 @dataclass(frozen=True)
 class DomainSource:
-    """Where a domain's text is: files, folders, globs or addresses. Without validation files, some text is held out.
-
-    `epochs` is the number of passes that the natural mixture counts this domain with.
-    """
+    """Where a domain's text is: files, folders, globs or addresses. Without validation files, some text is held out."""
 
     train: Sequence[str]
     validation: Sequence[str] = ()
     text_field: str = "text"
-    epochs: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -102,10 +98,14 @@ def paths(files: Iterable[File]) -> list[str]:
 # -- finding ---------------------------------------------------------------------------------------------------------
 
 
-def find_all(domains: Mapping[str, DomainSource], *, key: str = "data.domains") -> dict[str, DomainFiles]:
+def find_all(
+    domains: Mapping[str, DomainSource], *, key: str = "data.domains", look_inside: bool = True
+) -> dict[str, DomainFiles]:
     """The files of every domain. `DataError` that begins with `key` where there is nothing to read, where a file is on
-    both sides, or belongs to two domains."""
-    found = {name: find_files(source, key=f"{key}.{name}") for name, source in domains.items()}
+    both sides, or belongs to two domains.
+
+    Without `look_inside` nothing is opened: the files that their first bytes would leave out are there too."""
+    found = {name: find_files(source, key=f"{key}.{name}", look_inside=look_inside) for name, source in domains.items()}
     owners: dict[tuple[str, str], tuple[str, File]] = {}
     for name, files in found.items():
         for file in (*files.train, *files.validation):
@@ -121,7 +121,7 @@ def find_all(domains: Mapping[str, DomainSource], *, key: str = "data.domains") 
     return found
 
 
-def find_files(source: DomainSource, *, key: str) -> DomainFiles:
+def find_files(source: DomainSource, *, key: str, look_inside: bool = True) -> DomainFiles:
     """The files of one domain; see `find_all`."""
     left_out: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
@@ -130,8 +130,11 @@ def find_files(source: DomainSource, *, key: str) -> DomainFiles:
         left_out[kind] += 1
         sizes[kind] += file.size
 
-    train = _each_once(_matches(source.train, f"{key}.train", source.text_field, leave), leave)
-    validation = _each_once(_matches(source.validation, f"{key}.validation", source.text_field, leave), leave)
+    def matches(patterns: Sequence[str], key: str) -> list[File]:
+        found = _each_file_once(_matches(patterns, key, source.text_field if look_inside else None, leave), leave)
+        return _without_copies(found, leave) if look_inside else found
+
+    train, validation = matches(source.train, f"{key}.train"), matches(source.validation, f"{key}.validation")
     given = {file.identity for file in validation}
     _refuse_both(train, given, key)
     train = [file for file in train if file.identity not in given]
@@ -159,9 +162,9 @@ def _refuse_both(train: list[File], given: set[str], key: str) -> None:
         raise DataError(one_line(f"{key}: {both.path} is both a training and a validation file; remove it from one"))
 
 
-def _matches(patterns: Sequence[str], key: str, text_field: str, leave: Any) -> list[File]:
+def _matches(patterns: Sequence[str], key: str, text_field: str | None, leave: Any) -> list[File]:
     """Files that can be read, in the order of the patterns, those of one pattern by name; of validation patterns the
-    files that other splits own are none of theirs."""
+    files that other splits own are none of theirs. Without `text_field` no file is opened."""
     found: list[File] = []
     for pattern in patterns:
         readable = _readable(_expand(str(pattern), key), text_field, leave)
@@ -176,7 +179,7 @@ def _matches(patterns: Sequence[str], key: str, text_field: str, leave: Any) -> 
     return found
 
 
-def _readable(files: list[File], text_field: str, leave: Any) -> list[File]:
+def _readable(files: list[File], text_field: str | None, leave: Any) -> list[File]:
     kept = []
     for file in files:
         form = format_of(file.path)
@@ -184,27 +187,33 @@ def _readable(files: list[File], text_field: str, leave: Any) -> list[File]:
             leave(HIDDEN, file)
         elif form is None:
             leave(kind_of(file.path), file)
-        elif form.container == "json" and not form.packing and not file.explicit and not _has_records(file, text_field):
+        elif text_field is not None and _is_recordless(file, form, text_field):
             leave(RECORDLESS, file)
         else:
             kept.append(file)
     return kept
 
 
-def _each_once(files: list[File], leave: Any) -> list[File]:
-    """Without further names of one file, and without packed copies of files that lie beside them."""
+def _each_file_once(files: list[File], leave: Any) -> list[File]:
+    """Without further names of one file."""
     kept: dict[str, File] = {}
     for file in files:
         first = kept.setdefault(file.identity, file)
         if first.path != file.path:
             leave(LINK, file)
+    return list(kept.values())
+
+
+def _without_copies(files: list[File], leave: Any) -> list[File]:
+    """Without packed copies of files that lie beside them."""
+    copies: set[str] = set()
     by_name: dict[str, File] = {}
-    for file in sorted(kept.values(), key=lambda file: len(file.path)):  # an unpacked file before its packed copies
+    for file in sorted(files, key=lambda file: len(file.path)):  # an unpacked file before its packed copies
         other = by_name.setdefault(unpacked_name(file.path), file)
         if other is not file and _head(other) == _head(file):
             leave(COPY, file)
-            del kept[file.identity]
-    return list(kept.values())
+            copies.add(file.identity)
+    return [file for file in files if file.identity not in copies]
 
 
 def _head(file: File) -> bytes:
@@ -222,8 +231,14 @@ def _head(file: File) -> bytes:
     return held[:_HEAD]
 
 
+def _is_recordless(file: File, form: Format, text_field: str) -> bool:
+    """Whether a bare .json that nobody named holds metadata, and no documents."""
+    bare = form.container == "json" and not form.packing and not file.explicit
+    return bare and not _has_records(file, text_field)
+
+
 def _has_records(file: File, text_field: str) -> bool:
-    """Whether a bare .json holds documents, and not metadata: an array, or lines of which the first has the field."""
+    """Whether a bare .json holds documents: an array, or lines of which the first has the field."""
     head = _head(file).removeprefix(b"\xef\xbb\xbf").lstrip()
     if head.startswith(b"["):
         return True
@@ -246,9 +261,7 @@ def _expand(pattern: str, key: str) -> list[File]:
     except (OSError, ImportError, ValueError) as error:
         raise DataError(one_line(f"{key}: {pattern}: cannot be read ({reason_of(error)}); check the path")) from None
     if found is None:
-        raise DataError(
-            one_line(f"{key}: {pattern}: there is no such file or folder; check the path (relative to where you are)")
-        )
+        raise DataError(one_line(f"{key}: {pattern}: there is no such file or folder; check the path"))
     return sorted(found, key=lambda file: file.path)
 
 

@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from doremi.corpus.value import Corpus
+from doremi.corpus.manifest import SplitCounts
+from doremi.corpus.value import Corpus, Split
 from doremi.errors import DamageError, RunError, reason_of
 from doremi.files import file_sha256
 
-SPLITS = ("train", "validation")
+SPLITS: tuple[Split, ...] = ("train", "validation")
 _BUFFER = 1 << 20
 _DISK = "check the disk, then run the same command to resume from the last checkpoint"
 AGAIN = "remove the corpus folder and run doremi prepare again"
@@ -176,7 +177,7 @@ def tokens(corpus: Corpus, domain: str, split: str) -> NDArray[np.unsignedintege
     """The token ids of a domain's `train` or `validation` file, all of them in memory. `[tokens]`."""
     path = corpus.path(domain, f"{split}.bin")
     try:
-        return np.fromfile(path, np.dtype(corpus.manifest["dtype"]).newbyteorder("<"))
+        return np.fromfile(path, np.dtype(corpus.dtype).newbyteorder("<"))
     except (OSError, ValueError) as error:
         raise DamageError(f"{path}: cannot be read ({reason_of(error)}); {AGAIN}") from None
 
@@ -222,7 +223,7 @@ def _open(path: Path) -> int:
 
 def token_file(corpus: Corpus, domain: str, split: str) -> FlatFile:
     """The token ids of a domain's `train` or `validation` file, to be read where they lie."""
-    return FlatFile(corpus.path(domain, f"{split}.bin"), corpus.manifest["dtype"])
+    return FlatFile(corpus.path(domain, f"{split}.bin"), corpus.dtype)
 
 
 def verify(corpus: Corpus, full: bool) -> None:
@@ -235,22 +236,22 @@ def verify(corpus: Corpus, full: bool) -> None:
         _check_tokenizer(corpus)
 
 
-def verify_files(corpus: Corpus, full: bool, splits: Sequence[str]) -> None:
+def verify_files(corpus: Corpus, full: bool, splits: Sequence[Split]) -> None:
     """The token files of `splits` as `verify` checks them."""
-    itemsize = np.dtype(corpus.manifest["dtype"]).itemsize
+    itemsize = np.dtype(corpus.dtype).itemsize
     again = f"remove {corpus.folder} and run doremi prepare again"
-    for entry in corpus.manifest["domains"].values():
-        for split in splits:
-            for name, checksum in entry[split]["files"].items():
+    for entry in corpus.entries.values():
+        for counts in (getattr(entry, split) for split in splits):
+            for name, checksum in counts.files.items():
                 path = corpus.folder / name
-                _check_size(path, expected_size(path, entry[split], itemsize), again)
+                _check_size(path, expected_size(path, counts, itemsize), again)
                 if full and file_sha256(path) != checksum:
                     raise DamageError(f"{path}: its checksum is not the one it was written with; {again}")
 
 
-def expected_size(path: Path, counts: dict[str, Any], itemsize: int) -> int:
+def expected_size(path: Path, counts: SplitCounts, itemsize: int) -> int:
     """Bytes that a file of a split must have."""
-    return counts["tokens"] * itemsize if path.suffix == ".bin" else counts["documents"] * 8
+    return counts.tokens * itemsize if path.suffix == ".bin" else counts.documents * 8
 
 
 def _check_size(path: Path, expected: int, again: str) -> None:
@@ -268,10 +269,9 @@ def _check_tokenizer(corpus: Corpus) -> None:
     from doremi.corpus.tokenizer import tokenizer_sha256
 
     path = corpus.folder / "tokenizer" / "tokenizer.json"
-    recorded = corpus.manifest["tokenizer"]
     try:
-        found = tokenizer_sha256(Tokenizer.from_str(path.read_text(encoding="utf-8")), recorded["end_of_text"])
+        found = tokenizer_sha256(Tokenizer.from_str(path.read_text(encoding="utf-8")), corpus.tokenizer.end_of_text)
     except Exception as error:  # the library raises bare Exception for a broken file
         raise DamageError(f"{path}: cannot be read ({reason_of(error)}); {AGAIN}") from None
-    if found != recorded["sha256"]:
+    if found != corpus.tokenizer.sha256:
         raise DamageError(f"{path}: is not the tokenizer that the corpus was made with; {AGAIN}")

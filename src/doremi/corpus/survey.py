@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +41,14 @@ def survey(request: PrepareRequest, folder: Path) -> dict[str, Any]:
     found = find_all(request.domains)
     plans = [make_plan(name, request.domains[name], files, request, _never) for name, files in found.items()]
     sampled, seconds = _sampled(request, plans, folder)
-    tokenizer = sampled.manifest["tokenizer"]
-    parts = {name: entry["train"] for name, entry in sampled.manifest["domains"].items()}
-    rates = {name: max(1e-3, (part["tokens"] - part["documents"]) / part["bytes"]) for name, part in parts.items()}
+    tokenizer = sampled.tokenizer
+    parts = {name: entry.train for name, entry in sampled.entries.items()}
+    rates = {name: max(1e-3, (part.tokens - part.documents) / part.bytes) for name, part in parts.items()}
     domains = _counted(plans, rates, READ_BYTES // len(plans))
-    described = {key: tokenizer[key] for key in ("sha256", "end_of_text", "end_of_text_id")}
-    described["vocab_size"] = tokenizer["vocab_size"] if request.tokenizer else request.vocab_size
+    vocab_size = tokenizer.vocab_size if request.tokenizer else request.vocab_size
+    described = asdict(replace(tokenizer, vocab_size=vocab_size))
     text = sum(entry[split]["bytes"] for entry in domains.values() for split in ("train", "validation"))
-    manifest = {"format": FORMAT, "tokenizer": described, "dtype": sampled.manifest["dtype"], "domains": domains}
+    manifest = {"format": FORMAT, "tokenizer": described, "dtype": sampled.dtype, "domains": domains}
     return {"manifest": {**manifest, "fingerprint": ""}, "seconds": seconds["fixed"] + seconds["a_byte"] * text}
 
 
@@ -161,8 +161,7 @@ def _domain(plan: DomainPlan, rate: float, limit: int, shared: Shared, validatio
     shared.seen.update(found.documents)
     split_off = 0 if plan.files.validation else validation["tokens"]
     size = {"tokens": train["tokens"] + split_off, "found": found.record()}
-    return {"folder": folder_name(plan.name), "epochs": float(plan.source.epochs), **size,
-            "train": train, "validation": validation}  # fmt: skip
+    return {"folder": folder_name(plan.name), **size, "train": train, "validation": validation}
 
 
 def _scale(count: dict[str, Any], plan: DomainPlan) -> None:

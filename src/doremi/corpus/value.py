@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from doremi.corpus.manifest import wrong_value
+from doremi.corpus.manifest import DomainEntry, TokenizerEntry, domain_entry, tokenizer_entry, wrong_value
 from doremi.errors import DamageError, one_line
 from doremi.files import read_json
 from doremi.mixture.domains import DomainSet
 
+Split = Literal["train", "validation"]
+
 
 @dataclass(frozen=True)
 class Corpus:
-    """What `corpus/manifest.json` says; `folder` is the corpus folder."""
+    """What `manifest.json` says of the corpus in `folder`: a prepared one, or the part that a run keeps of it."""
 
     folder: Path
-    manifest: dict[str, Any]
+    manifest: Mapping[str, Any]
     kept: Corpus | None = None  # the training documents of epoch-matched runs
 
     @property
@@ -29,6 +33,7 @@ class Corpus:
 
     @classmethod
     def read(cls, folder: Path) -> Corpus:
+        """`RunError` where there is none, `DamageError` for one whose values are of the wrong type."""
         path = folder / "manifest.json"
         manifest = read_json(path, "corpus manifest")
         if (key := wrong_value(manifest)) is not None:
@@ -37,22 +42,48 @@ class Corpus:
 
     @property
     def domains(self) -> DomainSet:
+        """The domains in their order, which the sampler and the losses of documents go by."""
         return DomainSet(self.manifest["domains"])
+
+    @cached_property
+    def entries(self) -> dict[str, DomainEntry]:
+        """What the manifest says of each domain."""
+        return {name: domain_entry(value) for name, value in self.manifest["domains"].items()}
+
+    @cached_property
+    def tokenizer(self) -> TokenizerEntry:
+        return tokenizer_entry(self.manifest["tokenizer"])
+
+    @property
+    def dtype(self) -> str:
+        """Type of a token in the `.bin` files, which are little-endian: uint16 or uint32."""
+        return self.manifest["dtype"]
 
     @property
     def fingerprint(self) -> str:
+        """SHA-256 of what models see: the same text gives the same one on any machine."""
         return self.manifest["fingerprint"]
 
-    def count(self, split: str, what: str) -> list[int]:
-        """`what` is documents, bytes or tokens; `split` is train or validation. `[K]`."""
-        return [entry[split][what] for entry in self.manifest["domains"].values()]
+    @property
+    def key(self) -> str:
+        """What the corpus is found by (key.py): SHA-256 of what was asked for, and of how its files looked."""
+        return self.manifest["key"]
 
-    def natural_sizes(self) -> dict[str, float]:
+    @property
+    def share(self) -> str:
+        """Of what is kept for epoch-matched runs: the share of each domain, such as 1/50."""
+        return self.manifest["share"]
+
+    def count(self, split: Split, what: Literal["documents", "bytes", "tokens"]) -> list[int]:
+        """`[K]`."""
+        return [getattr(getattr(entry, split), what) for entry in self.entries.values()]
+
+    def natural_sizes(self, passes: Mapping[str, float]) -> dict[str, float]:
         """Tokens of each domain, held out of its training files or not, times the passes it counts with."""
-        return {name: entry["tokens"] * entry["epochs"] for name, entry in self.manifest["domains"].items()}
+        return {name: entry.tokens * passes.get(name, 1.0) for name, entry in self.entries.items()}
 
     def path(self, domain: str, file: str) -> Path:
-        return self.folder / self.manifest["domains"][domain]["folder"] / file
+        return self.folder / self.entries[domain].folder / file
 
     def validation_documents(self, domain: str) -> dict[str, np.ndarray]:
         """Per validation document: `bytes`, `report` (bool), `tokens` (end-of-text included). `[documents]` each."""

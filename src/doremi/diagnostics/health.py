@@ -64,14 +64,13 @@ def few_documents(documents: Mapping[str, int]) -> str | None:
     )
 
 
-def unknown_share(counts: Mapping[str, int]) -> float:
+def unknown_share(unknown: int, tokens: int) -> float:
     """Share of a split's tokens that the tokenizer does not know; letters that it drops count too, so at most 1."""
-    return min(1.0, counts["unknown"] / max(1, counts["tokens"]))
+    return min(1.0, unknown / max(1, tokens))
 
 
-def unknown_tokens(counts: Mapping[str, Mapping[str, int]]) -> str | None:
-    """One line if the tokenizer does not know over `MANY_UNKNOWN` of a domain's tokens; training counts by domain."""
-    shares = {name: unknown_share(count) for name, count in counts.items()}
+def unknown_tokens(shares: Mapping[str, float]) -> str | None:
+    """One line if the tokenizer does not know over `MANY_UNKNOWN` of a domain's training tokens; shares by domain."""
     many = [f"{name} ({share:.1%})" for name, share in shares.items() if share > MANY_UNKNOWN]
     if not many:
         return None

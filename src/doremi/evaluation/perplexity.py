@@ -45,7 +45,7 @@ class ValidationSet:
     def __init__(self, corpus: Corpus, tokens: Sequence[NDArray[np.unsignedinteger]], sequence_length: int) -> None:
         self.documents = Documents.read(corpus)
         self.names = corpus.domains.names
-        start = corpus.manifest["tokenizer"]["end_of_text_id"]
+        start = corpus.tokenizer.end_of_text_id
         self.sequence_length = sequence_length
         self._stream = [np.concatenate([[start], t]).astype(np.int64) for t in tokens]
         self._document = np.split(

@@ -39,15 +39,22 @@ TARGETS: dict[str, Target] = {
 }
 
 
-def export(run: RunDirectory, target: str, *, mixture: str | Path | None = None, out: Path | None = None) -> list[Path]:
+def export(
+    run: RunDirectory,
+    target: str,
+    *,
+    mixture: str | Path | None = None,
+    out: Path | None = None,
+    say: Callable[[str], None] = lambda note: None,
+) -> list[Path]:
     """Write the mixture of `run` for the trainer `target` (a key of `TARGETS`); returns the files written.
 
-    `mixture` is the name of one in the run (doremi, natural, ...) or the path of a mixture.json; without it, the one
-    that the verdict recommends, or DoReMi's own before there is a verdict. `out` is the folder to write to, by default
-    `<run>/export/<target>`. Token files are linked, never copied.
+    `mixture` is the name of one in the run (natural, ...) or the path of a mixture.json; without it, the one that the
+    verdict recommends, or the first that a search has found before there is a verdict. `out` is the folder to write
+    to, by default `<run>/export/<target>`. `say` gets each note of the README. Token files are linked, never copied.
 
     Raises `ExportError` for an unknown target and for whatever the target cannot hold, `MixtureError` for weights that
-    do not fit the corpus, `RunError` for a run without a corpus manifest or a mixture.
+    do not fit the corpus, `RunError` for a run without a corpus manifest or with a verdict of other models.
     """
     if target not in TARGETS:
         nearest = difflib.get_close_matches(target, TARGETS, n=1, cutoff=0.0)[0]
@@ -55,4 +62,6 @@ def export(run: RunDirectory, target: str, *, mixture: str | Path | None = None,
     folder = run.root / "export" / target if out is None else out
     check_folder(folder, run)
     blend = read_blend(run, mixture)
+    for note in blend.notes:
+        say(note)
     return write_all(TARGETS[target].files(blend, folder), folder)

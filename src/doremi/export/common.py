@@ -7,24 +7,30 @@ a person who adds up the file should find no remainder.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from doremi.corpus.manifest import DomainEntry, TokenizerEntry
 from doremi.corpus.value import Corpus
-from doremi.errors import ExportError, MixtureError
-from doremi.files import read_json
-from doremi.mixture.files import read_mixture
+from doremi.errors import ExportError, MixtureError, RunError
+from doremi.mixture.domains import Mixture
+from doremi.mixture.record import MixtureRecord, read_record, same_weights
 from doremi.rundir.layout import RunDirectory
+from doremi.rundir.named import named_mixtures, nodes_of
+from doremi.rundir.nodes import Nodes
+from doremi.verdict.current import outdated
+from doremi.verdict.values import FILE as VERDICT
+from doremi.verdict.values import read_verdict
 
 DECIMALS = 9  # a billionth: a thousand tokens in a trillion
+TRAINED_ON = ("reference", "main", "longer", "own")  # roles of ordinary trainings on the weights of a mixture
 _DTYPES = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
 
 
@@ -53,8 +59,9 @@ class Blend:
     mixture: str
     domains: tuple[Domain, ...]
     budget_tokens: int
-    corpus: Corpus
-    recorded: Mapping[str, Any]  # the rest of the mixture file: method, options, seeds, ...
+    run: RunDirectory
+    corpus: Corpus  # as the run keeps it, without token files
+    record: MixtureRecord  # what the mixture's file says: method, options, seeds, ...
     notes: tuple[str, ...] = ()
 
     @property
@@ -68,9 +75,13 @@ class Blend:
         return tuple(domain for domain in self.domains if domain.weight == 0)
 
     @property
-    def tokenizer(self) -> Mapping[str, Any]:
-        """The manifest's account of the tokenizer: sha256, vocab_size, end_of_text, end_of_text_id."""
-        return self.corpus.manifest["tokenizer"]
+    def tokenizer(self) -> TokenizerEntry:
+        return self.corpus.tokenizer
+
+    @cached_property
+    def whole_corpus(self) -> Corpus:
+        """The corpus with its token files, which lie beside the run; `RunError` where they are gone."""
+        return self.run.whole_corpus()
 
     @property
     def tokenizer_folder(self) -> Path:
@@ -79,14 +90,14 @@ class Blend:
     @property
     def dtype(self) -> np.dtype:
         """Type of a token in the `.bin` files; `ExportError` if it is not one that formats.md knows."""
-        name = self.corpus.manifest["dtype"]
+        name = self.corpus.dtype
         if name not in _DTYPES:
             raise ExportError(f"{self.corpus.folder / 'manifest.json'}: dtype {name!r} is not uint16 or uint32")
         return _DTYPES[name]
 
     def file(self, domain: Domain, name: str, items: int, dtype: np.dtype) -> Path:
         """Absolute path of a corpus file that holds `items` of `dtype`; `ExportError` if it is missing or cut short."""
-        path = self.corpus.path(domain.name, name)
+        path = self.whole_corpus.path(domain.name, name)
         expected = items * dtype.itemsize
         if not path.is_file():
             raise ExportError(f"{path}: missing, but the trainer reads it; copy it here or prepare the corpus again")
@@ -123,7 +134,7 @@ def round_to_one(weights: Sequence[float]) -> tuple[Decimal, ...]:
     return tuple(Decimal(count).scaleb(-DECIMALS) for count in counts)
 
 
-def plain(number: Decimal) -> str:
+def decimal_text(number: Decimal) -> str:
     """A weight without an exponent: YAML 1.1 reads `1e-05` as text, and some trainers split on every letter."""
     return format(number, "f")
 
@@ -146,94 +157,97 @@ def refuse_in_path(path: Path, signs: str, trainer: str) -> None:
 
 
 def read_blend(run: RunDirectory, mixture: str | Path | None = None) -> Blend:
-    """The blend to export: `mixture` (a name in the run, or a file), else the verdict's recommendation, else DoReMi's.
+    """The blend to export: `mixture` (a name in the run, or a file), else the recommended one, else the first found.
 
     Raises `MixtureError` for weights that do not fit the corpus or a mixture that is not there, `RunError` where the
-    run has no corpus manifest, `ExportError` for a domain with weight but without tokens.
+    run has no corpus manifest or its verdict is of other models, `ExportError` for a domain with weight but without
+    tokens.
     """
-    corpus = run.corpus()
-    path, label = find_mixture(run, mixture)
-    recorded = _recorded(path)
+    corpus, nodes = run.corpus(), nodes_of(run)
+    path, label = find_mixture(run, nodes, mixture)
+    record = read_record(path)
     try:
-        exact = read_mixture(path).aligned(corpus.domains)
+        exact = record.mixture.aligned(corpus.domains)
     except MixtureError as error:
-        text = str(error)
-        raise MixtureError(text if text.startswith(str(path)) else f"{path}: {text}") from None
-    budget, notes = _budget(run, corpus, recorded)
-    domains = _domains(corpus, round_to_one(exact), budget)
-    if _other_tokenizer(recorded, corpus):
+        raise MixtureError(f"{path}: {error}") from None
+    budget = _budget(run, nodes, record)
+    notes = []
+    if budget is None:
+        notes.append("no budget is recorded: the epochs are those of a run as long as the corpus")
+    if _other_tokenizer(record, corpus):
         notes.append("the weights were found with another tokenizer than this corpus has")
-    return Blend(label, domains, budget, corpus, recorded, tuple(notes))
+    if not _is_trained_on(run, nodes, record.mixture):
+        notes.append("no model of this run was trained on these weights, so it is not known how good they are")
+    tokens = sum(corpus.count("train", "tokens")) if budget is None else budget
+    return Blend(label, _domains(corpus, round_to_one(exact), tokens), tokens, run, corpus, record, tuple(notes))
 
 
-def find_mixture(run: RunDirectory, mixture: str | Path | None) -> tuple[Path, str]:
+def find_mixture(run: RunDirectory, nodes: Nodes | None, mixture: str | Path | None) -> tuple[Path, str]:
     """Path and label of the mixture to export; see `read_blend`."""
+    files = {one.name: run.place(one.place) for one in named_mixtures(nodes) if one.place is not None}
+    files = {name: path for name, path in files.items() if path.is_file()}
     if mixture is None:
-        mixture = _recommended(run)
-        if mixture == "doremi" and not run.mixture_path("doremi").is_file():
-            raise MixtureError(
-                f"{run.root}: has no verdict and no mixture of DoReMi's yet. `doremi run` makes them. "
-                "Or name another mixture with --mixture"
-            )
-    names = [name for name in ["doremi", *_plain_names(run)] if run.mixture_path(name).is_file()]
-    if isinstance(mixture, str) and mixture in names:
-        return run.mixture_path(mixture), mixture
+        mixture = _recommended(run) or _first_found(run, nodes, files)
+    if isinstance(mixture, str) and mixture in files:
+        return files[mixture], mixture
     path = Path(mixture)
     if path.is_file():
         return path, path.name
     raise MixtureError(
-        f"{run.root}: has no mixture {str(mixture)!r} (there are {', '.join(names) or 'none yet'}) and no such "
+        f"{run.root}: has no mixture {str(mixture)!r} (there are {', '.join(files) or 'none yet'}) and no such "
         "file is there. Name one of these or give the path of a mixture.json"
     )
 
 
-def _recommended(run: RunDirectory) -> str:
-    path = run.root / "verdict.json"
-    if not path.exists():
-        return "doremi"
-    return read_json(path, "verdict")["recommendation"]["mixture"]
+def _recommended(run: RunDirectory) -> str | None:
+    """The verdict's choice, None without one; `RunError` for a verdict of other models than the run has now."""
+    if not (run.root / VERDICT).exists():
+        return None
+    verdict = read_verdict(run.root)
+    if why := outdated(run, run.nodes(), verdict):
+        raise RunError(f"{run.root}: {why} Compare again with: doremi run {run.root}, or name a mixture with --mixture")
+    return verdict.recommendation.mixture
 
 
-def _plain_names(run: RunDirectory) -> list[str]:
-    return sorted(path.stem for path in (run.root / "mixtures").glob("*.json"))
+def _first_found(run: RunDirectory, nodes: Nodes | None, files: Mapping[str, Path]) -> str:
+    first = next((one.name for one in named_mixtures(nodes) if one.role == "found" and one.name in files), None)
+    if first is None:
+        raise MixtureError(
+            f"{run.root}: has no verdict, and no search has found a mixture yet. `doremi run` makes them. "
+            "Or name another mixture with --mixture"
+        )
+    return first
 
 
-def _recorded(path: Path) -> dict[str, Any]:
-    """What a mixture file says beside its weights; nothing for a bare `{"domain": weight}`."""
-    read_mixture(path)  # for its errors: from here on the file is JSON and an object
-    value = json.loads(path.read_text(encoding="utf-8"))
-    return {key: entry for key, entry in value.items() if key != "weights"} if "format" in value else {}
+def _budget(run: RunDirectory, nodes: Nodes | None, record: MixtureRecord) -> int | None:
+    """Tokens of the final run: of the mixture's file, else of one that the run has found; None if neither says."""
+    places = [one.place for one in named_mixtures(nodes) if one.role == "found" and one.place is not None]
+    found = [run.mixture(place) for place in places if run.place(place).is_file()]
+    stated = [one.budget_tokens for one in (record, *found) if one.budget_tokens is not None]
+    return next((int(budget) for budget in stated if 1 <= budget < math.inf), None)
 
 
-def _budget(run: RunDirectory, corpus: Corpus, recorded: Mapping[str, Any]) -> tuple[int, list[str]]:
-    """Tokens of the final run: of the mixture file, else of the run's own mixture, else one pass over the corpus."""
-    own = run.mixture_path("doremi")
-    for source in (recorded, _recorded(own) if own.is_file() else {}):
-        budget = source.get("budget_tokens")
-        if isinstance(budget, int | float) and 1 <= budget < math.inf:
-            return int(budget), []
-    total = sum(corpus.count("train", "tokens"))
-    return total, ["no budget is recorded: the epochs are those of a run as long as the corpus"]
+def _is_trained_on(run: RunDirectory, nodes: Nodes | None, mixture: Mixture) -> bool:
+    """Whether a finished model has these weights, but for the rounding of an export."""
+    folders = [run.training(node) for node in (nodes.nodes if nodes else ()) if node.role in TRAINED_ON]
+    stages = [folder.stage() for folder in folders if folder is not None and folder.finished]
+    return any(same_weights(mixture.weights, stage["mixture"]) for stage in stages)
 
 
 def _domains(corpus: Corpus, weights: Sequence[Decimal], budget: int) -> tuple[Domain, ...]:
     return tuple(
         _domain(name, entry, weight, budget)
-        for (name, entry), weight in zip(corpus.manifest["domains"].items(), weights, strict=True)
+        for (name, entry), weight in zip(corpus.entries.items(), weights, strict=True)
     )
 
 
-def _domain(name: str, entry: Mapping[str, Any], weight: Decimal, budget: int) -> Domain:
-    counts = entry["train"]
-    tokens, documents = counts["tokens"], counts["documents"]
+def _domain(name: str, entry: DomainEntry, weight: Decimal, budget: int) -> Domain:
+    tokens, documents = entry.train.tokens, entry.train.documents
     if weight > 0 and not (tokens and documents):
-        raise ExportError(f"domain {name!r} has weight {plain(weight)} but no training tokens; give it weight 0")
+        raise ExportError(f"domain {name!r} has weight {decimal_text(weight)} but no training tokens; give it weight 0")
     epochs = Fraction(weight) * budget / tokens if tokens else Fraction(0)
-    return Domain(name, entry["folder"], weight, tokens, documents, counts["bytes"], epochs)
+    return Domain(name, entry.folder, weight, tokens, documents, entry.train.bytes, epochs)
 
 
-def _other_tokenizer(recorded: Mapping[str, Any], corpus: Corpus) -> bool:
-    found_with = recorded.get("tokenizer")
-    if not isinstance(found_with, dict) or "sha256" not in found_with:
-        return False
-    return found_with["sha256"] != corpus.manifest["tokenizer"]["sha256"]
+def _other_tokenizer(record: MixtureRecord, corpus: Corpus) -> bool:
+    return record.tokenizer is not None and record.tokenizer.sha256 != corpus.tokenizer.sha256

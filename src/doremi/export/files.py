@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from doremi.errors import ExportError
-from doremi.export.common import DECIMALS, Blend, plain
+from doremi.export.common import DECIMALS, Blend, decimal_text
 from doremi.files import write_bytes
 from doremi.rundir.layout import RunDirectory
 
@@ -53,11 +53,12 @@ def _link(path: Path, target: Path) -> None:
 
 
 def check_folder(folder: Path, run: RunDirectory) -> None:
-    """`ExportError` for a folder inside a run or its corpus, whose files an export could replace; `export/` is free."""
+    """`ExportError` for a folder inside a run or a corpus, whose files an export could replace; `export/` is free."""
     place = folder.resolve()
-    ours = (run.root.resolve(), run.corpus_folder.resolve())
     for parent in (place, *place.parents):
-        if parent in ours or ((parent / "config.yaml").exists() and (parent / "manifest.json").exists()):
+        if (parent / "sources.json").exists() and (parent / "manifest.json").exists():
+            raise ExportError(f"{folder}: lies inside {parent}, a corpus; choose a folder outside")
+        if parent == run.root.resolve() or ((parent / "config.yaml").exists() and (parent / "manifest.json").exists()):
             if not place.is_relative_to(parent / "export"):
                 raise ExportError(f"{folder}: lies inside {parent}, a run; choose a folder outside or its export/")
             return
@@ -71,7 +72,7 @@ def table(blend: Blend) -> list[str]:
     head = ("weight", "train tokens", "documents", "tokens/document", "epochs", "domain")
     rows = [
         (
-            plain(domain.weight),
+            decimal_text(domain.weight),
             str(domain.tokens),
             str(domain.documents),
             f"{domain.tokens_per_document:.1f}" if domain.documents else "-",
@@ -91,7 +92,7 @@ def summary(blend: Blend, unit: str) -> list[str]:
         f"Mixture {blend.mixture!r}, written by doremi.",
         "",
         f"The weights count  {unit}, in the order of the corpus, and sum to exactly 1 in {DECIMALS} decimals",
-        f"Tokenizer          sha256 {tokenizer['sha256']}, vocabulary {tokenizer['vocab_size']}",
+        f"Tokenizer          sha256 {tokenizer.sha256}, vocabulary {tokenizer.vocab_size}",
         f"Budget             {blend.budget_tokens} tokens (epochs = token weight x budget / train tokens)",
     ]
     lines += [f"Note               {note}" for note in blend.notes]
@@ -120,7 +121,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_decimal(dumper: yaml.SafeDumper, number: Decimal) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:float", plain(number))
+    return dumper.represent_scalar("tag:yaml.org,2002:float", decimal_text(number))
 
 
 _Dumper.add_representer(Decimal, _represent_decimal)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 
-from doremi.export.common import Blend, as_documents, plain
+from doremi.export.common import Blend, as_documents, decimal_text
 from doremi.export.files import Files, left_out, readme, summary
 
 UNIT = "documents"
@@ -58,7 +58,7 @@ def files(blend: Blend, folder: Path) -> Files:
 
 
 def _dictionary(name: str, values: Mapping[str, Decimal]) -> list[str]:
-    return [f"{name} = {{", *(f"    {key!r}: {plain(value)}," for key, value in values.items()), "}"]
+    return [f"{name} = {{", *(f"    {key!r}: {decimal_text(value)}," for key, value in values.items()), "}"]
 
 
 def _usage(blend: Blend) -> list[str]:

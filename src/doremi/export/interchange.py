@@ -14,7 +14,7 @@ from typing import Any
 
 from doremi.export.common import Blend, Domain
 from doremi.export.files import Files, readme
-from doremi.files import FORMAT
+from doremi.mixture.record import DomainCounts, MixtureRecord, UsedTokenizer
 
 UNIT = "tokens"
 
@@ -23,7 +23,7 @@ def files(blend: Blend, folder: Path) -> Files:
     """`mixture.json` and `doremi.json`; zero weights stay, both readers accept them."""
     weights = {domain.name: float(domain.weight) for domain in blend.domains}
     by_name = dict(sorted(weights.items()))
-    yield "mixture.json", _json(_mixture(blend, weights))
+    yield "mixture.json", _json(_mixture(blend, weights).values())
     yield "doremi.json", _json({"train_domain_weights": by_name, "eval_domain_weights": by_name})
     usage = [
         "With doremi:",
@@ -34,28 +34,26 @@ def files(blend: Blend, folder: Path) -> Files:
     yield "README.txt", readme(blend, UNIT, usage)
 
 
-def _mixture(blend: Blend, weights: Mapping[str, float]) -> dict[str, Any]:
+def _mixture(blend: Blend, weights: dict[str, float]) -> MixtureRecord:
     tokenizer = blend.tokenizer
-    return {
-        "format": FORMAT,
-        "unit": UNIT,
+    changes = {
         "weights": weights,
-        "method": "given",
-        **{key: value for key, value in blend.recorded.items() if key not in ("format", "unit")},
-        "tokenizer": {"sha256": tokenizer["sha256"], "vocab_size": tokenizer["vocab_size"]},
+        "method": blend.record.method or "given",
+        "tokenizer": UsedTokenizer(sha256=tokenizer.sha256, vocab_size=tokenizer.vocab_size),
         "budget_tokens": blend.budget_tokens,
-        "domains": {domain.name: _domain(domain) for domain in blend.domains},
+        "domains": {domain.name: _counts(domain) for domain in blend.domains},
     }
+    return blend.record.model_copy(update=changes)
 
 
-def _domain(domain: Domain) -> dict[str, Any]:
-    return {
-        "tokens": domain.tokens,
-        "documents": domain.documents,
-        "bytes": domain.bytes,
-        "tokens_per_document": domain.tokens_per_document if domain.documents else None,
-        "epochs": float(domain.epochs),
-    }
+def _counts(domain: Domain) -> DomainCounts:
+    return DomainCounts(
+        tokens=domain.tokens,
+        documents=domain.documents,
+        bytes=domain.bytes,
+        tokens_per_document=domain.tokens_per_document if domain.documents else None,
+        epochs=float(domain.epochs),
+    )
 
 
 def _json(value: Mapping[str, Any]) -> bytes:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from doremi.errors import ExportError
-from doremi.export.common import Blend, Domain, plain, refuse_in_path
+from doremi.export.common import Blend, Domain, decimal_text, refuse_in_path
 from doremi.export.files import Files, left_out, readme
 from doremi.rundir.layout import SPLITS
 
@@ -37,13 +37,13 @@ def files(blend: Blend, folder: Path) -> Files:
     """
     place = folder.resolve()
     refuse_in_path(place, " ", "Megatron")
-    if blend.tokenizer["vocab_size"] > _LARGEST:
-        raise ExportError(f"vocabulary {blend.tokenizer['vocab_size']}: Megatron's token ids end at {_LARGEST}")
+    if blend.tokenizer.vocab_size > _LARGEST:
+        raise ExportError(f"vocabulary {blend.tokenizer.vocab_size}: Megatron's token ids end at {_LARGEST}")
     train: list[str] = []
     splits: dict[str, list[str]] = {split: [] for split in SPLITS}
     for domain in blend.domains:
         if domain.weight > 0:
-            train += [plain(domain.weight), str(place / domain.folder / "train")]
+            train += [decimal_text(domain.weight), str(place / domain.folder / "train")]
             yield from _train(blend, domain)
         for split, pair in _validation(blend, domain):
             splits[split].append(str(place / domain.folder / split))
@@ -76,7 +76,7 @@ def _train(blend: Blend, domain: Domain) -> Files:
 
 def _validation(blend: Blend, domain: Domain) -> Iterator[tuple[str, Files]]:
     """For each split that has documents: its name, and its link and index."""
-    count = blend.corpus.manifest["domains"][domain.name]["validation"]["documents"]
+    count = blend.corpus.entries[domain.name].validation.documents
     for name in ("validation.ends", "validation.documents"):  # eight bytes a document, both of them
         blend.file(domain, name, count, np.dtype("<u8"))
     documents = blend.corpus.validation_documents(domain.name)

@@ -41,8 +41,8 @@ def _source(blend: Blend, domain: Domain) -> dict[str, object]:
 
 
 def _usage(blend: Blend, place: Path) -> list[str]:
-    end = blend.tokenizer["end_of_text_id"]
-    size = blend.tokenizer["vocab_size"]
+    end = blend.tokenizer.end_of_text_id
+    size = blend.tokenizer.vocab_size
     return [
         *left_out(blend),
         "In the training script (global_batch_size in tokens, a multiple of the sequence length):",

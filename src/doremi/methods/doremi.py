@@ -60,10 +60,8 @@ class DoReMi:
         """References, kept losses, proxies and the mixture of each round."""
         steps = list(_rounds(context))
         nodes = [node for step in steps for node in (*step.nodes, step.mixture)]
-        config, mixtures = context.config, {}
-        if NAME in config.candidates.mixtures:
-            last = steps[-1].mixture
-            mixtures[NAME] = Found("found", NAME, dict.fromkeys(config.candidate_seeds(), last))
+        config, last = context.config, steps[-1].mixture
+        mixtures = {NAME: Found("found", NAME, dict.fromkeys(config.candidate_seeds(), last))}
         if PER_SEED in config.candidates.mixtures:
             each = dict(_each_seed(context, steps[-1]))
             nodes += each.values()
@@ -73,7 +71,8 @@ class DoReMi:
     def mixture(self, spec: MixtureSpec, results: Results) -> MixtureRecord:
         """The mean of the averaged weights of the proxies."""
         domains = results.corpus.domains
-        each = {seed: read_mixture(folder.folder / "mixture.json") for seed, folder in results.trainings.items()}
+        proxies = {int(seed): folder for seed, folder in results.trainings.items()}
+        each = {seed: read_mixture(folder.folder / "mixture.json") for seed, folder in proxies.items()}
         mean = {name: sum(m[name] for m in each.values()) / len(each) for name in domains}
         return MixtureRecord(
             weights=dict(rounded(Mixture(mean)).weights),
@@ -83,7 +82,7 @@ class DoReMi:
             seeds=tuple(each),
             per_seed={seed: {name: m[name] for name in domains} for seed, m in each.items()},
             uncertainty=uncertainty(each, domains, CONFIDENCE),
-            settled={seed: _settled(folder) for seed, folder in results.trainings.items()},
+            settled={seed: _settled(folder) for seed, folder in proxies.items()},
         )
 
     def history(self, context: Context) -> tuple[Round, ...]:
@@ -166,7 +165,7 @@ def _mixture(context: Context, name: str, number: int, reference_mixture: str, p
     """The node that makes a mixture of proxies."""
     node = Node(name, "mixture", "mixture", needs=tuple(proxy.id for proxy in proxies.values()))
     node = _mine(node, number, any(proxy.optional for proxy in proxies.values()))
-    keys = [(seed, p.spec.key) for seed, p in proxies.items() if isinstance(p.spec, TrainingSpec)]
+    keys = [(str(seed), p.spec.key) for seed, p in proxies.items() if isinstance(p.spec, TrainingSpec)]
     if len(keys) < len(proxies) or context.corpus is None or context.settings is None:
         return replace(node, waits="waits for its proxies")
     config = context.config

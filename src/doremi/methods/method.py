@@ -54,10 +54,10 @@ class SearchMethod(Protocol):
 
 @dataclass(frozen=True)
 class Results:
-    """What a mixture is made of: the finished trainings by the seeds that the spec gives them."""
+    """What a mixture is made of: the finished trainings by what the spec calls them."""
 
     corpus: Corpus
-    trainings: Mapping[int, TrainingFolder]
+    trainings: Mapping[str, TrainingFolder]
 
 
 def rounded(mixture: Mixture) -> Mixture:

@@ -6,6 +6,7 @@ Only the weights are required. A bare `{"domain": weight}` is read too, and so a
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from doremi.files import FORMAT, read_json, write_json
 from doremi.mixture.domains import Mixture
 
 UNIT = "tokens"
+SAME = 1e-9  # of all tokens: no run can tell such weights apart
 
 Weights = dict[str, float]
 
@@ -25,14 +27,14 @@ class _Part(BaseModel):
 
 
 class Distance(_Part):
-    """How far proxies are apart: shares of the tokens, between 0 and 1."""
+    """How far the mixtures of seeds are apart: shares of the tokens, between 0 and 1."""
 
     mean: float | None
     largest: float | None
 
 
 class Uncertainty(_Part):
-    """Over the searches that a mixture is the mean of. `interval`: both ends of each weight's; None with one search."""
+    """Over the seeds that a mixture is the mean of. `interval`: both ends of each weight's; None with one seed."""
 
     confidence: float
     interval: dict[str, tuple[float | None, float | None]] | None = None
@@ -40,7 +42,7 @@ class Uncertainty(_Part):
 
 
 class Settled(_Part):
-    """Whether one search's averaged weights have settled. `learning_rate` is the share of its peak at the last step."""
+    """Whether the averaged weights of one seed have settled. `learning_rate`: the share of its peak at the end."""
 
     settled: bool
     reason: str
@@ -117,6 +119,11 @@ class MixtureRecord(BaseModel):
         """The file as plain JSON values."""
         held = self.model_dump(mode="json")
         return {key: value for key, value in held.items() if value is not None}
+
+
+def same_weights(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
+    """Whether two mixtures are the same, but for the rounding of an export or of a mean."""
+    return all(abs(one.get(name, 0.0) - other.get(name, 0.0)) <= SAME for name in {*one, *other})
 
 
 def read_record(path: Path) -> MixtureRecord:

@@ -45,29 +45,31 @@ def sum_by_domain(value_BT: Tensor, mask_BT: Tensor, domain_B: Tensor, num_domai
     return row_B.new_zeros(num_domains).index_add(0, domain_B, row_B)
 
 
-def excess_sums(loss_BT: Tensor, reference_BT: Tensor, mask_BT: Tensor, domain_B: Tensor, num_domains: int) -> Tensor:
-    """`[2, K]`: for each domain the sum of max(l_theta - l_ref, 0) over its unmasked tokens, and their number."""
-    clipped_BT = (loss_BT - reference_BT).clamp(min=0)
-    count_BT = torch.ones_like(clipped_BT)
-    return torch.stack([sum_by_domain(x, mask_BT, domain_B, num_domains) for x in (clipped_BT, count_BT)])
+def excess_sums(excess_BT: Tensor, mask_BT: Tensor, domain_B: Tensor, num_domains: int) -> Tensor:
+    """`[2, K]`: for each domain the sum of the excess over its unmasked tokens, and their number."""
+    parts = (excess_BT, torch.ones_like(excess_BT))
+    try:
+        return torch.stack([sum_by_domain(x, mask_BT, domain_B, num_domains) for x in parts])
+    except IndexError:  # on a CPU; a GPU could tell only after waiting for it
+        raise ValueError(f"domain_B names a domain outside 0 .. {num_domains - 1}") from None
 
 
 def scores(sums_2K: Tensor) -> Tensor:
     """lambda_t `[K]`: mean clipped excess of each domain.
 
-    The paper's batches hold every domain. One without unmasked tokens takes the mean score of those present here, so
-    that its relative weight stays where it is.
+    One without unmasked tokens takes the mean score of those present, so that its relative weight stays where it is.
     """
     present_K = sums_2K[1] > 0
     lam_K = torch.where(present_K, sums_2K[0] / sums_2K[1].clamp(min=1), 0.0)
     return torch.where(present_K, lam_K, lam_K.sum() / present_K.sum().clamp(min=1))
 
 
-def update(state: DROState, lam_K: Tensor, eta: float, smoothing: float) -> DROState:
-    """One step of the weights: alpha_t = (1 - c) normalise(alpha_{t-1} exp(eta lambda_t)) + c u, in log space."""
+def update(state: DROState, lam_K: Tensor, eta: float, smoothing: float, target_K: Tensor | None = None) -> DROState:
+    """alpha_t = (1 - c) normalise(alpha_{t-1} exp(eta lambda_t)) + c u, in log space; u is uniform, or `target_K`."""
     lam_K = lam_K.to(torch.float64)
+    mixed_in = smoothing / len(lam_K) if target_K is None else smoothing * target_K
     alpha_K = torch.softmax(state.alpha_K.to(lam_K.device).log() + eta * lam_K, dim=0)
-    alpha_K = (1 - smoothing) * alpha_K + smoothing / len(alpha_K)
+    alpha_K = (1 - smoothing) * alpha_K + mixed_in
     return DROState(alpha_K, state.alpha_sum_K.to(lam_K.device) + alpha_K, lam_K, state.step + 1)
 
 
@@ -86,44 +88,42 @@ def check_batch(loss_BT: Tensor, reference_BT: Tensor, mask_BT: Tensor, domain_B
         raise ValueError(f"domain_B must hold int64 (or int32), not {domain_B.dtype}")
 
 
-def check_shape(name: str, value: Tensor, *shape: int) -> None:
+def check_values(name: str, value: Tensor, *shape: int) -> None:
+    """`ValueError` for another shape, and on a CPU (a GPU could tell only after waiting) for what is not finite."""
     if tuple(value.shape) != shape:
         raise ValueError(f"{name} has shape {tuple(value.shape)} where {shape} is due")
+    if value.device.type == "cpu" and not value.isfinite().all():
+        raise ValueError(f"{name} is not finite")
 
 
 class GroupDRO:
     """Algorithm 1 as an object for a training loop; `step` is one pass through its body.
 
-    In a distributed or accumulating loop, call its three parts instead: add the `sums` of all micro-batches and
-    processes, `update` once, then weight each micro-batch's loss with `token_weights(sums_2K[1])`.
+    In a distributed or accumulating loop, call its three parts instead: add the `sums` of all parts of the batch,
+    `update` once, then weight each part's loss with `token_weights(sums_2K[1])`.
     """
 
     def __init__(self, num_domains: int, *, eta: float = 1.0, smoothing: float = 1e-3) -> None:
         if num_domains < 1 or not 0 <= smoothing <= 1 or not 0 <= eta < float("inf"):
-            raise ValueError(
-                f"need num_domains >= 1, 0 <= smoothing <= 1 and a finite eta >= 0, "
-                f"not num_domains={num_domains}, smoothing={smoothing}, eta={eta}"
-            )
+            need = "num_domains >= 1, 0 <= smoothing <= 1 and a finite eta >= 0"
+            raise ValueError(f"need {need}, not {num_domains=}, {smoothing=}, {eta=}")
         self.num_domains, self.eta, self.smoothing = num_domains, eta, smoothing
         self.state = initial_state(num_domains)
 
     def sums(self, loss_BT: Tensor, reference_BT: Tensor, mask_BT: Tensor, domain_B: Tensor) -> Tensor:
         """Clipped excess and token count of each domain in these sequences, float64 `[2, K]`."""
         check_batch(loss_BT, reference_BT, mask_BT, domain_B)
-        try:
-            return excess_sums(loss_BT, reference_BT, mask_BT.bool(), domain_B, self.num_domains)
-        except IndexError:  # on a CPU; a GPU could tell only after waiting for it
-            raise ValueError(f"domain_B names a domain outside 0 .. {self.num_domains - 1}") from None
+        return excess_sums((loss_BT - reference_BT).clamp(min=0), mask_BT.bool(), domain_B, self.num_domains)
 
     def update(self, sums_2K: Tensor) -> Tensor:
         """Advance the weights by the sums of the whole global batch; returns alpha_t `[K]`."""
-        check_shape("sums_2K", sums_2K, 2, self.num_domains)
+        check_values("sums_2K", sums_2K, 2, self.num_domains)
         self.state = update(self.state, scores(sums_2K), self.eta, self.smoothing)
         return self.state.alpha_K
 
     def token_weights(self, count_K: Tensor) -> Tensor:
         """alpha_t[i] / n_i `[K]`: what one token of domain i counts, given n_i tokens in the global batch."""
-        check_shape("count_K", count_K, self.num_domains)
+        check_values("count_K", count_K, self.num_domains)
         return torch.where(count_K > 0, self.state.alpha_K.to(count_K.device) / count_K.clamp(min=1), 0.0)
 
     def step(self, loss_BT: Tensor, reference_BT: Tensor, mask_BT: Tensor, domain_B: Tensor) -> Tensor:
@@ -145,5 +145,6 @@ class GroupDRO:
         return asdict(self.state)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        check_shape("alpha_K", state["alpha_K"], self.num_domains)
+        for name in ("alpha_K", "alpha_sum_K", "lam_K"):
+            check_values(name, state[name], self.num_domains)
         self.state = DROState(**state)

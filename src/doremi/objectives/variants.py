@@ -1,4 +1,4 @@
-"""What other codes and the paper's ablations do differently from `dro.py`, on the same interface.
+"""What other codes and the paper's ablations do differently from `dro.py`: the rest of it is theirs too.
 
 Each difference is one field of `Choices`; the defaults are Algorithm 1, so that a variant is read off its fields.
 These are choices, not bugs: what is wrong elsewhere (stale weights on some ranks, weights not carried over, positive
@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_type_hints
+from dataclasses import dataclass, replace
+from typing import Literal, get_args, get_type_hints
 
 import torch
 from torch import Tensor
 
-from doremi.objectives.dro import check_batch, sum_by_domain, weighted_loss
+from doremi.objectives.dro import DROState, GroupDRO, check_batch, check_values, excess_sums, scores, update
+
+TINY = torch.finfo(torch.float64).tiny  # in place of 0 where a batch without tokens is divided by
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,13 @@ class Choices:
                 raise ValueError(f"{name} is {value!r}, but must be one of {', '.join(allowed)}")
         if not isinstance(self.average_from, int) or self.average_from < 0:
             raise ValueError(f"average_from is {self.average_from!r}, but must be a step, 0 or later")
+        if not isinstance(self.unseen_score, int | float) or not math.isfinite(self.unseen_score):
+            raise ValueError(f"unseen_score is {self.unseen_score!r}, but must be a finite number of nats")
+
+    @property
+    def scores_clipped_excess(self) -> bool:
+        """Whether a score is what it is in the paper: the mean of max(l_theta - l_ref, 0) over a domain's tokens."""
+        return (self.excess, self.clip) == ("difference", "token")
 
 
 def simplex(weights: Sequence[float] | None, num_domains: int) -> Tensor:
@@ -58,20 +67,19 @@ def simplex(weights: Sequence[float] | None, num_domains: int) -> Tensor:
     return value_K / value_K.sum()
 
 
-class VariantDRO:
-    """`GroupDRO` with other `Choices`: the same methods, shapes and units."""
+class VariantDRO(GroupDRO):
+    """`GroupDRO` with other `Choices`: the same methods, shapes, units and errors."""
 
     def __init__(
         self, num_domains: int, choices: Choices | None = None, *, eta: float = 1.0, smoothing: float = 1e-3
     ) -> None:
-        self.num_domains, self.eta, self.smoothing = num_domains, eta, smoothing
+        super().__init__(num_domains, eta=eta, smoothing=smoothing)
         self.choices = choices = choices or Choices()
         self.target_K = simplex(choices.smoothing_target, num_domains)
         self.sampling_K = None if choices.sampling is None else simplex(choices.sampling, num_domains)
-        self.alpha_K = simplex(choices.start, num_domains)
-        self.alpha_sum_K = self.alpha_K.clone() if choices.average_from == 0 else torch.zeros_like(self.alpha_K)
-        self.lam_K = torch.full_like(self.alpha_K, choices.unseen_score)
-        self.steps = 0
+        start_K = simplex(choices.start, num_domains)
+        averaged_K = start_K if choices.average_from == 0 else torch.zeros_like(start_K)
+        self.state = DROState(start_K, averaged_K, torch.full_like(start_K, choices.unseen_score), step=0)
 
     def sums(self, loss_BT: Tensor, reference_BT: Tensor, mask_BT: Tensor, domain_B: Tensor) -> Tensor:
         """Excess (clipped per token if so chosen) and token count of each domain, float64 `[2, K]`."""
@@ -83,78 +91,56 @@ class VariantDRO:
         }[self.choices.excess]()
         if self.choices.clip == "token":
             excess_BT = excess_BT.clamp(min=0)
-        mask_BT = mask_BT.bool()
-        parts = (excess_BT, torch.ones_like(excess_BT))
-        return torch.stack([sum_by_domain(x, mask_BT, domain_B, self.num_domains) for x in parts])
+        return excess_sums(excess_BT, mask_BT.bool(), domain_B, self.num_domains)
 
     def scores(self, sums_2K: Tensor) -> Tensor:
         """lambda `[K]` under these choices; a present but fully masked domain counts as absent."""
-        present_K = sums_2K[1] > 0
-        lam_K = torch.where(present_K, sums_2K[0] / sums_2K[1].clamp(min=1), 0.0)
         if self.choices.clip == "domain":
-            lam_K = lam_K.clamp(min=0)
-        absent = {
-            "mean": lam_K.sum() / present_K.sum().clamp(min=1),
-            "last": self.lam_K.to(lam_K.device),
-            "zero": torch.zeros_like(lam_K),
-        }[self.choices.absent]
-        return torch.where(present_K, lam_K, absent)
+            sums_2K = torch.stack([sums_2K[0].clamp(min=0), sums_2K[1]])
+        lam_K = scores(sums_2K)
+        if self.choices.absent == "mean":
+            return lam_K
+        absent_K = self.state.lam_K.to(lam_K.device) if self.choices.absent == "last" else torch.zeros_like(lam_K)
+        return torch.where(sums_2K[1] > 0, lam_K, absent_K)
 
     def update(self, sums_2K: Tensor) -> Tensor:
         """Advance the weights by the sums of the whole global batch; returns alpha_t `[K]`."""
-        self.lam_K = self.scores(sums_2K)
-        device = self.lam_K.device
-        self.target_K = self.target_K.to(device)  # once: after the first step it is there
-        alpha_K = torch.softmax(self.alpha_K.to(device).log() + self.eta * self.lam_K, dim=0)
-        self.alpha_K = (1 - self.smoothing) * alpha_K + self.smoothing * self.target_K
-        self.steps += 1
-        if self.steps >= self.choices.average_from:
-            self.alpha_sum_K = self.alpha_sum_K.to(device) + self.alpha_K
-        return self.alpha_K
+        check_values("sums_2K", sums_2K, 2, self.num_domains)
+        before = self.state
+        self.target_K = self.target_K.to(sums_2K.device)  # once: after the first step it is there
+        self.state = update(before, self.scores(sums_2K), self.eta, self.smoothing, self.target_K)
+        if self.state.step < self.choices.average_from:
+            self.state = replace(self.state, alpha_sum_K=before.alpha_sum_K)
+        return self.state.alpha_K
 
     def token_weights(self, count_K: Tensor) -> Tensor:
         """What one token of each domain counts in the loss `[K]`, given the global batch's token counts."""
-        alpha_K = self.alpha_K.to(count_K.device)
         if self.sampling_K is None:
-            return torch.where(count_K > 0, alpha_K / count_K.clamp(min=1), 0.0)
+            return super().token_weights(count_K)
+        check_values("count_K", count_K, self.num_domains)
         self.sampling_K = self.sampling_K.to(count_K.device)
-        ratio_K = alpha_K / self.sampling_K
-        return ratio_K / (ratio_K * count_K).sum()
-
-    def step(self, loss_BT: Tensor, reference_BT: Tensor, mask_BT: Tensor, domain_B: Tensor) -> Tensor:
-        """Update alpha with this batch and return the proxy's loss."""
-        sums_2K = self.sums(loss_BT, reference_BT, mask_BT, domain_B)
-        self.update(sums_2K)
-        return weighted_loss(loss_BT, mask_BT.bool(), domain_B, self.token_weights(sums_2K[1]))
+        ratio_K = torch.where(count_K > 0, self.state.alpha_K.to(count_K.device) / self.sampling_K, 0.0)
+        return ratio_K / (ratio_K * count_K).sum().clamp(min=TINY)
 
     @property
     def average_weights(self) -> Tensor:
         """Mean of the averaged steps' weights `[K]`; the current weights while there are none."""
-        averaged = self.steps + 1 - self.choices.average_from
-        return self.alpha_sum_K / averaged if averaged > 0 else self.alpha_K
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"alpha_K": self.alpha_K, "alpha_sum_K": self.alpha_sum_K, "lam_K": self.lam_K, "step": self.steps}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.alpha_K, self.alpha_sum_K, self.lam_K = state["alpha_K"], state["alpha_sum_K"], state["lam_K"]
-        self.steps = state["step"]
+        averaged = self.state.step + 1 - self.choices.average_from
+        return self.state.alpha_sum_K / averaged if averaged > 0 else self.state.alpha_K
 
 
 def official(
-    num_domains: int, *, vocab_size: int, start: Sequence[float] | None = None,
-    sampling: Sequence[float] | None = None, eta: float = 1.0, smoothing: float = 1e-3,
-) -> VariantDRO:  # fmt: skip
+    num_domains: int, *, vocab_size: int, start: Sequence[float] | None = None, sampling: Sequence[float] | None = None
+) -> Choices:
     """The rule of the authors' code (sangmichaelxie/doremi at 7cde52d), without its stale weights.
 
     It starts at `start`, scores unseen domains with ln(vocab_size), keeps the last score of absent ones, averages
     alpha_0 in, and weighs tokens by alpha / `sampling` normalised over the batch (both uniform if not given).
     """
-    choices = Choices(
+    return Choices(
         absent="last",
         unseen_score=math.log(vocab_size),
         start=start,
         average_from=0,
         sampling=sampling if sampling is not None else [1.0] * num_domains,
     )
-    return VariantDRO(num_domains, choices, eta=eta, smoothing=smoothing)

@@ -21,7 +21,7 @@ def count_models(space: Workspace, corpus: Corpus) -> None:
 
     def work() -> None:
         known = look.counts(space.root)
-        found = counted(space.config, int(corpus.manifest["tokenizer"]["vocab_size"]), known)
+        found = counted(space.config, corpus.tokenizer.vocab_size, known)
         if found != known:
             look.write_counts(space.root, found)
 

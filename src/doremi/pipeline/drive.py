@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
-from doremi.corpus.kept import kept_folder
 from doremi.corpus.value import Corpus
 from doremi.errors import Interrupted, RunError
 from doremi.methods import by_name
@@ -71,13 +69,6 @@ def plan_now(space: Workspace, corpus: Corpus) -> Graph:
     return plan
 
 
-def corpus_of(space: Workspace) -> Corpus:
-    """The prepared corpus, with what epoch-matched runs keep of it."""
-    corpus = space.directory.corpus()
-    share = space.config.kept_share
-    return replace(corpus, kept=Corpus.read(kept_folder(corpus, share))) if share < 1 else corpus
-
-
 def _next(plan: Graph, wanted: Wanted) -> Node | None:
     """The first that is wanted and ready, in the order of the run."""
     return next((node for node in plan.nodes if wanted(node) and plan.ready(node)), None)
@@ -119,7 +110,7 @@ def do(space: Workspace, plan: Graph, corpus: Corpus, node: Node) -> None:
 
 def _make_mixture(space: Workspace, plan: Graph, corpus: Corpus, node: Node, spec: MixtureSpec) -> None:
     """The mixture that a method makes of its trainings, as limits allow it."""
-    folders = {seed: TrainingFolder(space.root / training_place(key)) for seed, key in spec.inputs}
+    folders = {name: TrainingFolder(space.root / training_place(key)) for name, key in spec.inputs}
     method = by_name(spec.method)
     record = method.mixture(spec, Results(corpus, folders))
     record = allowed(spec.limits, spec.budget, corpus, record)

@@ -11,13 +11,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from doremi.config import RunConfig
+from doremi.config.prepared import asked
+from doremi.corpus import library
 from doremi.corpus.kept import kept_folder
 from doremi.corpus.value import Corpus
+from doremi.errors import DoremiError
 from doremi.files import FORMAT, write_json
 from doremi.methods import by_mixture, by_name
 from doremi.mixture.record import read_own_record, write_record
 from doremi.pipeline.look import copy_files, look
 from doremi.rundir.context import Context
+from doremi.rundir.corpora import find
 from doremi.rundir.graph import Graph, graph
 from doremi.rundir.known import Known
 from doremi.rundir.layout import RunDirectory
@@ -73,7 +77,7 @@ def _write_plain(config: RunConfig, root: Path, known: Known) -> None:
 def _write_current(config: RunConfig, root: Path, plan: Graph) -> None:
     """mixture.json: the first found mixture with the rounds that led to it, there while it is the current one."""
     path = root / "mixture.json"
-    found = next((c for c in plan.candidates if c.role == "found" and c.version), None)
+    found = next((answer for answer in plan.answers if answer.version), None)
     if found is None:
         path.unlink(missing_ok=True)
         return
@@ -127,11 +131,25 @@ def as_it_is(config: RunConfig, directory: RunDirectory) -> Graph:
 
 
 def prepared(config: RunConfig, directory: RunDirectory) -> Corpus | None:
-    """The corpus of a run with what epoch-matched runs keep of it; None before it is prepared."""
-    if not (directory.corpus_folder / "manifest.json").exists():
+    """The corpus of a run with what epoch-matched runs keep of it; None before it is prepared.
+
+    Where the corpus itself is gone, what the run keeps of it will do: nothing is trained here.
+    """
+    corpus, share = _corpus(config, directory), config.kept_share
+    if corpus is None:
         return None
-    corpus, share = directory.corpus(), config.kept_share
     if share == 1:
         return corpus
     folder = kept_folder(corpus, share)
     return replace(corpus, kept=Corpus.read(folder)) if (folder / "manifest.json").exists() else None
+
+
+def _corpus(config: RunConfig, directory: RunDirectory) -> Corpus | None:
+    try:
+        found = find(config)
+    except DoremiError:  # its sources are gone, and so it is
+        found = None
+    where = library.recorded(directory.corpus_folder)
+    if found is None and where is not None and where.asked == asked(config.data):
+        return directory.corpus()
+    return found

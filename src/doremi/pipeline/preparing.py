@@ -1,84 +1,117 @@
-"""The corpus of a run: tokenised once, checked when it is there."""
+"""The first stage of a run: its corpus is found, or prepared, where any number of runs use it.
+
+The run keeps what judging needs of it. Two processes that want the same corpus take turns.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
-from doremi.config import RunConfig
-from doremi.corpus import store
+from doremi.config.prepared import asked, record
+from doremi.corpus import library, store
+from doremi.corpus.checks import Limits, check
 from doremi.corpus.kept import check_batches, keep, kept_folder
+from doremi.corpus.key import corpus_key
 from doremi.corpus.prepare import prepare as prepare_corpus
-from doremi.corpus.source_record import change_warning, source_changes, what_was_read
+from doremi.corpus.source_record import what_was_read
 from doremi.corpus.value import Corpus
-from doremi.diagnostics.health import few_documents, unknown_tokens
-from doremi.errors import DataError
-from doremi.files import write_json
+from doremi.diagnostics.health import few_documents, unknown_share, unknown_tokens
+from doremi.files import write_bytes, write_json
 from doremi.pipeline.workspace import Workspace
-from doremi.rundir.data_request import domain_sources, prepare_request
+from doremi.rundir.corpora import changes, find
+from doremi.rundir.data_request import prepare_request
+from doremi.rundir.lock import in_turn
 from doremi.rundir.weights import check_limits
 
 FULL_CHECK_BYTES = 4 * 2**30  # above this, checksums of the token files are verified by `doremi prepare` only
-
 SAY_EVERY_BYTES = 50 * 10**6
 SAY_EVERY_SECONDS = 5.0  # while a tokenizer is trained
 
 
 def prepare(space: Workspace, *, full_check: bool = False) -> Corpus:
     """Tokenize the corpus, or check the one that is there; `DamageError` if a file of it has changed."""
-    folder = space.directory.corpus_folder
-
-    def work() -> None:
-        if made := not (folder / "manifest.json").exists():
-            with space.timed("prepare"):
-                request = prepare_request(space.config)
-                stop, training = space.watch.stop_requested, _training_progress(space)
-                prepare_corpus(request, folder, progress=_progress(space), stop=stop, training=training)
-        if not made:
-            _say_if_changed(space)
-        corpus = Corpus.read(folder)
-        if made:
-            _say_what_was_read(space, corpus)
-        full = full_check or sum(corpus.count("train", "tokens")) * 2 < FULL_CHECK_BYTES
-        store.verify(corpus, full=full)
-        write_json(space.root / "manifest.json", {**space.directory.manifest(), "fingerprint": corpus.fingerprint})
-        if full_check or made:
-            _say_if_few(space, corpus)
-        _keep(space, corpus, full)
-
-    space.world.on_main(work)
-    corpus = Corpus.read(folder)
+    space.world.on_main(lambda: _on_main(space, full_check))
+    corpus = space.directory.whole_corpus()
     if space.config.kept_share < 1:
         corpus = replace(corpus, kept=Corpus.read(kept_folder(corpus, space.config.kept_share)))
-    _check_lengths(space.config, corpus)
+    check(corpus, Limits(space.config.data.sequence_length, space.config.data.max_unknown))
     check_limits(space.config, corpus)
     return corpus
 
 
-def _check_lengths(config: RunConfig, corpus: Corpus) -> None:
-    """The sequence length may have changed since the corpus was prepared, until the first training."""
-    needed = config.data.sequence_length + 1
-    for name, tokens in zip(corpus.domains, corpus.count("train", "tokens"), strict=True):
-        if tokens < needed:
-            raise DataError(
-                f"domain {name!r} has {tokens:,} training tokens; one sequence needs {needed:,}: "
-                "lower data.sequence_length, or give this run another name and the domain more text"
-            )
-
-
-def _say_if_changed(space: Workspace) -> None:
-    folder = space.directory.corpus_folder
-    warning = change_warning(source_changes(folder, domain_sources(space.config)), folder)
-    if warning is not None:
+def _on_main(space: Workspace, full_check: bool) -> None:
+    """Have the corpus, whole, and the run's part of it."""
+    found = find(space.config)
+    if found is not None and (warning := changes(space.config, found)) is not None:
         space.watch.say(f"warning: {warning}")
+    corpus = found or _made(space)
+    full = full_check or sum(corpus.count("train", "tokens")) * 2 < FULL_CHECK_BYTES
+    store.verify(corpus, full=full)
+    library.take(corpus, space.directory.corpus_folder, asked(space.config.data), full_check=full)
+    write_json(space.root / "manifest.json", {**space.directory.manifest(), "fingerprint": corpus.fingerprint})
+    if full_check or found is None:
+        _say_if_few(space, corpus)
+    _keep(space, corpus, full)
+
+
+def _made(space: Workspace) -> Corpus:
+    """Prepare the corpus, or wait until another process has. A preparation that was killed goes on."""
+    request = prepare_request(space.config)
+    key = corpus_key(request)
+    folder, stop = library.place(Path(space.config.runs), key), space.watch.stop_requested
+    was = library.recorded(space.directory.corpus_folder)
+    if was is not None and was.asked == asked(space.config.data) and was.key != key:
+        space.watch.say(
+            "warning: The corpus that this run used is gone, and its text has changed. It is prepared anew."
+        )
+    with store.disk_errors(folder), in_turn(folder, space.watch.say, stop):
+        if (corpus := library.find(folder, key)) is None:
+            for left_over in folder.rglob(".*.tmp"):
+                left_over.unlink()
+            with space.timed("prepare"):
+                record(space.config.data, folder)
+                progress, training = _progress(space), _training_progress(space)
+                corpus = prepare_corpus(request, folder, key=key, progress=progress, stop=stop, training=training)
+            _say_what_was_read(space, corpus)
+    return corpus
+
+
+def _keep(space: Workspace, corpus: Corpus, full_check: bool) -> None:
+    """The documents that epoch-matched runs are trained on; `DataError` where they don't fill a batch."""
+    config = space.config
+    share = config.kept_share
+    if share == 1:
+        return
+    if (kept_folder(corpus, share) / "manifest.json").exists():
+        kept = keep(corpus, share, full_check=full_check)
+    else:
+        kept = _kept(space, corpus, share)
+    check_batches(corpus, kept, config.training.batch_size, config.data.sequence_length)
+    copy = space.directory.corpus_folder / kept.folder.relative_to(corpus.folder) / "manifest.json"
+    if not copy.exists() or copy.read_bytes() != (kept.folder / "manifest.json").read_bytes():
+        write_bytes(copy, (kept.folder / "manifest.json").read_bytes())  # what trainings are named by
+
+
+def _kept(space: Workspace, corpus: Corpus, share: Fraction) -> Corpus:
+    stop = space.watch.stop_requested
+    with store.disk_errors(corpus.folder), in_turn(corpus.folder, space.watch.say, stop):
+        space.watch.say(f"prepare: {share} of every domain, to repeat it as the final run will")
+        return keep(corpus, share, full_check=False, stop=stop)
+
+
+# -- what is said ----------------------------------------------------------------------------------------------------
 
 
 def _say_what_was_read(space: Workspace, corpus: Corpus) -> None:
     for name, domain in what_was_read(corpus).items():
         space.watch.say(f"{name}: {domain}")
-    warning = unknown_tokens({name: e["train"] for name, e in corpus.manifest["domains"].items()})
+    shares = {name: unknown_share(entry.train.unknown, entry.train.tokens) for name, entry in corpus.entries.items()}
+    warning = unknown_tokens(shares)
     if warning is not None:
         space.watch.say(f"warning: {warning}")
 
@@ -87,17 +120,6 @@ def _say_if_few(space: Workspace, corpus: Corpus) -> None:
     warning = few_documents({d: int(corpus.validation_documents(d)["report"].sum()) for d in corpus.domains})
     if warning is not None:
         space.watch.say(f"warning: {warning}")
-
-
-def _keep(space: Workspace, corpus: Corpus, full_check: bool) -> None:
-    """The documents that epoch-matched runs are trained on; `DataError` where they don't fill a batch."""
-    config = space.config
-    if config.kept_share == 1:
-        return
-    if not (kept_folder(corpus, config.kept_share) / "manifest.json").exists():
-        space.watch.say(f"prepare: {config.kept_share} of every domain, to repeat it as the final run will")
-    kept = keep(corpus, config.kept_share, full_check=full_check, stop=space.watch.stop_requested)
-    check_batches(corpus, kept, config.training.batch_size, config.data.sequence_length)
 
 
 def _progress(space: Workspace) -> Callable[[str, int], None]:

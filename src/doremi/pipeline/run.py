@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from doremi.config import load_run
 from doremi.corpus.value import Corpus
@@ -16,7 +15,7 @@ from doremi.pipeline import look
 from doremi.pipeline.checks import check_mixtures
 from doremi.pipeline.counting import count_models
 from doremi.pipeline.drive import complete, do, drive, plan_now
-from doremi.pipeline.judging import judge
+from doremi.pipeline.judging import judge_run
 from doremi.pipeline.preparing import prepare
 from doremi.pipeline.workspace import Workspace
 from doremi.report import write_report
@@ -27,16 +26,24 @@ from doremi.rundir.layout import TrainingFolder
 from doremi.rundir.node import Node, training_place
 from doremi.rundir.specs import TrainingSpec
 from doremi.rundir.weights import candidate_name, plain_record
+from doremi.verdict import Verdict
 
 
-def everything(space: Workspace) -> Any:
+def everything(space: Workspace) -> Verdict | None:
     """The whole job; the verdict, on the main process."""
     complete(drive(space))
     if not space.world.is_main:
         return None
-    result = judge(space.config)
+    result = judge_run(space.config)
     write_report(space.directory)
     return result
+
+
+def prepare_only(space: Workspace) -> Corpus:
+    """The corpus, all of its checksums compared, and the plan of what follows."""
+    corpus = prepare(space, full_check=True)
+    plan_now(space, corpus)
+    return corpus
 
 
 def search(space: Workspace, *, references_only: bool = False) -> Graph:
@@ -69,7 +76,7 @@ def one_job(space: Workspace, name: str) -> Graph:
         if left := plan.unfinished(node):
             raise RunError(f"{name} waits for {left[0]}: do that first (`doremi jobs` shows all)")
         if node.kind == "verdict":
-            judge(space.config)
+            judge_run(space.config)
             write_report(space.directory)
         elif node.spec is None:
             raise RunError(f"{name} {node.waits}")

@@ -30,7 +30,8 @@ from doremi.mixture.domains import Mixture
 from doremi.mixture.record import MixtureRecord, write_record
 from doremi.model.build import TokenLosses, build, count_parameters, load, save
 from doremi.objectives.choose import make_objective
-from doremi.objectives.plain import Objective, PlainObjective
+from doremi.objectives.objective import Objective
+from doremi.objectives.plain import PlainObjective
 from doremi.pipeline.workspace import Workspace, versions
 from doremi.rundir import costs
 from doremi.rundir.layout import TrainingFolder
@@ -51,11 +52,11 @@ for stage.json."""
 
 def fresh_model(corpus: Corpus, description: dict[str, Any], sequence_length: int, seed: int) -> TokenLosses:
     """A model initialised from `init/<seed>`."""
-    tokenizer = corpus.manifest["tokenizer"]
+    tokenizer = corpus.tokenizer
     digest = hashlib.sha256(f"init/{seed}".encode()).digest()
     torch.manual_seed(int.from_bytes(digest[:8], "little") >> 1)
     pad_id = padding_id(corpus.folder / "tokenizer")
-    lm = build(description, tokenizer["vocab_size"], sequence_length, tokenizer["end_of_text_id"], pad_id)
+    lm = build(description, tokenizer.vocab_size, sequence_length, tokenizer.end_of_text_id, pad_id)
     return TokenLosses(lm, sequence_length)
 
 
@@ -107,7 +108,6 @@ def make_job(
         objective_name=objective[0],
         stream=stream_for(corpus, spec, world),
         reference=reference,
-        lagged=scoring is not None and scoring.proxy.update == "lagged",
         until_settled=scoring is not None and scoring.proxy.stop == "auto",
         validation=ValidationSet(corpus, tokens, spec.sequence_length),
         domains=corpus.domains,
@@ -159,7 +159,7 @@ def _scored(space: Workspace, corpus: Corpus, spec: TrainingSpec, folder: Path, 
     trained = TrainingFolder(space.root / training_place(scoring.reference))
     if not trained.finished:
         raise RunError(f"{trained.folder}: the reference is not trained yet; run `doremi reference` first")
-    vocab_size, sampling = int(corpus.manifest["tokenizer"]["vocab_size"]), _named(corpus, spec.weights)
+    vocab_size, sampling = corpus.tokenizer.vocab_size, _named(corpus, spec.weights)
     objective = make_objective(scoring.proxy, corpus.domains, vocab_size, sampling)
     job = make_job(
         corpus, folder, spec, space.world, name=name, objective=(scoring.proxy.variant, objective),

@@ -34,7 +34,8 @@ from doremi.mixture.domains import folder_name
 from doremi.mixture.plain import uniform
 from doremi.model.build import save
 from doremi.objectives.choose import make_objective
-from doremi.objectives.plain import Objective, PlainObjective
+from doremi.objectives.objective import Objective
+from doremi.objectives.plain import PlainObjective
 from doremi.pipeline import trainings
 from doremi.plan.asking import ask, serve
 from doremi.plan.footprint import meta_model
@@ -81,7 +82,7 @@ def measure(config: RunConfig, spec: TrainingSpec, size: str, corpus: Corpus) ->
         "config": {**config.model_dump(mode="json"), "training": settings},
         "model": spec.model,
         "losses": None if spec.scoring is None else spec.scoring.losses,
-        "vocab_size": corpus.manifest["tokenizer"]["vocab_size"],
+        "vocab_size": corpus.tokenizer.vocab_size,
         "validation_tokens": sum(corpus.count("validation", "tokens")),
     }
     return Measured(**ask("calibration", request, f"{'plain' if spec.scoring is None else 'proxy'} {size}"))
@@ -220,7 +221,7 @@ class _Trial:
     def _job(self, name: str, reference: ReferenceLosses | None) -> training.Job:
         objective: tuple[str, Objective] = ("plain", PlainObjective())
         if self.spec.scoring is not None:
-            domains, vocab_size = self.corpus.domains, self.corpus.manifest["tokenizer"]["vocab_size"]
+            domains, vocab_size = self.corpus.domains, self.corpus.tokenizer.vocab_size
             objective = ("dro", make_objective(self.spec.scoring.proxy, domains, vocab_size, uniform(list(domains))))
         folder = self.folder / name
         folder.mkdir()

@@ -101,16 +101,20 @@ def losses_bytes(corpus: Corpus, sequence_length: int) -> int:
 
 
 def corpus_bytes(corpus: Corpus) -> int:
-    """The token files of all domains, training and validation, and of the documents that epoch-matched runs keep."""
+    """The token files of all domains, training and validation, and of the documents that epoch-matched runs keep.
+
+    The run itself has the ends and records of the validation documents once more.
+    """
     kept = _token_bytes(corpus.kept, ("train",)) if corpus.kept is not None else 0
-    return _token_bytes(corpus, ("train", "validation")) + kept
+    for_judging = 16 * sum(corpus.count("validation", "documents"))
+    return _token_bytes(corpus, ("train", "validation")) + kept + for_judging
 
 
 def _token_bytes(corpus: Corpus, splits: Sequence[str]) -> int:
-    itemsize = np.dtype(corpus.manifest["dtype"]).itemsize
+    itemsize = np.dtype(corpus.dtype).itemsize
     return sum(
-        expected_size(Path(name), entry[split], itemsize)
-        for entry in corpus.manifest["domains"].values()
+        expected_size(Path(name), getattr(entry, split), itemsize)
+        for entry in corpus.entries.values()
         for split, name in TOKEN_FILES
         if split in splits
     )

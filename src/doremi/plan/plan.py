@@ -17,7 +17,6 @@ import torch
 from doremi.config import RunConfig, TrainingConfig
 from doremi.config.limits import LimitsConfig
 from doremi.corpus.kept import check_batches
-from doremi.corpus.source_record import change_warning, source_changes
 from doremi.corpus.sources import describe, find_all
 from doremi.corpus.value import Corpus
 from doremi.distributed import start
@@ -32,6 +31,8 @@ from doremi.plan.calibration import Measured
 from doremi.plan.stages import Stage, stages
 from doremi.plan.whole import as_trained_on, whole_run
 from doremi.rundir.context import Context
+from doremi.rundir.corpora import changes
+from doremi.rundir.corpora import find as find_corpus
 from doremi.rundir.data_request import domain_sources
 from doremi.rundir.graph import Graph
 from doremi.rundir.layout import RunDirectory
@@ -181,10 +182,10 @@ def make(config: RunConfig, final_size: str | None, say: Callable[[str], None]) 
     final = shape(final_size, None, {}) if final_size is not None else None
     directory, world, notes = RunDirectory(config.root), start(config.training.timeout), _notes(config)
     preparation = None
-    if (directory.corpus_folder / "manifest.json").exists():
-        corpus = as_trained_on(config, directory.corpus())
+    if (found := find_corpus(config)) is not None:
+        corpus = as_trained_on(config, found)
         check_limits(config, corpus)
-        warning = change_warning(source_changes(corpus.folder, domain_sources(config)), corpus.folder)
+        warning = changes(config, corpus)
         notes += [warning] if warning else []
     else:
         for name, files in find_all(domain_sources(config)).items():
@@ -208,7 +209,7 @@ def _final_run(
     config: RunConfig, name: str | None, description: dict[str, Any] | None, corpus: Corpus
 ) -> tuple[str, int]:
     """Its size, and operations for each sequence; `ConfigError` where those of a model of the run cannot be counted."""
-    vocab_size, length = int(corpus.manifest["tokenizer"]["vocab_size"]), config.data.sequence_length
+    vocab_size, length = corpus.tokenizer.vocab_size, config.data.sequence_length
     names = dict.fromkeys([*config.size_names(), config.size_name])
     sizes = {size: of_model(shape_of(config, size), vocab_size, length).training for size in names}
     if name is not None and description is not None:

@@ -6,7 +6,7 @@ epoch-matched run keeps of its corpus.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from fractions import Fraction
 
 from doremi.config import RunConfig
@@ -33,7 +33,7 @@ def whole_run(config: RunConfig, corpus: Corpus | None, world: World) -> Graph:
 def with_other_settings(config: RunConfig, known: Known) -> Graph:
     """What the run would be with this configuration, with all that is known of it."""
     if known.corpus is not None:
-        vocab_size = int(known.corpus.manifest["tokenizer"]["vocab_size"])
+        vocab_size = known.corpus.tokenizer.vocab_size
         known = replace(known, counts=counted(config, vocab_size, dict(known.counts)))
     return graph(config, known, by_mixture())
 
@@ -56,13 +56,13 @@ def as_trained_on(config: RunConfig, corpus: Corpus) -> Corpus:
 def _expected(corpus: Corpus, share: Fraction) -> Corpus:
     """About what a share of each domain is: one document at least. Without a fingerprint, for it is an estimate."""
     domains = {}
-    for name, entry in corpus.manifest["domains"].items():
-        documents, tokens = (entry["train"][what] for what in ("documents", "tokens"))
+    for name, entry in corpus.entries.items():
+        documents, tokens = entry.train.documents, entry.train.tokens
         kept = {
             "documents": max(1, round(share * documents)),
             "tokens": max(round(share * tokens), tokens // documents),
         }
-        domains[name] = {"folder": entry["folder"], "train": kept}
-    known = {key: corpus.manifest[key] for key in ("tokenizer", "dtype")}
+        domains[name] = {"folder": entry.folder, "train": kept}
+    known = {"tokenizer": asdict(corpus.tokenizer), "dtype": corpus.dtype}
     manifest = {"share": str(share), "domains": domains, **known, "fingerprint": ""}
     return Corpus(kept_folder(corpus, share), manifest)

@@ -5,24 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from doremi.report.facts import Facts, Training, records
+from doremi.report.facts import Facts
 from doremi.report.tables import Cell, Table
+from doremi.report.trainings import Training, records
 from doremi.report.words import count, plural
 
 
 def alarms(facts: Facts) -> list[tuple[Training, Mapping[str, Any]]]:
     """The alarm records of all trainings, round by round, references first."""
-    return [(t, record) for t in facts.trainings if not t.shared for record in records(t.folder, "alarm")]
+    return [(t, record) for t in facts.trainings if not t.same_as for record in records(t.folder, "alarm")]
 
 
 def alarm_words(facts: Facts) -> tuple[str, str]:
     """State and words of the line "Health"."""
-    found = alarms(facts)
-    if not found and not facts.finished("proxy"):
+    rung = alarms(facts)
+    if not rung and not any(t.finished for t in facts.trainings):
         return "missing", "Alarms are listed here while models train."
-    if not found:
+    if not rung:
         return "done", "No alarm was raised while the models trained."
-    return "partly", f"{plural(len(found), 'alarm')} raised. See the table under How it was made."
+    return "partly", f"{plural(len(rung), 'alarm')} raised. See the table under How it was made."
 
 
 def alarm_table(facts: Facts) -> Table | None:
@@ -30,7 +31,7 @@ def alarm_table(facts: Facts) -> Table | None:
     rows = [
         [
             Cell(str(record.get("name")).replace("_", " ")),
-            Cell(training.title, small=f"step {count(record.get('step'))}"),
+            Cell(f"{facts.title(training)}, seed {training.seed}", small=f"step {count(record.get('step'))}"),
             Cell(str(record.get("reason"))),
             Cell(str(record.get("advice"))),
         ]

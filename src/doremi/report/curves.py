@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from doremi.report import plots
-from doremi.report.facts import Facts, curve, inner, listing
+from doremi.report.facts import Facts
 from doremi.report.figures import Figure, chosen
 from doremi.report.tables import Cell, Table
-from doremi.report.words import count, fixed, number, plural
+from doremi.report.trainings import curve
+from doremi.report.words import count, fixed, plural
 
 _EVALUATIONS = 100  # points of a learning curve
 
@@ -34,7 +35,7 @@ def curves_figure(facts: Facts) -> Figure:
     if not courses:
         return Figure(key, title, "There are no learning curves yet, since no main model is finished.")
     baseline = next((c for c in courses if c.name == facts.baseline_name), None)
-    tones = _tones([c.name for c in courses], facts.baseline_name)
+    tones = _tones([c.name for c in courses], list(facts.found), facts.baseline_name)
     lines = [plots.Line(c.tokens, c.loss, *tones[c.name], label=c.name, mark=_mark(facts, c)) for c in courses]
     gaps = _gaps(courses, baseline, tones)
     goal = math.nan if baseline is None else float(baseline.loss[-1])
@@ -50,7 +51,7 @@ def curves_figure(facts: Facts) -> Figure:
 
 
 def _seen(facts: Facts) -> str:
-    seeds = sorted({t.seed for t in facts.finished("main")})
+    seeds = sorted({t.seed for t in facts.models()})
     return (
         f"Report half of the held-out documents, mean over {plural(len(seeds), 'seed')}, models of size {facts.size()}."
     )
@@ -58,9 +59,9 @@ def _seen(facts: Facts) -> str:
 
 def _courses(facts: Facts) -> list[Course]:
     groups: dict[str, list[dict[str, np.ndarray]]] = {}
-    for t in facts.finished("main"):
+    for t in facts.models():
         if t.size == facts.size() and facts.domains:
-            groups.setdefault(t.mixture, []).append(curve(t, len(facts.domains)))
+            groups.setdefault(t.name, []).append(curve(t, len(facts.domains)))
     made = []
     for name, held in groups.items():
         length = min(len(c["tokens"]) for c in held)
@@ -72,24 +73,20 @@ def _courses(facts: Facts) -> list[Course]:
     return made
 
 
-def _tones(names: list[str], reference: str) -> dict[str, tuple[str, float, float, int]]:
-    """(tone, width, opacity, dash) of each candidate: DoReMi and the reference mixture always look the same."""
-    fixed_ones = {"doremi": ("s0", 2.0, 1.0, 0), reference: ("ink", 1.4, 1.0, 0)}
-    others = [name for name in names if name not in fixed_ones]
-    return fixed_ones | {name: (f"s{1 + n % 7}", 1.4, 1.0, 1 + n % 6) for n, name in enumerate(others)}
+def _tones(names: list[str], found: list[str], reference: str) -> dict[str, tuple[str, float, float, int]]:
+    """(tone, width, opacity, dash) of each candidate: found ones and the reference mixture always look the same."""
+    held = {name: (f"s{n % 8}", 2.0, 1.0, 0) for n, name in enumerate(found)} | {reference: ("ink", 1.4, 1.0, 0)}
+    others, first = [name for name in names if name not in held], max(1, len(found))
+    return held | {name: (f"s{(first + n % 7) % 8}", 1.4, 1.0, 1 + n % 6) for n, name in enumerate(others)}
 
 
 def _mark(facts: Facts, course: Course) -> tuple[float, float] | None:
     """Where the candidate reaches the baseline, on its curve; the verdict counts in steps."""
-    for candidate in listing(facts.verdict, "candidates"):
-        steps = candidate.get("steps_to_baseline")
-        if candidate.get("name") != course.name or course.name == facts.baseline_name:
-            continue
-        step, of = number(inner(steps, "step")), number(inner(steps, "of"))
-        if inner(steps, "reached") is True and step > 0 and of > 0:
-            tokens = step / of * float(course.tokens[-1])
-            return tokens, float(np.interp(tokens, course.tokens, course.loss))
-    return None
+    judged = facts.verdict.candidate(course.name) if facts.verdict else None
+    if judged is None or course.name == facts.baseline_name or not judged.steps_to_baseline.step:
+        return None
+    tokens = judged.steps_to_baseline.step / judged.steps_to_baseline.of * float(course.tokens[-1])
+    return tokens, float(np.interp(tokens, course.tokens, course.loss))
 
 
 def _gaps(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from doremi.report import plots
-from doremi.report.facts import Facts, inner
+from doremi.report.facts import Facts
 from doremi.report.tables import Cell, Table, epochs_of, shown
 from doremi.report.words import NBSP, count, factor, number, passes, percent, plural
 
@@ -50,28 +50,49 @@ def chosen(length: int, most: int = COLUMNS) -> list[int]:
 
 
 def change_figure(facts: Facts) -> Figure:
-    """Reference against DoReMi weights, with the mixture of each seed."""
-    key, title, order = "change", "What DoReMi changes", shown(facts)
-    doremi, reference = facts.weights("doremi"), facts.reference_weights()
-    if doremi is None or reference is None:
-        missing = "DoReMi's mixture" if doremi is None else "the reference mixture"
-        return Figure(key, title, f"There is nothing to compare yet, since {missing} is not there.")
-    seeds = inner(facts.doremi, "per_seed") or {}
-    spread = [[number(inner(held, facts.domains[i])) for held in seeds.values()] for i in order]
-    names = [facts.domains[i] for i in order]
-    marks = [
-        plots.Dots("reference", [reference[i] for i in order], "ink", filled=False),
-        plots.Dots("DoReMi", [doremi[i] for i in order], "s0", spread=spread),
+    """Reference against found weights, with the mixture of each seed."""
+    key, title, order = "change", "What the search changes", shown(facts)
+    found, reference = facts.found, facts.reference_weights()
+    if not found or reference is None:
+        missing = "the reference mixture is not there" if found else "no search has found a mixture"
+        return Figure(key, title, f"There is nothing to compare yet, since {missing}.")
+    marks = [plots.Dots("reference", [reference[i] for i in order], "ink", filled=False)]
+    legend = [("ink", "hollow", f"reference mixture ({facts.reference_name})")]
+    for n, (name, record) in enumerate(found.items()):
+        tone, weights, seeds = tone_of(n), facts.in_order(record.weights), record.per_seed or {}
+        spread = [[number(held.get(facts.domains[i])) for held in seeds.values()] for i in order]
+        marks.append(plots.Dots(name, [weights[i] for i in order], tone, spread=spread))
+        legend.append((tone, "dot", name))
+        legend += [(tone, "tick", f"{name} of each of {plural(len(seeds), 'seed')}")] if len(seeds) > 1 else []
+    scale = _dots_words([value for mark in marks for value in mark.values])
+    moved = [_moved(name, reference, facts.in_order(record.weights)) for name, record in found.items()]
+    return Figure(
+        key,
+        title,
+        f"Share of the training tokens by domain. {' '.join(moved)}{scale}",
+        svg=plots.dots(key, "Weights by domain", [facts.domains[i] for i in order], marks, percent_tick),
+        legend=legend,
+        table=_change_table(facts, order, reference),
+    )
+
+
+def tone_of(n: int) -> str:
+    """The color of the n-th found mixture."""
+    return f"s{n % 8}"
+
+
+def _change_table(facts: Facts, order: list[int], reference: list[float]) -> Table:
+    columns, after = [("Domain", "text"), ("Reference", "number")], []
+    for name, record in facts.found.items():
+        change = f"Change, {name}" if len(facts.found) > 1 else "Change"
+        columns += [(name, "number"), (change, "number")]
+        after.append(facts.in_order(record.weights))
+    rows = [
+        [Cell(facts.domains[i]), Cell(percent(reference[i]))]
+        + [cell for weights in after for cell in _pair(reference[i], weights[i])]
+        for i in order
     ]
-    legend = [("ink", "hollow", f"reference mixture ({facts.reference_name})"), ("s0", "dot", "DoReMi")]
-    legend += [("s0", "tick", f"DoReMi of each of {plural(len(seeds), 'seed')}")] if len(seeds) > 1 else []
-    rows = [[Cell(facts.domains[i]), *_pair(reference[i], doremi[i])] for i in order]
-    columns = [("Domain", "text"), ("Reference", "number"), ("DoReMi", "number"), ("Change", "number")]
-    table = Table(f"{key}-table", "Shares of the training tokens.", columns, rows)
-    scale = _dots_words([*marks[0].values, *marks[1].values])
-    caption = f"Share of the training tokens by domain. {_moved(reference, doremi)}{scale}"
-    svg = plots.dots(key, "Reference and DoReMi weights by domain", names, marks, percent_tick)
-    return Figure(key, title, caption, svg=svg, legend=legend, table=table)
+    return Table("change-table", "Shares of the training tokens.", columns, rows)
 
 
 def _dots_words(values: list[float]) -> str:
@@ -82,19 +103,19 @@ def _dots_words(values: list[float]) -> str:
 
 
 def _pair(before: float, after: float) -> list[Cell]:
-    return [Cell(percent(before)), Cell(percent(after)), Cell(factor(after / before) if before > 0 else "new")]
+    return [Cell(percent(after)), Cell(factor(after / before) if before > 0 else "new")]
 
 
-def _moved(before: list[float], after: list[float]) -> str:
+def _moved(name: str, before: list[float], after: list[float]) -> str:
     distance = 0.5 * math.fsum(abs(a - b) for a, b in zip(after, before, strict=True))
-    return f"DoReMi gives {percent(distance, 1)} of the tokens to other domains than the reference mixture does."
+    return f"{name} gives {percent(distance, 1)} of the tokens to other domains than the reference mixture does."
 
 
 def epochs_figure(facts: Facts) -> Figure:
-    """Passes over each domain at the budget, reference and DoReMi."""
+    """Passes over each domain at the budget, of the reference and of what was found."""
     key, title, order = "epochs", "How often each domain is repeated", shown(facts)
-    doremi, reference = facts.weights("doremi"), facts.reference_weights()
-    held = [("DoReMi", "s0", True, epochs_of(facts, "doremi", doremi))] if doremi else []
+    reference = facts.reference_weights()
+    held = [(name, tone_of(n), True, epochs_of(facts, name, facts.weights(name))) for n, name in enumerate(facts.found)]
     if reference:
         held.insert(0, ("reference", "ink", False, epochs_of(facts, facts.reference_name, reference)))
     held = [entry for entry in held if any(math.isfinite(entry[3][i]) for i in order)]

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
-from doremi.report.facts import Facts, Training, in_round, inner, listing, records
+from doremi.mixture.record import MixtureRecord
+from doremi.report.facts import Facts
+from doremi.report.trainings import Training
 from doremi.report.words import (
     ABSENT,
     NBSP,
     count,
-    duration,
     factor,
     fixed,
-    flattened,
-    listed,
+    inner,
     number,
     numbers,
     passes,
@@ -28,14 +26,13 @@ from doremi.report.words import (
     signed,
     signed_percent,
 )
+from doremi.verdict.values import DomainComparison, Interval, Outcome
 
 SHOWN = 30  # domains a table or plot shows at most
-SETTINGS = 300  # lines of settings that are shown at most
-OUTCOMES = ("win", "loss", "tie", "undecided")
 
 
 @dataclass(frozen=True)
-class Interval:
+class Span:
     """A difference with its interval and the margin of a tie, as positions in a picture 0 to 100 wide."""
 
     low: float
@@ -55,7 +52,7 @@ class Cell:
     tone: str = ""
     best: bool = False
     outcome: str = ""
-    interval: Interval | None = None
+    interval: Span | None = None
     under: str = ""
 
 
@@ -71,41 +68,55 @@ class Table:
 
 
 def shown(facts: Facts) -> list[int]:
-    """The domains to show: positions of the `SHOWN` largest by DoReMi's weight, else the reference's or natural."""
-    known = (facts.weights("doremi"), facts.reference_weights(), facts.natural_weights())
+    """The domains to show: positions of the `SHOWN` largest by found weight, else the reference's or natural."""
+    known = (*map(facts.weights, facts.found), facts.reference_weights(), facts.natural_weights())
     weights = np.array(next((w for w in known if w is not None), [0.0] * len(facts.domains)))
     return [int(i) for i in np.argsort(-np.nan_to_num(weights), kind="stable")[:SHOWN]]
-
-
-def outcome(value: Any) -> str:
-    """A known outcome, for its mark; whatever else a file says is shown without one."""
-    return value if value in OUTCOMES else ""
 
 
 # -- the mixture -----------------------------------------------------------------------------------------------------
 
 
-def mixtures_shown(facts: Facts) -> list[tuple[str, str, list[float]]]:
-    """(title, tone, weights `[K]`) of natural, reference, DoReMi and the recommended mixture, equal ones once."""
-    recommended = inner(facts.verdict, "recommendation", "mixture")
+@dataclass(frozen=True)
+class Column:
+    """A mixture in the table of mixtures: its weights `[K]`, and what stands below each of them."""
+
+    title: str
+    tone: str
+    weights: list[float]
+    below: list[str] = field(default_factory=list)
+
+
+def mixtures_shown(facts: Facts) -> list[Column]:
+    """Natural, the reference, what was found and the recommended mixture, equal ones once."""
     natural, reference = facts.natural_weights(), facts.reference_weights()
-    name = facts.reference_name
     same = natural is not None and reference is not None and np.allclose(natural, reference, rtol=1e-9, atol=0)
-    found = [
-        ("Natural share, also the reference mixture" if same else "Natural share", "natural", natural),
-        (f"Reference mixture ({facts.searched_from()})", "reference", None if same else reference),
-        ("DoReMi", "doremi", facts.weights("doremi")),
-    ]
-    if recommended not in ("natural", name, "doremi", None):
-        found.append((f"Recommended ({recommended})", "other", facts.weights(recommended)))
-    return [(title, tone, weights) for title, tone, weights in found if weights is not None]
+    columns = []
+    if natural is not None:
+        title = "Natural share, also the reference mixture" if same else "Natural share"
+        columns.append(Column(title, "natural", natural))
+    if reference is not None and not same:
+        first = next(iter(facts.searches), None)
+        columns.append(Column(f"Reference mixture ({facts.searched_from(first)})", "reference", reference))
+    for name, record in facts.found.items():
+        columns.append(Column(name, "found", facts.in_order(record.weights), intervals(facts, record)))
+    other = another(facts)
+    weights = facts.weights(other) if other not in (None, "natural", facts.reference_name) else None
+    return columns + ([Column(f"Recommended ({other})", "other", weights)] if weights is not None else [])
+
+
+def another(facts: Facts) -> str | None:
+    """The recommended mixture where no search has found it."""
+    chosen = facts.verdict.recommendation.mixture if facts.verdict else None
+    return None if chosen in facts.found else chosen
 
 
 def epochs_of(facts: Facts, name: str, weights: list[float] | None) -> list[float]:
     """Epochs at the budget as the mixture's file states them, else from its weights. `[K]`"""
-    held = inner(facts.mixtures.get(name), "domains")
-    if isinstance(held, Mapping) and inner(facts.mixtures.get(name), "budget_tokens") == facts.budget():
-        return [number(inner(held.get(d), "epochs")) for d in facts.domains]
+    record = facts.mixtures.get(name)
+    if record is not None and record.domains is not None and record.budget_tokens == facts.budget():
+        held = {domain: counts.epochs for domain, counts in record.domains.items()}
+        return facts.in_order(held)
     return facts.epochs(weights)
 
 
@@ -115,32 +126,35 @@ def mixture_table(facts: Facts) -> Table | None:
     if not columns:
         return None
     order = shown(facts)
-    change, epochs = _changes(facts), _epoch_columns(facts)
-    sure = intervals(facts, facts.doremi)
-    largest = max((w[i] for _, _, w in columns for i in order if w[i] == w[i]), default=1.0) or 1.0
+    changes, epochs = _changes(facts), _epoch_columns(facts)
+    largest = max((c.weights[i] for c in columns for i in order if c.weights[i] == c.weights[i]), default=1.0) or 1.0
     rows = [
         [Cell(facts.domains[i])]
         + [
-            Cell(percent(w[i]), small=sure[i] if title == "DoReMi" else "", bar=_fraction(w[i] / largest), tone=tone)
-            for title, tone, w in columns
+            Cell(
+                percent(c.weights[i]),
+                small=c.below[i] if c.below else "",
+                bar=_fraction(c.weights[i] / largest),
+                tone=c.tone,
+            )
+            for c in columns
         ]
-        + [cells[i] for cells in change]
+        + [cells[i] for _, cells in changes]
         + [Cell(passes(held[i])) for _, held in epochs]
         for i in order
     ]
-    titles = ["Domain", *(title for title, _, _ in columns)] + ["Change, DoReMi / reference"] * len(change)
+    titles = ["Domain", *(c.title for c in columns), *(f"Change, {name} / reference" for name, _ in changes)]
     titles += [f"Epochs of {name} at {count(facts.budget())} tokens" for name, _ in epochs]
-    foot = _rest(facts, order, [w for _, _, w in columns], len(titles))
+    foot = _rest(facts, order, [c.weights for c in columns], len(titles))
     kinds = [(title, "number" if n else "text") for n, title in enumerate(titles)]
     return Table("mixture", "Share of the training tokens by domain, largest first.", kinds, rows, foot)
 
 
-def intervals(facts: Facts, mixture: Mapping[str, Any] | None) -> list[str]:
-    """Each weight's interval over proxies in a found mixture's file, in words, `[K]`; nothing with one proxy."""
-    held = inner(mixture, "uncertainty", "interval")
-    pairs = [numbers(inner(held, d), 2) for d in facts.domains] if isinstance(held, Mapping) else []
-    words = [f"{percent(low)} to {percent(high)}" if low == low else "" for low, high in pairs]
-    return words or [""] * len(facts.domains)
+def intervals(facts: Facts, record: MixtureRecord | None) -> list[str]:
+    """Each weight's interval over seeds in a found mixture's file, in words, `[K]`; nothing with one seed."""
+    held = record.uncertainty.interval if record is not None and record.uncertainty is not None else None
+    pairs = [numbers((held or {}).get(d), 2) for d in facts.domains]
+    return [f"{percent(low)} to {percent(high)}" if low == low else "" for low, high in pairs]
 
 
 def repeats(facts: Facts, weights: list[float]) -> list[str]:
@@ -148,20 +162,23 @@ def repeats(facts: Facts, weights: list[float]) -> list[str]:
     return [f"{passes(x)} epochs" if facts.has_budget and math.isfinite(x) else "" for x in facts.epochs(weights)]
 
 
-def _changes(facts: Facts) -> list[list[Cell]]:
-    """One column, `[K]`, or none where there is nothing to compare."""
-    doremi, reference = facts.weights("doremi"), facts.reference_weights()
-    if doremi is None or reference is None:
-        return []
-    return [[_change(before, after) for before, after in zip(reference, doremi, strict=True)]]
+def _changes(facts: Facts) -> list[tuple[str, list[Cell]]]:
+    """A column for each found mixture, against what its search started from, where that is known. `[K]`"""
+    made = []
+    for search in facts.searches:
+        reference = facts.reference_weights(search)
+        if search.record is not None and reference is not None:
+            pairs = zip(reference, facts.in_order(search.record.weights), strict=True)
+            made.append((search.name, [_change(before, after) for before, after in pairs]))
+    return made
 
 
 def _epoch_columns(facts: Facts) -> list[tuple[str, list[float]]]:
-    """Epochs `[K]` of DoReMi and, where it is another, of the recommended mixture, as far as they are known."""
-    recommended = inner(facts.verdict, "recommendation", "mixture")
-    names = [("DoReMi", "doremi")] + ([(recommended, recommended)] if recommended not in ("doremi", None) else [])
-    found = [(title, epochs_of(facts, name, facts.weights(name))) for title, name in names]
-    return [(title, held) for title, held in found if any(math.isfinite(x) for x in held)]
+    """Epochs `[K]` of what was found and, where it is another, of the recommended mixture, as far as they are known."""
+    other = another(facts)
+    names = [*facts.found, *([other] if other is not None else [])]
+    held = [(name, epochs_of(facts, name, facts.weights(name))) for name in names]
+    return [(name, epochs) for name, epochs in held if any(math.isfinite(x) for x in epochs)]
 
 
 def _change(before: float, after: float) -> Cell:
@@ -189,20 +206,22 @@ def lowest(values: Sequence[float]) -> float:
     return min(known) if len(known) > 1 else math.nan
 
 
-def compared(value: Any, best: float, one: Mapping[str, Any] | None, difference: str, *, ends: bool = False) -> Cell:
+def compared(value: float, best: float, one: Difference | None = None) -> Cell:
     """A number with the comparison `one` below it, if there is one: difference, interval, what it amounts to."""
-    plain = Cell(fixed(value, 4), best=value == best)
+    cell = Cell(fixed(value, 4), best=value == best)
     if one is None:
-        return plain
-    found, interval = str(one.get("outcome")), one.get("interval")
-    shown = f" ({signed(interval[0], 4)} to {signed(interval[1], 4)})" if ends and isinstance(interval, list) else ""
-    return replace(plain, small=f"{difference}{shown}{NBSP}{found}", outcome=outcome(found))
+        return cell
+    ends = f" ({signed(one.interval[0], 4)} to {signed(one.interval[1], 4)})" if one.interval else ""
+    return replace(cell, small=f"{one.words}{ends}{NBSP}{one.outcome}", outcome=one.outcome)
 
 
-def comparison(held: Any, part: str = "comparisons", **wanted: Any) -> Mapping[str, Any] | None:
-    """The first of the comparisons in a `part` of the verdict whose fields are as `wanted`."""
-    entries = listing(held, part)
-    return next((one for one in entries if all(one.get(key) == value for key, value in wanted.items())), None)
+@dataclass(frozen=True)
+class Difference:
+    """What stands below a number: a difference in words, its interval where that is to be shown, the outcome."""
+
+    words: str
+    outcome: Outcome
+    interval: Interval = None
 
 
 # -- domains ---------------------------------------------------------------------------------------------------------
@@ -212,14 +231,14 @@ def measured(facts: Facts) -> dict[str, dict[str, list[float]]]:
     """Per candidate: `bits_per_byte`, `loss`, `perplexity` `[K]` on the report split, means over seeds."""
     k = len(facts.domains)
     units = ("bits_per_byte", "loss", "perplexity")
-    judged = listing(facts.verdict, "candidates")
-    if judged:
-        return {str(c.get("name")): {u: numbers(c.get(u), k) for u in units} for c in judged}
+    if facts.verdict is not None:
+        return {one.name: {u: numbers(getattr(one, u), k) for u in units} for one in facts.verdict.candidates}
     groups: dict[str, list[Training]] = {}
-    size = facts.size()
-    for t in [t for t in facts.finished("main") if t.size == size] or facts.finished("reference"):
-        groups.setdefault(t.mixture or facts.searched_from(), []).append(t)
-    return {name: {u: _over_seeds(group, u, k) for u in units} for name, group in groups.items()}
+    for t in facts.models():
+        if t.size == facts.size():
+            groups.setdefault(t.name, []).append(t)
+    groups = groups or {facts.searched_from(one): one.finished("reference") for one in facts.searches}
+    return {name: {u: _over_seeds(group, u, k) for u in units} for name, group in groups.items() if group}
 
 
 def _over_seeds(group: list[Training], unit: str, k: int) -> list[float]:
@@ -228,14 +247,14 @@ def _over_seeds(group: list[Training], unit: str, k: int) -> list[float]:
 
 
 def domain_tables(facts: Facts) -> list[Table]:
-    """Bits per byte with outcomes against the reference, then nats with perplexity: domains x candidates."""
+    """Bits per byte with outcomes against the baseline, then nats with perplexity: domains x candidates."""
     held = measured(facts)
     if not held:
         return []
-    outcomes = {
-        (e.get("candidate"), e.get("domain")): e
-        for e in listing(facts.verdict, "domain_comparisons")
-        if e.get("opponent") == facts.baseline_name
+    compared_by = {
+        (one.candidate, one.domain): one
+        for one in (facts.verdict.domain_comparisons if facts.verdict else ())
+        if one.opponent == facts.baseline_name
     }
     columns = [("Domain", "text"), *((name, "number") for name in held)]
     bits, nats = [], []
@@ -245,7 +264,7 @@ def domain_tables(facts: Facts) -> list[Table]:
         against = values.get(facts.baseline_name, math.nan)
         head = Cell(facts.domains[i])
         bits.append([head] + [
-            replace(_against(v, against, outcomes.get((name, facts.domains[i]))), best=v == best)
+            replace(_against(v, against, compared_by.get((name, facts.domains[i]))), best=v == best)
             for name, v in values.items()
         ])  # fmt: skip
         losses = lowest([row["loss"][i] for row in held.values()])
@@ -259,75 +278,12 @@ def domain_tables(facts: Facts) -> list[Table]:
     ]
 
 
-def _against(value: float, reference: float, entry: Mapping[str, Any] | None) -> Cell:
-    if entry is None:
+def _against(value: float, reference: float, one: DomainComparison | None) -> Cell:
+    if one is None:
         return Cell(fixed(value, 4))
-    found = str(entry.get("outcome"))
     if not reference > 0:
-        return Cell(fixed(value, 4), small=found, outcome=outcome(found))
-    relative = signed_percent(number(entry.get("difference")) / reference)
-    low, high = (100 * end / reference for end in numbers(entry.get("interval"), 2))
+        return Cell(fixed(value, 4), small=one.outcome, outcome=one.outcome)
+    relative = signed_percent(number(one.difference) / reference)
+    low, high = (100 * end / reference for end in numbers(one.interval, 2))
     sure = f"{signed(low, 2)} to {signed(high, 2)}{NBSP}%" if math.isfinite(low) and math.isfinite(high) else ""
-    return Cell(fixed(value, 4), small=f"{relative}{NBSP}{found}", outcome=outcome(found), under=sure)
-
-
-# -- how it was made -------------------------------------------------------------------------------------------------
-
-
-def training_table(facts: Facts) -> Table | None:
-    """Every kind of model trained here: seeds, size, steps, tokens, final mean."""
-    groups: dict[tuple[str, ...], list[Training]] = {}
-    for t in facts.trainings:
-        groups.setdefault((str(t.round), t.role, t.size, t.mixture), []).append(t)
-    rows = [_training_row(facts, group) for group in groups.values()]
-    titles = ("Model", "Seeds", "Parameters", "Steps", "Tokens", "Mean bits per byte")
-    columns = [(t, "text" if n < 2 else "number") for n, t in enumerate(titles)]
-    return (
-        Table("models", "Models trained in this run. Means are over domains, then over seeds.", columns, rows)
-        if rows
-        else None
-    )
-
-
-def _training_row(facts: Facts, group: list[Training]) -> list[Cell]:
-    one = group[0]
-    done = [t for t in group if t.finished]
-    stage = done[0].folder.stage() if done else {}
-    name = {"reference": f"reference on {facts.searched_from(one.round)}", "proxy": "proxy"}.get(one.role)
-    name = f"{one.mixture}, {one.size}" if name is None else in_round(name, one.round)
-    seeds = listed(t.seed for t in done) or "none finished"
-    means = [number(inner(t.folder.evaluation(), "report", "mean_bits_per_byte")) for t in done]
-    return [
-        Cell(name, small="the reference models" if any(t.shared for t in group) else ""),
-        Cell(seeds, small="; ".join(_progress(t) for t in group if not t.finished)),
-        *(Cell(count(stage.get(what))) for what in ("parameters", "steps", "tokens")),
-        Cell(fixed(float(np.mean(means)), 4) if means else ABSENT),
-    ]
-
-
-def _progress(training: Training) -> str:
-    held = records(training.folder, "train")
-    return f"seed {training.seed} unfinished, at step {count(held[-1].get('step') if held else 0)}"
-
-
-def time_table(facts: Facts) -> Table | None:
-    """Wall-clock time and tokens, summed by stage."""
-    totals: dict[str, list[float]] = {}
-    for entry in facts.timings:
-        stage = str(entry.get("stage")).partition("/seed-")[0]
-        stage = re.sub(r"^rounds/(\d+)/", r"round \1, ", stage).replace("/", ", ")
-        total = totals.setdefault(stage, [0.0, 0.0])
-        for at, what in enumerate(("seconds", "tokens")):
-            total[at] += np.nan_to_num(number(entry.get(what)))
-    rows = [[Cell(name), Cell(duration(s)), Cell(count(t) if t else ABSENT)] for name, (s, t) in totals.items()]
-    columns = [("Stage", "text"), ("Time", "number"), ("Tokens", "number")]
-    return Table("times", "Wall-clock time by stage, all seeds together.", columns, rows) if rows else None
-
-
-def settings_table(key: str, caption: str, values: Mapping[str, Any]) -> Table | None:
-    """Nested settings, one a line, the first `SETTINGS` of them."""
-    pairs = flattened(values) if values else []
-    rows = [[Cell(name), Cell(value)] for name, value in pairs[:SETTINGS]]
-    if len(pairs) > SETTINGS:
-        rows.append([Cell(f"{len(pairs) - SETTINGS:,} more"), Cell("in the file itself")])
-    return Table(key, caption, [("Setting", "text"), ("Value", "text")], rows) if rows else None
+    return Cell(fixed(value, 4), small=f"{relative}{NBSP}{one.outcome}", outcome=one.outcome, under=sure)

@@ -12,6 +12,15 @@ TIMES = "\N{MULTIPLICATION SIGN}"
 NBSP = "\N{NO-BREAK SPACE}"
 
 
+def inner(value: Any, *keys: str) -> Any:
+    """`value[a][b]...`, None as soon as one of them is not there."""
+    for key in keys:
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(key)
+    return value
+
+
 def number(value: Any) -> float:
     """`value` as a float; NaN for whatever is not a number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -118,14 +127,14 @@ def flattened(value: Any, prefix: str = "") -> list[tuple[str, str]]:
     """Nested settings as (dotted key, value) pairs, in file order."""
     if isinstance(value, Mapping) and value:
         return [pair for key, inner in value.items() for pair in flattened(inner, f"{prefix}.{key}" if prefix else key)]
-    return [(str(prefix), _plain(value))]
+    return [(str(prefix), _setting(value))]
 
 
-def _plain(value: Any) -> str:
+def _setting(value: Any) -> str:
     if value is None:
         return "not set"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(_plain(v) for v in value) or "none"
+        return ", ".join(_setting(v) for v in value) or "none"
     return str(value) or "none"

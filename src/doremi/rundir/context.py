@@ -42,7 +42,7 @@ class Context:
         """Of the proxy's model, or one of a candidate's size."""
         if self.corpus is None:
             return None
-        vocab_size = int(self.corpus.manifest["tokenizer"]["vocab_size"])
+        vocab_size = self.corpus.tokenizer.vocab_size
         return self.known.counts.get(counts_key(self.model(size), vocab_size, self.config.data.sequence_length))
 
     def model(self, size: str | None) -> str:

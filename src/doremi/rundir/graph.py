@@ -33,7 +33,7 @@ class Declared:
 
     nodes: tuple[Node, ...] = ()
     mixtures: Mapping[str, Found] = field(default_factory=dict)
-    """Those that the configuration asks for."""
+    """The first is the answer of its search, whether it is a candidate or not."""
 
 
 class Method(Protocol):
@@ -57,6 +57,8 @@ class Graph:
     known: Known
     candidates: tuple[CandidateRecord, ...]
     reference_mixture: str
+    answers: tuple[CandidateRecord, ...] = ()
+    """The mixture that each search ends with, candidate or not."""
     by_id: Mapping[str, Node] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -168,13 +170,15 @@ def graph(config: RunConfig, known: Known, methods: Mapping[str, Method]) -> Gra
     nodes.append(Node(VERDICT, "verdict", "verdict", needs=judged))
     reference = candidate_name(config.reference.mixture)
     candidates = tuple(_candidate(context, name, found) for name in config.candidate_mixtures())
-    return Graph(tuple(nodes), known, candidates, reference)
+    answers = tuple(_candidate(context, next(iter(part.mixtures)), found) for part in declared if part.mixtures)
+    return Graph(tuple(nodes), known, candidates, reference, answers)
 
 
 def _declared(context: Context, methods: Mapping[str, Method]) -> list[Declared]:
-    """What each method that a candidate is named after adds, once."""
-    asked = {id(methods[name]): methods[name] for name in context.config.candidate_mixtures() if name in methods}
-    return [method.declare(context) for method in asked.values()]
+    """What each method that a candidate is named after adds, once; where there is none, the first one's search."""
+    asked = [methods[name] for name in context.config.candidate_mixtures() if name in methods]
+    each = {id(method): method for method in asked or list(methods.values())[:1]}
+    return [method.declare(context) for method in each.values()]
 
 
 # -- main models -------------------------------------------------------------------------------------------------------

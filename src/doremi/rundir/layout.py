@@ -5,16 +5,18 @@ Imports neither torch nor the engine, so that verdict, report and export work on
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from doremi.corpus.library import locate
 from doremi.corpus.value import Corpus
 from doremi.errors import DamageError, RunError, reason_of
 from doremi.files import read_json
+from doremi.mixture.record import MixtureRecord, read_own_record
 from doremi.rundir.metrics import FIRST_TRACE_COLUMNS, whole_records, whole_rows
 from doremi.rundir.nodes import FILE as NODES
 from doremi.rundir.nodes import NodeRecord, Nodes, Role, read_nodes
@@ -75,28 +77,52 @@ class RunDirectory:
         return self.root / "corpus"
 
     def corpus(self) -> Corpus:
+        """What the run keeps of its corpus: enough to judge, report and export it, but no tokens to train on."""
         return Corpus.read(self.corpus_folder)
 
+    def whole_corpus(self) -> Corpus:
+        """The corpus with its token files, which several runs share; `RunError` where it is gone."""
+        return locate(self.corpus_folder)
+
+    def passes(self) -> dict[str, float]:
+        """How many passes the natural mixture counts a domain with, where the configuration says so."""
+        domains = self.config().get("data", {}).get("domains", {})
+        return {name: float(entry["epochs"]) for name, entry in domains.items() if "epochs" in entry}
+
     def nodes(self) -> Nodes:
-        """What the run consists of, as it was last planned; `RunError` before that."""
+        """What the run consists of, as it was last planned; `RunError` where nothing was."""
         return read_nodes(self.root)
 
-    def training(self, record: NodeRecord) -> TrainingFolder:
-        """The folder of a training; `RunError` while it is not known what it is trained on."""
-        if record.place is None:
-            raise RunError(f"{self.root}: {record.id} is not planned to the end; `doremi run` goes on")
-        return TrainingFolder(self.root / record.place)
+    def place(self, place: str) -> Path:
+        """A place of nodes.json as a path; `DamageError` where it would leave the run directory."""
+        if Path(place).is_absolute() or ".." in Path(place).parts:
+            raise DamageError(f"{self.root / 'nodes.json'}: {place!r} is outside the run; remove it and run again")
+        return self.root / place
+
+    def training(self, node: NodeRecord) -> TrainingFolder | None:
+        """Where a training lies; None where its key is not known yet."""
+        return None if node.place is None else TrainingFolder(self.place(node.place))
+
+    def trainings(self, nodes: Iterable[NodeRecord]) -> dict[int, TrainingFolder]:
+        """Trainings by seed, as far as their places are known."""
+        folders = {node.seed: self.training(node) for node in nodes}
+        return {seed: folder for seed, folder in folders.items() if folder is not None}
+
+    def mixture(self, place: str) -> MixtureRecord:
+        """A mixture file of this run at a place of nodes.json."""
+        return read_own_record(self.place(place))
 
     def _one(self, role: Role, **wanted: str | int) -> TrainingFolder:
         found = self.nodes().find(role, **wanted)
         if not found:
             raise RunError(f"{self.root}: has no {role} with {', '.join(f'{k} {v}' for k, v in wanted.items())}")
-        return self.training(found[-1])
+        folder = self.training(found[-1])
+        if folder is None:
+            raise RunError(f"{self.root}: it is not known yet what {found[-1].id} is made of; `doremi run` goes on")
+        return folder
 
     def main(self, size: str, mixture: str, seed: int) -> TrainingFolder:
         """A candidate's training."""
-        if mixture.endswith("+search"):  # TEMPORARY
-            return self._one("longer", size=size, mixture=mixture.removesuffix("+search"), seed=seed)
         return self._one("main", size=size, mixture=mixture, seed=seed)
 
     def reference(self, seed: int, round: int = 0) -> TrainingFolder:
@@ -112,13 +138,11 @@ class RunDirectory:
         path = self.root / NODES
         candidate = self.nodes().candidate(name) if path.exists() else None
         places = [] if candidate is None or candidate.role == "per-seed" else [*candidate.mixtures.values()]
-        return self.root / (places[0] if places and places[0] else f"mixtures/{name}.json")
-
-    def begun_rounds(self) -> list[int]:  # TEMPORARY
-        return sorted({n.round for n in self.nodes().nodes if n.round and n.key})
-
-    def round(self, number: int) -> RunDirectory:  # TEMPORARY
-        return self
+        if places and places[0]:
+            return self.root / places[0]
+        answer = self.root / "mixture.json"  # of a search whose mixture is no candidate
+        mine = answer.exists() and (read_own_record(answer).version or "").startswith(f"{name}.")
+        return answer if mine else self.root / "mixtures" / f"{name}.json"
 
     def status_path(self, *, own_model: bool = False) -> Path:
         """How the last command ended: the run's own, or the last `doremi train --mixture`, which joins the run."""

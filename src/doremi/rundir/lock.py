@@ -1,5 +1,7 @@
 """One worker a run directory: a lock of the operating system, or where a file system has none, a file that says who.
 
+A corpus that several runs share has the same (`corpus.lock`), but there the second worker waits for the first.
+
 `run.lock` is locked with flock, which ends with the process however that ends. Lustre without `-o flock`, NFS without
 a lock daemon and some FUSE file systems refuse it. There `run.owner` is made in its place, which only one process can
 (O_EXCL), on whatever machine. It is removed at the end; that of a killed process stays:
@@ -13,39 +15,76 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import itertools
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from doremi.errors import DoremiError, RunError
+from doremi.errors import DoremiError, Interrupted, RunError
 from doremi.files import FORMAT, read_json, write_json
 
 LOCK, OWNER = "run.lock", "run.owner"
+CORPUS = "corpus"  # first part of the names of these files in a corpus folder
+ASK_EVERY_SECONDS = 0.2
+_WORKS = "is working in this run directory; wait for it, stop it, or give this run another name"
 NO_FLOCK = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
+class Taken(RunError):
+    """Another process is at work there; `who` and, where only a person can tell that it is gone, `remove`."""
+
+    def __init__(self, root: Path, who: str, remove: Path | None = None) -> None:
+        gone = f"; if it is gone, as after a restart of that machine, remove {remove}" if remove else ""
+        super().__init__(f"{root}: {who} {_WORKS}{gone}")
+        self.who, self.gone = who, gone
+
+
 @contextlib.contextmanager
-def only_worker(root: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold the run directory; `RunError` names who else does. `say` is told where there is no flock."""
-    with (root / LOCK).open("a+") as file:
+def only_worker(root: Path, say: Callable[[str], None], name: str = "run") -> Iterator[None]:
+    """Hold the run directory; `Taken` names who else does. `say` is told where there is no flock.
+
+    `name` is the first part of the names of the lock and the owner file.
+    """
+    owner = root / f"{name}.owner"
+    with (root / f"{name}.lock").open("a+") as file:
         locked = _flock(file.fileno())
         if locked is False:
             file.seek(0)
-            raise RunError(f"{root}: process {file.read().strip() or 'unknown'} {_WORKS}")
+            raise Taken(root, f"process {file.read().strip() or 'unknown'}")
         if locked:
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
         else:
-            say(f"{root}: this file system has no locks (flock); {OWNER} keeps other processes out instead")
+            say(f"{root}: this file system has no locks (flock); {owner.name} keeps other processes out instead")
         # a machine that mounts the same folder without locks may be at work there
-        with _owned(root / OWNER) if locked is None or (root / OWNER).exists() else contextlib.nullcontext():
+        with _owned(owner) if locked is None or owner.exists() else contextlib.nullcontext():
             yield
 
 
-_WORKS = "is working in this run directory; wait for it, stop it, or give this run another name"
+@contextlib.contextmanager
+def in_turn(corpus: Path, say: Callable[[str], None], stop: Callable[[], bool]) -> Iterator[None]:
+    """Hold a corpus folder; where another process does, say so and wait. `Interrupted` once `stop()` says True."""
+    corpus.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        for turn in itertools.count():
+            try:
+                stack.enter_context(only_worker(corpus, say if turn == 0 else _silent, CORPUS))
+                break
+            except Taken as taken:
+                if turn == 0:
+                    say(f"{corpus}: {taken.who} is preparing this corpus. Waiting for it{taken.gone}.")
+            if stop():
+                raise Interrupted("stopped while another process prepared the corpus")
+            time.sleep(ASK_EVERY_SECONDS)
+        yield
+
+
+def _silent(message: str) -> None:
+    pass
 
 
 def _flock(descriptor: int) -> bool | None:
@@ -145,6 +184,5 @@ def _take_over(path: Path, me: Owner) -> None:
         turn.unlink(missing_ok=True)
 
 
-def _taken(path: Path, owner: Owner | None) -> RunError:
-    who = f"process {owner.process} on {owner.host}" if owner else "another process"
-    return RunError(f"{path.parent}: {who} {_WORKS}; if it is gone, as after a restart of that machine, remove {path}")
+def _taken(path: Path, owner: Owner | None) -> Taken:
+    return Taken(path.parent, f"process {owner.process} on {owner.host}" if owner else "another process", path)

@@ -125,8 +125,8 @@ class MixtureSpec:
 
     method: str
     corpus: str
-    inputs: tuple[tuple[int, str], ...]
-    """Seeds and keys of the trainings."""
+    inputs: tuple[tuple[str, str], ...]
+    """What the method calls the trainings (DoReMi: their seeds), and their keys."""
     limits: LimitsConfig
     budget: int
     options: str

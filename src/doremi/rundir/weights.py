@@ -70,7 +70,7 @@ def mixture_named(config: RunConfig, corpus: Corpus, name: str, files: Mapping[s
 def _plain(config: RunConfig, corpus: Corpus, name: str) -> Mixture:
     """A mixture that follows from token counts alone: sizes for weights, training tokens for what may be repeated."""
     tokens = dict(zip(corpus.domains, map(float, corpus.count("train", "tokens")), strict=True))
-    sizes = corpus.natural_sizes()
+    sizes = corpus.natural_sizes({name: domain.epochs for name, domain in config.data.domains.items()})
     make: dict[str, Callable[[], Mixture]] = {
         "natural": lambda: natural(sizes),
         "uniform": lambda: uniform(list(tokens)),
@@ -132,7 +132,6 @@ def allowed(limits: LimitsConfig, budget: int, corpus: Corpus, record: MixtureRe
     mixture = within(limits, budget, corpus, found)
     counts = {what: corpus.count("train", what) for what in ("tokens", "documents", "bytes")}
     passes = epochs(mixture, dict(zip(corpus.domains, counts["tokens"], strict=True)), budget)
-    tokenizer = corpus.manifest["tokenizer"]
     domains = {
         name: DomainCounts(
             **{what: counts[what][i] for what in counts},
@@ -146,7 +145,7 @@ def allowed(limits: LimitsConfig, budget: int, corpus: Corpus, record: MixtureRe
         update={
             "weights": {name: mixture[name] for name in corpus.domains},
             "before_limits": changed,
-            "tokenizer": UsedTokenizer(sha256=tokenizer["sha256"], vocab_size=tokenizer["vocab_size"]),
+            "tokenizer": UsedTokenizer(sha256=corpus.tokenizer.sha256, vocab_size=corpus.tokenizer.vocab_size),
             "budget_tokens": budget,
             "domains": domains,
         }

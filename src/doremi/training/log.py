@@ -7,7 +7,8 @@ never makes a step wait. Shapes: K domains, T steps.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,18 +34,29 @@ class Watch(Protocol):
     def stop_requested(self) -> bool: ...
 
 
+@dataclass(frozen=True)
+class About:
+    """What a log knows of its training."""
+
+    name: str
+    """What it is called in messages."""
+    domains: DomainSet
+    objective: str
+    """Its name."""
+    columns: tuple[str, ...]
+    """Which columns of the trace the objective fills."""
+    tokens_per_step: int
+    epoch_tokens: list[int]
+    """Training tokens of each domain, `[K]`."""
+
+
 class TrainingLog:
     """metrics.jsonl and trace.f32 of one training (docs/formats.md)."""
 
-    def __init__(
-        self, folder: Path, name: str, domains: DomainSet, objective: str, tokens_per_step: int, world: World,
-        watch: Watch, epoch_tokens: list[int],
-    ) -> None:  # fmt: skip
-        """`name` is for messages; `epoch_tokens`: training tokens of each domain, `[K]`."""
-        self.folder, self.name, self.domains, self.k = folder, name, domains, len(domains)
-        self.tokens_per_step, self.world, self.watch = tokens_per_step, world, watch
-        self.epoch_tokens = np.array(epoch_tokens)
-        self.writer = MetricsWriter(folder, domains, objective)
+    def __init__(self, folder: Path, about: About, world: World, watch: Watch) -> None:
+        self.folder, self.about, self.world, self.watch = folder, about, world, watch
+        self.domains, self.k = about.domains, len(about.domains)
+        self.writer = MetricsWriter(folder, about.domains, about.objective)
         self.pending: list[tuple[float, float, Tensor]] = []
         """Since the last line: step, learning rate, and on the device the rest of the row, float64."""
         self.rung: set[str] = set()
@@ -86,11 +98,15 @@ class TrainingLog:
             return kept
         row = bad_rows[0]
         names = [name for name, is_bad in zip(self.domains, bad[row], strict=True) if is_bad]
+        raise self.not_finite(names, f"at step {int(rows[row, 0])} ", f" (now {rows[row, 1]:.3g})")
+
+    def not_finite(self, names: Sequence[str], when: str = "", rate: str = "") -> TrainingError:
+        """The error for losses of the domains `names` that are not finite, or for such a gradient if there are none."""
         what = f"the loss of domain {names[0]!r} is" if names else "the gradient is"
         more = f" (and of {len(names) - 1} more)" if len(names) > 1 else ""
-        raise TrainingError(
-            f"{self.folder}: at step {int(rows[row, 0])} {what} not finite{more}. Lower training.learning_rate "
-            f"(now {rows[row, 1]:.3g}) or training.gradient_clip. The last good checkpoint is kept."
+        return TrainingError(
+            f"{self.folder}: {when}{what} not finite{more}. Lower training.learning_rate{rate} "
+            "or training.gradient_clip. The last good checkpoint is kept."
         )
 
     def _column(self, rows: np.ndarray, name: str) -> np.ndarray:
@@ -101,7 +117,6 @@ class TrainingLog:
         last, loss, tokens = rows[-1], self._column(rows, "loss"), self._column(rows, "tokens")
         total = tokens.sum(axis=0)
         nats = np.where(tokens > 0, loss * tokens, 0.0).sum(axis=0)
-        scored = average_weights is not None
         return {
             "tokens": self.tokens_after(int(last[0])),
             "loss": float(nats.sum() / total.sum()),
@@ -109,14 +124,17 @@ class TrainingLog:
             "gradient_norm": float(last[2]),
             "domain_loss": [float(n / t) if t else None for n, t in zip(nats, total, strict=True)],
             "domain_tokens": [int(t) for t in total],
-            "weights": self._column(rows, "weights")[-1].tolist() if scored else None,
+            "weights": self._last_of_objective(rows, "weights"),
             "average_weights": average_weights.tolist() if average_weights is not None else None,
-            "scores": self._column(rows, "scores")[-1].tolist() if scored else None,
+            "scores": self._last_of_objective(rows, "scores"),
         }
+
+    def _last_of_objective(self, rows: np.ndarray, name: str) -> list[float] | None:
+        return self._column(rows, name)[-1].tolist() if name in self.about.columns else None
 
     def tokens_after(self, step: int) -> int:
         """Tokens trained on in the first `step` steps."""
-        return step * self.tokens_per_step
+        return step * self.about.tokens_per_step
 
     # -- evaluations ---------------------------------------------------------------------------------------------
 
@@ -130,14 +148,17 @@ class TrainingLog:
             if alarm.name not in self.rung:
                 self.rung.add(alarm.name)
                 self.writer.alarm(step, vars(alarm))
-                self.watch.say(f"alarm in {self.name}, {alarm.name.replace('_', ' ')}: {alarm.reason}. {alarm.advice}")
+                self.watch.say(
+                    f"alarm in {self.about.name}, {alarm.name.replace('_', ' ')}: {alarm.reason}. {alarm.advice}"
+                )
 
     def _alarms(self, last: bool) -> list[Alarm]:
         """What rings now; whether the weights have settled is asked at the end, for on the way they never have."""
         folder = TrainingFolder(self.folder)
         trace = folder.trace()
-        if np.isnan(trace["weights"]).all():
-            return plain_alarms(self.domains, *_losses(folder, trace, self.epoch_tokens))
+        if "weights" not in self.about.columns:
+            losses = _losses(folder, trace, np.array(self.about.epoch_tokens))
+            return plain_alarms(self.domains, *losses)
         found = proxy_alarms(self.domains, trace)
         return [alarm for alarm in found if last or alarm.name != "not_settled"]
 

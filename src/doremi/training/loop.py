@@ -29,11 +29,10 @@ from doremi.files import write_bytes, write_json
 from doremi.mixture.domains import DomainSet
 from doremi.model.build import TokenLosses, eval_mode
 from doremi.objectives.dro import sum_by_domain, weighted_loss
-from doremi.objectives.plain import Objective
-from doremi.objectives.variants import VariantDRO
+from doremi.objectives.objective import Objective
 from doremi.rundir.layout import TrainingFolder
 from doremi.training import checkpoint
-from doremi.training.log import TrainingLog, Watch
+from doremi.training.log import About, TrainingLog, Watch
 from doremi.training.memory import keep_freed_memory
 from doremi.training.reference_losses import ReferenceLosses
 
@@ -55,14 +54,16 @@ class Job:
     stream: BatchStream
     reference: ReferenceLosses | None
     """What losses are scored against; None where the objective scores nothing."""
-    lagged: bool
-    """Whether a batch is weighted with the weights from before it (one forward pass however it is split)."""
     validation: ValidationSet
     domains: DomainSet
     epoch_tokens: list[int]
     """Training tokens of each domain, `[K]`."""
     until_settled: bool = False
     """Whether it ends before `settings.steps` if, at an evaluation, the averaged weights have settled."""
+
+    def __post_init__(self) -> None:
+        if (self.objective.scoring is None) != (self.reference is None):
+            raise ValueError(f"{self.folder}: a reference is given where the objective scores, and only there")
 
 
 def learning_rate(step: int, settings: TrainingConfig) -> float:
@@ -142,13 +143,6 @@ def score_error(sums_5K: Tensor, sequence_length: int) -> Tensor:
     return (variance_K / number_K).sqrt() / sequence_length
 
 
-def spread_is_known(objective: Objective) -> bool:
-    """Whether `spread_sums` is of what the objective scores: each token's excess over the reference, clipped."""
-    if not isinstance(objective, VariantDRO):
-        return True
-    return (objective.choices.excess, objective.choices.clip) == ("difference", "token")
-
-
 class Trainer:
     """The moving parts of one training: model, optimiser, objective, log."""
 
@@ -156,7 +150,7 @@ class Trainer:
         self.job, self.world, self.watch = job, world, watch
         if world.device.type == "cpu":
             keep_freed_memory()
-        self.settings, self.k, self.scored = job.settings, len(job.domains), job.reference is not None
+        self.settings, self.k = job.settings, len(job.domains)
         self.model = job.model.to(world.device).train()
         self.wrapped = world.wrap(self.model, self.settings.parallel)
         self.sharded = is_sharded(self.model)
@@ -164,20 +158,26 @@ class Trainer:
         self.optimizer = make_optimizer(self.model, self.settings)
         self.forward = forward_pass(self.wrapped, self.settings, world.device)
         self.evaluating = forward_pass(self.model, self.settings, world.device)
-        tokens_per_step = self.settings.batch_size * job.stream.sequence_length
-        self.log = TrainingLog(
-            job.folder, job.name, job.domains, job.objective_name, tokens_per_step, world, watch, job.epoch_tokens
-        )  # fmt: skip
+        about = About(
+            name=job.name,
+            domains=job.domains,
+            objective=job.objective_name,
+            columns=job.objective.logs,
+            tokens_per_step=job.settings.batch_size * job.stream.sequence_length,
+            epoch_tokens=job.epoch_tokens,
+        )
+        self.log = TrainingLog(job.folder, about, world, watch)
 
     # -- one step ------------------------------------------------------------------------------------------------
 
     def forward_backward(self, batches: list[DeviceBatch]) -> Tensor:
         """Losses, update of the weights, gradients; sums by domain `[5, K]`: loss, tokens and `spread_sums`."""
-        lagged, token_weight_K = self.job.lagged, None
+        objective, token_weight_K = self.job.objective, None
+        moved_after = objective.weighs_ahead and objective.scoring is not None
         self.spread_3K.zero_()
-        if lagged or not self.scored:  # what a token counts is known before the batch is
+        if objective.weighs_ahead:
             count_K = torch.stack([self._counts(batch) for batch in batches]).sum(dim=0)
-            token_weight_K = self.job.objective.token_weights(self.world.sum(count_K))
+            token_weight_K = objective.token_weights(self.world.sum(count_K))
         elif len(batches) > 1:  # score the whole global batch first, so that every micro-batch sees the same weights
             with torch.no_grad(), eval_mode(self.model):
                 sums = [self._sums(batch, self.forward(batch.input_BT, batch.label_BT)) for batch in batches]
@@ -189,14 +189,14 @@ class Trainer:
                 loss_BT = self.forward(batch.input_BT, batch.label_BT)
                 if token_weight_K is None:
                     token_weight_K = self._update(self._sums(batch, loss_BT))
-                elif lagged:
+                elif moved_after:
                     sums_2K += self._sums(batch, loss_BT)
                 # gradients are averaged over processes: the factor makes that a sum
                 loss = weighted_loss(loss_BT, batch.mask_BT, batch.domain_B, token_weight_K)
                 (loss * self.world.size).backward()
             losses_2K[0] += sum_by_domain(loss_BT, batch.mask_BT, batch.domain_B, self.k)
             losses_2K[1] += self._counts(batch)
-        if lagged:
+        if moved_after:
             self._update(sums_2K)
         return self.world.sum(torch.cat([losses_2K, self.spread_3K]))
 
@@ -204,16 +204,22 @@ class Trainer:
         return sum_by_domain(torch.ones_like(batch.mask_BT, dtype=torch.float32), batch.mask_BT, batch.domain_B, self.k)
 
     def _sums(self, batch: DeviceBatch, loss_BT: Tensor) -> Tensor:
-        reference_BT = batch.reference_BT
+        scoring, reference, reference_BT = self.job.objective.scoring, self.job.reference, batch.reference_BT
+        assert scoring is not None
         if reference_BT is None:
-            assert self.job.reference is not None
-            reference_BT = self.job.reference(batch.input_BT, batch.label_BT)
+            assert reference is not None
+            reference_BT = reference(batch.input_BT, batch.label_BT)
         self.spread_3K += spread_sums(loss_BT, reference_BT, batch, self.k)
-        return self.job.objective.sums(loss_BT, reference_BT, batch.mask_BT, batch.domain_B)
+        return scoring.sums(loss_BT, reference_BT, batch.mask_BT, batch.domain_B)
 
     def _update(self, sums_2K: Tensor) -> Tensor:
+        assert self.job.objective.scoring is not None
         sums_2K = self.world.sum(sums_2K)
-        self.job.objective.update(sums_2K)
+        try:
+            self.job.objective.scoring.update(sums_2K)
+        except ValueError:  # on a CPU; of a GPU the log tells it when it is written
+            bad_K = ~sums_2K.isfinite().all(dim=0)
+            raise self.log.not_finite([self.job.domains.names[k] for k in bad_K.nonzero().flatten()]) from None
         return self.job.objective.token_weights(sums_2K[1])
 
     def optimizer_step(self, step: int) -> Tensor:
@@ -228,20 +234,19 @@ class Trainer:
     # -- log -----------------------------------------------------------------------------------------------------
 
     def record(self, step: int, sums_5K: Tensor, norm: Tensor) -> None:
-        """Keep this step's row on the device."""
-        none_K = torch.full_like(sums_5K[0], math.nan)
-        state = self.job.objective.state_dict()
-        row = {name: none_K for name in ("weights", "scores", "score_error", "reference_loss")}
-        if self.scored:
-            row = {"weights": state["alpha_K"], "scores": state["lam_K"], "reference_loss": sums_5K[4] / sums_5K[1]}
-            known = spread_is_known(self.job.objective)
-            row["score_error"] = score_error(sums_5K, self.job.stream.sequence_length) if known else none_K
-        row |= {"loss": sums_5K[0] / sums_5K[1], "tokens": sums_5K[1]}
+        """Keep this step's row on the device; a column that this training does not have is NaN."""
+        objective = self.job.objective
+        row = dict.fromkeys(self.log.writer.columns, torch.full_like(sums_5K[0], math.nan))
+        row |= {"loss": sums_5K[0] / sums_5K[1], "tokens": sums_5K[1], **objective.columns()}
+        if objective.scoring is not None:
+            row["reference_loss"] = sums_5K[4] / sums_5K[1]
+        if objective.scores_clipped_excess:
+            row["score_error"] = score_error(sums_5K, self.job.stream.sequence_length)
         self.log.row(step, learning_rate(step, self.settings), norm, row)
 
     def flush_log(self) -> None:
         """Write the rows kept so far; `TrainingError` if one is not finite."""
-        self.log.flush(self.job.objective.average_weights if self.scored else None)
+        self.log.flush(self.job.objective.average_weights)
 
     # -- evaluate ------------------------------------------------------------------------------------------------
 

@@ -105,7 +105,7 @@ def identity(corpus: Corpus, sequence_length: int, reference_key: str) -> dict[s
     return {
         "reference": reference_key,
         "data": corpus.fingerprint,
-        "tokenizer": corpus.manifest["tokenizer"]["sha256"],
+        "tokenizer": corpus.tokenizer.sha256,
         "sequence_length": sequence_length,
     }
 
@@ -139,7 +139,7 @@ def _write_domain(
 ) -> None:
     """One domain's file: every process writes the rows that it computed, the main one gives the file its name."""
     tokens = token_file(corpus, name, "train")
-    sequences = windows(corpus.manifest["domains"][name]["train"]["tokens"], length)
+    sequences = windows(corpus.entries[name].train.tokens, length)
     temporary = path.with_name(f".{path.name}.tmp")
     if world.is_main:
         with temporary.open("wb") as file:

@@ -24,25 +24,37 @@ worst domain (worst.py) one more.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import get_args
 
 from doremi.errors import ConfigError
-from doremi.files import FORMAT, read_json, ten_digits, write_json
+from doremi.files import ten_digits
 from doremi.rundir.layout import SPLITS, RunDirectory
-from doremi.verdict.describe import candidate, comparisons, epochs_at_budget, interval, ranks, targets
+from doremi.verdict.candidates import Candidate, candidates_of, longer_of
+from doremi.verdict.current import outdated
+from doremi.verdict.describe import alone, comparisons, epochs_at_budget, interval, perplexity, ranks, targets
 from doremi.verdict.downstream import downstream
 from doremi.verdict.equal_compute import equal_compute
 from doremi.verdict.measure import Measured, measure
-from doremi.verdict.pairs import assign_roles, compare_domains, compare_overall, ordered_pairs
+from doremi.verdict.pairs import Roles, assign_roles, compare_domains, compare_overall, ordered_pairs
 from doremi.verdict.recommend import Basis, recommend
 from doremi.verdict.sizes import ranking, summary
 from doremi.verdict.table import format_table
+from doremi.verdict.values import (
+    CandidateResult,
+    DomainComparison,
+    Target,
+    Verdict,
+    WorstComparison,
+    read_verdict,
+    write_verdict,
+)
 from doremi.verdict.worst import compare_worst
 
-__all__ = ["TARGETS", "downstream", "equal_compute", "format_table", "judge", "ranking", "summary", "write"]
-
-TARGETS = ("uniform", "natural")
+__all__ = [
+    "Candidate", "Verdict", "candidates_of", "downstream", "equal_compute", "format_table", "judge", "longer_of",
+    "outdated", "ranking", "read_verdict", "summary", "write_verdict",
+]  # fmt: skip
 
 
 def judge(
@@ -50,66 +62,45 @@ def judge(
     *,
     size: str,
     seeds: Sequence[int],
-    mixtures: Sequence[str],
+    candidates: Sequence[Candidate],
     reference_mixture: str,
     margin: float = 0.005,
     confidence: float = 0.95,
-    target: str = "uniform",
-) -> dict[str, Any]:
-    """Compare the finished candidates `mixtures` of one `size`, each trained with each of `seeds`.
+    target: Target = "uniform",
+) -> Verdict:
+    """Compare the finished `candidates` of one `size`, each trained with each of `seeds`.
 
-    Returns verdict.json as docs/formats.md has it; reads only, and the same run gives the same value. `margin` is
-    relative to the opponent's bits per byte; `target` is the average that the choice is made on. `ConfigError`:
-    an impossible argument. `RunError`: a candidate is missing, or nothing plain is among them. `DamageError`,
-    `DataError`: see `measure`.
+    Reads only, and the same run gives the same value. `margin` is relative to the opponent's bits per byte; `target`
+    is the average that the choice is made on; `reference_mixture` names the one among the candidates that is it, if
+    there is one. `ConfigError`: an impossible argument. `RunError`: a candidate is missing or was trained on other
+    weights than its mixture has, or nothing plain is among them. `DamageError`, `DataError`: see `measure`.
     """
-    _check(seeds, mixtures, margin, confidence, target)
-    measured = measure(run, size, seeds, mixtures)
+    names = [one.name for one in candidates]
+    _check(seeds, names, margin, confidence, target)
+    measured = measure(run, size, seeds, candidates)
     weightings = targets(measured)
     means = measured.samples["select"].bits.mean(axis=1) @ weightings[target]
-    roles = assign_roles(mixtures, reference_mixture, means)
-    pairs = ordered_pairs(len(mixtures), roles)
+    roles = assign_roles(candidates, means)
+    pairs = ordered_pairs(len(names), roles)
     select, report = (
         compare_overall(measured.samples[split], pairs, weightings, confidence, margin, roles.question)
         for split in SPLITS
     )
-    places, at_budget = ranks(measured), epochs_at_budget(run, measured.weights)
-    basis = Basis(mixtures, seeds, target, margin, means, select[target], report[target])
-    return {
-        **_head(measured, reference_mixture, confidence, margin),
-        "candidates": [
-            {
-                **candidate(measured, i, roles.baseline, roles.reference),
-                "epochs_at_budget": at_budget[i],
-                "limited": _is_limited(run, name),
-                "interval_of": "method" if i in roles.method else "mixture",
-                "rank": {what: int(place[i]) for what, place in places.items()},
-            }
-            for i, name in enumerate(mixtures)
-        ],
-        "comparisons": comparisons(measured.names, report, roles.question),
-        "domain_comparisons": _domain_comparisons(measured, pairs, confidence, margin),
-        "worst_comparisons": [
-            {
-                "candidate": mixtures[a],
-                "opponent": mixtures[b],
-                **compare_worst(measured.samples["report"], (a, b), measured.domains.names, confidence, margin),
-            }
-            for a, b in pairs
-        ],
-        "recommendation": recommend(basis, roles),
-    }
-
-
-def _is_limited(run: RunDirectory, name: str) -> bool:
-    """Whether the configuration's limits changed this candidate."""
-    path = run.mixture_path(name)
-    return path.exists() and "before_limits" in read_json(path, "mixture")
-
-
-def write(run: RunDirectory, verdict: Mapping[str, Any]) -> None:
-    """Write verdict.json into the run directory, atomically."""
-    write_json(run.root / "verdict.json", verdict)
+    return Verdict(
+        confidence=confidence,
+        margin=margin,
+        domains=measured.domains.names,
+        natural_weights=measured.natural.tolist(),
+        reference_mixture=reference_mixture,
+        size=size,
+        seeds=tuple(seeds),
+        tokens=measured.tokens,
+        candidates=_results(run, candidates, measured, roles),
+        comparisons=comparisons(names, report, roles.question),
+        domain_comparisons=_domain_comparisons(measured, pairs, confidence, margin),
+        worst_comparisons=_worst_comparisons(measured, pairs, confidence, margin),
+        recommendation=recommend(Basis(names, seeds, target, margin, means, select[target], report[target]), roles),
+    )
 
 
 def _check(seeds: Sequence[int], mixtures: Sequence[str], margin: float, confidence: float, target: str) -> None:
@@ -123,40 +114,60 @@ def _check(seeds: Sequence[int], mixtures: Sequence[str], margin: float, confide
         raise ConfigError(f"verdict.confidence is {confidence!r}; it must lie between 0 and 1, for example 0.95")
     if not 0 <= margin < math.inf:
         raise ConfigError(f"verdict.margin is {margin!r}; it must be 0 or more, for example 0.005")
-    if target not in TARGETS:
-        raise ConfigError(f"verdict.target is {target!r}; it must be one of {', '.join(TARGETS)}")
+    if target not in get_args(Target):
+        raise ConfigError(f"verdict.target is {target!r}; it must be one of {', '.join(get_args(Target))}")
 
 
-def _head(measured: Measured, reference: str, confidence: float, margin: float) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "split": "report",
-        "unit": "bits_per_byte",
-        "confidence": confidence,
-        "margin": margin,
-        "domains": list(measured.domains),
-        "natural_weights": measured.natural.tolist(),
-        "reference_mixture": reference,
-        "size": measured.size,
-        "seeds": list(measured.seeds),
-        "tokens": measured.tokens,
-    }
+def _results(
+    run: RunDirectory, candidates: Sequence[Candidate], measured: Measured, roles: Roles
+) -> tuple[CandidateResult, ...]:
+    places, at_budget = ranks(measured), epochs_at_budget(run, measured.weights)
+    loss_CK = measured.samples["report"].loss.mean(axis=1)
+    bits_CK = measured.samples["report"].bits.mean(axis=1)
+    return tuple(
+        CandidateResult(
+            name=one.name,
+            weights=measured.weights[i].tolist(),
+            epochs=measured.epochs[i].tolist(),
+            loss=loss_CK[i].tolist(),
+            bits_per_byte=bits_CK[i].tolist(),
+            perplexity=tuple(perplexity(loss_CK[i])),
+            **vars(alone(measured, i, roles.baseline, roles.reference)),
+            epochs_at_budget=at_budget[i],
+            limited=one.limited,
+            interval_of="method" if one.role == "per-seed" else "mixture",
+            rank=places[i],
+            trainings=measured.keys[i],
+        )
+        for i, one in enumerate(candidates)
+    )
 
 
 def _domain_comparisons(
     measured: Measured, pairs: Sequence[tuple[int, int]], confidence: float, margin: float
-) -> list[dict[str, Any]]:
-    return [
-        {
-            "candidate": measured.names[pair[0]],
-            "opponent": measured.names[pair[1]],
-            "domain": domain,
-            "difference": ten_digits(result.difference),
-            "interval": interval(result),
-            "outcome": result.outcome,
-        }
+) -> tuple[DomainComparison, ...]:
+    return tuple(
+        DomainComparison(
+            candidate=measured.names[pair[0]],
+            opponent=measured.names[pair[1]],
+            domain=domain,
+            difference=ten_digits(result.difference),
+            interval=interval(result),
+            outcome=result.outcome,
+        )
         for pair in pairs
         for domain, result in zip(
             measured.domains, compare_domains(measured.samples["report"], pair, confidence, margin), strict=True
         )
-    ]
+    )
+
+
+def _worst_comparisons(
+    measured: Measured, pairs: Sequence[tuple[int, int]], confidence: float, margin: float
+) -> tuple[WorstComparison, ...]:
+    made = []
+    for pair in pairs:
+        loss, regret = compare_worst(measured.samples["report"], pair, measured.domains.names, confidence, margin)
+        first, second = (measured.names[i] for i in pair)
+        made.append(WorstComparison(candidate=first, opponent=second, loss=loss, regret=regret))
+    return tuple(made)

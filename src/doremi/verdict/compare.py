@@ -9,14 +9,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from statistics import NormalDist
+from typing import Final
 
 import numpy as np
 
 from doremi.diagnostics import student
 from doremi.verdict.bootstrap import Sample
+from doremi.verdict.values import Outcome
 
-WIN, LOSS, TIE, UNDECIDED = "win", "loss", "tie", "undecided"
-FLIPPED = {WIN: LOSS, LOSS: WIN, TIE: TIE, UNDECIDED: UNDECIDED}
+WIN: Final = "win"
+LOSS: Final = "loss"
+TIE: Final = "tie"
+UNDECIDED: Final = "undecided"
+FLIPPED: dict[Outcome, Outcome] = {WIN: LOSS, LOSS: WIN, TIE: TIE, UNDECIDED: UNDECIDED}
 POWER = 0.8  # the chance with which the promised number of seeds decides
 MOST_SEEDS = 1000
 
@@ -52,7 +57,7 @@ class Result:
     p_value: float
     p_adjusted: float
     level: float
-    outcome: str
+    outcome: Outcome
 
 
 def contrast(sample: Sample, a: int, b: int, weights_TK: np.ndarray) -> Contrasts:
@@ -94,7 +99,7 @@ def results(family: Contrasts, confidence: float, margin: float) -> list[Result]
     ]
 
 
-def outcome(difference: float, half: float, significant: bool, tolerance: float) -> str:
+def outcome(difference: float, half: float, significant: bool, tolerance: float) -> Outcome:
     """`tie` if the whole interval lies within the tolerance (however sure its sign), else win, loss or undecided."""
     if not math.isfinite(half):
         return UNDECIDED

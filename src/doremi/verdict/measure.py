@@ -5,7 +5,7 @@ Shapes: C candidates, S seeds, K domains, D documents of one domain, E evaluatio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,10 @@ from doremi.corpus.value import Corpus
 from doremi.errors import DamageError, DataError, RunError
 from doremi.mixture.domains import DomainSet, Mixture
 from doremi.mixture.plain import natural
+from doremi.mixture.record import same_weights
 from doremi.rundir.layout import SPLITS, RunDirectory, TrainingFolder
 from doremi.verdict.bootstrap import DomainSample, Sample, gather, sample_domain
+from doremi.verdict.candidates import Candidate
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,10 @@ class Curve:
 
 @dataclass(frozen=True)
 class Measured:
-    """All candidates of one size. `weights` and `epochs` are means over seeds, `[C, K]`; `steps` the first one's."""
+    """All candidates of one size. `weights` and `epochs` are means over seeds, `[C, K]`.
+
+    `steps` and `tokens` are the first one's, `keys` those of its trainings by seed, for each candidate.
+    """
 
     names: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -43,28 +48,32 @@ class Measured:
     tokens: int
     samples: dict[str, Sample]
     curves: tuple[Curve, ...]
+    keys: tuple[dict[int, str], ...]
 
 
 def measure(
-    run: RunDirectory, size: str, seeds: Sequence[int], names: Sequence[str], *, equal_tokens: bool = True
+    run: RunDirectory, size: str, seeds: Sequence[int], candidates: Sequence[Candidate], *, equal_tokens: bool = True
 ) -> Measured:
-    """Read the finished candidates `names` of `size`, one run for each of `seeds`.
+    """Read the finished `candidates` of `size`, one training for each of `seeds`.
 
-    `RunError`: one is missing or, with `equal_tokens`, they were trained on different numbers of tokens.
+    `RunError`: one is missing, was trained on other weights than its mixture has or, with `equal_tokens`, they were
+    trained on different numbers of tokens.
     `DamageError`: its document losses don't fit the corpus or are not finite. `DataError`: a domain has no documents
     in a split.
     """
     corpus = run.corpus()
     domains = corpus.domains
-    folders = [[_finished(run, size, name, seed) for seed in seeds] for name in names]
+    folders = [[_finished(run, size, one, seed) for seed in seeds] for one in candidates]
     stages = [[folder.stage() for folder in row] for row in folders]
+    for one, row in zip(candidates, stages, strict=True):
+        _check_weights(run, one, dict(zip(seeds, row, strict=True)))
     train = np.array(corpus.count("train", "tokens"), float)
-    by_size = natural(corpus.natural_sizes())
+    by_size = natural(corpus.natural_sizes(run.passes()))
     consumed = np.array([[stage["consumed_tokens"] for stage in row] for row in stages], float)
     once = np.array([[stage.get("epoch_tokens", train) for stage in row] for row in stages], float)
     weights = np.array([[Mixture(stage["mixture"]).aligned(domains) for stage in row] for row in stages])
     return Measured(
-        names=tuple(names),
+        names=tuple(one.name for one in candidates),
         seeds=tuple(seeds),
         size=size,
         domains=domains,
@@ -75,17 +84,29 @@ def measure(
         tokens=_same("tokens", folders, stages) if equal_tokens else stages[0][0]["tokens"],
         samples=_samples(corpus, domains, folders),
         curves=tuple(_curve(row) for row in folders),
+        keys=tuple({seed: stage["key"] for seed, stage in zip(seeds, row, strict=True)} for row in stages),
     )
 
 
-def _finished(run: RunDirectory, size: str, name: str, seed: int) -> TrainingFolder:
-    folder = run.main(size, name, seed)
-    if not folder.finished:
+def _finished(run: RunDirectory, size: str, candidate: Candidate, seed: int) -> TrainingFolder:
+    folder = candidate.trainings.get(seed)
+    if folder is None or not folder.finished:
         raise RunError(
-            f"{folder.folder}: mixture {name!r} at size {size!r} with seed {seed} is not trained to the end; "
-            f"finish it with: doremi train {run.root / 'config.yaml'}"
+            f"{run.root if folder is None else folder.folder}: mixture {candidate.name!r} at size {size!r} with seed "
+            f"{seed} is not trained to the end; finish it with: doremi run {run.root}"
         )
     return folder
+
+
+def _check_weights(run: RunDirectory, candidate: Candidate, stages: Mapping[int, dict[str, Any]]) -> None:
+    """No result is shown beside weights that its model was not trained on."""
+    for seed, stage in stages.items():
+        record = candidate.records.get(seed)
+        if record is not None and not same_weights(record.weights, stage["mixture"]):
+            raise RunError(
+                f"{run.root}: mixture {candidate.name!r} has changed since its model of seed {seed} was trained; "
+                f"train it on the new weights with: doremi run {run.root}"
+            )
 
 
 def _same(key: str, folders: list[list[TrainingFolder]], stages: list[list[dict[str, Any]]]) -> int:
@@ -104,7 +125,7 @@ def _samples(corpus: Corpus, domains: DomainSet, folders: list[list[TrainingFold
     """Both splits, one domain in memory at a time."""
     counts = corpus.count("validation", "documents")
     nats = [[_document_nats(folder, sum(counts)) for folder in row] for row in folders]
-    found: dict[str, list[DomainSample]] = {split: [] for split in SPLITS}
+    samples: dict[str, list[DomainSample]] = {split: [] for split in SPLITS}
     start = 0
     for k, (domain, count) in enumerate(zip(domains, counts, strict=True)):
         nats_CSD = np.array([[array[start : start + count] for array in row] for row in nats])
@@ -115,8 +136,8 @@ def _samples(corpus: Corpus, domains: DomainSet, folders: list[list[TrainingFold
             raise DamageError(f"{corpus.path(domain, 'validation.documents')}: does not hold {count} documents")
         for i, split in enumerate(SPLITS):
             chosen = documents["report"] == (split == "report")
-            found[split].append(_domain_sample(domain, split, nats_CSD, documents, chosen, (i, k)))
-    return {split: gather(samples) for split, samples in found.items()}
+            samples[split].append(_domain_sample(domain, split, nats_CSD, documents, chosen, (i, k)))
+    return {split: gather(each) for split, each in samples.items()}
 
 
 def _domain_sample(

@@ -13,69 +13,81 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import TypeVar
 
 import numpy as np
 
 from doremi.errors import RunError
-from doremi.mixture.names import LEARNED, PER_SEED
+from doremi.rundir.nodes import CandidateRole
 from doremi.verdict.bootstrap import Sample
+from doremi.verdict.candidates import Candidate
 from doremi.verdict.compare import FLIPPED, Contrasts, Result, contrast, results, together
+from doremi.verdict.values import Family
+
+ROLES: tuple[CandidateRole, ...] = ("found", "per-seed", "plain")
+Key = TypeVar("Key", bound=str)  # of what is averaged over: targets, or tasks
+Question = Callable[[tuple[int, int]], Family]
+
+
+def all_together(pair: tuple[int, int]) -> Family:
+    """One family for all pairs."""
+    return "all"
 
 
 @dataclass(frozen=True)
 class Roles:
     """Positions among the candidates. `reference` is None where that mixture was not trained as a candidate.
 
-    `method` are those whose seeds each have a mixture of their own: they tell how good the search is, but there is no
-    mixture to recommend.
+    `found` are mixtures that a search has found. `per_seed` are those whose seeds each have a mixture of their own:
+    they tell how good the search is, but there is no mixture to recommend.
     """
 
     baseline: int
     reference: int | None
     best_plain: int
-    learned: tuple[int, ...]
-    method: tuple[int, ...] = ()
+    found: tuple[int, ...]
+    per_seed: tuple[int, ...] = ()
 
     def rank(self, index: int) -> int:
         """The lower of two is the opponent: natural, then the reference mixture, then the best plain one."""
         opponents = (self.baseline, self.reference, self.best_plain)
         if index in opponents:
             return opponents.index(index)
-        return len(opponents) + (index in self.learned) + 2 * (index in self.method)
+        return len(opponents) + (index in self.found) + 2 * (index in self.per_seed)
 
-    def question(self, pair: tuple[int, int]) -> str:
+    def question(self, pair: tuple[int, int]) -> Family:
         """What a pair is compared for: the family that it is corrected with."""
-        if any(index in self.method for index in pair):
+        if any(index in self.per_seed for index in pair):
             return "method"
-        return "learned" if any(index in self.learned for index in pair) else "plain"
+        return "learned" if any(index in self.found for index in pair) else "plain"
 
 
-def assign_roles(names: Sequence[str], reference: str, means_C: np.ndarray) -> Roles:
+def assign_roles(candidates: Sequence[Candidate], means_C: np.ndarray) -> Roles:
     """`means_C`: each candidate's target on the `select` split, by which the best plain mixture is chosen.
 
-    Where natural is not among `names`, the reference mixture stands in as baseline; `RunError` if neither is.
+    Where natural is not among the candidates, the reference mixture stands in as baseline; `RunError` if neither is.
     """
-    baseline = next((name for name in ("natural", reference) if name in names), None)
+    natural = next((i for i, one in enumerate(candidates) if one.name == "natural"), None)
+    reference = next((i for i, one in enumerate(candidates) if one.is_reference), None)
+    baseline = reference if natural is None else natural
     if baseline is None:
         raise RunError(
-            f"neither 'natural' nor the reference mixture {reference!r} is among the candidates "
-            f"({', '.join(names)}), so there is no baseline. Add one under candidates.mixtures"
+            f"neither 'natural' nor the reference mixture is among the candidates "
+            f"({', '.join(one.name for one in candidates)}), so there is no baseline. Add one under candidates.mixtures"
         )
-    learned = tuple(i for i, name in enumerate(names) if name == LEARNED)
-    method = tuple(i for i, name in enumerate(names) if name == PER_SEED)
-    plain = [i for i in range(len(names)) if i not in (*learned, *method)]
+    by_role = {role: tuple(i for i, one in enumerate(candidates) if one.role == role) for role in ROLES}
     return Roles(
-        baseline=names.index(baseline),
-        reference=names.index(reference) if reference in names else None,
-        best_plain=min(plain, key=lambda i: means_C[i]),
-        learned=learned,
-        method=method,
+        baseline=baseline,
+        reference=reference,
+        best_plain=min(by_role["plain"], key=lambda i: means_C[i]),
+        found=by_role["found"],
+        per_seed=by_role["per-seed"],
     )
 
 
 @dataclass(frozen=True)
 class Pair:
-    """`index` is the position of this comparison in the family it was judged with."""
+    """`index` is the position of this comparison in its family."""
 
     candidate: int
     opponent: int
@@ -92,21 +104,21 @@ def ordered_pairs(count: int, roles: Roles) -> list[tuple[int, int]]:
 def compare_overall(
     sample: Sample,
     pairs: Sequence[tuple[int, int]],
-    targets: Mapping[str, np.ndarray],
+    targets: Mapping[Key, np.ndarray],
     confidence: float,
     margin: float,
-    question: Callable[[tuple[int, int]], str] = lambda pair: "all",
-) -> dict[str, list[Pair]]:
+    question: Question = all_together,
+) -> dict[Key, list[Pair]]:
     """All pairs on all targets, those of one question corrected together; by target, in the order of `pairs`."""
     weights_TK = np.stack(list(targets.values()))
-    found: dict[tuple[int, int], list[Pair]] = {}
+    by_pair: dict[tuple[int, int], list[Pair]] = {}
     for asked in dict.fromkeys(map(question, pairs)):
         same = [pair for pair in pairs if question(pair) == asked]
         family = together([contrast(sample, a, b, weights_TK) for a, b in same])
         outcomes = results(family, confidence, margin)
-        judged = [Pair(*same[i // len(targets)], outcome, family, i) for i, outcome in enumerate(outcomes)]
-        found |= {pair: judged[i * len(targets) : (i + 1) * len(targets)] for i, pair in enumerate(same)}
-    return {target: [found[pair][t] for pair in pairs] for t, target in enumerate(targets)}
+        compared = [Pair(*same[i // len(targets)], outcome, family, i) for i, outcome in enumerate(outcomes)]
+        by_pair |= {pair: compared[i * len(targets) : (i + 1) * len(targets)] for i, pair in enumerate(same)}
+    return {target: [by_pair[pair][t] for pair in pairs] for t, target in enumerate(targets)}
 
 
 def compare_domains(sample: Sample, pair: tuple[int, int], confidence: float, margin: float) -> list[Result]:
@@ -116,14 +128,14 @@ def compare_domains(sample: Sample, pair: tuple[int, int], confidence: float, ma
 
 def seen_from(pairs: Sequence[Pair], me: int, other: int) -> Pair:
     """The pair of `me` and `other` with `me` as the candidate, turned round if need be."""
-    found = next(pair for pair in pairs if {pair.candidate, pair.opponent} == {me, other})
-    if found.candidate == me:
-        return found
-    turned = found.result
+    held = next(pair for pair in pairs if {pair.candidate, pair.opponent} == {me, other})
+    if held.candidate == me:
+        return held
+    turned = held.result
     result = replace(
         turned,
         difference=-turned.difference,
         opponent=turned.opponent + turned.difference,
         outcome=FLIPPED[turned.outcome],
     )
-    return replace(found, candidate=me, opponent=other, result=result)
+    return replace(held, candidate=me, opponent=other, result=result)

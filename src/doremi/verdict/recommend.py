@@ -1,6 +1,6 @@
 """Which mixture to use, and why, in words.
 
-The choice looks at the `select` split alone: a learned mixture is recommended if it wins there against the best
+The choice looks at the `select` split alone: a found mixture is recommended if it wins there against the best
 plain one, else the best plain one is. What the `report` split says of the same pair is told beside it, unlooked at.
 """
 
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from doremi.verdict.compare import MOST_SEEDS, TIE, UNDECIDED, WIN, seeds_to_decide
 from doremi.verdict.pairs import Pair, Roles, seen_from
+from doremi.verdict.values import Outcome, Recommendation, Target
 
 FEWEST_SEEDS = 3  # two give a variance, but one so uncertain that hardly anything is ever decided
 
@@ -24,14 +24,14 @@ class Basis:
 
     names: Sequence[str]
     seeds: Sequence[int]
-    target: str
+    target: Target
     margin: float
     means: np.ndarray
     select: Sequence[Pair]
     report: Sequence[Pair]
 
 
-def recommend(basis: Basis, roles: Roles) -> dict[str, Any]:
+def recommend(basis: Basis, roles: Roles) -> Recommendation:
     """The entry `recommendation` of verdict.json; `outcome` is the recommended mixture's, on the `select` split."""
     chosen, rival = choose(basis, roles)
     if rival is None:
@@ -44,12 +44,12 @@ def recommend(basis: Basis, roles: Roles) -> dict[str, Any]:
 
 
 def choose(basis: Basis, roles: Roles) -> tuple[int, int | None]:
-    """The recommended candidate and its rival: the best learned against the best plain mixture.
+    """The recommended candidate and its rival: the best found against the best plain mixture.
 
-    Without a learned one the rival is the second best plain mixture, if there is one.
+    Without a found one the rival is the second best plain mixture, if there is one.
     """
     plain = roles.best_plain
-    others = [i for i in (roles.learned or range(len(basis.names))) if i != plain and i not in roles.method]
+    others = [i for i in (roles.found or range(len(basis.names))) if i != plain and i not in roles.per_seed]
     if not others:
         return plain, None
     rival = min(others, key=lambda i: basis.means[i])
@@ -60,21 +60,21 @@ def choose(basis: Basis, roles: Roles) -> tuple[int, int | None]:
 
 def tied_with(basis: Basis, roles: Roles, chosen: int) -> list[str]:
     """Names of all mixtures that cannot be told apart from the chosen one on the `select` split."""
-    others = [i for i in range(len(basis.names)) if i != chosen and i not in roles.method]
+    others = [i for i in range(len(basis.names)) if i != chosen and i not in roles.per_seed]
     return [basis.names[i] for i in others if seen_from(basis.select, chosen, i).result.outcome in (TIE, UNDECIDED)]
 
 
 def _entry(
-    basis: Basis, roles: Roles, chosen: int, reason: str, outcome: str, seeds: int | None = None
-) -> dict[str, Any]:
-    return {
-        "mixture": basis.names[chosen],
-        "reason": reason,
-        "outcome": outcome,
-        "tied_with": tied_with(basis, roles, chosen),
-        "seeds_to_decide": seeds,
-        "target": basis.target,
-    }
+    basis: Basis, roles: Roles, chosen: int, reason: str, outcome: Outcome, seeds: int | None = None
+) -> Recommendation:
+    return Recommendation(
+        mixture=basis.names[chosen],
+        reason=reason,
+        outcome=outcome,
+        tied_with=tuple(tied_with(basis, roles, chosen)),
+        seeds_to_decide=seeds,
+        target=basis.target,
+    )
 
 
 def _seeds_needed(basis: Basis, pair: Pair) -> int | None:
@@ -89,7 +89,7 @@ def _seeds_needed(basis: Basis, pair: Pair) -> int | None:
 def _why(basis: Basis, roles: Roles, pair: Pair) -> str:
     chosen, rival = basis.names[pair.candidate], basis.names[pair.opponent]
     plain = f"the best plain mixture on the {basis.target} average"
-    if pair.candidate in roles.learned:
+    if pair.candidate in roles.found:
         return f"{chosen} beats {rival}, {plain}."
     return {
         WIN: f"{chosen}, {plain}, beats {rival}.",

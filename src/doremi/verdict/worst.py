@@ -12,7 +12,6 @@ Shapes: S seeds, K domains.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -21,12 +20,13 @@ from doremi.files import ten_digits
 from doremi.verdict.bootstrap import Sample
 from doremi.verdict.compare import contrast, half_widths, outcome
 from doremi.verdict.describe import ends
+from doremi.verdict.values import WorstLoss, WorstRegret
 
 
 def compare_worst(
     sample: Sample, pair: tuple[int, int], domains: Sequence[str], confidence: float, margin: float
-) -> dict[str, Any]:
-    """`loss`: difference of both worst losses; `regret`: the domain where the first does worst against the second.
+) -> tuple[WorstLoss, WorstRegret]:
+    """The difference of both worst losses, and the domain where the first does worst against the second.
 
     Bits per byte, means over seeds; intervals are null with one seed. A win: the first one's worst loss is lower.
     """
@@ -42,19 +42,18 @@ def compare_worst(
     middle, half = (low + high) / 2, (high - low) / 2
     half_K = half_widths(family, np.full(count, error / count))
     low_K, high_K = family.difference - half_K, family.difference + half_K
-    return {
-        "loss": {
-            "domains": [domains[p], domains[q]],
-            "difference": ten_digits(difference),
-            "interval": ends(low, high),
-            "outcome": outcome(middle, half, abs(middle) > half, margin * float(other_K[q])),
-        },
-        "regret": {
-            "domain": domains[most],
-            "difference": ten_digits(float(family.difference[most])),
-            "interval": ends(float(low_K.max()), float(high_K.max())),
-        },
-    }
+    loss = WorstLoss(
+        domains=(domains[p], domains[q]),
+        difference=ten_digits(difference),
+        interval=ends(low, high),
+        outcome=outcome(middle, half, abs(middle) > half, margin * float(other_K[q])),
+    )
+    regret = WorstRegret(
+        domain=domains[most],
+        difference=ten_digits(float(family.difference[most])),
+        interval=ends(float(low_K.max()), float(high_K.max())),
+    )
+    return loss, regret
 
 
 def _may_be_worst(sample: Sample, candidate: int, error: float) -> np.ndarray:

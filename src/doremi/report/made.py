@@ -1,0 +1,95 @@
+"""How a run was made, as tables of the page: its models, its time, its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from doremi.report.facts import Facts
+from doremi.report.tables import Cell, Table
+from doremi.report.trainings import SEARCH_ROLES, Training, in_round, records
+from doremi.report.words import ABSENT, count, duration, fixed, flattened, inner, listed, number
+
+SETTINGS = 300  # lines of settings that are shown at most
+
+
+def training_table(facts: Facts) -> Table | None:
+    """Every kind of model trained here: seeds, size, steps, tokens, final mean."""
+    groups: dict[tuple[str, ...], list[Training]] = {}
+    for t in facts.trainings:
+        groups.setdefault((str(t.round), t.role, t.method, t.size, t.mixture), []).append(t)
+    rows = [_training_row(facts, group) for group in groups.values()]
+    titles = ("Model", "Seeds", "Parameters", "Steps", "Tokens", "Mean bits per byte")
+    columns = [(t, "text" if n < 2 else "number") for n, t in enumerate(titles)]
+    caption = "Models trained in this run. Means are over domains, then over seeds."
+    return Table("models", caption, columns, rows) if rows else None
+
+
+def _training_row(facts: Facts, group: list[Training]) -> list[Cell]:
+    one = group[0]
+    done = [t for t in group if t.finished]
+    stage = done[0].folder.stage() if done else {}
+    seeds = listed(t.seed for t in done) or "none finished"
+    means = [number(inner(t.folder.evaluation(), "report", "mean_bits_per_byte")) for t in done]
+    return [
+        Cell(_model(facts, one), small=next((t.same_as for t in group if t.same_as), "")),
+        Cell(seeds, small="; ".join(_progress(t) for t in group if not t.finished)),
+        *(Cell(count(stage.get(what))) for what in ("parameters", "steps", "tokens")),
+        Cell(fixed(float(np.mean(means)), 4) if means else ABSENT),
+    ]
+
+
+def _model(facts: Facts, one: Training) -> str:
+    if one.role not in SEARCH_ROLES:
+        return f"{one.name}, {one.size}"
+    on = f" on {facts.searched_from(facts.search_of(one), one.round)}" if one.role == "reference" else ""
+    return in_round(f"{one.role}{facts.of_which(one)}{on}", one.round)
+
+
+def _progress(training: Training) -> str:
+    held = records(training.folder, "train")
+    return f"seed {training.seed} unfinished, at step {count(held[-1].get('step') if held else 0)}"
+
+
+def time_table(facts: Facts) -> Table | None:
+    """Wall-clock time and tokens, summed by stage."""
+    names = _stages(facts)
+    totals: dict[str, list[float]] = {}
+    for entry in facts.timings:
+        total = totals.setdefault(_stage(names, str(entry.get("stage"))), [0.0, 0.0])
+        for at, what in enumerate(("seconds", "tokens")):
+            total[at] += np.nan_to_num(number(entry.get(what)))
+    rows = [[Cell(name), Cell(duration(s)), Cell(count(t) if t else ABSENT)] for name, (s, t) in totals.items()]
+    columns = [("Stage", "text"), ("Time", "number"), ("Tokens", "number")]
+    return Table("times", "Wall-clock time by stage, all seeds together.", columns, rows) if rows else None
+
+
+def _stages(facts: Facts) -> dict[str, str]:
+    """What a stage is called: by its id, and by its place."""
+    names: dict[str, str] = {}
+    for t in facts.trainings:
+        names.setdefault(str(t.folder.folder.relative_to(facts.run.root)), facts.title(t))
+    places = {node.id: node.place for node in (facts.nodes.nodes if facts.nodes else ())}
+    return names | {key: names[place] for key, place in places.items() if place in names}
+
+
+def _stage(names: Mapping[str, str], stage: str) -> str:
+    """A stage in words: the training in it by what it is, whatever is done before or after by its name."""
+    parts = stage.split("/")
+    for start in range(len(parts)):
+        for end in range(len(parts), start, -1):
+            name = names.get("/".join(parts[start:end]))
+            if name is not None:
+                return ", ".join([*parts[:start], name, *parts[end:]])
+    return ", ".join(parts)
+
+
+def settings_table(key: str, caption: str, values: Mapping[str, Any]) -> Table | None:
+    """Nested settings, one a line, the first `SETTINGS` of them."""
+    pairs = flattened(values) if values else []
+    rows = [[Cell(name), Cell(value)] for name, value in pairs[:SETTINGS]]
+    if len(pairs) > SETTINGS:
+        rows.append([Cell(f"{len(pairs) - SETTINGS:,} more"), Cell("in the file itself")])
+    return Table(key, caption, [("Setting", "text"), ("Value", "text")], rows) if rows else None

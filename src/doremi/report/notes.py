@@ -1,0 +1,109 @@
+"""What must be known of the mixtures that are shown, in sentences."""
+
+from __future__ import annotations
+
+from doremi.mixture.record import MixtureRecord
+from doremi.report.facts import Facts, Search
+from doremi.report.words import count, listed, number, percent, plural
+
+
+def outdated_words(facts: Facts) -> str:
+    """Why there are no results of the verdict on the page, and what brings new ones."""
+    return f"{facts.outdated} `doremi run {facts.name}` trains what is missing and compares again."
+
+
+def mixture_notes(facts: Facts) -> list[str]:
+    """Of each search's mixture: limits, repetition, how sure it is; and which results are not shown beside it."""
+    notes = [note for search in facts.searches for note in _of_search(facts, search)]
+    if not facts.searches:
+        notes.append("The mixture is made when a search is finished.")
+    others = [n for n, held in facts.mixtures.items() if n not in facts.found and held.before_limits is not None]
+    if others:
+        notes.append(
+            f"The configured limits changed {listed(others)}. Below, a candidate of that name is the nearest allowed "
+            "mixture, and comparisons are with that one. The reference model was trained on the mixture itself."
+        )
+    if facts.foreign:
+        names = listed(dict.fromkeys(t.name for t in facts.foreign))
+        notes.append(
+            "Other weights than those shown, or other settings, were used to train "
+            f"{plural(len(facts.foreign), 'model')} ({names}). Nothing of that is on this page. `doremi run {facts.name}` trains what is missing."
+        )
+    return notes
+
+
+def _of_search(facts: Facts, search: Search) -> list[str]:
+    record = search.record
+    if record is None:
+        return [f"The mixture {search.name} is made when its search is finished."]
+    return [
+        *_repeated(facts, search.name, record),
+        *_limited(facts, search.name, record),
+        *_mean(search.name, record),
+        *_certainty(record),
+        *_unsettled(record),
+        *_early(record),
+    ]
+
+
+def _repeated(facts: Facts, name: str, record: MixtureRecord) -> list[str]:
+    passes = facts.epochs(facts.in_order(record.weights))
+    often = [domain for domain, epochs in zip(facts.domains, passes, strict=True) if epochs > 4]
+    if not often:
+        return []
+    named = listed(often) if len(often) <= 5 else f"{listed(often[:4])} and {len(often) - 4} others"
+    return [
+        f"In {facts.budgeted_run()} of {count(facts.budget())} tokens {name} shows "
+        f"{plural(len(often), 'domain')} more than four times: {named}."
+    ]
+
+
+def _limited(facts: Facts, name: str, record: MixtureRecord) -> list[str]:
+    if record.before_limits is None:
+        return []
+    pairs = zip(facts.in_order(record.before_limits), facts.in_order(record.weights), strict=True)
+    moved = [abs(after - before) for before, after in pairs if after != before]
+    return [
+        f"The configured limits changed {plural(len(moved), 'weight')} of {name} as it was found, by up to "
+        f"{percent(max(moved, default=0.0))}."
+    ]
+
+
+def _mean(name: str, record: MixtureRecord) -> list[str]:
+    return [f"The weights of {name} are the mean over {plural(len(record.seeds), 'seed')}."] if record.seeds else []
+
+
+def _certainty(record: MixtureRecord) -> list[str]:
+    """How far the mixtures of seeds are apart."""
+    if record.uncertainty is None or record.uncertainty.distance is None:
+        return []
+    apart, sure = record.uncertainty.distance, record.uncertainty.confidence
+    return [
+        f"The mixtures of two seeds differ in where {percent(number(apart.mean))} of the tokens come from on average, "
+        f"{percent(number(apart.largest))} at most. The ranges under weights are {percent(sure, 0)} "
+        "intervals of their mean, for each weight by itself."
+    ]
+
+
+def _unsettled(record: MixtureRecord) -> list[str]:
+    held = record.settled or {}
+    restless = {seed: one for seed, one in held.items() if not one.settled}
+    if not restless:
+        return []
+    seed, first = next(iter(restless.items()))
+    return [
+        f"The averaged weights have not settled in {len(restless)} of {plural(len(held), 'seed')}. "
+        f"More steps may change this mixture. For seed {seed}, {first.reason}."
+    ]
+
+
+def _early(record: MixtureRecord) -> list[str]:
+    """Which seeds ended before their last step, and what of their schedule they have seen."""
+    of = number((record.options or {}).get("steps"))
+    ended = {seed: one for seed, one in (record.settled or {}).items() if one.steps < of}
+    return [
+        f"The search with seed {seed} stopped at step {count(one.steps)} of {count(of)} because its averaged "
+        f"weights had settled. Its learning rate had come down to {percent(number(one.learning_rate), 0)} "
+        "of the peak, so it has not seen the end of the schedule."
+        for seed, one in ended.items()
+    ]

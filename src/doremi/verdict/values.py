@@ -1,0 +1,271 @@
+"""verdict.json as typed values (docs/formats.md): what was compared, and what came of it.
+
+The order of the fields is that of the file. `[K]` are lists in the order of `domains`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from doremi.errors import DamageError, one_line
+from doremi.files import FORMAT, read_json, write_json
+
+FILE = "verdict.json"
+
+Outcome = Literal["win", "loss", "tie", "undecided"]
+Family = Literal["learned", "method", "plain", "all"]
+Target = Literal["uniform", "natural"]
+Interval = tuple[float, float] | None
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Mean(_Value):
+    """A weighted average over domains."""
+
+    bits_per_byte: float
+    loss: float
+
+
+class WorstDomain(_Value):
+    """The domain with the most bits per byte."""
+
+    domain: str
+    bits_per_byte: float
+    loss: float
+
+
+class LargestRegret(_Value):
+    """The domain that is furthest behind the baseline, in bits per byte."""
+
+    domain: str
+    bits_per_byte: float
+
+
+class StepsToBaseline(_Value):
+    """The step from which the baseline's last mean loss is kept; None where it is not reached."""
+
+    reached: bool
+    step: float | None
+    of: int
+    speedup: float | None
+
+
+class Ranks(_Value):
+    uniform: int
+    natural: int
+    worst: int
+
+
+class CandidateResult(_Value):
+    """One candidate by itself, means over seeds on the report split."""
+
+    name: str
+    weights: tuple[float, ...]
+    epochs: tuple[float, ...]
+    loss: tuple[float, ...]
+    bits_per_byte: tuple[float, ...]
+    perplexity: tuple[float, ...]
+    mean: dict[Target, Mean]
+    worst: WorstDomain
+    worst_regret: LargestRegret
+    domains_better_than_reference: int | None
+    steps_to_baseline: StepsToBaseline
+    epochs_at_budget: tuple[float, ...] | None
+    limited: bool
+    interval_of: Literal["method", "mixture"]
+    rank: Ranks
+    trainings: dict[int, str]
+    """By seed, the key of the training that was judged."""
+
+
+class Comparison(_Value):
+    """Candidate minus opponent in bits per byte, on one average of the domains."""
+
+    candidate: str
+    opponent: str
+    family: Family
+    target: Target
+    difference: float | None
+    relative: float | None
+    interval: Interval
+    p_value: float | None
+    p_adjusted: float | None
+    outcome: Outcome
+
+
+class DomainComparison(_Value):
+    candidate: str
+    opponent: str
+    domain: str
+    difference: float | None
+    interval: Interval
+    outcome: Outcome
+
+
+class WorstLoss(_Value):
+    """Difference of both worst domains, the candidate's and the opponent's."""
+
+    domains: tuple[str, str]
+    difference: float | None
+    interval: Interval
+    outcome: Outcome
+
+
+class WorstRegret(_Value):
+    """The domain where the candidate is furthest behind the opponent."""
+
+    domain: str
+    difference: float | None
+    interval: Interval
+
+
+class WorstComparison(_Value):
+    candidate: str
+    opponent: str
+    loss: WorstLoss
+    regret: WorstRegret
+
+
+class Recommendation(_Value):
+    mixture: str
+    reason: str
+    outcome: Outcome
+    tied_with: tuple[str, ...]
+    seeds_to_decide: int | None
+    target: Target
+
+
+class SizeComparison(_Value):
+    candidate: str
+    opponent: str
+    difference: float | None
+    relative: float | None
+    interval: Interval
+    outcome: Outcome
+
+
+class SizeSummary(_Value):
+    """One size's means, order and comparisons on the target that decides."""
+
+    size: str
+    parameters: int
+    tokens: int
+    bits_per_byte: dict[str, float]
+    order: tuple[str, ...]
+    recommended: str
+    comparisons: tuple[SizeComparison, ...]
+
+
+class Ranking(_Value):
+    """Whether the ranking holds as models grow; None where nothing can be said."""
+
+    holds: bool | None
+    reason: str
+
+
+class ComputeCandidate(_Value):
+    """A main model at equal total compute: the mixture that a `search` has found, or a plain one that trained `longer`.
+
+    It trained on for what that search cost.
+    """
+
+    name: str
+    search: str
+    longer: bool
+    steps: int
+    tokens: int
+    mean: dict[Target, float]
+
+
+class EqualCompute(_Value):
+    """Each found mixture against the plain ones that were given the cost of its own search."""
+
+    candidates: tuple[ComputeCandidate, ...]
+    comparisons: tuple[Comparison, ...]
+
+    def pairs(self) -> list[tuple[Comparison, ComputeCandidate]]:
+        """Each comparison with its opponent: plain mixtures train on once for each search."""
+        search = {one.name: one.search for one in self.candidates if not one.longer}
+        longer = {(one.name, one.search): one for one in self.candidates if one.longer}
+        return [(one, longer[one.opponent, search[one.candidate]]) for one in self.comparisons]
+
+
+class TaskComparison(_Value):
+    """As the metric counts: positive is more of it."""
+
+    candidate: str
+    opponent: str
+    family: Family
+    task: str
+    difference: float | None
+    interval: Interval
+    outcome: Outcome
+
+
+class Metric(_Value):
+    higher_is_better: bool
+    tasks: tuple[str, ...]
+    values: dict[str, dict[str, float | None]]
+    comparisons: tuple[TaskComparison, ...]
+
+
+class Downstream(_Value):
+    shots: int
+    examples: dict[str, int]
+    metrics: dict[str, Metric]
+
+
+class Verdict(_Value):
+    """The whole file. The last four are there only where they were asked for."""
+
+    format: int = FORMAT
+    split: str = "report"
+    unit: str = "bits_per_byte"
+    confidence: float
+    margin: float
+    domains: tuple[str, ...]
+    natural_weights: tuple[float, ...]
+    reference_mixture: str
+    size: str
+    seeds: tuple[int, ...]
+    tokens: int
+    candidates: tuple[CandidateResult, ...]
+    comparisons: tuple[Comparison, ...]
+    domain_comparisons: tuple[DomainComparison, ...]
+    worst_comparisons: tuple[WorstComparison, ...]
+    recommendation: Recommendation
+    sizes: tuple[SizeSummary, ...] | None = None
+    ranking: Ranking | None = None
+    equal_compute: EqualCompute | None = None
+    downstream: Downstream | None = None
+
+    def candidate(self, name: str) -> CandidateResult | None:
+        return next((one for one in self.candidates if one.name == name), None)
+
+    def values(self) -> dict[str, Any]:
+        """The file as plain JSON values."""
+        return {key: value for key, value in self.model_dump(mode="json").items() if value is not None}
+
+
+def read_verdict(root: Path) -> Verdict:
+    """verdict.json of a run directory. `RunError`: there is none yet. `DamageError`: the file is not ours."""
+    path = root / FILE
+    try:
+        return Verdict.model_validate(read_json(path, "verdict"))
+    except ValidationError as error:
+        one = error.errors()[0]
+        where = ".".join(map(str, one["loc"]))
+        raise DamageError(
+            one_line(f"{path}: this verdict is damaged at {where} ({one['msg']}); remove it and run again")
+        ) from None
+
+
+def write_verdict(root: Path, verdict: Verdict) -> None:
+    """Write verdict.json into a run directory, atomically."""
+    write_json(root / FILE, verdict.values())
