@@ -19,23 +19,24 @@ from collections import defaultdict
 from pathlib import Path
 
 from doremi.config import load
-from doremi.mixture.names import WITH_SEARCH
+from doremi.errors import DoremiError
 from doremi.pipeline.workspace import versions
 from doremi.plan import plan
+from doremi.plan.stages import name_of
 from doremi.plan.table import duration, size, text
+from doremi.rundir.layout import RunDirectory
 
 NUMBERS = (".bin", ".ends", ".documents", ".safetensors", ".f32", ".f64", ".f16")
 TICK = 0.05  # seconds between two looks at a running process
 
 
-def stage_of(folder: str) -> str:
-    """A plan's name for a training's folder: the size with a main model, no rounds, no seeds."""
-    parts = [part for part in folder.split("/") if not part.startswith("seed-")]
-    if parts[-1] == "losses":
-        return "stored losses"
-    if parts[0] != "main":
-        return parts[-1]
-    return f"{parts[1]} at equal compute" if parts[-1].endswith(WITH_SEARCH) else f"main {parts[1]}"
+def stage_of(root: Path, job: str) -> str:
+    """A plan's name for a job of the run: the size with a main model, no rounds, no seeds."""
+    try:
+        nodes = RunDirectory(root).nodes().nodes
+    except DoremiError:  # nothing is planned yet
+        return job
+    return next((name_of(node.role, node.size) for node in nodes if node.id == job), job)
 
 
 def watched(command: list[str], root: Path) -> tuple[float, dict[str, int]]:
@@ -52,7 +53,7 @@ def watched(command: list[str], root: Path) -> tuple[float, dict[str, int]]:
 
 def running(root: Path) -> str:
     try:
-        return stage_of(json.loads((root / "status.json").read_text())["stage"] or "start")
+        return stage_of(root, json.loads((root / "status.json").read_text())["stage"])
     except (OSError, ValueError):
         return "start"
 
@@ -72,8 +73,7 @@ def seconds_by_stage(root: Path) -> dict[str, float]:
     found: dict[str, float] = defaultdict(float)
     for line in (root / "timings.jsonl").read_text().splitlines():
         record = json.loads(line)
-        found[stage_of(record["stage"])] += record["seconds"]
-    found["proxy"] -= found.get("stored losses", 0.0)  # the first proxy's time has them
+        found[stage_of(root, record["stage"])] += record["seconds"]
     return found
 
 
@@ -115,8 +115,9 @@ def main() -> None:
     without = None if planned is None or made.loading is None else planned - made.loading
     print(row("all stages", (without, trained), (made.total_memory(), max(memory.values()))))
     print(row("all, with start and verdict", (planned, whole), (made.total_memory(), max(memory.values()))))
-    files = sum(p.stat().st_size for p in config.root.rglob("*") if p.suffix in NUMBERS)
-    text_bytes = sum(p.stat().st_size for p in config.root.rglob("*") if p.is_file()) - files
+    there = [p for p in config.root.rglob("*") if p.is_file() and not p.is_symlink()]
+    files = sum(p.stat().st_size for p in there if p.suffix in NUMBERS)
+    text_bytes = sum(p.stat().st_size for p in there) - files
     exact = plan.make(config, None, lambda message: None).disk if made.estimated else made.disk
     print(f"\ndisk: planned {made.disk:,} bytes{' (estimate)' if made.estimated else ''}; once the corpus is prepared ")
     print(f"{exact:,}; found {files:,} (and {text_bytes:,} of text)")

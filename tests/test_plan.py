@@ -293,13 +293,16 @@ def test_what_a_process_pays_once(prepared: RunConfig, monkeypatch: pytest.Monke
         candidates={"sizes": ["0.1m", "0.3m"], "equal_compute": True},
     )  # fmt: skip
 
-    def extra(config: RunConfig) -> list[float]:
+    def extra(config: RunConfig, first: int = 0) -> list[float]:
         made = make(config)
+        made = replace(made, stages=made.stages[first:])
         free = replace(made, measured={key: replace(found, once=0.0) for key, found in made.measured.items()})
         return [(made.seconds(stage) or 0.0) - (free.seconds(stage) or 0.0) for stage in made.stages]
 
     assert extra(config) == pytest.approx([2, 1, 0, 0, 0, 0])
     assert extra(changed(config, training={"compile": True})) == pytest.approx([2, 1, 0, 2, 0, 0])
+    stored = changed(config, reference={"losses": "stored"})
+    assert extra(stored, 1) == pytest.approx([0, 3, 0, 0, 0, 0])  # another process has trained the references
 
 
 @pytest.mark.usefixtures("instant")
@@ -327,6 +330,8 @@ def test_who_is_trained_once(prepared: RunConfig) -> None:
     assert mains(changed(prepared, limits={"max_weight": 0.4})) == 3  # limits change natural, not the reference
     assert mains(changed(prepared, reference={"mixture": "uniform"})) == 2
     assert mains(changed(prepared, candidates={"sizes": ["0.1m"]})) == 3
+    per_seed = {"mixtures": ["doremi", "doremi-per-seed"]}  # of one proxy they are the same, in whatever round
+    assert [mains(changed(prepared, candidates=per_seed, rounds={"max": n})) for n in (1, 2)] == [1, 1]
     assert mains(changed(prepared, reference={"mixture": "unimax"}, candidates={"mixtures": ["doremi"]})) == 1
     assert stages(changed(prepared, rounds={"max": 3}, proxy={"seeds": 2}))[0].number == 6
 
@@ -342,6 +347,22 @@ def test_who_is_trained_at_equal_compute(prepared: RunConfig, tmp_path: Path) ->
     assert [stage.number for stage in stages(given)[-2:]] == [3, 2]
     later = changed(config, candidates={"mixtures": [*candidates["mixtures"], str(tmp_path / "later.json")]})
     assert [stage.number for stage in stages(later)[-2:]] == [3, 2]
+
+
+def test_all_rounds_are_counted_at_most(prepared: RunConfig) -> None:
+    """Each of six references and proxies takes 20 steps of 3 forward passes' worth, and one more from the proxy's."""
+    config = changed(
+        prepared, rounds={"max": 3}, proxy={"seeds": 2}, reference={"losses": "stored"},
+        candidates={"equal_compute": True},
+    )  # fmt: skip
+    found = {stage.role: stage for stage in stages(config)}
+    assert [(role, stage.number) for role, stage in found.items()] == [
+        ("reference", 6), ("losses", 6), ("proxy", 6), ("main", 2), ("longer", 2),
+    ]  # fmt: skip
+    assert found["longer"].each.steps == 20 + 6 * 20 * (3 + 4) // 3
+    each = {node.cost for node in found["losses"].nodes}
+    assert len(each) == 1
+    assert found["losses"].operations == 6 * next(cost.operations or 0 for cost in each if cost) > 0
 
 
 @pytest.mark.usefixtures("instant")

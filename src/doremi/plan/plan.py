@@ -146,7 +146,7 @@ class Plan:
         if not alike:
             return found.once
         plain = self.measured.get(("plain", stage.size))
-        if stage.kind == "proxy" and "proxy" not in alike:
+        if stage.kind == "proxy":
             return found.once if plain is None else max(0.0, found.once - plain.once)
         return 0.0
 
