@@ -238,8 +238,10 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     run = RunDirectory(make_run(tmp_path_factory.mktemp("many") / "run", MadeRun(domains=["web"], seeds=())))
     entry = json.loads((run.corpus_folder / "manifest.json").read_text())["domains"]["web"]
     edit_manifest(run, domains={f"domain {i}": {**entry, "folder": f"domain-{i}"} for i in range(1000)})
+    whole = run.whole_corpus().folder
     for i in range(1000):
-        (run.corpus_folder / f"domain-{i}").symlink_to("web")
+        for folder in (whole, run.corpus_folder):
+            (folder / f"domain-{i}").symlink_to("web")
     weights_file(run.root / "skewed.json", {f"domain {i}": 10 ** (-12 * i / 999) for i in range(1000)})
     return run
 

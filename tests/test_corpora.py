@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from doremi.rundir.mixtures import mixture_named
 from typer.testing import CliRunner
 
 from doremi.cli.commands import app
@@ -32,7 +33,6 @@ from doremi.rundir.corpora import find
 from doremi.rundir.data_request import prepare_request
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.lock import CORPUS, only_worker
-from doremi.rundir.mixtures import mixture_named
 from tiny import DOMAINS, Silent, tiny_config, tiny_values, write_corpus, write_tiny
 
 

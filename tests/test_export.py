@@ -243,47 +243,6 @@ def test_paths_that_the_trainer_would_misread_are_refused(tmp_path: Path, target
         export(run, target)
 
 
-@pytest.mark.parametrize("target", TARGETS)
-def test_zero_weights(run: RunDirectory, target: str, tmp_path: Path) -> None:
-    path = weights_file(tmp_path / "a.json", dict(zip(AWKWARD, [0.0, 0.7, 0.3, 0.0], strict=True)))
-    export(run, target, mixture=path)
-    text = (run.root / "export" / target / "README.txt").read_text(encoding="utf-8")
-    assert ("This trainer does not accept weight 0." in text) == (target != "json")
-    names, weights = READERS[target](run.root / "export" / target)
-    if target == "json":
-        assert (names, weights) == (list(AWKWARD), [0, Decimal("0.7"), Decimal("0.3"), 0])
-    else:
-        assert len(names) == 2
-        assert 0 not in weights
-        # Megatron's validation keeps every domain
-        assert (run.root / "export" / target / "web").exists() == (target == "megatron")
-
-
-@pytest.fixture(scope="module")
-def many(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
-    """A thousand domains (all with the files of one), with weights from 1e-12 to about a half."""
-    run = RunDirectory(make_run(tmp_path_factory.mktemp("many") / "run", MadeRun(domains=["web"], seeds=())))
-    entry = json.loads((run.corpus_folder / "manifest.json").read_text())["domains"]["web"]
-    edit_manifest(run, domains={f"domain {i}": {**entry, "folder": f"domain-{i}"} for i in range(1000)})
-    whole = run.whole_corpus().folder
-    for i in range(1000):
-        for folder in (whole, run.corpus_folder):
-            (folder / f"domain-{i}").symlink_to("web")
-    weights_file(run.root / "skewed.json", {f"domain {i}": 10 ** (-12 * i / 999) for i in range(1000)})
-    return run
-
-
-@pytest.mark.parametrize("target", TARGETS)
-def test_a_thousand_domains_in_order(target: str, tmp_path: Path, many: RunDirectory) -> None:
-    blend = read_blend(many, many.root / "skewed.json")
-    files = TARGETS[target].files(blend, tmp_path)
-    write_all(((name, content) for name, content in files if "/" not in name), tmp_path)
-    names, weights = READERS[target](tmp_path)
-    assert names == [f"domain-{i}" if target in ("megatron", "nanotron") else f"domain {i}" for i in range(1000)]
-    assert sum(weights) == 1
-    assert min(weights) > 0
-
-
 def test_export_never_imports_torch() -> None:
     code = "import sys, doremi.export; sys.exit('torch' in sys.modules or 'datasets' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -224,8 +224,8 @@ FILES: dict[str, list[bytes]] = {
 }
 RECORDS = HEADER + b"".join(b'{"kind": "train", "step": %d, "loss": 0.5}\n' % i for i in range(1, 4))
 NODES = (
-    b'{"format": 1, "reference_mixture": "a", "candidates": [], "nodes": [{"id": "n", "kind": "training", "role": "main", '
-    b'"key": "k", "place": "%s", "mixture": "a", "size": "1m"}]}'
+    b'{"format": 1, "reference_mixture": "a", "candidates": [], "nodes": [{"id": "n", "kind": "training", '
+    b'"role": "main", "key": "k", "place": "%s", "mixture": "a", "size": "1m"}]}'
 )
 STAGE = b'{"format": 1, "key": "k", "steps": 3, "fingerprint": "f", "select": 1}'
 WEIGHTS = b'{"format": 1, "unit": "tokens", "weights": {"web": 0.75, "code": 0.25}}'

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from doremi.pipeline.jobs import fresh_model, make_job, stream_for
+from doremi.pipeline.stages import prepare
 
 import doremi.training.loop
 from doremi.config import TrainingConfig
@@ -24,8 +26,6 @@ from doremi.objectives.dro import GroupDRO
 from doremi.objectives.objective import Objective
 from doremi.objectives.plain import PlainObjective
 from doremi.objectives.reweighting import Reweighting
-from doremi.pipeline.jobs import fresh_model, make_job, stream_for
-from doremi.pipeline.stages import prepare
 from doremi.pipeline.workspace import Workspace, open_workspace
 from doremi.rundir.layout import TrainingFolder
 from doremi.training.log import About, TrainingLog

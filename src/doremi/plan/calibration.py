@@ -30,7 +30,6 @@ from doremi.corpus.store import DomainWriter
 from doremi.corpus.value import Corpus
 from doremi.distributed import World
 from doremi.errors import Interrupted
-from doremi.files import FORMAT, write_json
 from doremi.mixture.domains import folder_name
 from doremi.mixture.plain import uniform
 from doremi.model.build import save

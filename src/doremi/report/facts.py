@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from doremi.corpus.value import Corpus
 from doremi.errors import RunError
-from doremi.mixture.record import MixtureRecord
+from doremi.mixture.record import MixtureRecord, read_own_record
 from doremi.report.trainings import (
     MODEL_ROLES,
     SEARCH_ROLES,
@@ -275,13 +275,22 @@ def _searches(
         Search(
             name=one.name,
             method=one.method,
-            record=mixtures.get(one.name),
+            record=_with_rounds(run, mixtures.get(one.name)),
             rounds=_rounds(run, nodes, one),
             trainings=tuple(t for t in trainings if t.role in SEARCH_ROLES and t.method == one.method),
         )
         for one in named_mixtures(nodes)
         if one.role == "found" and nodes is not None
     ]
+
+
+def _with_rounds(run: RunDirectory, record: MixtureRecord | None) -> MixtureRecord | None:
+    """The record with the history of its rounds, which stands in mixture.json: a version knows nothing of others."""
+    path = run.root / "mixture.json"
+    if record is None or record.version is None or not path.exists():
+        return record
+    answer = read_own_record(path)
+    return record.model_copy(update={"rounds": answer.rounds}) if answer.version == record.version else record
 
 
 def _rounds(run: RunDirectory, nodes: Nodes, one: NamedMixture) -> dict[int, MixtureRecord]:

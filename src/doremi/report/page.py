@@ -28,7 +28,7 @@ from doremi.report.stages import stages
 from doremi.report.svg import drawing, printable
 from doremi.report.tables import SHOWN, Table, domain_tables, mixture_table, shown
 from doremi.report.walks import walk_figures
-from doremi.report.words import count, inner, listed, percent, plural
+from doremi.report.words import count, listed, percent, plural
 from doremi.rundir.layout import RunDirectory
 
 

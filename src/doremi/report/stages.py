@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from doremi.report.alarms import alarm_words
 from doremi.report.facts import Facts, Search
 from doremi.report.trainings import SEARCH_ROLES
-from doremi.report.words import count, inner, listed, plural
+from doremi.report.words import count, listed, plural
 from doremi.rundir.nodes import Role
 
 WORDS: dict[Role, tuple[str, str]] = {
