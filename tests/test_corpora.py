@@ -143,6 +143,7 @@ def test_a_run_goes_on_with_the_corpus_that_it_recorded(place: Place) -> None:
     place("prepare")
     (corpus,) = place.corpora()
     os.utime(place.root / "text" / "prose" / "text.jsonl", (1, 1))
+    assert corpus_key(prepare_request(load(place.root / "tiny.yaml"))) != Corpus.read(corpus).key  # nothing is read
     assert "has changed" not in place("prepare")  # another time, the same text
     place.add()
     said = place("prepare")
