@@ -16,9 +16,8 @@ from typer.testing import CliRunner
 
 from doremi.cli.commands import app
 from doremi.errors import ExportError, MixtureError, RunError
-from doremi.export import TARGETS, export
+from doremi.export import export
 from doremi.export.common import DECIMALS, decimal_text, read_blend, round_to_one
-from doremi.export.files import write_all
 from doremi.mixture.files import read_mixture
 from doremi.rundir.layout import RunDirectory
 from doremi.verdict import write_verdict
