@@ -29,7 +29,8 @@ from doremi.mixture.domains import folder_name
 from doremi.objectives.dro import GroupDRO
 from doremi.objectives.objective import Objective, Scoring
 from doremi.objectives.variants import Choices
-from doremi.rundir.layout import TRACE_COLUMNS, RunDirectory
+from doremi.rundir.layout import RunDirectory
+from doremi.rundir.metrics import TRACE_COLUMNS
 from every import CASES, OBJECTIVES, PACKERS, K, batch, counts, feed, proxies, seen, write_documents
 from make_run import MadeRun, make_run
 from read_exports import AWKWARD, BY_FOLDER, READERS, edit_manifest, weights_file

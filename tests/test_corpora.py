@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from doremi.rundir.mixtures import mixture_named
 from typer.testing import CliRunner
 
 from doremi.cli.commands import app
@@ -33,6 +32,7 @@ from doremi.rundir.corpora import find
 from doremi.rundir.data_request import prepare_request
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.lock import CORPUS, only_worker
+from doremi.rundir.weights import mixture_named
 from tiny import DOMAINS, Silent, tiny_config, tiny_values, write_corpus, write_tiny
 
 
@@ -131,7 +131,7 @@ def test_passes_over_a_domain_belong_to_the_run(place: Place) -> None:
     once = Corpus.read(corpus).natural_sizes(place.run().passes())
     assert [sizes[name] / once[name] for name in DOMAINS] == [1, 2, 1]
     shares = [sizes[name] / sum(sizes.values()) for name in DOMAINS]
-    natural = mixture_named(load_run(place.run("twice").root), place.run("twice"), Corpus.read(corpus), "natural")
+    natural = mixture_named(load_run(place.run("twice").root), Corpus.read(corpus), "natural", {})
     assert list(natural.aligned(Corpus.read(corpus).domains)) == pytest.approx(shares)
     assert read_facts(place.run("twice")).natural_weights() == pytest.approx(shares)
 

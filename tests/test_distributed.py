@@ -70,8 +70,9 @@ class Searches:
     def searched(self, name: str, like: str, **changes: Any) -> Any:
         """A case that starts from the corpus and the finished reference of another one."""
         source, target = (self.root / n / "runs" / "tiny" for n in (like, name))
-        for part in ("corpus", "reference"):
-            shutil.copytree(source / part, target / part)
+        reference = RunDirectory(source).reference(0).folder
+        for part in (source / "corpus", reference):
+            shutil.copytree(part, target / part.relative_to(source))
         (target / "run.lock").touch()  # as every run directory has
         return self.case(name, **changes)
 

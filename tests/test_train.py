@@ -13,21 +13,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from doremi.pipeline.jobs import fresh_model, make_job, stream_for
-from doremi.pipeline.stages import prepare
 
 import doremi.training.loop
 from doremi.config import TrainingConfig
 from doremi.distributed import World
 from doremi.errors import Interrupted, TrainingError
 from doremi.mixture.domains import DomainSet
-from doremi.mixture.plain import uniform
 from doremi.objectives.dro import GroupDRO
 from doremi.objectives.objective import Objective
 from doremi.objectives.plain import PlainObjective
 from doremi.objectives.reweighting import Reweighting
+from doremi.pipeline.drive import plan_now
+from doremi.pipeline.preparing import prepare
+from doremi.pipeline.trainings import fresh_model, make_job
 from doremi.pipeline.workspace import Workspace, open_workspace
 from doremi.rundir.layout import TrainingFolder
+from doremi.rundir.specs import TrainingSpec
 from doremi.training.log import About, TrainingLog
 from doremi.training.loop import (
     DeviceBatch,
@@ -190,18 +191,25 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
         yield opened
 
 
+def spec_of(space: Workspace) -> TrainingSpec:
+    """The training of the run's reference, on a uniform mixture."""
+    plan = plan_now(space, space.directory.whole_corpus())
+    spec = plan.node("doremi/reference/seed-0").spec
+    assert isinstance(spec, TrainingSpec)
+    return replace(spec, weights=(1 / 3, 1 / 3, 1 / 3))
+
+
 def job_of(space: Workspace, name: str, objective: Objective, reference: LiveReference | None = None) -> Job:
-    corpus = space.directory.corpus()
     (space.root / name).mkdir(exist_ok=True)
     return make_job(
-        space, corpus, space.root / name, "key", model=fresh_model(space, corpus, None, 0),
-        stream=stream_for(space, corpus, uniform(list(corpus.domains)), "any"), objective=(name, objective),
-        reference=reference,
+        space.directory.whole_corpus(), space.root / name, spec_of(space), space.world, name=name,
+        objective=(name, objective), reference=reference,
     )  # fmt: skip
 
 
 def live(space: Workspace) -> LiveReference:
-    model = fresh_model(space, space.directory.corpus(), None, 1)
+    spec = spec_of(space)
+    model = fresh_model(space.directory.whole_corpus(), spec.description, spec.sequence_length, 1)
     return LiveReference(model, model)
 
 

@@ -191,8 +191,14 @@ def _judged(root: Path) -> set[str]:
 
 
 def _keys(value: Any) -> list[str]:
+    """All that stands below a `trainings`, wherever that is."""
     if isinstance(value, Mapping):
-        own = value.get("trainings")
-        mine = [str(key) for key in own.values()] if isinstance(own, Mapping) else []
-        return mine + [key for name, part in value.items() if name != "trainings" for key in _keys(part)]
+        own = [key for name, part in value.items() if name == "trainings" for key in _texts(part)]
+        return own + [key for name, part in value.items() if name != "trainings" for key in _keys(part)]
     return [key for part in value for key in _keys(part)] if isinstance(value, list) else []
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, Mapping):
+        return [text for part in value.values() for text in _texts(part)]
+    return [value] if isinstance(value, str) else []

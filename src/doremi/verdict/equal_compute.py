@@ -48,11 +48,12 @@ def equal_compute(
                 name=one.name,
                 search=one.method,
                 longer=one.role == "plain",
+                trainings=keys,
                 steps=stage["steps"],
                 tokens=stage["tokens"],
                 mean={target: float(bits_K @ weights) for target, weights in weightings.items()},
             )
-            for one, stage, bits_K in zip(everyone, stages, bits_CK, strict=True)
+            for one, stage, bits_K, keys in zip(everyone, stages, bits_CK, measured.keys, strict=True)
         ),
         comparisons=comparisons(measured.names, compared),
     )

@@ -19,6 +19,7 @@ def summary(verdict: Verdict, parameters: int) -> SizeSummary:
         bits_per_byte=means,
         order=tuple(sorted(means, key=lambda name: means[name])),
         recommended=verdict.recommendation.mixture,
+        trainings={one.name: one.trainings for one in verdict.candidates},
         comparisons=tuple(
             SizeComparison(
                 candidate=one.candidate,

@@ -159,6 +159,8 @@ class SizeSummary(_Value):
     bits_per_byte: dict[str, float]
     order: tuple[str, ...]
     recommended: str
+    trainings: dict[str, dict[int, str]]
+    """By candidate and seed, the keys of the trainings that were judged."""
     comparisons: tuple[SizeComparison, ...]
 
 
@@ -178,6 +180,8 @@ class ComputeCandidate(_Value):
     name: str
     search: str
     longer: bool
+    trainings: dict[int, str]
+    """By seed, the keys of the trainings that were judged."""
     steps: int
     tokens: int
     mean: dict[Target, float]
