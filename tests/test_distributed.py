@@ -162,7 +162,8 @@ def test_mistakes_of_other_implementations_would_be_seen(mutant: str, searches: 
 def test_stopped_shards_go_on_in_any_number_of_processes(processes: int, searches: Searches) -> None:
     """Two sharded processes stopped after 30 steps of the proxy; one process, or two with whole models, go on."""
     name = f"resumed by {processes}"
-    checkpoint = searches.root / "two, stopped" / "runs/tiny/proxy/seed-0/checkpoint/step-00000030"
+    proxy = RunDirectory(searches.root / "two, stopped" / "runs/tiny").proxy(0)
+    checkpoint = proxy.folder / "checkpoint/step-00000030"
     assert len(list(checkpoint.glob("*.safetensors"))) == 2
     if processes == 1:
         searches.alone({name: searches.case(name, goes_on="two, stopped")})

@@ -449,7 +449,7 @@ def test_plan_and_jobs_list_the_same_trainings(name: str, prepared: RunConfig, t
     planned = Counter(node.role for stage in stages(config) if stage.trainings for node in stage.nodes)
     assert len(trained) == planned.total()
     assert len([job for job in trained if "/proxy/" in job]) == planned["proxy"]
-    assert len([job for job in trained if "+search/" in job]) == planned["longer"]
+    assert len([job for job in trained if "-search/" in job]) == planned["longer"]
 
 
 @pytest.mark.usefixtures("instant")

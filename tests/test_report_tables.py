@@ -23,6 +23,7 @@ ONE = {"candidate": "doremi", "opponent": "natural", "difference": -0.02, "relat
 SIZES = [
     {
         "size": name, "parameters": parameters, "tokens": 5120, "order": ["doremi", "natural"], "recommended": "doremi",
+        "trainings": {},
         "bits_per_byte": {"doremi": bits, "natural": bits + 0.02},
         "comparisons": [{**ONE, "interval": [-0.03, -0.01], "outcome": "win"}],
     }
@@ -30,9 +31,9 @@ SIZES = [
 ]  # fmt: skip
 COMPUTE = {
     "candidates": [
-        {"name": "doremi", "search": "doremi", "longer": False, "steps": 40, "tokens": 5120,
+        {"name": "doremi", "search": "doremi", "longer": False, "trainings": {}, "steps": 40, "tokens": 5120,
          "mean": {"uniform": 1.5, "natural": 1.6}},
-        {"name": "natural", "search": "doremi", "longer": True, "steps": 134, "tokens": 17152,
+        {"name": "natural", "search": "doremi", "longer": True, "trainings": {}, "steps": 134, "tokens": 17152,
          "mean": {"uniform": 1.4, "natural": 1.45}},
     ],
     "comparisons": [

@@ -76,7 +76,7 @@ class Graph:
         if node.kind == "prepare":
             return known.corpus is not None and bool(known.corpus.training.fingerprint)
         if node.kind == "verdict":
-            return bool(known.judged) and known.judged == self._judged()
+            return self._is_judged()
         there = {
             "training": known.trained, "losses": known.stored, "mixture": known.found, "fewshot": known.answered,
         }[node.kind]  # fmt: skip
@@ -127,12 +127,11 @@ class Graph:
             return f"{node.role} {node.draft.key}"
         return node.id
 
-    def judging(self) -> list[Node]:
-        """The main models that the verdict compares."""
-        return [node for node in self.nodes if node.role in ("main", "longer")]
-
-    def _judged(self) -> frozenset[str | None]:
-        return frozenset(self.key(node) for node in self.judging())
+    def _is_judged(self) -> bool:
+        """Whether verdict.json is of all main models, and of no others."""
+        mains = {self.key(node) for node in self.nodes if node.role == "main"}
+        longer = {self.key(node) for node in self.nodes if node.role == "longer"}
+        return bool(mains) and mains <= self.known.judged <= mains | longer
 
     def record(self, earlier: Sequence[NodeRecord] = ()) -> Nodes:
         """As nodes.json has it. `earlier`: what other configurations of this run have left."""
