@@ -17,6 +17,7 @@ SETTINGS = TrainingConfig.model_validate(
 )
 PLAIN = TrainingSpec("f" * 64, 256, canonical(shape("1m", None, {})), SETTINGS, (0.25, 0.75), 0)
 PROXY = replace(PLAIN, weights=(0.5, 0.5), scoring=Scoring(ProxyConfig(), "a" * 64, "live"))
+MIXTURE = MixtureSpec("doremi", "f" * 64, (("0", "b" * 64),), LimitsConfig(), 1000, "{}")
 GOLDEN: dict[str, tuple[Spec, str]] = {
     "plain": (PLAIN, "218ad86689067a02dfe2e6ba3bc43882c11013a90329ba01abc66fc828c8ba8e"),
     "proxy": (PROXY, "8d7722dda70b8756fbb7abaa2f9d2bb6bdf44d256e323b4d1383f3417288e0f5"),
