@@ -618,15 +618,19 @@ def test_errors_are_one_line(prepared: RunConfig, tmp_path: Path, monkeypatch: p
 
 
 def test_a_dry_run_counts_with_the_corpus_there_is(prepared: RunConfig, tmp_path: Path) -> None:
-    """Trainings that are one are told; another vocabulary is another corpus, which is not prepared yet."""
-    page = describe(prepared)
-    assert "model custom: 19,936 parameters" in page  # the table of the plan has the same
+    """The vocabulary of a given tokenizer is known once the corpus is, and so is what is trained once."""
+    tokenizer = RunDirectory(prepared.root).whole_corpus().folder / "tokenizer" / "tokenizer.json"
+    config = prepared.model_copy(update={"runs": str(tmp_path)})
+    config = changed(config, data={"tokenizer": str(tokenizer), "vocab_size": 5000})
+    assert "model custom: 170,336 parameters" in describe(config)
+    with open_workspace(config, WORLD, Silent()) as space:
+        preparing.prepare(space)
+    page = describe(config)
+    assert "model custom: 19,936 parameters" in page  # as in the table of the plan
     assert "one training is about 3.2e8 floating-point operations" in page
     assert re.search(r"^  custom/natural/seed-0 +is doremi/reference/seed-0$", page, re.M)
     assert re.search(r"^  custom/uniform/seed-0 +waiting$", page, re.M)
     assert re.search(r"^  prepare +done$", page, re.M)
-    fresh = describe(changed(prepared.model_copy(update={"runs": str(tmp_path)}), data={"vocab_size": 5000}))
-    assert "model custom: 170,336 parameters" in fresh
 
 
 @pytest.mark.usefixtures("instant")

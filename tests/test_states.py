@@ -198,3 +198,49 @@ def test_clean_removes_nothing_that_may_still_be_needed(text: Path, tmp_path: Pa
     result = CliRunner().invoke(app, ["clean", str(config), "--remove"])
     assert result.exit_code != 0
     assert "it is not known yet what custom/doremi/seed-0 is made of" in str(result.exception)
+
+
+def test_a_corpus_is_cleaned_away_when_no_run_uses_it(text: Path, tmp_path: Path) -> None:
+    config = write_tiny(tmp_path / "tiny.yaml", text, tmp_path / "runs", training=SHORT, **FIRST)
+    invoke, corpora = CliRunner().invoke, tmp_path / "runs/corpora"
+
+    def say(*words: str) -> str:
+        result = invoke(app, list(words), catch_exceptions=False)
+        assert result.exit_code == 0
+        return result.stdout
+
+    say("prepare", str(config), "--set", "name=other")
+    say("run", str(config))
+    (shared,) = corpora.iterdir()
+    say("run", str(config), "--set", "data.vocab_size=320")
+    assert len(list(corpora.iterdir())) == 2
+    assert str(shared) not in say("clean", str(tmp_path / "runs/tiny"))  # the other run uses it
+    shutil.rmtree(tmp_path / "runs/other")
+    assert str(shared) in say("clean", str(tmp_path / "runs/tiny"), "--remove")
+    assert [path.name for path in corpora.iterdir()] != [shared.name]
+    assert not shared.exists()
+    assert "All that is here is needed" in say("clean", str(tmp_path / "runs/tiny"))
+
+
+def test_proxies_added_to_a_finished_run_show_both_versions(text: Path, tmp_path: Path) -> None:
+    """No weights beside results of models that were not trained on them, at any moment."""
+    config = write_tiny(tmp_path / "tiny.yaml", text, tmp_path / "runs", training=SHORT, **FIRST)
+    place, invoke = str(tmp_path / "runs/tiny"), CliRunner().invoke
+    assert invoke(app, ["run", str(config)], catch_exceptions=False).exit_code == 0
+    run = RunDirectory(Path(place))
+    before = run.mixture_path("doremi")
+    assert invoke(app, ["proxy", place, "--set", "proxy.seeds=2"], catch_exceptions=False).exit_code == 0
+    assert isinstance(invoke(app, ["export", place, "--to", "json"]).exception, RunError)
+    named = invoke(app, ["export", place, "--to", "json", "--mixture", "doremi"], catch_exceptions=False)
+    assert "no model of this run was trained on these weights" in named.output
+    assert invoke(app, ["run", place], catch_exceptions=False).exit_code == 0
+    after = run.mixture_path("doremi")
+    assert after != before
+    assert before.exists()
+    assert json.loads((run.root / "mixture.json").read_text())["version"] == after.stem
+    trained = run.main("custom", "doremi", 0).stage()["mixture"]
+    assert trained == json.loads(after.read_text())["weights"]
+    status = invoke(app, ["status", place], catch_exceptions=False).stdout
+    assert "kept from earlier settings: " in status
+    assert "1 mixture" in status
+    assert invoke(app, ["export", place, "--to", "json"], catch_exceptions=False).exit_code == 0

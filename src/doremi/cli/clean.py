@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from doremi.config import RunConfig
+from doremi.corpus import library
 from doremi.errors import RunError
 from doremi.files import bytes_below, size_in_words
 from doremi.pipeline.planning import as_it_is, write_plan
 from doremi.rundir.layout import RunDirectory
-from doremi.rundir.lock import only_worker
+from doremi.rundir.lock import CORPUS, only_worker
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Unneeded:
 
 
 def unneeded(config: RunConfig) -> list[Unneeded]:
-    """Trainings, kept losses and mixtures that are no node of the run as it is configured now."""
+    """What is no node of the run as it is configured now, and corpora beside it that no run there uses."""
     directory = RunDirectory(config.root)
     plan = as_it_is(config, directory)
     unknown = [n.id for n in plan.nodes if n.spec is None and n.kind not in ("prepare", "verdict") and not n.optional]
@@ -35,7 +36,8 @@ def unneeded(config: RunConfig) -> list[Unneeded]:
             "finish the run first, with `doremi run`"
         )
     needed = {node.place for node in plan.nodes if node.place}
-    return [found for found in _there(directory) if str(found.path.relative_to(directory.root)) not in needed]
+    mine = [found for found in _there(directory) if str(found.path.relative_to(directory.root)) not in needed]
+    return [*mine, *_unused_corpora(directory.root.parent)]
 
 
 def _there(directory: RunDirectory) -> Iterator[Unneeded]:
@@ -47,6 +49,29 @@ def _there(directory: RunDirectory) -> Iterator[Unneeded]:
             yield Unneeded(path, names.get(str(path.relative_to(directory.root)), "not named any more"), size)
 
 
+def _unused_corpora(runs: Path) -> Iterator[Unneeded]:
+    """Prepared corpora beside the runs of a folder that none of these runs uses."""
+    used = {
+        library.place(runs, where.key)
+        for path in runs.glob("*/corpus")
+        if (where := library.recorded(path)) is not None
+    }
+    for path in sorted((runs / library.CORPORA).glob("*")):
+        if (path / "manifest.json").exists() and path not in used:
+            yield Unneeded(path, f"a corpus that no run in {runs} uses", bytes_below(path))
+
+
+def _remove(path: Path) -> None:
+    """A corpus under its lock, so that a run which begins with it now waits, and makes it anew."""
+    if path.parent.name == library.CORPORA:
+        with only_worker(path, lambda _: None, CORPUS):
+            shutil.rmtree(path)
+    elif path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
 def clean(config: RunConfig, *, remove: bool) -> str:
     """The list in words, after the removal if that is wanted."""
     root = config.root
@@ -55,7 +80,7 @@ def clean(config: RunConfig, *, remove: bool) -> str:
     with only_worker(root, lambda _: None):
         found = unneeded(config)
         for one in found:
-            shutil.rmtree(one.path) if one.path.is_dir() else one.path.unlink()
+            _remove(one.path)
         write_plan(config, RunDirectory(root), as_it_is(config, RunDirectory(root)))
     return _listed(found, "They are removed.")
 

@@ -59,8 +59,8 @@ def _earlier(directory: RunDirectory) -> list[str]:
     kinds = Counter(node.kind for node in directory.nodes().earlier)
     if not kinds:
         return []
-    words = {"training": "trainings", "mixture": "mixtures", "losses": "stores of losses"}
-    named = " and ".join(f"{number} {words[kind]}" for kind, number in kinds.items())
+    words = {"training": "training", "mixture": "mixture", "losses": "store of losses"}
+    named = " and ".join(f"{n} {words[kind]}{'s' * (n > 1 and kind != 'losses')}" for kind, n in kinds.items())
     return [f"kept from earlier settings: {named}. `doremi clean` lists them"]
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field, model_validator
 
+from doremi.config.reach import Reaches
 from doremi.config.section import Section
 
 
 class DomainLimits(Section):
     """Limits of one domain. What is not given is as in `limits` itself."""
+
+    reaches: ClassVar[Reaches] = Reaches("mixture", "main", "longer", "fewshot")
 
     weight: float | None = Field(default=None, ge=0, le=1)
     """Fixes the weight."""
@@ -29,6 +34,8 @@ class DomainLimits(Section):
 class GroupLimits(Section):
     """What several domains' weights may add up to."""
 
+    reaches: ClassVar[Reaches] = Reaches("mixture", "main", "longer", "fewshot")
+
     domains: list[str] = Field(min_length=1)
     """Names of the domains. A domain is in one group at most."""
     min_weight: float = Field(default=0.0, ge=0, le=1)
@@ -40,6 +47,8 @@ class GroupLimits(Section):
 class LimitsConfig(Section):
     """What a mixture may be. Every candidate is replaced by the nearest allowed mixture (least KL divergence). That one
     is trained, compared, recommended and exported. The reference mixture is left as it is."""
+
+    reaches: ClassVar[Reaches] = Reaches("mixture", "main", "longer", "fewshot")
 
     max_epochs: float | None = Field(default=None, gt=0)
     """Most epochs of any domain in a final run of `budget_tokens`."""

@@ -13,11 +13,12 @@ from typing import Any
 
 from doremi.config.paths import InputPath
 from doremi.config.schema import DataConfig
+from doremi.config.section import reach_of
 from doremi.errors import ConfigError
 from doremi.files import FORMAT, key_of, read_json, write_json
 
 FILE = "data.json"
-NOT_IN_CORPUS = frozenset({"corpus", "epoch_matched", "max_unknown", "sequence_length", "workers"})
+NOT_IN_CORPUS = frozenset(name for name in DataConfig.model_fields if "corpus" not in reach_of(DataConfig, name))
 """Settings of `data` that change no token: they belong to the run. So do the `epochs` of a domain."""
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
 from doremi.config.limits import LimitsConfig
 from doremi.config.paths import InputPath
+from doremi.config.reach import TRAININGS, Reaches
 from doremi.config.section import Section
 from doremi.corpus.library import CORPORA
 from doremi.errors import MixtureError
@@ -22,13 +23,15 @@ PLAIN_MIXTURES = ("natural", "uniform", "temperature", "unimax")
 class DomainConfig(Section):
     """Where one domain's documents are. A path or a list of paths is short for `train`."""
 
+    reaches: ClassVar[Reaches] = Reaches("corpus")
+
     train: list[Annotated[str, InputPath()]] = Field(min_length=1)
     """Files, folders, globs or fsspec addresses. They hold JSON lines, JSON arrays, Parquet, or text (one document a
     file). Packed files (.gz .zst .bz2 .xz) are read too."""
     validation: list[Annotated[str, InputPath()]] = Field(default=[])
     """The same for held-out documents. Without it, files named validation, valid, val or dev under `train` are held
     out, or else a share of the text is. Files named test, eval or holdout are not read."""
-    epochs: float = Field(default=1.0, gt=0)
+    epochs: Annotated[float, Reaches(*TRAININGS)] = Field(default=1.0, gt=0)
     """How many times the natural mixture counts this domain. The Pile's baseline has 3 for Wikipedia."""
     text_field: str | None = None
     """Field or column of the text. Default is data.text_field."""
@@ -42,9 +45,11 @@ class DomainConfig(Section):
 class DataConfig(Section):
     """The corpus, its domains and tokenizer, and what is held out."""
 
+    reaches: ClassVar[Reaches] = Reaches("corpus")
+
     domains: dict[str, DomainConfig]
     """Where the documents are, by name of the domain."""
-    corpus: Annotated[str, InputPath()] | None = None
+    corpus: Annotated[Annotated[str, InputPath()] | None, Reaches()] = None
     """Folder of a prepared corpus, such as one in runs/corpora. What it was made of need not be said again, but for
     `epochs`. Without it, the corpus is looked for beside the runs, and prepared there."""
     text_field: str = "text"
@@ -55,7 +60,7 @@ class DataConfig(Section):
     """Entries of the tokenizer to train (without effect where `tokenizer` is given)."""
     tokenizer_sample_bytes: int = Field(default=30_000_000, ge=1000)
     """Bytes of text, the same from each domain, that the tokenizer is trained on."""
-    sequence_length: int = Field(default=256, ge=2)
+    sequence_length: Annotated[int, Reaches(*TRAININGS)] = Field(default=256, ge=2)
     """Tokens in a sequence."""
     validation_fraction: float = Field(default=0.05, gt=0, lt=0.9)
     """Share of the text held out where a domain brings no validation files."""
@@ -66,11 +71,11 @@ class DataConfig(Section):
     """What happens at a record that is no document, such as one with null for text: stop, or skip and count it."""
     duplicates: Literal["keep", "drop"] = "keep"
     """Whether equal documents all count, or only the first, over all domains. Both count how many there are."""
-    max_unknown: float = Field(default=0.1, ge=0, le=1)
+    max_unknown: Annotated[float, Reaches()] = Field(default=0.1, ge=0, le=1)
     """Largest share of a domain's tokens that the tokenizer may not know. Such text looks easy to predict."""
-    epoch_matched: bool = False
+    epoch_matched: Annotated[bool, Reaches(*TRAININGS)] = False
     """Train on a share of every domain, run tokens / budget_tokens, so that each repeats as in the final run."""
-    workers: int = Field(default=0, ge=0)
+    workers: Annotated[int, Reaches()] = Field(default=0, ge=0)
     """Processes that tokenize. 0 means one for each core."""
 
     @field_validator("domains", mode="before")
@@ -96,7 +101,9 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """A causal language model, from a preset or from any Hugging Face architecture."""
 
-    preset: str | None = "1m"
+    reaches: ClassVar[Reaches] = Reaches(*TRAININGS)
+
+    preset: Annotated[str | None, Reaches("reference", "losses", "proxy", "mixture")] = "1m"
     """Name of a shape: 0.1m, 0.3m, 1m, 3m, 10m, 30m, or the paper's 70m, 150m, 280m, 510m, 760m, 1b, 8b. Must be
     null if `architecture` is given."""
     architecture: str | None = None
@@ -115,13 +122,15 @@ class ModelConfig(Section):
 class TrainingConfig(Section):
     """How models are trained. It is the same for reference, proxy and main models, as in the paper (section 2)."""
 
+    reaches: ClassVar[Reaches] = Reaches(*TRAININGS)
+
     steps: int = Field(default=1000, ge=1)
     """Optimiser steps."""
     batch_size: int = Field(default=32, ge=1)
     """Sequences in a global batch (one optimiser step)."""
-    accumulation: int = Field(default=1, ge=1)
+    accumulation: Annotated[int, Reaches()] = Field(default=1, ge=1)
     """Micro-batches that a batch is split into. The result does not depend on it."""
-    parallel: Literal["ddp", "fsdp"] = "ddp"
+    parallel: Annotated[Literal["ddp", "fsdp"], Reaches()] = "ddp"
     """With several processes, `ddp` keeps a whole model on each. `fsdp` (FSDP2) splits its parameters, gradients and
     optimiser state over them. The result does not depend on it."""
     optimizer: Literal["adamw", "adafactor"] = "adamw"
@@ -148,11 +157,11 @@ class TrainingConfig(Section):
     """CPU threads. `auto` uses the cores of this process."""
     evaluate_every: int | Auto = "auto"
     """Steps between evaluations. `auto` is a tenth of the run, or more where evaluating would take over a fifth."""
-    checkpoint_every: int | Auto = "auto"
+    checkpoint_every: Annotated[int | Auto, Reaches()] = "auto"
     """Steps between checkpoints. `auto` is a twentieth of the run, at least 20."""
-    timeout: float = Field(default=600, gt=0)
+    timeout: Annotated[float, Reaches()] = Field(default=600, gt=0)
     """Seconds that processes wait for one another before the run ends and says which one hangs."""
-    log_every: int = Field(default=10, ge=1)
+    log_every: Annotated[int, Reaches()] = Field(default=10, ge=1)
     """Steps between lines of metrics.jsonl."""
 
     @field_validator("threads", "evaluate_every", "checkpoint_every")
@@ -174,13 +183,15 @@ class TrainingConfig(Section):
 class ReferenceConfig(Section):
     """The reference model (step 1), trained in the ordinary way on a given mixture."""
 
+    reaches: ClassVar[Reaches] = Reaches("reference", "losses", "proxy", "mixture")
+
     mixture: Annotated[str, InputPath("mixture")] = "natural"
     """natural, uniform, temperature, unimax, the name of a published mixture, or the path of a mixture.json."""
-    losses: Literal["auto", "live", "stored"] = "auto"
+    losses: Annotated[Literal["auto", "live", "stored"], Reaches("proxy", "mixture")] = "auto"
     """`live` computes the reference's losses beside the proxy, step by step. `stored` computes them once for the whole
     corpus and keeps them on disk, two bytes a token. `auto` stores them where the proxy sees the corpus several
     times."""
-    reuse: Annotated[str, InputPath()] | None = None
+    reuse: Annotated[Annotated[str, InputPath()] | None, Reaches()] = None
     """Another run directory. References and stored losses that would be trained exactly alike are taken from there, for
     example to try another eta."""
 
@@ -188,7 +199,9 @@ class ReferenceConfig(Section):
 class ProxyConfig(Section):
     """The proxy model (step 2): Group DRO over domains, Algorithm 1."""
 
-    seeds: int = Field(default=1, ge=1)
+    reaches: ClassVar[Reaches] = Reaches("proxy", "mixture")
+
+    seeds: Annotated[int, Reaches("mixture", "longer", "fewshot")] = Field(default=1, ge=1)
     """Number of pairs of reference and proxy. Their averaged weights are averaged, and their spread is reported."""
     eta: float = Field(default=1.0, ge=0)
     """Step size of the domain weights. The paper has 1."""
@@ -212,7 +225,7 @@ class ProxyConfig(Section):
 class RoundsConfig(Section):
     """Iterated DoReMi. Each round's mixture is the next round's reference mixture (paper section 2)."""
 
-    max: int = Field(default=1, ge=1)
+    max: Annotated[int, Reaches("longer", "fewshot")] = Field(default=1, ge=1)
     """Rounds at most. 1 is DoReMi without repetition. The paper needed at most three."""
     until: float = Field(default=1e-3, gt=0, le=1)
     """A round in which no weight changes by this is the last one. So is a round whose change is within the spread
@@ -234,9 +247,9 @@ class CandidatesConfig(Section):
     """Runs of each candidate. One seed is not enough to compare mixtures. Three detect large differences."""
     equal_compute: bool = False
     """Also train the plain mixtures longer, for what DoReMi's search cost, and compare those."""
-    temperature: float = Field(default=2.0, gt=0)
+    temperature: Annotated[float, Reaches(*TRAININGS)] = Field(default=2.0, gt=0)
     """T of the temperature mixture, weights proportional to tokens^(1/T)."""
-    max_epochs: float = Field(default=4.0, gt=0)
+    max_epochs: Annotated[float, Reaches(*TRAININGS)] = Field(default=4.0, gt=0)
     """Passes over a domain that UniMax allows."""
 
     @field_validator("mixtures")
@@ -250,7 +263,9 @@ class CandidatesConfig(Section):
 class DownstreamConfig(Section):
     """The paper's five few-shot tasks, for the main models (fewshot.json in docs/formats.md)."""
 
-    tasks: Annotated[str, InputPath()] | None = None
+    reaches: ClassVar[Reaches] = Reaches("fewshot")
+
+    tasks: Annotated[Annotated[str, InputPath()] | None, Reaches()] = None
     """Folder with triviaqa.jsonl, nq_open.jsonl, webquestions.jsonl, squad_v2.jsonl and lambada.jsonl."""
     shots: int = Field(default=1, ge=0)
     """Solved examples before each question. The paper has 1."""
@@ -263,6 +278,8 @@ class DownstreamConfig(Section):
 
 class VerdictConfig(Section):
     """How the candidates are compared."""
+
+    reaches: ClassVar[Reaches] = Reaches("verdict")
 
     target: Literal["uniform", "natural"] = "uniform"
     """Which average over domains decides, uniform (the paper's) or natural (by the data's own shares)."""
@@ -279,9 +296,9 @@ class RunConfig(Section):
     """Name of the run directory."""
     runs: Annotated[str, InputPath()] = "runs"
     """Folder of the run directories, and of `corpora`, which they share. Not written it is `runs` where one stands."""
-    seed: int = Field(default=0, ge=0, le=2**31)
+    seed: Annotated[int, Reaches("mixture")] = Field(default=0, ge=0, le=2**31)
     """First seed. Further seeds count up from it."""
-    budget_tokens: int | None = Field(default=None, ge=1)
+    budget_tokens: Annotated[int | None, Reaches(*TRAININGS)] = Field(default=None, ge=1)
     """Tokens of the final run, for the epochs shown beside weights and for limits.max_epochs. Default is the tokens of
     one candidate."""
     data: DataConfig

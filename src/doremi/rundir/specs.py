@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from doremi.config import LimitsConfig, ProxyConfig, TrainingConfig
+from doremi.config.section import reach_of
 from doremi.files import FORMAT, key_of
 from doremi.rundir.nodes import Kind
 
@@ -73,7 +74,7 @@ class TrainingSpec:
 
     @cached_property
     def key(self) -> str:
-        matters = set(TrainingConfig.model_fields) - NOT_IN_RESULTS
+        matters = {name for name in TrainingConfig.model_fields if reach_of(TrainingConfig, name)}
         if self.device != "cpu":
             matters.discard("threads")
         return key_of(
@@ -90,10 +91,6 @@ class TrainingSpec:
                 "scoring": None if self.scoring is None else self.scoring.described(),
             }
         )
-
-
-NOT_IN_RESULTS = {"accumulation", "checkpoint_every", "log_every", "parallel", "timeout"}
-"""Settings of a training that its results do not depend on."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,63 @@
+"""Keys: what they depend on, and that they stay what they are from version to version."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from doremi.config import LimitsConfig, ProxyConfig, TrainingConfig
+from doremi.model.presets import shape
+from doremi.rundir.specs import LossesSpec, MixtureSpec, Scoring, Spec, TrainingSpec, canonical
+
+SETTINGS = TrainingConfig.model_validate(
+    {"steps": 100, "batch_size": 8, "precision": "float32", "compile": False, "threads": 2, "evaluate_every": 10}
+)
+PLAIN = TrainingSpec("f" * 64, 256, canonical(shape("1m", None, {})), SETTINGS, (0.25, 0.75), 0)
+PROXY = replace(PLAIN, weights=(0.5, 0.5), scoring=Scoring(ProxyConfig(), "a" * 64, "live"))
+MIXTURE = MixtureSpec("doremi", "f" * 64, (("0", "b" * 64),), LimitsConfig(), 1000, "{}")
+GOLDEN: dict[str, tuple[Spec, str]] = {
+    "plain": (PLAIN, "218ad86689067a02dfe2e6ba3bc43882c11013a90329ba01abc66fc828c8ba8e"),
+    "proxy": (PROXY, "8d7722dda70b8756fbb7abaa2f9d2bb6bdf44d256e323b4d1383f3417288e0f5"),
+    "losses": (LossesSpec("f" * 64, 256, "a" * 64), "b3a8936444d3ee6ca7e5b75ff88a66c751827043c79338ca07e9727b6c490821"),
+    "mixture": (
+        MixtureSpec("doremi", "f" * 64, (("0", "b" * 64),), LimitsConfig(), 1000, "{}"),
+        "9259772835f7e517afb4e04592e99f1473c24dabc48fca8563665c77023be9fb",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_a_key_is_the_same_in_every_version(name: str) -> None:
+    """Else everything that people have trained would be trained again. A default of a setting is never changed."""
+    spec, key = GOLDEN[name]
+    assert spec.key == key
+
+
+def test_settings_that_no_result_depends_on_are_in_no_key() -> None:
+    changed = {"accumulation": 4, "checkpoint_every": 7, "log_every": 3, "parallel": "fsdp", "timeout": 5.0}
+    other = replace(PLAIN, settings=SETTINGS.model_copy(update=changed))
+    assert other.key == PLAIN.key
+
+
+def test_threads_count_on_a_cpu_alone() -> None:
+    one = SETTINGS.model_copy(update={"threads": 1})
+    assert replace(PLAIN, settings=one).key != PLAIN.key
+    assert replace(PLAIN, settings=one, device="cuda").key == replace(PLAIN, device="cuda").key
+
+
+def test_a_proxy_depends_on_its_reference_and_its_batches_on_their_weights() -> None:
+    assert PROXY.scoring is not None
+    assert replace(PROXY, scoring=replace(PROXY.scoring, reference="b" * 64)).key != PROXY.key
+    assert replace(PROXY, weights=(0.4, 0.6)).key != PROXY.key
+    same = ProxyConfig(seeds=5, sampling="natural")  # how many there are, and a name for the weights
+    assert replace(PROXY, scoring=replace(PROXY.scoring, proxy=same)).key == PROXY.key
+
+
+def test_keys_need_no_torch() -> None:
+    code = "import doremi.rundir.graph, doremi.methods, doremi.pipeline.planning, doremi.cli.jobs, sys\n"
+    code += "print([name for name in ('torch', 'transformers') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
