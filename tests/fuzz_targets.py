@@ -19,13 +19,18 @@ from doremi.files import file_sha256, read_json, write_bytes, write_json
 from doremi.mixture.domains import DomainSet
 from doremi.mixture.files import read_mixture
 from doremi.rundir.layout import RunDirectory, TrainingFolder
-from doremi.rundir.metrics import MetricsWriter
+from doremi.rundir.metrics import TRACE_COLUMNS, MetricsWriter
 from doremi.training import checkpoint
 
 ALONE = World(0, 1, torch.device("cpu"))
 VALID = b"data:\n  domains:\n    web: texts/web\n    code: [a.jsonl, b.jsonl]\n    wiki: {train: w, epochs: 3}\n"
 DOMAINS = DomainSet(["a", "b"])
-HEADER = json.dumps({"kind": "header", "format": 1, "domains": list(DOMAINS), "objective": "plain"}).encode() + b"\n"
+HEADER = (
+    json.dumps(
+        {"kind": "header", "format": 1, "domains": list(DOMAINS), "objective": "plain", "trace": list(TRACE_COLUMNS)}
+    ).encode()
+    + b"\n"
+)
 
 
 def _ours(work: Callable[[], object]) -> None:

@@ -20,6 +20,7 @@ from doremi.corpus.library import place, take
 from doremi.corpus.value import Corpus
 from doremi.files import FORMAT, file_sha256, key_of, write_bytes, write_json
 from doremi.mixture.domains import Mixture, folder_name
+from doremi.rundir.metrics import TRACE_COLUMNS
 from doremi.rundir.nodes import CandidateRecord, CandidateRole, NodeRecord, Nodes, Role, write_nodes
 
 
@@ -233,6 +234,7 @@ def _training(folder: Path, made: MadeRun, mixture_name: str, seed: int, weights
     share = np.array([mixture[d] for d in made.domains])
     header = {
         "kind": "header",
+        "trace": list(TRACE_COLUMNS[:4]),
         "format": FORMAT,
         "domains": list(made.domains),
         "objective": "plain" if weights is None else "doremi",
@@ -272,6 +274,7 @@ def _training(folder: Path, made: MadeRun, mixture_name: str, seed: int, weights
             "parameters": 12345,
             "mixture": dict(mixture.weights),
             "consumed_tokens": [int(x) for x in share * per_step * made.steps],
+            "epoch_tokens": _train_tokens(folder, made),
         },
     )
 
@@ -334,3 +337,10 @@ def _evaluation(folder: Path, made: MadeRun, loss: np.ndarray, rng: np.random.Ge
             "worst_domain": made.domains[int(np.argmax(losses))],
         }
     write_json(folder / "evaluation.json", value)
+
+
+def _train_tokens(folder: Path, made: MadeRun) -> list[int]:
+    """Of each domain, from the corpus of the run that a training folder is in."""
+    manifest = next(p / "corpus/manifest.json" for p in folder.parents if (p / "corpus/manifest.json").exists())
+    entries = json.loads(manifest.read_text())["domains"]
+    return [entries[name]["train"]["tokens"] for name in made.domains]

@@ -12,13 +12,16 @@ import torch
 from typer.testing import CliRunner
 
 from doremi.cli.commands import app
+from doremi.cli.jobs import jobs_table
 from doremi.config import RunConfig
 from doremi.distributed import World
 from doremi.errors import RunError
 from doremi.pipeline import run as running
+from doremi.pipeline import workspace
 from doremi.pipeline.planning import as_it_is
 from doremi.pipeline.workspace import open_workspace
 from doremi.rundir.layout import RunDirectory
+from doremi.rundir.specs import TrainingSpec
 from tiny import Silent, tiny_config, write_corpus, write_tiny
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -244,3 +247,35 @@ def test_proxies_added_to_a_finished_run_show_both_versions(text: Path, tmp_path
     assert "kept from earlier settings: " in status
     assert "1 mixture" in status
     assert invoke(app, ["export", place, "--to", "json"], catch_exceptions=False).exit_code == 0
+
+
+def test_recorded_threads_are_used_where_fewer_cores_are_free(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else every key would be another one there, and a gradient would have other last bits."""
+    changes = {"training": {**SHORT, "threads": "auto"}, **FIRST}
+    monkeypatch.setattr(workspace, "available_cores", lambda: 3)
+    run = everything(tiny_config(tmp_path, text, **changes))
+    made = sorted((run.root / "trainings").iterdir())
+    monkeypatch.setattr(workspace, "available_cores", lambda: 1)
+    config = tiny_config(tmp_path, text, **{**changes, "candidates": {"mixtures": ["doremi", "natural"], "seeds": 2}})
+    everything(config)
+    assert set(made) <= set((run.root / "trainings").iterdir())
+    assert run.nodes().earlier == ()
+    spec = as_it_is(config, run).node("custom/natural/seed-1").spec
+    assert isinstance(spec, TrainingSpec)
+    assert spec.settings.threads == torch.get_num_threads() == 3
+
+
+def test_a_running_job_is_shown(text: Path, tmp_path: Path) -> None:
+    config = asked(tmp_path, text, **FIRST)
+    seen: list[str] = []
+
+    class Looking(Silent):
+        def step(self, step: int, steps: int, tokens: int) -> None:
+            seen.append(jobs_table(config))
+
+    with open_workspace(config, ALONE, Looking()) as space:
+        running.search(space, references_only=True)
+    assert "doremi/reference/seed-0  running" in seen[0]
+    assert "running" not in jobs_table(config).replace("doremi/reference/seed-0  done", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from doremi.cli.status import running
 from doremi.config import RunConfig
 from doremi.pipeline.planning import as_it_is
 from doremi.rundir.graph import Graph
@@ -11,8 +12,9 @@ from doremi.rundir.node import Node
 
 def jobs_table(config: RunConfig) -> str:
     """Every node: its state, its cost where it is counted, and where it lies."""
-    plan = as_it_is(config, RunDirectory(config.root))
-    rows = [(node.id, state_of(plan, node), _operations(node), _place(plan, node)) for node in plan.nodes]
+    directory = RunDirectory(config.root)
+    plan, now = as_it_is(config, directory), running(directory)
+    rows = [(node.id, state_of(plan, node, now), _operations(node), _place(plan, node)) for node in plan.nodes]
     width, said = (max(len(row[i]) for row in rows) for i in (0, 1))
     lines = [f"{'job':<{width}}  {'state':<{said}}  {'operations':>10}  place"]
     lines += [f"{name:<{width}}  {state:<{said}}  {cost:>10}  {place}".rstrip() for name, state, cost, place in rows]
@@ -21,14 +23,14 @@ def jobs_table(config: RunConfig) -> str:
     return "\n".join([*lines, f"{done}. `doremi job CONFIG JOB` does one."])
 
 
-def state_of(plan: Graph, node: Node) -> str:
-    """done, at which step, ready, or what it waits for; and what it is the same as."""
+def state_of(plan: Graph, node: Node, now: str | None = None) -> str:
+    """done, running (`now`), at which step, ready, or what it waits for; and what it is the same as."""
     if plan.done(node):
         twin = plan.twin(node)
         return f"done, is {twin.id}" if twin else "done"
     step = plan.known.begun.get(node.place) if node.place else None
-    if step:
-        return f"at step {step}"
+    if step or node.id == now:
+        return f"{'running' if node.id == now else 'stopped'}{f', saved at step {step}' if step else ''}"
     if twin := plan.twin(node):
         return f"is {twin.id}"
     left = plan.unfinished(node)

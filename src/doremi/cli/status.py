@@ -89,6 +89,13 @@ def _in_words(status: dict[str, Any]) -> str:
     return f"{state} at {status['stage']}" + (f": {status['message']}" if status["message"] else "")
 
 
+def running(directory: RunDirectory) -> str | None:
+    """The job that a process works on now, as far as the run's status file says."""
+    path = directory.status_path()
+    status = read_json(path, "status") if path.exists() else None
+    return status["stage"] if status and status["state"] == "running" and _alive(status["process"]) else None
+
+
 def _alive(process: int) -> bool:
     try:
         os.kill(process, 0)

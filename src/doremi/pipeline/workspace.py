@@ -94,7 +94,7 @@ def open_workspace(config: RunConfig, world: World, watch: Watch, *, own_model: 
             manifest = _manifest(config, directory, world)
             if not joins:
                 write_bytes(directory.root / "config.yaml", dump(config).encode())
-            _tell_versions(directory, manifest, watch)
+            _tell_versions(directory, manifest, world, watch)
             write_json(directory.root / "manifest.json", manifest)
         world.barrier()
         yield Workspace(config, directory, world, watch, own_model)
@@ -161,14 +161,17 @@ def this_machine(world: World) -> Machine:
     return Machine(world.device.type, has_bfloat16(world.device), cores, max(1, cores // world.local_size))
 
 
-def _tell_versions(directory: RunDirectory, manifest: Mapping[str, Any], watch: Watch) -> None:
+def _tell_versions(directory: RunDirectory, manifest: Mapping[str, Any], world: World, watch: Watch) -> None:
     """Whoever goes on with another torch or on another kind of device is told: last digits will differ."""
     path = directory.root / "manifest.json"
     if not path.exists() or not _has_trainings(directory):
         return
     before, now = directory.manifest()["versions"].get("torch"), manifest["versions"]["torch"]
+    device = manifest["machine"]["device"]
     if before != now:
         watch.say(f"warning: this run was begun with torch {before}, here is {now}. Last digits may differ.")
+    if device != world.device.type:
+        watch.say(f"warning: this run was begun on {device}, here is {world.device.type}. Digits will differ.")
 
 
 def versions() -> dict[str, str]:

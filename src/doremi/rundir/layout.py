@@ -17,7 +17,7 @@ from doremi.corpus.value import Corpus
 from doremi.errors import DamageError, RunError, reason_of
 from doremi.files import read_json
 from doremi.mixture.record import MixtureRecord, read_own_record
-from doremi.rundir.metrics import FIRST_TRACE_COLUMNS, whole_records, whole_rows
+from doremi.rundir.metrics import whole_records, whole_rows
 from doremi.rundir.nodes import FILE as NODES
 from doremi.rundir.nodes import NodeRecord, Nodes, Role, read_nodes
 
@@ -60,7 +60,7 @@ class TrainingFolder:
         header = next(self.records("header"), None)
         if header is None:
             raise DamageError(f"{self.folder / 'metrics.jsonl'}: has no header; remove {self.folder} and run again")
-        k, columns = len(header["domains"]), header.get("trace", FIRST_TRACE_COLUMNS)
+        k, columns = len(header["domains"]), header["trace"]
         rows = whole_rows(self.folder / "trace.f32", 3 + len(columns) * k)
         parts = {name: rows[:, 3 + i * k : 3 + (i + 1) * k] for i, name in enumerate(columns)}
         return {"step": rows[:, 0], "learning_rate": rows[:, 1], "gradient_norm": rows[:, 2], **parts}

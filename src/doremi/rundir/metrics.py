@@ -14,7 +14,6 @@ from doremi.files import FORMAT, flush_to_disk, write_bytes
 from doremi.mixture.domains import DomainSet
 
 TRACE_COLUMNS = ("loss", "tokens", "weights", "scores", "score_error", "reference_loss")
-FIRST_TRACE_COLUMNS = TRACE_COLUMNS[:4]  # of logs whose header does not name them
 
 
 class MetricsWriter:
@@ -89,5 +88,5 @@ def _is_record(value: Any) -> bool:
     if not isinstance(value, dict):
         return False
     if value.get("kind") == "header":
-        return isinstance(value.get("domains"), list) and isinstance(value.get("trace", []), list)
+        return isinstance(value.get("domains"), list) and isinstance(value.get("trace"), list)
     return "kind" in value and isinstance(value.get("step"), int)

@@ -67,10 +67,9 @@ def measure(
     stages = [[folder.stage() for folder in row] for row in folders]
     for one, row in zip(candidates, stages, strict=True):
         _check_weights(run, one, dict(zip(seeds, row, strict=True)))
-    train = np.array(corpus.count("train", "tokens"), float)
     by_size = natural(corpus.natural_sizes(run.passes()))
     consumed = np.array([[stage["consumed_tokens"] for stage in row] for row in stages], float)
-    once = np.array([[stage.get("epoch_tokens", train) for stage in row] for row in stages], float)
+    once = np.array([[stage["epoch_tokens"] for stage in row] for row in stages], float)
     weights = np.array([[Mixture(stage["mixture"]).aligned(domains) for stage in row] for row in stages])
     return Measured(
         names=tuple(one.name for one in candidates),
