@@ -20,9 +20,8 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from study import CHOSEN, HELD_OUT, RUNS, TEXT, doremi
-
 from doremi.rundir.layout import RunDirectory
+from study import CHOSEN, HELD_OUT, RUNS, TEXT, doremi
 
 CHARACTERS, TOKENS = 4_000, 40_000
 DIRECTORIES = ("natural", "sizes", "equal-compute")

@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from results_table import candidate_rows, comparison_rows, domain_rows, header, mixture_rows, row
-from study import ETAS, FOUND, PLAIN, SHORT, SMOOTHINGS, VARIANTS
+from doremi.mixture.names import LEARNED, PER_SEED, WITH_SEARCH
 
 from doremi import verdict
 from doremi.diagnostics import settled, student
 from doremi.mixture.files import read_mixture
-from doremi.mixture.names import LEARNED, PER_SEED, WITH_SEARCH
 from doremi.model.operations import of_model
 from doremi.model.presets import shape
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.nodes import CandidateRole
+from results_table import candidate_rows, comparison_rows, domain_rows, header, mixture_rows, row
+from study import ETAS, FOUND, PLAIN, SHORT, SMOOTHINGS, VARIANTS
 
 SWEEPS = ("chosen", f"chosen-{SHORT}", "held-out", f"held-out-{SHORT}")
 

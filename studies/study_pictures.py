@@ -8,12 +8,12 @@ import matplotlib as mpl
 import numpy as np
 
 mpl.use("svg")
+from doremi.mixture.names import LEARNED, PER_SEED
 from matplotlib import pyplot as plt
+
+from doremi.rundir.layout import RunDirectory
 from study import ETAS, PLAIN, SHORT
 from study_tables import SWEEPS, apart, judge, judged, means, proxies, signal, wandered
-
-from doremi.mixture.names import LEARNED, PER_SEED
-from doremi.rundir.layout import RunDirectory
 
 mpl.rcParams.update({"svg.hashsalt": "doremi", "svg.fonttype": "none", "font.size": 9, "axes.spines.top": False})
 mpl.rcParams.update({"axes.spines.right": False, "figure.constrained_layout.use": True})
