@@ -3,13 +3,13 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-SOURCES = src tests benchmarks examples tools
+SOURCES = src tests benchmarks studies examples tools
 PROSE = tools/prose
 TEXTLINT = $(PROSE)/node_modules/.bin/textlint
 # most tests keep one core busy, not two: as many workers as cores, up to four
 WORKERS = -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: help install dev demo test check words slow bench fix clean
+.PHONY: help install dev demo test check words slow wide bench fix clean
 
 help:
 	@echo "make demo    install, run the whole job on text from this machine, write a report (about 6 minutes)"
@@ -18,6 +18,7 @@ help:
 	@echo "make check   formatting, lint, types, plain English and tests; edits nothing"
 	@echo "make words   only plain English: sentences of README, docs, help, messages and report"
 	@echo "make slow    the tests that take minutes each (about 15 minutes)"
+	@echo "make wide    what CI has no time for: long simulations, 100 kills (about an hour)"
 	@echo "make bench   speed, as ratios within one run"
 	@echo "make fix     format and fix what can be fixed"
 
@@ -69,6 +70,12 @@ words: dev
 
 slow: $(VENV)/.installed-slow
 	$(BIN)/pytest -q $(WORKERS) -m "slow and not network" --timeout 1800
+
+# before an issue is closed; what it prints goes into docs/results with the date and the commit
+wide: dev
+	@echo "$$(date -u +%F), commit $$(git rev-parse --short HEAD)"
+	$(BIN)/pytest -q $(WORKERS) -m "wide and not network" --timeout 3600
+	$(BIN)/python tests/kill.py --kills 100
 
 bench: dev
 	$(BIN)/python benchmarks/run.py

@@ -19,8 +19,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import steps
 import torch
+
+import steps
 from figures import figure, interleaved, ratio
 from steps import one_step
 
@@ -41,6 +42,7 @@ def way(folder: Path, preset: str, *, compiled: bool, attention: str = "sdpa") -
 def ways(folder: Path, preset: str) -> tuple[dict[int, Steps], float]:
     """All ways by number of threads and name; seconds of the compiled one's first step with all threads."""
     made: dict[int, Steps] = {}
+    first = 0.0
     for threads in sorted({1, CORES}):
         torch.set_num_threads(threads)  # compiled code is guarded by it
         made[threads] = {

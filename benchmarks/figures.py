@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 
 def figure(name: str, value: float, unit: str, *, digits: int = 5, **more: float | str) -> None:
@@ -13,7 +13,7 @@ def figure(name: str, value: float, unit: str, *, digits: int = 5, **more: float
     print(json.dumps({"figure": name, "value": round(value, digits), "unit": unit, **more}), flush=True)
 
 
-def interleaved(ways: dict[str, Callable[[], object]], repeats: int, warm_up: int = 2) -> dict[str, list[float]]:
+def interleaved(ways: Mapping[str, Callable[[], object]], repeats: int, warm_up: int = 2) -> dict[str, list[float]]:
     """Seconds of each way, taken in turn so that a drift of the machine hits all alike."""
     for way in ways.values():
         for _ in range(warm_up):

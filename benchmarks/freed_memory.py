@@ -17,10 +17,9 @@ import time
 from pathlib import Path
 
 import steps
+from doremi.training import loop as train
 from figures import figure
 from steps import one_step
-
-from doremi.training import loop as train
 
 
 def measure(scored: str, number: int) -> float:
@@ -57,8 +56,8 @@ def main() -> None:
         taken = [[elsewhere(scored, kept, arguments.steps) for kept in (True, False)] for _ in range(arguments.rounds)]
         ratios = [kept / freed for kept, freed in taken]
         name = f"freed_memory_kept_over_returned_{scored or 'plain'}"
-        spread = {"low": round(min(ratios), 3), "high": round(max(ratios), 3)}
-        figure(name, statistics.median(ratios), "ratio", **spread)
+        low, high = round(min(ratios), 3), round(max(ratios), 3)
+        figure(name, statistics.median(ratios), "ratio", low=low, high=high)
 
 
 if __name__ == "__main__":

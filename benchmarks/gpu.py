@@ -23,17 +23,17 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import steps
 import torch
-from figures import figure
-from step_profile import profiled
-from steps import one_step
 from torch._dynamo.utils import counters
 
+import steps
 from doremi.distributed import World
 from doremi.model import build as models
 from doremi.model import operations
 from doremi.model.presets import PRESETS, shape
+from figures import figure
+from step_profile import profiled
+from steps import one_step
 
 
 @dataclass(frozen=True)

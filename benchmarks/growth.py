@@ -21,12 +21,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import steps
 import torch
+from torch.multiprocessing.spawn import spawn
+
+import steps
+from doremi import distributed
 from figures import figure, interleaved
 from steps import one_step
-
-from doremi import distributed
 
 LENGTH, BATCH, DOMAINS, VOCABULARY = 64, 24, 6, 2048
 SIZES = {
@@ -93,7 +94,7 @@ def with_processes(size: int, preset: str, repeats: int, folder: str) -> float:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    torch.multiprocessing.spawn(rank_seconds, (size, port, preset, repeats, folder), nprocs=size)
+    spawn(rank_seconds, (size, port, preset, repeats, folder), nprocs=size)
     return float((Path(folder) / f"{size}.seconds").read_text())
 
 

@@ -15,11 +15,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-from figures import figure
 
 from doremi.corpus.loader import BatchStream, windows
 from doremi.corpus.sampler import Sampler
 from doremi.corpus.store import FlatFile
+from figures import figure
 
 BATCH, LENGTH, DOMAINS, TOKENS = 64, 1024, 8, 8_000_000
 

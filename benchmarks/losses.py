@@ -20,12 +20,12 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from figures import figure, interleaved
 from torch import Tensor, nn
 from torch.nn import functional
 
 from doremi.model import build as models
 from doremi.training.memory import keep_freed_memory
+from figures import figure, interleaved
 
 
 def own_choice(hidden_ND: Tensor, head: nn.Linear, label_N: Tensor) -> Tensor:

@@ -24,12 +24,12 @@ from typing import Any
 import orjson
 import pyarrow as pa
 import zstandard
-from figures import figure, interleaved, ratio
-from prepare import BATCH, _library_texts
 from pyarrow import parquet
 
 from doremi.corpus.readers import read_documents
 from doremi.corpus.tokenizer import train_tokenizer
+from figures import figure, interleaved, ratio
+from prepare import BATCH, _library_texts
 
 KINDS = ("jsonl", "jsonl.gz", "jsonl.zst", "parquet", "txt")
 

@@ -16,8 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from figures import figure, interleaved, ratio
-from steps import BATCH, LENGTH, VOCAB
 
 from doremi.config import TrainingConfig
 from doremi.corpus.value import Corpus
@@ -27,6 +25,8 @@ from doremi.model.presets import shape
 from doremi.training.loop import forward_pass
 from doremi.training.memory import keep_freed_memory
 from doremi.training.reference_losses import write_store
+from figures import figure, interleaved, ratio
+from steps import BATCH, LENGTH, VOCAB
 
 DOMAINS, BATCHES = 4, 2  # batches of a domain
 
@@ -36,13 +36,13 @@ def random_corpus(folder: Path) -> Corpus:
     tokens, domains = BATCHES * BATCH * LENGTH + 1, {}
     for number in range(DOMAINS):
         name = f"domain {number}"
-        domains[name] = {"folder": str(number), "train": {"tokens": tokens}}
+        domains[name] = {"folder": str(number), "train": {"documents": 1, "bytes": tokens, "tokens": tokens, "files": {}}}
         (folder / str(number)).mkdir(parents=True)
         ids = np.random.default_rng(number).integers(0, VOCAB, tokens)
         ids.astype("<u2").tofile(folder / str(number) / "train.bin")
-    return Corpus(
-        folder, {"domains": domains, "dtype": "uint16", "fingerprint": "random", "tokenizer": {"sha256": "none"}}
-    )
+    tokenizer = {"sha256": "none"}
+    manifest = {"domains": domains, "dtype": "uint16", "fingerprint": "random", "tokenizer": tokenizer}
+    return Corpus.said_by(manifest, folder)
 
 
 def main() -> None:

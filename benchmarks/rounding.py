@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from figures import figure
 
 from doremi.config import RunConfig, load
 from doremi.distributed import World
@@ -24,6 +23,7 @@ from doremi.pipeline.run import search
 from doremi.pipeline.workspace import open_workspace
 from doremi.rundir.layout import RunDirectory
 from doremi.training import reference_losses
+from figures import figure
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 

@@ -13,17 +13,16 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import steps
 import torch
-from figures import figure
 from torch.profiler import ProfilerActivity, profile
 
+import steps
 from doremi.distributed import World
+from figures import figure
 
 PARTS = {  # the first whose words an operator's name holds
     "attention": ("attention", "flash"),
@@ -57,13 +56,13 @@ def own_times(profiler: Any, device: torch.device) -> list[tuple[str, float, int
     return [
         (part_of(e.key), e.self_device_time_total if device.type == "cuda" else e.self_cpu_time_total, e.flops)
         for e in profiler.key_averages()
-        if e.device_type == torch.autograd.DeviceType.CPU  # on a GPU kernels are listed again by themselves
+        if e.device_type.name == "CPU"  # on a GPU kernels are listed again by themselves
     ]
 
 
 def shares(times: list[tuple[str, float, int]]) -> dict[str, float]:
     """Each part's share of the time that operators took."""
-    spent: Counter[str] = Counter(dict.fromkeys((*PARTS, "rest"), 0.0))
+    spent = dict.fromkeys((*PARTS, "rest"), 0.0)
     for part, own, _ in times:
         spent[part] += own
     return {part: value / sum(spent.values()) for part, value in spent.items()}
@@ -81,7 +80,7 @@ def large_product_rate(device: torch.device, size: int = 2048) -> float:
     seconds = []
     for _ in range(12):
         start = time.perf_counter()
-        a @ b
+        torch.matmul(a, b)
         if device.type == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)

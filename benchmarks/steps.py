@@ -9,13 +9,13 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from figures import figure, interleaved, ratio
 
 from doremi.config import TrainingConfig
 from doremi.corpus.loader import BatchStream, windows
@@ -30,6 +30,7 @@ from doremi.objectives.plain import PlainObjective
 from doremi.objectives.reweighting import Reweighting
 from doremi.training import loop as training
 from doremi.training.reference_losses import LiveReference, ReferenceLosses, StoredReference
+from figures import figure, interleaved, ratio
 
 VOCAB, LENGTH, BATCH, DOMAINS = 4096, 128, 48, 12
 TOKENS = 200_000  # of a domain
@@ -40,8 +41,12 @@ WORLD = World(0, 1, torch.device("cpu"))
 class Quiet:
     """A watch that looks away."""
 
-    def __getattr__(self, name: str) -> Any:
-        return lambda *_: None
+    def stage(self, name: str) -> None: ...
+    def step(self, step: int, steps: int, tokens: int) -> None: ...
+    def record(self, record: Mapping[str, Any]) -> None: ...
+    def say(self, message: str) -> None: ...
+    def stop_requested(self) -> bool:
+        return False
 
 
 class FilesOfLosses(StoredReference):
@@ -121,8 +126,9 @@ def outside_seconds(trainer: training.Trainer, repeats: int) -> tuple[float, flo
     ready_BT = torch.rand(BATCH, LENGTH, device=WORLD.device, requires_grad=True)
     reference, forward = trainer.job.reference, trainer.forward
     trainer.forward = lambda *_: ready_BT
+    live = reference.forward if isinstance(reference, LiveReference) else None
     if isinstance(reference, LiveReference):
-        live, reference.forward = reference.forward, lambda *_: ready_BT
+        reference.forward = lambda *_: ready_BT
     fetching, outside = [], []
     for step in range(1, repeats + 1):
         start = time.perf_counter()
@@ -131,7 +137,7 @@ def outside_seconds(trainer: training.Trainer, repeats: int) -> tuple[float, flo
         trainer.record(step, trainer.forward_backward(batches), torch.ones((), device=WORLD.device))
         outside.append(time.perf_counter() - start)
     trainer.forward = forward
-    if isinstance(reference, LiveReference):
+    if isinstance(reference, LiveReference) and live is not None:
         reference.forward = live
     return statistics.median(fetching), statistics.median(outside)
 

@@ -1,4 +1,4 @@
-"""benchmarks/kill.py: killed runs end in the same bytes, and a save that is not atomic would be noticed."""
+"""kill.py: killed runs end in the same bytes, and a save that is not atomic would be noticed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-PROGRAM = Path(__file__).resolve().parents[1] / "benchmarks" / "kill.py"
+PROGRAM = Path(__file__).resolve().with_name("kill.py")
 
 
 def figure(*options: str) -> dict[str, object]:

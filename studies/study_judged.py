@@ -1,6 +1,6 @@
 """Every main model of the study on more documents than were watched while it trained; giving the command again goes on.
 
-python benchmarks/study_judged.py [--at-once 2]
+python studies/study_judged.py [--at-once 2]
 
 An interval needs documents: a dozen a half, where the evaluations during training, which must be quick, have whole
 chapters and so one or two. Here each held-out document is cut to its first 4,000 characters, and up to 40,000 tokens a
@@ -20,14 +20,13 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from doremi.rundir.layout import RunDirectory
 from study import CHOSEN, HELD_OUT, RUNS, TEXT, doremi
 
-from doremi.rundir.layout import RunDirectory
-
 CHARACTERS, TOKENS = 4_000, 40_000
-DIRECTORIES = ("natural", "sizes", "equal-compute")
+DIRECTORIES = ("natural", "equal-compute")
 JUDGED, WIDE = RUNS / "judged", RUNS / "wide"
-LEFT_OUT = shutil.ignore_patterns("corpus", "model", "checkpoint", "evaluation.*", "losses", "run.lock")
+LEFT_OUT = shutil.ignore_patterns("corpus", "models", "model", "checkpoint", "evaluation.*", "losses", "run.lock")
 
 
 def prepare_documents() -> None:
@@ -42,7 +41,7 @@ def prepare_documents() -> None:
         documents = read_documents([str(source / "validation.jsonl.zst")], text_field="text", domain=domain)
         text.write_text("".join(json.dumps({"text": document[:CHARACTERS]}) + "\n" for document in documents))
         domains.append(f"{domain}: {{train: {source / 'train.jsonl.zst'}, validation: {text}}}")
-    tokenizer = RUNS / "natural" / "corpus" / "tokenizer" / "tokenizer.json"
+    tokenizer = RunDirectory(RUNS / "natural").whole_corpus().folder / "tokenizer" / "tokenizer.json"
     settings = (f"data.domains={{{', '.join(sorted(domains))}}}", f"data.tokenizer={tokenizer}")
     doremi("prepare", "wide", (*settings, f"data.validation_max_tokens={TOKENS}"))
 
@@ -53,7 +52,7 @@ def copies(name: str) -> Iterator[tuple[Path, Path]]:
     shutil.copytree(source, target, ignore=LEFT_OUT, copy_function=link, dirs_exist_ok=True)
     if not (target / "corpus").exists():
         shutil.copytree(WIDE / "corpus", target / "corpus")
-    for model in [*source.glob("reference/*/model"), *source.glob("main/*/*/*/model")]:
+    for model in source.glob("trainings/*/model"):
         folder = target / model.parent.relative_to(source)
         if not (folder / "evaluation.documents.f64").exists():
             yield model, folder

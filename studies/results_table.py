@@ -1,6 +1,6 @@
 """Prints a finished run as Markdown: mixture and its spread over seeds, candidates, comparisons, loss by domain.
 
-python benchmarks/results_table.py runs/twelve-domains > table.md
+python studies/results_table.py runs/twelve-domains > table.md
 """
 
 from __future__ import annotations

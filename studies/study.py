@@ -1,9 +1,10 @@
 """The runs of docs/results/study.md, each once; giving the command again goes on.
 
-python benchmarks/study.py [--only NAME ...]
+python studies/study.py [--only NAME ...]
 
 Searches (`doremi reference`, `doremi proxy`) have a directory each, and one that differs in its proxy alone takes
 another's references; main models are trained in the directory of the first search, those of the sweeps in their own.
+All of them find their corpora in one place, `runs/study/corpora`.
 """
 
 from __future__ import annotations
@@ -114,12 +115,9 @@ def more_seeds() -> None:
 
 
 def larger(size: str) -> None:
-    """Main models of another size on the same mixtures, in a directory of their own: they take long."""
-    (RUNS / "sizes").mkdir(exist_ok=True)
-    (RUNS / "sizes" / "run.lock").touch()  # marks the folder as a run's
-    shutil.copyfile(RUNS / "natural" / "mixture.json", RUNS / "sizes" / "mixture.json")
+    """Main models of another size on the same mixtures."""
     settings = ("candidates.mixtures=[doremi, natural]", f"candidates.sizes=[{size}]", "candidates.seeds=3")
-    doremi("train", "sizes", settings)
+    doremi("train", "natural", settings)
 
 
 def found_mixtures() -> None:
@@ -164,10 +162,10 @@ def jobs() -> list[Job]:
     ]
     main_models = [
         Job("tournament", "natural", ("natural",), tournament),
-        Job("3m", "sizes", ("natural",), partial(larger, "3m")),
+        Job("3m", "natural", ("natural",), partial(larger, "3m")),
         Job("found mixtures", "natural", ("tournament", *FOUND), found_mixtures),
         Job("more seeds", "natural", ("found mixtures",), more_seeds),
-        Job("0.3m", "sizes", ("3m",), partial(larger, "0.3m")),
+        Job("0.3m", "natural", ("3m",), partial(larger, "0.3m")),
     ]
     return [first, *main_models, *others, *judged]
 

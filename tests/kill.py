@@ -1,6 +1,6 @@
 """Kill whole runs at random moments, give the same command again, and compare what is left with a run left alone.
 
-    python benchmarks/kill.py [--kills 100] [--seed 0] [--non-atomic]
+    python tests/kill.py [--kills 100] [--seed 0] [--non-atomic]
 
 A run does everything from raw text to the report on a small corpus. It is started, killed with SIGKILL, started again,
 killed again ... until it ends; then every file of it must have the same bytes as those of an undisturbed run (all but
@@ -40,8 +40,6 @@ from doremi.pipeline.run import everything
 from doremi.pipeline.workspace import open_workspace
 from doremi.training import checkpoint
 from doremi.training import loop as train
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from tiny import Silent, write_corpus, write_tiny
 
 QUOTA = {"preparation": 15, "training": 30, "inside a save": 20, "between stages": 15, "one rank of two": 20}
@@ -203,7 +201,7 @@ class Driver:
         deadline = time.monotonic() + PATIENCE
         while target.is_alive() and time.monotonic() < deadline:
             phase = watcher.read(0.02)
-            if plan and phase == plan.phase and watcher.begun[phase] == plan.start:
+            if plan and phase is not None and phase == plan.phase and watcher.begun[phase] == plan.start:
                 time.sleep(plan.delay)
                 break
         killed = target.is_alive()

@@ -9,11 +9,11 @@ import numpy as np
 
 mpl.use("svg")
 from matplotlib import pyplot as plt
-from study import ETAS, PLAIN, SHORT
-from study_tables import SWEEPS, apart, judge, judged, means, proxies, signal, wandered
+from matplotlib.figure import Figure
 
-from doremi.mixture.names import LEARNED, PER_SEED
 from doremi.rundir.layout import RunDirectory
+from study import ETAS, PLAIN, SHORT
+from study_tables import LEARNED, PER_SEED, SWEEPS, apart, judge, judged, means, proxies, signal, wandered
 
 mpl.rcParams.update({"svg.hashsalt": "doremi", "svg.fonttype": "none", "font.size": 9, "axes.spines.top": False})
 mpl.rcParams.update({"axes.spines.right": False, "figure.constrained_layout.use": True})
@@ -27,7 +27,7 @@ def draw(root: Path, folder: Path) -> None:
     etas(root, folder / "study-eta.svg")
 
 
-def save(figure: plt.Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
     figure.savefig(path, metadata={"Date": None, "Creator": None})
     plt.close(figure)
     print(path)
@@ -39,8 +39,8 @@ def differences(root: Path, path: Path) -> None:
     asked = (
         ("natural", "0.1m", everyone),
         ("natural", "0.1m", (LEARNED, "natural", "uniform")),
-        ("sizes", "0.3m", everyone),
-        ("sizes", "3m", everyone),
+        ("natural", "0.3m", everyone),
+        ("natural", "3m", everyone),
     )
     held = [v for place, size, names in asked if (v := judge(judged(root, place), size, names)) is not None]
     figure, axes = plt.subplots(1, len(held), figsize=(3 * len(held), 2.4), squeeze=False)

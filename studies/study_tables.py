@@ -1,6 +1,6 @@
-"""The tables and pictures of docs/results/study.md, from what benchmarks/study.py left; what is missing is left out.
+"""The tables and pictures of docs/results/study.md, from what studies/study.py left; what is missing is left out.
 
-python benchmarks/study_tables.py [runs/study] [--pictures docs/results]
+python studies/study_tables.py [runs/study] [--pictures docs/results]
 """
 
 from __future__ import annotations
@@ -8,23 +8,23 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from results_table import candidate_rows, comparison_rows, domain_rows, header, mixture_rows, row
-from study import ETAS, FOUND, PLAIN, SHORT, SMOOTHINGS, VARIANTS
 
 from doremi import verdict
 from doremi.diagnostics import settled, student
 from doremi.mixture.files import read_mixture
-from doremi.mixture.names import LEARNED, PER_SEED, WITH_SEARCH
 from doremi.model.operations import of_model
 from doremi.model.presets import shape
-from doremi.rundir.layout import RunDirectory
-from doremi.rundir.nodes import CandidateRole
+from doremi.rundir.layout import RunDirectory, TrainingFolder
+from doremi.rundir.nodes import CandidateRole, NodeRecord, Role
+from results_table import candidate_rows, comparison_rows, domain_rows, header, mixture_rows, row
+from study import ETAS, FOUND, PLAIN, SHORT, SMOOTHINGS, VARIANTS
 
+LEARNED, PER_SEED = "doremi", "doremi-per-seed"
 SWEEPS = ("chosen", f"chosen-{SHORT}", "held-out", f"held-out-{SHORT}")
 
 
@@ -46,14 +46,14 @@ def judge(run: RunDirectory, size: str, mixtures: Sequence[str], first: int = 0)
     seeds = sorted(seed for seed in set.intersection(*(set(done[name]) for name in names)) if seed >= first)
     if not seeds:
         return None
-    candidates = [candidate(run, size, name, name, seeds) for name in names]
+    candidates = [candidate(name, done[name], seeds) for name in names]
     return verdict.judge(run, size=size, seeds=seeds, candidates=candidates, reference_mixture="natural").values()
 
 
-def candidate(run: RunDirectory, size: str, name: str, folder: str, seeds: Sequence[int]) -> verdict.Candidate:
-    """A mixture whose models lie under main/<size>/<folder>."""
+def candidate(name: str, models: Mapping[int, TrainingFolder], seeds: Sequence[int]) -> verdict.Candidate:
+    """A mixture with its models of some seeds."""
     roles: dict[str, CandidateRole] = {LEARNED: "found", PER_SEED: "per-seed"}
-    trainings = {seed: run.main(size, folder, seed) for seed in seeds}
+    trainings = {seed: models[seed] for seed in seeds}
     is_reference = name == "natural"
     return verdict.Candidate(name, roles.get(name, "plain"), trainings, is_reference=is_reference, method=LEARNED)
 
@@ -64,19 +64,37 @@ def judged(root: Path, name: str) -> RunDirectory:
     return RunDirectory(copy if copy.exists() else root / name)
 
 
-def evaluated(run: RunDirectory, size: str) -> dict[str, list[int]]:
-    """Seeds of each mixture whose losses are there."""
-    return {
-        name: [s for s in seeds if (run.main(size, name, s).folder / "evaluation.documents.f64").exists()]
-        for name, seeds in run.candidates().get(size, {}).items()
-    }
+def recorded(run: RunDirectory, role: Role) -> list[NodeRecord]:
+    """What all commands in this directory have trained: of a later configuration, those of earlier ones are `earlier`.
+
+    The newest are the last, so that a dictionary keeps these.
+    """
+    nodes = run.nodes()
+    return [node for node in (*reversed(nodes.earlier), *nodes.nodes) if node.role == role]
+
+
+def evaluated(run: RunDirectory, size: str, role: Role = "main") -> dict[str, dict[int, TrainingFolder]]:
+    """Models of each mixture by seed, as far as their losses are there."""
+    found: dict[str, dict[int, TrainingFolder]] = {}
+    if not (run.root / "nodes.json").exists():
+        return found
+    for node in recorded(run, role):
+        folder = run.training(node)
+        if node.size == size and folder is not None and (folder.folder / "evaluation.documents.f64").exists():
+            found.setdefault(node.mixture, {})[node.seed] = folder
+    return found
+
+
+def searched(run: RunDirectory) -> dict[int, TrainingFolder]:
+    """Finished proxies of the first round, by seed."""
+    made = run.trainings(node for node in recorded(run, "proxy") if node.round <= 1)
+    return {seed: folder for seed, folder in made.items() if folder.finished}
 
 
 def proxies(run: RunDirectory) -> np.ndarray:
     """Averaged weights of each finished proxy, `[S, K]`."""
-    return np.array(
-        [list(read_mixture(run.proxy(s).folder / "mixture.json").weights.values()) for s in run.seeds("proxy")]
-    )
+    made = searched(run).values()
+    return np.array([list(read_mixture(proxy.folder / "mixture.json").weights.values()) for proxy in made])
 
 
 def apart(weights_SK: np.ndarray) -> float:
@@ -96,7 +114,7 @@ def moved(a_K: np.ndarray, b_K: np.ndarray) -> float:
 
 def noise(run: RunDirectory) -> float:
     """Median standard error of a domain's score in one step, over proxies and steps after the first tenth."""
-    errors = [run.proxy(seed).trace()["score_error"] for seed in run.seeds("proxy")]
+    errors = [proxy.trace()["score_error"] for proxy in searched(run).values()]
     return float(np.median([np.nanmedian(e[len(e) // 10 :]) for e in errors]))
 
 
@@ -105,13 +123,13 @@ def noise(run: RunDirectory) -> float:
 
 def tournaments(root: Path) -> Iterator[tuple[str, list[str]]]:
     """The verdict at each size, with its mixtures and domains at the proxy's."""
-    natural, sizes = judged(root, "natural"), judged(root, "sizes")
+    natural = judged(root, "natural")
     for title, run, size, names, first in (
         ("0.1m", natural, "0.1m", (LEARNED, PER_SEED, *PLAIN), 0),
         ("0.1m, more seeds", natural, "0.1m", (LEARNED, "natural", "uniform"), 0),
         ("0.1m, seeds that nobody had looked at", natural, "0.1m", (LEARNED, "natural", "uniform"), FIRST_SEEDS),
-        ("0.3m", sizes, "0.3m", (LEARNED, *PLAIN), 0),
-        ("3m", sizes, "3m", (LEARNED, *PLAIN), 0),
+        ("0.3m", natural, "0.3m", (LEARNED, *PLAIN), 0),
+        ("3m", natural, "3m", (LEARNED, *PLAIN), 0),
     ):
         held = judge(run, size, names, first)
         if held is None:
@@ -227,7 +245,7 @@ def etas(root: Path) -> list[str]:
         if not run.mixture_path(LEARNED).exists():
             continue
         own = proxies(run)
-        steps = run.proxy(0).stage()["steps"]
+        steps = searched(run)[0].stage()["steps"]
         cells = [f"{noise(run):.3f}", f"{predicted(eta, noise(run), steps):.2f}", f"{wandered(own):.2f}"]
         cells += [f"{signal(own):.2f}", f"{signal(own) / wandered(own):.1f}", f"{apart(own):.3f}"]
         cells += judged_eta(root, sweep, run)
@@ -268,8 +286,8 @@ def judged_eta(root: Path, sweep: str, run: RunDirectory) -> list[str]:
 
 def means(run: RunDirectory, split: str = "report") -> np.ndarray | None:
     """Unweighted mean of a split's bits a byte, one for each seed of the method, `[S]`."""
-    seeds = run.candidates().get("0.1m", {}).get(PER_SEED, [])
-    each = [np.mean(run.main("0.1m", PER_SEED, s).evaluation()[split]["bits_per_byte"]) for s in seeds]
+    models = evaluated(run, "0.1m").get(PER_SEED, {}).values()
+    each = [np.mean(model.evaluation()[split]["bits_per_byte"]) for model in models]
     return np.array(each) if each else None
 
 
@@ -292,7 +310,7 @@ def early(root: Path) -> list[str]:
         run = RunDirectory(root / name)
         if not run.mixture_path(LEARNED).exists():
             continue
-        paths = [run.proxy(seed).trace()["weights"].astype(float) for seed in run.seeds("proxy")]
+        paths = [proxy.trace()["weights"].astype(float) for proxy in searched(run).values()]
         steps = len(paths[0])
         share = [
             np.mean([moved(p[: int(steps * part)].mean(0), p.mean(0)) for p in paths]) for part in (0.25, 0.5, 0.75)
@@ -314,13 +332,13 @@ def first_settled(path_TK: np.ndarray) -> int | None:
 def equal_compute(root: Path) -> list[str]:
     """DoReMi from one proxy against plain mixtures that trained on."""
     run = judged(root, "equal-compute")
-    done = evaluated(run, "0.1m")
-    seeds = sorted({*done.get(LEARNED, [])} & {*done.get(f"natural{WITH_SEARCH}", [])})
+    own, longer = evaluated(run, "0.1m").get(LEARNED, {}), evaluated(run, "0.1m", "longer").get("natural", {})
+    seeds = sorted({*own} & {*longer})
     if not seeds:
         return []
     held = verdict.equal_compute(
-        run, size="0.1m", seeds=seeds, candidates=[candidate(run, "0.1m", LEARNED, LEARNED, seeds)],
-        longer=[candidate(run, "0.1m", "natural", f"natural{WITH_SEARCH}", seeds)], confidence=0.95, margin=0.005,
+        run, size="0.1m", seeds=seeds, candidates=[candidate(LEARNED, own, seeds)],
+        longer=[candidate("natural", longer, seeds)], confidence=0.95, margin=0.005,
     ).model_dump(mode="json")  # fmt: skip
     steps = {c["name"]: c for c in held["candidates"]}
     lines = header(
