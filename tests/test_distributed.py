@@ -196,7 +196,7 @@ def test_a_whole_run_in_two_processes(parallel: str, searches: Searches) -> None
     assert result.returncode == 0, result.stderr[-3000:]
     assert result.stdout.count("report: ") == 1
     run = RunDirectory(folder / "runs/tiny")
-    trained, corpus = run.main("custom", "doremi", 0), run.corpus()
+    trained, corpus = run.main("custom", "doremi", 0), run.whole_corpus()
     model = AutoModelForCausalLM.from_pretrained(trained.folder / "model")
     for number, name in enumerate(DOMAINS):
         documents = corpus.validation_documents(name)
