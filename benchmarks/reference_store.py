@@ -36,11 +36,14 @@ def random_corpus(folder: Path) -> Corpus:
     tokens, domains = BATCHES * BATCH * LENGTH + 1, {}
     for number in range(DOMAINS):
         name = f"domain {number}"
-        domains[name] = {"folder": str(number), "train": {"documents": 1, "bytes": tokens, "tokens": tokens, "files": {}}}
+        domains[name] = {
+            "folder": str(number),
+            "train": {"documents": 1, "bytes": tokens, "tokens": tokens, "files": {}},
+        }
         (folder / str(number)).mkdir(parents=True)
         ids = np.random.default_rng(number).integers(0, VOCAB, tokens)
         ids.astype("<u2").tofile(folder / str(number) / "train.bin")
-    tokenizer = {"sha256": "none"}
+    tokenizer = {"source": "none", "sha256": "none", "vocab_size": VOCAB, "end_of_text": "", "end_of_text_id": 0}
     manifest = {"domains": domains, "dtype": "uint16", "fingerprint": "random", "tokenizer": tokenizer}
     return Corpus.said_by(manifest, folder)
 
