@@ -82,6 +82,7 @@ def make_trainer(
         reference = FilesOfLosses(folder)
     job = training.Job(
         folder=folder,
+        name="bench",
         key="",
         settings=settings,
         model=TokenLosses(build(shape(preset, None, {}), VOCAB, LENGTH, 0), LENGTH),
