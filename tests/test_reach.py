@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import typing
 from collections.abc import Iterator
 from dataclasses import replace
@@ -109,9 +110,9 @@ def at(value: Any, path: list[str]) -> Any:
     return value
 
 
-def changed(base: dict[str, Any], key: str, section: type[Section], name: str) -> Iterator[RunConfig]:
+def changed(plain: dict[str, Any], key: str, section: type[Section], name: str) -> Iterator[RunConfig]:
     """The base with each other value of a setting that is valid there."""
-    loaded = validate(base, "test").model_dump(mode="json")
+    loaded = validate(plain, "test").model_dump(mode="json")
     head = next((place for place in PLACES if key.startswith(f"{place}.")), None)
     path = key.split(".") if head is None else [*head.split("."), PLACES[head], *key[len(head) + 1 :].split(".")]
     for value in other_values(key, section, name, at(loaded, path)):
@@ -138,9 +139,16 @@ def graph_of(config: RunConfig) -> Graph:
     return made(config, so_far)
 
 
-def rekeyed(one: RunConfig, other: RunConfig) -> set[Reached]:
+@functools.cache
+def base(name: str) -> tuple[RunConfig, Graph]:
+    """One of the runs, and its graph."""
+    config = validate(values(**{**EVERYWHERE, **BASES[name]}), "test")
+    return config, graph_of(config)
+
+
+def rekeyed(name: str, other: RunConfig) -> set[Reached]:
     """The roles of which a node has another key, the corpus, and the verdict where it judges by other rules."""
-    first, second = graph_of(one), graph_of(other)
+    (one, first), second = base(name), graph_of(other)
     found: set[Any] = {
         node.role
         for node in first.nodes
@@ -154,12 +162,11 @@ def rekeyed(one: RunConfig, other: RunConfig) -> set[Reached]:
 def test_what_a_setting_rekeys_is_what_its_field_says(key: str, section: type[Section], name: str) -> None:
     found: set[Reached] = set()
     tried = 0
-    for base in BASES.values():
-        one = values(**{**EVERYWHERE, **base})
-        for other in changed(one, key, section, name):
+    for run in BASES:
+        for other in changed(values(**{**EVERYWHERE, **BASES[run]}), key, section, name):
             tried += 1
             with contextlib.suppress(MixtureError):  # another value may be one that no mixture keeps
-                found |= rekeyed(validate(one, "test"), other)
+                found |= rekeyed(run, other)
     if not OTHERS.get(key, [1]):
         return  # what is in it is tried by itself, or it needs a disk (tests/test_corpora.py)
     assert tried
