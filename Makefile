@@ -74,7 +74,7 @@ slow: $(VENV)/.installed-slow
 # before an issue is closed; what it prints goes into docs/results with the date and the commit
 wide: dev
 	@echo "$$(date -u +%F), commit $$(git rev-parse --short HEAD)"
-	$(BIN)/python tests/kill.py --kills 100
+	$(BIN)/python tests/kill.py --kills 60
 
 bench: dev
 	$(BIN)/python benchmarks/run.py
