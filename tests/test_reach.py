@@ -19,7 +19,7 @@ from doremi.config.section import Section, reach_of
 from doremi.errors import ConfigError, MixtureError
 from doremi.rundir.graph import Graph
 from doremi.rundir.known import Known
-from graphs import DOMAINS, VOCABULARY, corpus, known, made, values
+from graphs import corpus, known, made, values
 
 PLAIN = ["doremi", "natural", "uniform", "temperature", "unimax"]
 BASES: dict[str, dict[str, Any]] = {
@@ -179,5 +179,3 @@ def test_what_a_setting_rekeys_is_what_its_field_says(key: str, section: type[Se
 
 def test_a_domain_that_counts_twice_is_no_other_corpus() -> None:
     assert "corpus" not in reach_of(DomainConfig, "epochs")
-    assert set(DOMAINS) == {"web", "code", "law"}
-    assert VOCABULARY

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from fractions import Fraction
 from heapq import heappop, heappush
 from math import ceil
@@ -41,6 +41,15 @@ Stop = Callable[[], bool]
 def kept_folder(corpus: Corpus, share: Fraction) -> Path:
     """Where the training documents for a share lie."""
     return corpus.folder / "kept" / f"{share.numerator}-of-{share.denominator}"
+
+
+def already_kept(corpus: Corpus, share: Fraction) -> Corpus | None:
+    """The corpus with the training documents that were kept for a share of it; None where none of this corpus are."""
+    folder = kept_folder(corpus, share)
+    if not (folder / "manifest.json").exists():
+        return None
+    kept = Corpus.read(folder)
+    return replace(corpus, kept=kept) if kept.whole == corpus.fingerprint else None
 
 
 def keep(corpus: Corpus, share: Fraction, *, full_check: bool, stop: Stop | None = None) -> Corpus:

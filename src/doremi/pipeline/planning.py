@@ -7,13 +7,12 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from doremi.config import RunConfig
 from doremi.config.prepared import asked
 from doremi.corpus import library
-from doremi.corpus.kept import kept_folder
+from doremi.corpus.kept import already_kept
 from doremi.corpus.value import Corpus
 from doremi.errors import DoremiError
 from doremi.files import FORMAT, write_json
@@ -134,8 +133,7 @@ def prepared(config: RunConfig, directory: RunDirectory) -> Corpus | None:
         return None
     if share == 1:
         return corpus
-    folder = kept_folder(corpus, share)
-    return replace(corpus, kept=Corpus.read(folder)) if (folder / "manifest.json").exists() else None
+    return already_kept(corpus, share)
 
 
 def _corpus(config: RunConfig, directory: RunDirectory) -> Corpus | None:

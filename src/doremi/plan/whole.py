@@ -10,7 +10,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from doremi.config import RunConfig
-from doremi.corpus.kept import kept_folder
+from doremi.corpus.kept import already_kept, kept_folder
 from doremi.corpus.manifest import DomainEntry, SplitCounts
 from doremi.corpus.value import Corpus
 from doremi.distributed import World
@@ -46,12 +46,8 @@ def as_trained_on(config: RunConfig, corpus: Corpus) -> Corpus:
     """A corpus with the documents that epoch-matched runs keep of it; until these are chosen, an estimate of them."""
     if config.kept_share == 1:
         return corpus
-    folder = kept_folder(corpus, config.kept_share)
-    if (folder / "manifest.json").exists():
-        kept = Corpus.read(folder)
-        if kept.whole == corpus.fingerprint:
-            return replace(corpus, kept=kept)
-    return replace(corpus, kept=_expected(corpus, config.kept_share))
+    kept = already_kept(corpus, config.kept_share)
+    return kept or replace(corpus, kept=_expected(corpus, config.kept_share))
 
 
 def _expected(corpus: Corpus, share: Fraction) -> Corpus:
