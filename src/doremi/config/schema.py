@@ -154,7 +154,7 @@ class TrainingConfig(Section):
     compile: bool | Auto = "auto"
     """Use torch.compile. `auto` does so where the run is long enough to make up for the warm-up."""
     threads: int | Auto = "auto"
-    """CPU threads. `auto` uses the cores of this process."""
+    """CPU threads of one training. `auto` divides the cores by the trainings at once."""
     evaluate_every: int | Auto = "auto"
     """Steps between evaluations. `auto` is a tenth of the run, or more where evaluating would take over a fifth."""
     checkpoint_every: Annotated[int | Auto, Reaches()] = "auto"
@@ -301,6 +301,8 @@ class RunConfig(Section):
     budget_tokens: Annotated[int | None, Reaches(*TRAININGS)] = Field(default=None, ge=1)
     """Tokens of the final run, for the epochs shown beside weights and for limits.max_epochs. Default is the tokens of
     one candidate."""
+    workers: Annotated[int | Auto, Reaches()] = "auto"
+    """Trainings at once. `auto` does as many as make the run end sooner and fit the memory, one on each GPU."""
     data: DataConfig
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
@@ -311,6 +313,13 @@ class RunConfig(Section):
     limits: LimitsConfig = LimitsConfig()
     downstream: DownstreamConfig = DownstreamConfig()
     verdict: VerdictConfig = VerdictConfig()
+
+    @field_validator("workers")
+    @classmethod
+    def _at_least_one_worker(cls, value: int | Auto) -> int | Auto:
+        if value != "auto" and value < 1:
+            raise ValueError("must be auto, or at least 1")
+        return value
 
     @field_validator("name")
     @classmethod

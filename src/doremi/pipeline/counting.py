@@ -45,5 +45,5 @@ def _count(description: dict[str, object], vocab_size: int, sequence_length: int
     try:
         each = of_model(description, vocab_size, sequence_length)
     except ConfigError:  # its computations depend on the text: who needs the number says so
-        return Counts(body, total, None, None)
-    return Counts(body, total, each.forward, each.training)
+        return Counts(body, total, None, None, None)
+    return Counts(body, total, each.forward, each.training, each.saved)

@@ -1,0 +1,88 @@
+"""Who does the nodes of a run: here one after another, or others somewhere else (executors/).
+
+A `Task` is all that it takes to do one node, so that it can be handed to another process or another machine that has
+the same folders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from doremi.config import RunConfig, TrainingConfig
+from doremi.corpus.value import Corpus
+from doremi.errors import DoremiError
+from doremi.pipeline.workspace import Workspace
+from doremi.rundir.node import Node
+
+
+@dataclass(frozen=True)
+class Task:
+    """One node whose needs are done."""
+
+    config: RunConfig
+    node: Node
+    settings: TrainingConfig
+    """Of the run's trainings, with every `auto` replaced."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What became of a task."""
+
+    node: Node
+    error: BaseException | None = None
+    """None if it is done."""
+    trace: str = ""
+    """Where a mistake of ours happened, as text."""
+    lost: str = ""
+    """How its process ended, where it ended without a word."""
+
+
+class Executor(Protocol):
+    """Does tasks, as many at once as it has places."""
+
+    places: int
+
+    def start(self, task: Task) -> None:
+        """Begin one; there is a free place."""
+        ...
+
+    def wait(self) -> list[Ended]:
+        """What has ended since, after a short while at the latest. Passes on what the tasks tell."""
+        ...
+
+    def stop(self) -> None:
+        """Ask all to save their work and end. `wait` says when they have."""
+        ...
+
+
+Executors = Callable[[Workspace, Corpus, int], AbstractContextManager[Executor]]
+"""Makes one for so many trainings at once; whoever leaves its context has ended what still went on."""
+
+
+class Here:
+    """One task after another, in this process (or, under `torchrun`, in all of them together)."""
+
+    places = 1
+
+    def __init__(self, do: Callable[[Task], None]) -> None:
+        self.do = do
+        self._ended: list[Ended] = []
+
+    def start(self, task: Task) -> None:
+        try:
+            self.do(task)
+        except DoremiError as error:
+            self._ended.append(Ended(task.node, error))
+        else:
+            self._ended.append(Ended(task.node))
+
+    def wait(self) -> list[Ended]:
+        ended, self._ended = self._ended, []
+        return ended
+
+    def stop(self) -> None:
+        """It stops itself."""
