@@ -18,11 +18,11 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 
 # A package may import from those before it and from itself, also inside functions.
 ORDER = (
-    "errors", "files", "distributed", "mixture", "model", "diagnostics", "corpus", "config", "rundir", "objectives",
+    "credentials", "errors", "files", "events", "distributed", "mixture", "model", "diagnostics", "corpus", "config", "rundir", "objectives",
     "methods", "evaluation", "training", "verdict", "report", "export", "pipeline", "plan", "cli", "__main__",
     "__init__",
 )  # fmt: skip
-READ_ONLY = {"errors", "files", "mixture", "diagnostics", "corpus", "config", "rundir"}
+READ_ONLY = {"credentials", "errors", "files", "mixture", "diagnostics", "corpus", "config", "rundir"}
 """All that verdict, report and export may know, and the last two the verdict; none of it needs torch."""
 
 
