@@ -135,9 +135,10 @@ def run(
         typer.echo(describe(loaded))
         return
     with _workspace(loaded, search=True) as space:
+        from doremi.executors import chosen
         from doremi.pipeline.run import everything
 
-        verdict = everything(space)
+        verdict = everything(space, chosen)
         if verdict is not None:
             _print_result(loaded, verdict)
 
@@ -185,9 +186,10 @@ def proxy(place: PlaceArgument, set_: SetOption = None) -> None:
 
 def _search(place: Path, set_: list[str] | None, *, references_only: bool) -> None:
     with _workspace(_load(place, set_), search=True) as space:
+        from doremi.executors import chosen
         from doremi.pipeline.run import search
 
-        search(space, references_only=references_only)
+        search(space, chosen, references_only=references_only)
 
 
 @app.command()
@@ -205,10 +207,11 @@ def train(
 ) -> None:
     """Step 3 of DoReMi. Train the main models of the configuration, or one model on a given mixture."""
     with _workspace(_load(place, set_), own_model=mixture is not None) as space:
+        from doremi.executors import chosen
         from doremi.pipeline.run import candidates, own_model
 
         if mixture is None:
-            candidates(space)
+            candidates(space, chosen)
         else:
             folder = own_model(space, mixture)
             if space.world.is_main:

@@ -1,4 +1,4 @@
-"""Who does the nodes of a run: here one after another, or others somewhere else (executors/).
+"""What does the nodes of a run: this process, or others (executors/).
 
 A `Task` is all that it takes to do one node, so that it can be handed to another process or another machine that has
 the same folders.
@@ -13,7 +13,6 @@ from typing import Protocol
 
 from doremi.config import RunConfig, TrainingConfig
 from doremi.corpus.value import Corpus
-from doremi.errors import DoremiError
 from doremi.pipeline.workspace import Workspace
 from doremi.rundir.node import Node
 
@@ -61,28 +60,3 @@ class Executor(Protocol):
 
 Executors = Callable[[Workspace, Corpus, int], AbstractContextManager[Executor]]
 """Makes one for so many trainings at once; whoever leaves its context has ended what still went on."""
-
-
-class Here:
-    """One task after another, in this process (or, under `torchrun`, in all of them together)."""
-
-    places = 1
-
-    def __init__(self, do: Callable[[Task], None]) -> None:
-        self.do = do
-        self._ended: list[Ended] = []
-
-    def start(self, task: Task) -> None:
-        try:
-            self.do(task)
-        except DoremiError as error:
-            self._ended.append(Ended(task.node, error))
-        else:
-            self._ended.append(Ended(task.node))
-
-    def wait(self) -> list[Ended]:
-        ended, self._ended = self._ended, []
-        return ended
-
-    def stop(self) -> None:
-        """It stops itself."""

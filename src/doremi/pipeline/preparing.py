@@ -12,6 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from doremi.config import RunConfig
 from doremi.config.prepared import asked, record
 from doremi.corpus import library, store
 from doremi.corpus.checks import Limits, check
@@ -25,6 +26,7 @@ from doremi.files import write_bytes, write_json
 from doremi.pipeline.workspace import Workspace
 from doremi.rundir.corpora import changes, find
 from doremi.rundir.data_request import prepare_request
+from doremi.rundir.layout import RunDirectory
 from doremi.rundir.lock import in_turn
 from doremi.rundir.weights import check_limits
 
@@ -36,12 +38,18 @@ SAY_EVERY_SECONDS = 5.0  # while a tokenizer is trained
 def prepare(space: Workspace, *, full_check: bool = False) -> Corpus:
     """Tokenize the corpus, or check the one that is there; `DamageError` if a file of it has changed."""
     space.world.on_main(lambda: _on_main(space, full_check))
-    corpus = space.directory.whole_corpus()
-    if space.config.kept_share < 1:
-        corpus = replace(corpus, kept=Corpus.read(kept_folder(corpus, space.config.kept_share)))
+    corpus = trained_on(space.config, space.directory)
     check(corpus, Limits(space.config.data.sequence_length, space.config.data.max_unknown))
     check_limits(space.config, corpus)
     return corpus
+
+
+def trained_on(config: RunConfig, directory: RunDirectory) -> Corpus:
+    """The corpus of a run that is prepared, with what epoch-matched runs keep of it."""
+    corpus = directory.whole_corpus()
+    if config.kept_share == 1:
+        return corpus
+    return replace(corpus, kept=Corpus.read(kept_folder(corpus, config.kept_share)))
 
 
 def _on_main(space: Workspace, full_check: bool) -> None:

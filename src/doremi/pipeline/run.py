@@ -13,8 +13,9 @@ from doremi.mixture.files import read_mixture
 from doremi.mixture.record import write_record
 from doremi.pipeline import look
 from doremi.pipeline.checks import check_mixtures
-from doremi.pipeline.counting import count_models
-from doremi.pipeline.drive import complete, do, drive, plan_now
+from doremi.pipeline.drive import do, make_mixture, plan_now
+from doremi.pipeline.driver import complete, drive, settle
+from doremi.pipeline.executor import Executors
 from doremi.pipeline.judging import judge_run
 from doremi.pipeline.preparing import prepare
 from doremi.pipeline.workspace import Workspace
@@ -24,14 +25,14 @@ from doremi.rundir.graph import Graph
 from doremi.rundir.known import Asked
 from doremi.rundir.layout import TrainingFolder
 from doremi.rundir.node import Node, training_place
-from doremi.rundir.specs import TrainingSpec
+from doremi.rundir.specs import MixtureSpec, TrainingSpec
 from doremi.rundir.weights import candidate_name, plain_record
 from doremi.verdict import Verdict
 
 
-def everything(space: Workspace) -> Verdict | None:
+def everything(space: Workspace, executors: Executors) -> Verdict | None:
     """The whole job; the verdict, on the main process."""
-    complete(drive(space))
+    complete(drive(space, executors))
     if not space.world.is_main:
         return None
     result = judge_run(space.config)
@@ -42,34 +43,36 @@ def everything(space: Workspace) -> Verdict | None:
 def prepare_only(space: Workspace) -> Corpus:
     """The corpus, all of its checksums compared, and the plan of what follows."""
     corpus = prepare(space, full_check=True)
+    settle(space, corpus)
     plan_now(space, corpus)
     return corpus
 
 
-def search(space: Workspace, *, references_only: bool = False) -> Graph:
+def search(space: Workspace, executors: Executors, *, references_only: bool = False) -> Graph:
     """The search of every method: all of it, or the references that it begins with."""
 
     def wanted(node: Node) -> bool:
         mine = node.method != "" and node.role in ("reference", "losses", "proxy", "mixture")
         return mine and (not references_only or (node.role == "reference" and node.round <= 1))
 
-    plan = drive(space, wanted)
+    plan = drive(space, executors, wanted)
     complete(plan, wanted)
     return plan
 
 
-def candidates(space: Workspace) -> None:
+def candidates(space: Workspace, executors: Executors) -> None:
     """Main models of every configured size, seed and mixture."""
 
     def wanted(node: Node) -> bool:
         return node.role in ("main", "longer")
 
-    complete(drive(space, wanted), wanted)
+    complete(drive(space, executors, wanted), wanted)
 
 
 def one_job(space: Workspace, name: str) -> Graph:
     """One node, whose needs must be done; nothing where it is done already."""
     corpus = prepare(space)
+    settle(space, corpus)
     plan = plan_now(space, corpus)
     node = plan.node(name)
     if not plan.done(node):
@@ -81,20 +84,29 @@ def one_job(space: Workspace, name: str) -> Graph:
         elif node.spec is None:
             raise RunError(f"{name} {node.waits}")
         else:
-            do(space, plan, corpus, node)
+            _one(space, plan, corpus, node)
     return plan_now(space, corpus)
+
+
+def _one(space: Workspace, plan: Graph, corpus: Corpus, node: Node) -> None:
+    settings = Context(space.config, plan.known).settings
+    assert settings is not None
+    if isinstance(node.spec, MixtureSpec):
+        make_mixture(space, corpus, node, node.spec)
+    else:
+        do(space, corpus, node, settings)
 
 
 def own_model(space: Workspace, mixture: str) -> TrainingFolder:
     """The user's own main model: the configured model on a mixture, a file or a name, as limits allow it."""
     check_mixtures(space.config, mixture)
     corpus = prepare(space)
-    count_models(space, corpus)
+    settle(space, corpus)
     asked = _asked(space, corpus, mixture)
     space.world.on_main(lambda: look.ask(space.root, asked))
     recorded = replace(space, config=load_run(space.root))  # the run's own; this model joins it
     plan = plan_now(recorded, corpus)
-    do(space, plan, corpus, next(node for node in plan.nodes if node.role == "own" and node.spec == asked.spec))
+    _one(space, plan, corpus, next(node for node in plan.nodes if node.role == "own" and node.spec == asked.spec))
     plan_now(recorded, corpus)
     return TrainingFolder(space.root / training_place(asked.spec.key))
 

@@ -20,6 +20,7 @@ from doremi.config import RunConfig, dump, read_yaml, validate
 from doremi.distributed import World
 from doremi.errors import ConfigError, RunError
 from doremi.files import FORMAT, read_json, write_bytes, write_json
+from doremi.pipeline.host import available_cores
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.lock import LOCK, only_worker
 from doremi.rundir.machine import Machine
@@ -38,6 +39,8 @@ class Workspace:
     watch: Watch
     own_model: bool = False
     """Whether a model of the user's joins the run, which leaves the run's own records as they are."""
+    tells_status: bool = True
+    """Whether this process speaks for the command: its workers do not."""
 
     @property
     def root(self) -> Path:
@@ -48,6 +51,12 @@ class Workspace:
         if self.world.is_main:
             with (self.root / "timings.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"stage": stage, "seconds": round(seconds, 3), **figures}) + "\n")
+
+    def record_machine(self, machine: Machine) -> None:
+        """Record where the run's trainings are done."""
+        manifest = self.directory.manifest()
+        if self.world.is_main and manifest["machine"] != asdict(machine):
+            write_json(self.root / "manifest.json", {**manifest, "machine": asdict(machine)})
 
     @contextlib.contextmanager
     def timed(self, stage: str, **figures: float) -> Iterator[None]:
@@ -65,7 +74,7 @@ class Workspace:
 
         `error` is the name of the error's class, where one has ended it.
         """
-        if self.world.is_main:
+        if self.world.is_main and self.tells_status:
             value = {"format": FORMAT, "state": state, "stage": stage or "start", "message": message}
             value |= {"process": os.getpid(), "exit_code": exit_code, "error": error}
             write_json(self.directory.status_path(own_model=self.own_model), value)
@@ -98,6 +107,11 @@ def open_workspace(config: RunConfig, world: World, watch: Watch, *, own_model: 
             write_json(directory.root / "manifest.json", manifest)
         world.barrier()
         yield Workspace(config, directory, world, watch, own_model)
+
+
+def joined(config: RunConfig, world: World, watch: Watch) -> Workspace:
+    """The same run directory for a worker of the process that has opened it."""
+    return Workspace(config, RunDirectory(config.root), world, watch, tells_status=False)
 
 
 def _check_recorded(directory: RunDirectory) -> None:
@@ -191,11 +205,6 @@ def _commit() -> str | None:
     except OSError:
         return None
     return found.stdout.strip() if found.returncode == 0 and "site-packages" not in str(here) else None
-
-
-def available_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def has_bfloat16(device: torch.device) -> bool:

@@ -7,11 +7,15 @@ another has only one to do, which then should have all cores.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
 from doremi.config import RunConfig
 from doremi.rundir import costs
 from doremi.rundir.context import Context
-from doremi.rundir.graph import Graph
-from doremi.rundir.host import CPU_FLOPS_PER_CORE, Host
+from doremi.rundir.graph import Graph, Method, graph
+from doremi.rundir.known import Known
+from doremi.rundir.machine import CPU_FLOPS_PER_CORE, Host, Machine
 from doremi.rundir.node import Node
 from doremi.rundir.schedule import Left
 from doremi.rundir.specs import TrainingSpec
