@@ -36,6 +36,11 @@ def whole_run(config: RunConfig, corpus: Corpus | None, world: World) -> Graph:
     return graph(config, known, by_mixture())
 
 
+def trainings_at_once(config: RunConfig, whole: Graph, world: World) -> int:
+    """How many trainings of a whole run go on at the same time here."""
+    return settled(config, whole.known, this_host(), by_mixture()).at_once if world.size == 1 else 1
+
+
 def with_other_settings(config: RunConfig, known: Known) -> Graph:
     """What the run would be with this configuration, with all that is known of it."""
     return graph(config, counted_too(config, known), by_mixture())

@@ -24,13 +24,13 @@ class Left:
     """By id, those among `nodes` that must be done before."""
 
     @classmethod
-    def of(cls, plan: Graph, wanted: Callable[[Node], bool]) -> Left:
-        """Of a graph. A round of a search that may not be needed counts as none."""
+    def of(cls, plan: Graph, wanted: Callable[[Node], bool], *, anew: bool = False) -> Left:
+        """Of a graph; `anew`, as if nothing were done. A round of a search that may not be needed counts as none."""
         first = plan.first_alike()
         nodes = {
             node.id: node
             for node in plan.nodes
-            if first[node.id] == node.id and wanted(node) and not plan.done(node) and _is_known(plan, node)
+            if first[node.id] == node.id and wanted(node) and _is_known(plan, node) and (anew or not plan.done(node))
         }
         needs = {name: frozenset(first[need] for need in node.needs) & nodes.keys() for name, node in nodes.items()}
         return cls(nodes, needs)
