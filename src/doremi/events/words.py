@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from doremi.events.event import Alarmed, Event, Failed, Finished, MixtureFound, Said, Started, Stopped
 
-SHOWN = 3  # weights of a mixture that a line has room for
+SHOWN = 5  # weights of a mixture that a line has room for
 
 
 def sentence(event: Event) -> str | None:
@@ -17,7 +17,9 @@ def sentence(event: Event) -> str | None:
         case Alarmed():
             return f"alarm in {event.job}, {event.name.replace('_', ' ')}: {event.reason}. {event.advice}"
         case MixtureFound():
-            return f"{event.job}: found {largest(event.weights)}"
+            more = len(event.weights) - SHOWN
+            rest = f" and {more} more" if more > 0 else ""
+            return f"{event.job}: found {largest(event.weights, SHOWN)}{rest}"
         case Started(job):
             return f"{job}: begins"
         case Finished(job, seconds):
@@ -30,11 +32,10 @@ def sentence(event: Event) -> str | None:
             return None
 
 
-def largest(weights: Mapping[str, float], shown: int = SHOWN) -> str:
-    """The largest weights by name, and how many more there are."""
+def largest(weights: Mapping[str, float], shown: int) -> str:
+    """The largest weights by name."""
     order = sorted(weights, key=lambda name: -weights[name])
-    text = ", ".join(f"{name} {weights[name]:.2f}" for name in order[:shown])
-    return text + (f" and {len(order) - shown} more" if len(order) > shown else "")
+    return ", ".join(f"{name} {weights[name]:.2f}" for name in order[:shown])
 
 
 def duration(seconds: float) -> str:

@@ -85,16 +85,19 @@ class Running:
 
     def speed_words(self, now: float) -> str:
         speed = self.speed(now)
-        return f"{speed * self.tokens_per_step:,.0f} tokens/s" if speed is not None and self.is_training else ""
+        if speed is None or not self.is_training:
+            return ""
+        tokens = speed * self.tokens_per_step
+        return f"{tokens:,.0f} tokens/s" if tokens < 9999.5 else f"{tokens / 1000:,.0f}k tokens/s"
 
-    def weights_words(self, shown: int = 3) -> str:
+    def largest_weights(self, shown: int) -> str:
         return largest(dict(zip(self.domains, self.weights, strict=True)), shown) if self.weights else ""
 
     def line(self, now: float) -> str:
         """All that is known of it, for a log."""
         said = joined([self.what, self.progress(), self.left(now), self.loss_words(), self.speed_words(now)])
-        weights = self.weights_words()
-        return joined([f"{self.job}: {said or 'at work'}", f"weights {weights}" if weights else ""])
+        weights = self.largest_weights(3)
+        return joined([f"{self.job}: {said or 'at work'}", f"largest weights {weights}" if weights else ""])
 
 
 class Board:

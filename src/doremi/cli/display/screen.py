@@ -13,8 +13,9 @@ from doremi.events.event import Event, Finished, Started
 from doremi.events.words import duration, sentence, shortened
 
 EVERY_SECONDS = 0.2  # between two drawings
-NARROWEST_NAME, WIDEST_NAME = 16, 40
-BAR = (8, 30)  # columns of a bar, at least and at most
+NARROWEST_NAME = 16
+WIDE = 110  # columns from which steps are written out
+BAR = (6, 24)  # columns of a bar, at least and at most
 GAP = "  "
 
 Clock = Callable[[], float]
@@ -38,7 +39,7 @@ class Screen:
         line = sentence(event)
         if line is not None and not isinstance(event, Started):  # its line appears
             loss = last.loss_words() if last is not None else ""
-            self._console.print(f"{line}, {loss}" if loss else line, markup=False, soft_wrap=True)
+            self._console.print(f"{line}, {loss}" if loss else line, markup=False)
         if isinstance(event, Started) and self._live is None:
             self._live = Live(console=self._console, auto_refresh=False, transient=True)
             self._live.start()
@@ -60,32 +61,40 @@ class Screen:
 
 def drawn(board: Board, now: float, width: int) -> list[str]:
     """The lines of a board, none wider than `width`."""
-    longest = max((len(_name(running)) for running in board.running.values()), default=0)
-    name = min(longest, max(NARROWEST_NAME, min(WIDEST_NAME, width // 3)))
-    lines = [_line(running, now, name, width) for running in board.running.values()]
+    trainings = [running for running in board.running.values() if running.is_training]
+    longest = max((len(running.job) for running in trainings), default=0)
+    name = min(longest, max(NARROWEST_NAME, width // (3 if width >= WIDE else 4)))
+    parts = {running.job: _parts(running, now, width, width - name - len(GAP) - BAR[0]) for running in trainings}
+    rest = max((_width(kept) for kept in parts.values()), default=0)
+    bar = max(BAR[0], min(BAR[1], width - name - len(GAP) - rest))
+    lines = []
+    for running in board.running.values():
+        if running.is_training:
+            head = [shortened(running.job, name).ljust(name), _bar(running.share or 0.0, bar)]
+            lines.append(GAP.join([*head, *parts[running.job]]))
+        else:
+            lines.append(_other(running, now, width))
     return [shortened(line, width) for line in [*lines, board.whole(now)] if line]
 
 
-def _name(running: Running) -> str:
-    return f"{running.job}: {running.what}" if running.what else running.job
+def _parts(running: Running, now: float, width: int, room: int) -> list[str]:
+    """What stands behind a training's bar: as much as fits in `room` columns, what matters most first."""
+    progress = running.progress() if width >= WIDE else f"{running.done:.0f}/{running.total:.0f}"
+    first = [progress, running.left(now), running.loss_words()]
+    kept = _fitting([*first, running.largest_weights(1), running.speed_words(now)], room)
+    more = ([*first, running.speed_words(now), running.largest_weights(shown)] for shown in (5, 4, 3, 2))
+    return next((all_of_it for all_of_it in more if running.weights and _width(all_of_it) <= room), kept)
 
 
-def _line(running: Running, now: float, name: int, width: int) -> str:
-    """Name, bar, and as much of the rest as fits, what matters most first."""
-    head = shortened(_name(running), name).ljust(name)
+def _other(running: Running, now: float, width: int) -> str:
+    """A preparation, or work that counts nothing."""
+    name = f"{running.job}: {running.what}" if running.what else running.job
     if running.share is None:
-        return f"{head}{GAP}at work for {duration(now - running.since)}"
-    parts = [running.progress(), running.left(now), running.loss_words()]
-    kept = _fitting(parts, width - name - BAR[0] - len(GAP))
-    left = width - name - len(GAP) - _width(kept)
-    bar = _bar(running.share, max(BAR[0], min(BAR[1], left // 2)))
-    kept += _fitting([running.speed_words(now)], left - len(bar))
-    for shown in (5, 3, 2, 1):
-        more = _fitting([running.weights_words(shown)], width - name - len(GAP) - len(bar) - _width(kept))
-        if more:
-            kept += more
-            break
-    return GAP.join([head, bar, *kept])
+        return f"{name}{GAP}at work for {duration(now - running.since)}"
+    parts = [part for part in (running.progress(), running.left(now)) if part]
+    name = shortened(name, max(NARROWEST_NAME, width - BAR[0] - len(GAP) - _width(parts)))
+    bar = _bar(running.share, max(BAR[0], min(BAR[1], width - len(name) - len(GAP) - _width(parts))))
+    return GAP.join([name, bar, *parts])
 
 
 def _fitting(parts: Sequence[str], width: int) -> list[str]:
