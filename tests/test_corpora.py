@@ -25,6 +25,7 @@ from doremi.corpus.store import tokens
 from doremi.corpus.value import Corpus
 from doremi.distributed import World
 from doremi.errors import ConfigError, DamageError, DataError, DoremiError, Interrupted, RunError
+from doremi.events.event import Event, Reading, Said
 from doremi.pipeline import preparing
 from doremi.pipeline.workspace import open_workspace
 from doremi.report.facts import read_facts
@@ -289,21 +290,22 @@ def test_of_two_that_want_the_same_corpus_one_waits(
 ) -> None:
     config = tiny_config(tmp_path, generated)
     made: list[Corpus] = []
-    waits, watch = threading.Event(), Silent()
+    waits = threading.Event()
 
     def slow(*arguments: Any, **options: Any) -> Corpus:
         assert waits.wait(60)
         made.append(prepare_corpus(*arguments, **options))
         return made[-1]
 
-    def say(message: str) -> None:
-        watch.messages.append(message)
-        if "Waiting for it" in message:
-            waits.set()
+    class Waiting(Silent):
+        def emit(self, event: Event) -> None:
+            super().emit(event)
+            if isinstance(event, Said) and "Waiting for it" in event.message:
+                waits.set()
 
     prepare_corpus = preparing.prepare_corpus
     monkeypatch.setattr(preparing, "prepare_corpus", slow)
-    monkeypatch.setattr(watch, "say", say)
+    watch = Waiting()
     first = threading.Thread(target=prepare_alone, args=(config, Silent()))
     first.start()
     key = corpus_key(prepare_request(config))
@@ -325,8 +327,8 @@ def test_who_waits_can_be_stopped(generated: Path, tmp_path: Path) -> None:
 
 def test_a_killed_preparation_goes_on_where_it_stopped(generated: Path, tmp_path: Path) -> None:
     class Killed(Silent):
-        def say(self, message: str) -> None:
-            if message == "prepare: code":
+        def emit(self, event: Event) -> None:
+            if isinstance(event, Reading) and event.what == "code":
                 raise ZeroDivisionError
 
     config = tiny_config(tmp_path, generated)
@@ -336,11 +338,15 @@ def test_a_killed_preparation_goes_on_where_it_stopped(generated: Path, tmp_path
     left_over = folder / ".manifest.json.9.tmp"
     left_over.write_bytes(b"x")
     assert not (config.root / "corpus").exists()
-    watch = Silent()
-    corpus = prepare_alone(config.model_copy(update={"name": "another"}), watch)  # whoever comes next
-    assert [message for message in watch.messages if message.startswith("prepare: ")] == [
-        *["prepare: code", "prepare: digits"]
-    ]
+    read: list[str] = []
+
+    class Reader(Silent):
+        def emit(self, event: Event) -> None:
+            read.extend([event.what] if isinstance(event, Reading) else [])
+
+    another = config.model_copy(update={"name": "another"})  # whoever comes next
+    corpus = prepare_alone(another, Reader())
+    assert list(dict.fromkeys(read)) == ["code", "digits"]
     assert not left_over.exists()
     straight = prepare_alone(tiny_config(tmp_path / "straight", generated), Silent())
     assert corpus.fingerprint == straight.fingerprint

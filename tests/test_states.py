@@ -16,6 +16,7 @@ from doremi.cli.jobs import jobs_table
 from doremi.config import RunConfig
 from doremi.distributed import World
 from doremi.errors import RunError
+from doremi.events.event import Event, Stepped
 from doremi.pipeline import run as running
 from doremi.pipeline import workspace
 from doremi.pipeline.planning import as_it_is
@@ -272,8 +273,9 @@ def test_a_running_job_is_shown(text: Path, tmp_path: Path) -> None:
     seen: list[str] = []
 
     class Looking(Silent):
-        def step(self, step: int, steps: int, tokens: int) -> None:
-            seen.append(jobs_table(config))
+        def emit(self, event: Event) -> None:
+            if isinstance(event, Stepped):
+                seen.append(jobs_table(config))
 
     with open_workspace(config, ALONE, Looking()) as space:
         running.search(space, references_only=True)

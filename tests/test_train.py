@@ -133,7 +133,7 @@ def test_rows_of_the_log_are_put_together_when_a_line_is_written(
 ) -> None:
     """Until then nothing goes to the device; and what a checkpoint keeps of them comes back the same."""
     world = World(0, 1, torch.device("cpu"))
-    about = About(DomainSet(["a", "b"]), "test", ("weights", "scores"), 8, [10, 10], "advice")
+    about = About("test", "key", 2, DomainSet(["a", "b"]), "dro", ("weights", "scores"), 8, [10, 10])
     log = TrainingLog(tmp_path, about, world, Silent())
     columns = {name: torch.full((2,), number + 0.5) for number, name in enumerate(log.writer.columns)}
     with monkeypatch.context() as patch:

@@ -83,9 +83,9 @@ def _workspace(config: RunConfig, *, search: bool = False, own_model: bool = Fal
                 stopped, code = isinstance(error, Interrupted), getattr(error, "exit_code", 1)
                 state, kind = ("interrupted", None) if stopped else ("failed", type(error).__name__)
                 with contextlib.suppress(OSError):  # on a full disk, say
-                    space.status(state, display.name, str(error), code, kind)
+                    space.status(state, display.stage, str(error), code, kind)
                 raise error
-            space.status("done", display.name, exit_code=0)
+            space.status("done", display.stage, exit_code=0)
         distributed.stop()
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from doremi.credentials import masked
-from doremi.errors import reason_of
+from doremi.errors import one_line, reason_of
 from doremi.events.event import Event, Said
 
 
@@ -49,5 +48,6 @@ class Stream:
     def _drop(self, listener: Listener, error: Exception) -> None:
         if listener in self.listeners:  # the message about another one may have dropped it already
             self.listeners.remove(listener)
-            reason = masked(" ".join(reason_of(error).split()))
-            self.emit(Said(f"warning: {listener.name} failed ({reason}). The run goes on without it."))
+            self.emit(
+                Said(f"warning: {listener.name} failed ({one_line(reason_of(error))}). The run goes on without it.")
+            )

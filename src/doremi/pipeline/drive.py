@@ -8,6 +8,7 @@ from pathlib import Path
 
 from doremi.config import TrainingConfig
 from doremi.corpus.value import Corpus
+from doremi.events.event import MixtureFound
 from doremi.methods import by_name
 from doremi.methods.method import Results
 from doremi.mixture.record import write_record
@@ -71,6 +72,7 @@ def _make_mixture(space: Workspace, corpus: Corpus, node: Node, spec: MixtureSpe
     record = allowed(spec.limits, spec.budget, corpus, record)
     record = record.model_copy(update={"version": spec.version, "key": spec.key})
     write_record(space.root / str(node.place), record)
+    space.watch.emit(MixtureFound(node.id, node.mixture, dict(record.weights)))
     known = planned(space.config, space.directory, corpus).known
     if warning := method.remark(Context(space.config, known)):
         space.watch.say(warning)

@@ -18,13 +18,14 @@ import torch
 
 from doremi.config import RunConfig, dump, read_yaml, validate
 from doremi.distributed import World
-from doremi.errors import ConfigError, RunError
+from doremi.errors import ConfigError, Interrupted, RunError, one_line, reason_of
+from doremi.events.event import Event, Failed, Finished, Started, Stopped
+from doremi.events.stream import Watch
 from doremi.files import FORMAT, read_json, write_bytes, write_json
 from doremi.pipeline.host import available_cores
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.lock import LOCK, only_worker
 from doremi.rundir.machine import Machine
-from doremi.training.log import Watch
 
 OURS = (LOCK, "config.yaml", "manifest.json")  # a run directory has the first from its first moment on
 
@@ -62,10 +63,23 @@ class Workspace:
     def timed(self, stage: str, **figures: float) -> Iterator[None]:
         """Note how long the block took, if it ends well, and say in the status file that it runs."""
         self.status("running", stage)
-        self.watch.stage(stage)
+        self._tell(Started(stage))
         start = time.monotonic()
-        yield
-        self.note_time(stage, time.monotonic() - start, **figures)
+        try:
+            yield
+        except (Interrupted, KeyboardInterrupt):
+            self._tell(Stopped(stage))
+            raise
+        except Exception as error:
+            self._tell(Failed(stage, one_line(reason_of(error))))
+            raise
+        seconds = time.monotonic() - start
+        self.note_time(stage, seconds, **figures)
+        self._tell(Finished(stage, seconds))
+
+    def _tell(self, event: Event) -> None:
+        if self.world.is_main:
+            self.watch.emit(event)
 
     def status(
         self, state: str, stage: str, message: str = "", exit_code: int | None = None, error: str | None = None
