@@ -22,6 +22,7 @@ import pytest
 from doremi.errors import Interrupted, RunError
 from doremi.rundir import lock
 from doremi.rundir.lock import CORPUS, NO_FLOCK, Lock, Taken, in_turn, is_held
+from no_flock import refuse_flock
 
 OWNER, LOCK = "corpus.owner", "corpus.lock"
 GONE = {"process": 2**22 + 1}  # no machine counts this far
@@ -34,14 +35,6 @@ def quiet(message: str) -> None:
 
 def lock_in(root: Path, say: lock.Say = quiet) -> Lock:
     return Lock(root, root / CORPUS, say)
-
-
-def refuse_flock(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    def flock(*_: object) -> None:
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(fcntl, "flock", flock)
-    monkeypatch.setattr(lock, "_told", set())
 
 
 @pytest.fixture(params=NO_FLOCK, ids=str)
