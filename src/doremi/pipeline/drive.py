@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from doremi.corpus.value import Corpus
 from doremi.errors import Interrupted, RunError
+from doremi.files import key_of
 from doremi.methods import by_name
 from doremi.methods.method import Results
 from doremi.mixture.record import write_record
@@ -27,6 +29,7 @@ from doremi.rundir.specs import FewshotSpec, LossesSpec, MixtureSpec, TrainingSp
 from doremi.rundir.weights import allowed
 
 Wanted = Callable[[Node], bool]
+LOOK_AGAIN_SECONDS = 0.2
 
 
 def everything(node: Node) -> bool:
@@ -64,11 +67,17 @@ def plan_now(space: Workspace, corpus: Corpus) -> Graph:
     count_models(space, corpus)
     space.world.barrier()  # what others have written is there
     with space.locks.records() if space.world.is_main else contextlib.nullcontext():  # no older plan replaces ours
-        plan = planned(space.config, space.directory, corpus)
-        space.world.barrier()  # all have looked before anything is written
+        while not _alike(space, plan := planned(space.config, space.directory, corpus)):
+            time.sleep(LOOK_AGAIN_SECONDS)  # another process has finished something while we looked
         if space.world.is_main:
             write_plan(space.config, space.directory, plan)
     return plan
+
+
+def _alike(space: Workspace, plan: Graph) -> bool:
+    """Whether all processes see the same done; all have looked before anything is written."""
+    seen = int(key_of([[node.id, plan.key(node), plan.done(node)] for node in plan.nodes])[:15], 16)
+    return not space.world.any(space.world.from_main(seen) != seen)
 
 
 def _next(plan: Graph, wanted: Wanted) -> Node | None:
