@@ -88,8 +88,8 @@ def work(task: Task, pipe: Connection, device: str | None) -> None:
 def perform(task: Task, watch: Told) -> Result:
     """Do a node, and say what came of it."""
     try:
-        space = joined(task.config, start(task.config.training.timeout), watch)
-        do(space, trained_on(task.config, space.directory), task.node, task.settings)
+        with joined(task.config, start(task.config.training.timeout), watch) as space:
+            do(space, trained_on(task.config, space.directory), task.node, task.settings)
     except (DoremiError, Interrupted, OSError) as error:
         return Result(_sendable(error))
     except Exception as error:

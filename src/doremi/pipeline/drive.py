@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import time
 from pathlib import Path
 
 from doremi.config import TrainingConfig
 from doremi.corpus.value import Corpus
 from doremi.events.event import MixtureFound
+from doremi.files import key_of
 from doremi.methods import by_name
 from doremi.methods.method import Results
 from doremi.mixture.record import write_record
@@ -16,7 +19,7 @@ from doremi.pipeline.counting import count_models
 from doremi.pipeline.fewshot import answer
 from doremi.pipeline.planning import planned, write_plan
 from doremi.pipeline.trainings import keep_losses, train
-from doremi.pipeline.workspace import Workspace
+from doremi.pipeline.workspace import Workspace, sweep
 from doremi.rundir.context import Context
 from doremi.rundir.graph import Graph
 from doremi.rundir.layout import TrainingFolder
@@ -24,26 +27,46 @@ from doremi.rundir.node import Node, training_place
 from doremi.rundir.specs import FewshotSpec, LossesSpec, MixtureSpec, TrainingSpec
 from doremi.rundir.weights import allowed
 
+LOOK_AGAIN_SECONDS = 0.2
+
 
 def plan_now(space: Workspace, corpus: Corpus) -> Graph:
     """The graph as the disk is now, the same on all processes; the main one writes it down."""
     count_models(space, corpus)
     space.world.barrier()  # what others have written is there
-    plan = planned(space.config, space.directory, corpus)
-    space.world.barrier()  # all have looked before anything is written
-    if space.world.is_main:
-        write_plan(space.config, space.directory, plan)
+    with space.locks.records() if space.world.is_main else contextlib.nullcontext():  # no older plan replaces ours
+        while not _alike(space, plan := planned(space.config, space.directory, corpus)):
+            time.sleep(LOOK_AGAIN_SECONDS)  # another process has finished something while we looked
+        if space.world.is_main:
+            write_plan(space.config, space.directory, plan)
     return plan
+
+
+def _alike(space: Workspace, plan: Graph) -> bool:
+    """Whether all processes see the same done; all have looked before anything is written."""
+    seen = int(key_of([[node.id, plan.key(node), plan.done(node)] for node in plan.nodes])[:15], 16)
+    return not space.world.any(space.world.from_main(seen) != seen)
 
 
 # -- one node ----------------------------------------------------------------------------------------------------------
 
 
 def do(space: Workspace, corpus: Corpus, node: Node, settings: TrainingConfig) -> None:
-    """Train, keep losses or answer tasks: one node, whose needs are done. Doing it again is harmless.
+    """Do one node, whose needs are done. Where another process does it we wait, and find it done.
 
     `settings` are those of the run's trainings, with every `auto` replaced.
     """
+    with contextlib.ExitStack() as stack:
+
+        def begin() -> None:
+            stack.enter_context(space.locks.work(node.lock, node.id, space.watch.stop_requested))
+            sweep(space.root / str(node.place))
+
+        space.world.on_main(begin)  # where the others wait for as long as it takes
+        _do(space, corpus, node, settings)
+
+
+def _do(space: Workspace, corpus: Corpus, node: Node, settings: TrainingConfig) -> None:
     spec = node.spec
     if isinstance(spec, TrainingSpec):
         if node.role == "reference" and space.config.reference.reuse is not None:
@@ -58,14 +81,14 @@ def do(space: Workspace, corpus: Corpus, node: Node, settings: TrainingConfig) -
     elif isinstance(spec, FewshotSpec):
         folder = TrainingFolder(space.root / training_place(spec.training))
         space.world.on_main(lambda: answer(space, folder, spec, node.id))
-
-
-def make_mixture(space: Workspace, corpus: Corpus, node: Node, spec: MixtureSpec) -> None:
-    """The mixture that a method makes of its trainings, as limits allow it."""
-    space.world.on_main(lambda: _make_mixture(space, corpus, node, spec))
+    elif isinstance(spec, MixtureSpec):
+        space.world.on_main(lambda: _make_mixture(space, corpus, node, spec))
 
 
 def _make_mixture(space: Workspace, corpus: Corpus, node: Node, spec: MixtureSpec) -> None:
+    """The mixture that a method makes of its trainings, as limits allow it."""
+    if planned(space.config, space.directory, corpus).done(node):
+        return
     folders = {name: TrainingFolder(space.root / training_place(key)) for name, key in spec.inputs}
     method = by_name(spec.method)
     record = method.mixture(spec, Results(corpus, folders))

@@ -12,13 +12,14 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from doremi.config import TrainingConfig
 from doremi.corpus.value import Corpus
 from doremi.errors import DoremiError, Interrupted, RunError
 from doremi.events.event import Event, Whole
 from doremi.events.stream import Watch
 from doremi.methods import by_mixture
 from doremi.pipeline.counting import count_models
-from doremi.pipeline.drive import make_mixture, plan_now
+from doremi.pipeline.drive import do, plan_now
 from doremi.pipeline.executor import Ended, Executor, Executors, Task
 from doremi.pipeline.host import this_host
 from doremi.pipeline.look import look
@@ -163,7 +164,7 @@ class Driver:
 
     def _make(self, node: Node, spec: MixtureSpec) -> None:
         try:
-            make_mixture(self.space, self.corpus, node, spec)
+            do(self.space, self.corpus, node, self._settings())
         except DoremiError as error:
             if self.space.world.size > 1:
                 raise
@@ -171,12 +172,16 @@ class Driver:
         self.plan = plan_now(self.space, self.corpus)
 
     def _hand_over(self, node: Node) -> None:
-        settings = Context(self.space.config, self.plan.known).settings
-        assert settings is not None
         assert node.spec is not None
+        self.space.status("running", node.id)
         self.running[node.spec.key] = node
         self.pace.start(node)
-        self.executor.start(Task(self.space.config, node, settings))
+        self.executor.start(Task(self.space.config, node, self._settings()))
+
+    def _settings(self) -> TrainingConfig:
+        settings = Context(self.space.config, self.plan.known).settings
+        assert settings is not None
+        return settings
 
     # -- ending --------------------------------------------------------------------------------------------------
 
@@ -189,7 +194,6 @@ class Driver:
         if ended.lost:
             self._lose(ended, node.spec.key)
         elif isinstance(error, DoremiError):
-            self.space.watch.say(f"{node.id} failed: {error}")
             self.failed[node.spec.key] = ended
         elif error is not None and not isinstance(error, Interrupted):
             self._drain()

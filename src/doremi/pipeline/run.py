@@ -10,10 +10,10 @@ from doremi.corpus.value import Corpus
 from doremi.errors import RunError
 from doremi.methods import by_mixture
 from doremi.mixture.files import read_mixture
-from doremi.mixture.record import write_record
+from doremi.mixture.record import MixtureRecord, write_record
 from doremi.pipeline import look
 from doremi.pipeline.checks import check_mixtures
-from doremi.pipeline.drive import do, make_mixture, plan_now
+from doremi.pipeline.drive import do, plan_now
 from doremi.pipeline.driver import complete, drive, settle
 from doremi.pipeline.executor import Executors
 from doremi.pipeline.judging import judge_run
@@ -25,7 +25,7 @@ from doremi.rundir.graph import Graph
 from doremi.rundir.known import Asked
 from doremi.rundir.layout import TrainingFolder
 from doremi.rundir.node import Node, training_place
-from doremi.rundir.specs import MixtureSpec, TrainingSpec
+from doremi.rundir.specs import TrainingSpec
 from doremi.rundir.weights import candidate_name, plain_record
 from doremi.verdict import Verdict
 
@@ -35,8 +35,14 @@ def everything(space: Workspace, executors: Executors) -> Verdict | None:
     complete(drive(space, executors))
     if not space.world.is_main:
         return None
-    result = judge_run(space.config)
-    write_report(space.directory)
+    return _judge(space)
+
+
+def _judge(space: Workspace) -> Verdict:
+    """The verdict and the page, on the main process."""
+    with space.locks.work("verdict", "verdict", space.watch.stop_requested):
+        result = judge_run(space.config)
+        write_report(space.directory)
     return result
 
 
@@ -79,8 +85,7 @@ def one_job(space: Workspace, name: str) -> Graph:
         if left := plan.unfinished(node):
             raise RunError(f"{name} waits for {left[0]}: do that first (`doremi jobs` shows all)")
         if node.kind == "verdict":
-            judge_run(space.config)
-            write_report(space.directory)
+            space.world.on_main(lambda: _judge(space))
         elif node.spec is None:
             raise RunError(f"{name} {node.waits}")
         else:
@@ -91,10 +96,7 @@ def one_job(space: Workspace, name: str) -> Graph:
 def _one(space: Workspace, plan: Graph, corpus: Corpus, node: Node) -> None:
     settings = Context(space.config, plan.known).settings
     assert settings is not None
-    if isinstance(node.spec, MixtureSpec):
-        make_mixture(space, corpus, node, node.spec)
-    else:
-        do(space, corpus, node, settings)
+    do(space, corpus, node, settings)
 
 
 def own_model(space: Workspace, mixture: str) -> TrainingFolder:
@@ -103,7 +105,7 @@ def own_model(space: Workspace, mixture: str) -> TrainingFolder:
     corpus = prepare(space)
     settle(space, corpus)
     asked = _asked(space, corpus, mixture)
-    space.world.on_main(lambda: look.ask(space.root, asked))
+    space.world.on_main(lambda: _ask(space, asked))
     recorded = replace(space, config=load_run(space.root))  # the run's own; this model joins it
     plan = plan_now(recorded, corpus)
     _one(space, plan, corpus, next(node for node in plan.nodes if node.role == "own" and node.spec == asked.spec))
@@ -129,5 +131,15 @@ def _asked(space: Workspace, corpus: Corpus, mixture: str) -> Asked:
         raise RunError(f"{mixture}: {node.waits}")
     if mixture not in by_mixture():
         record = plain_record(space.config, corpus, name, files)
-        space.world.on_main(lambda: write_record(space.root / "mixtures" / f"{node.mixture}.json", record))
+        space.world.on_main(lambda: _write(space, node.mixture, record))
     return Asked(node.spec, size, node.mixture)
+
+
+def _write(space: Workspace, mixture: str, record: MixtureRecord) -> None:
+    with space.locks.records():
+        write_record(space.root / "mixtures" / f"{mixture}.json", record)
+
+
+def _ask(space: Workspace, asked: Asked) -> None:
+    with space.locks.records():
+        look.ask(space.root, asked)
