@@ -35,6 +35,7 @@ import doremi.report.plots  # the victims are forked: what is imported here cost
 import doremi.verdict  # noqa: F401
 from doremi import distributed
 from doremi.config import load
+from doremi.executors import chosen
 from doremi.pipeline import preparing, trainings
 from doremi.pipeline.run import everything
 from doremi.pipeline.workspace import open_workspace
@@ -72,7 +73,7 @@ def victim(config: Path, rank: int, size: int, port: int, phases: Connection, no
     try:
         world = distributed.start()
         with open_workspace(load(config), world, Silent()) as space:
-            everything(space)
+            everything(space, chosen)
         distributed.stop()
     except BaseException:
         traceback.print_exc()

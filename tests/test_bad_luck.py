@@ -16,6 +16,7 @@ import torch
 
 from doremi.distributed import World
 from doremi.errors import DoremiError, RunError
+from doremi.executors import chosen
 from doremi.pipeline.run import everything
 from doremi.pipeline.workspace import open_workspace
 from doremi.rundir.layout import RunDirectory
@@ -34,7 +35,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_alone(folder: Path, corpus: Path, *mixtures: str) -> RunDirectory:
     config = tiny_config(folder, corpus, candidates={"mixtures": list(mixtures or ("doremi", "natural", "uniform"))})
     with open_workspace(config, ALONE, Silent()) as space:
-        everything(space)
+        everything(space, chosen)
     return RunDirectory(config.root)
 
 

@@ -26,6 +26,7 @@ from doremi.corpus.store import DomainWriter, tokens
 from doremi.corpus.value import Corpus
 from doremi.distributed import World
 from doremi.errors import ConfigError, DamageError, DataError, Interrupted
+from doremi.executors import chosen
 from doremi.files import FORMAT, write_json
 from doremi.mixture.plain import epochs, uniform
 from doremi.pipeline.counting import count_models
@@ -267,7 +268,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, text: Path) -> RunDirecto
     changes = {"candidates": {"mixtures": ["doremi", "natural"]}}
     config = matched(tmp_path_factory.mktemp("matched"), text, 20 * RUN_TOKENS, **changes)
     with open_workspace(config, ALONE, Silent()) as space:
-        everything(space)
+        everything(space, chosen)
     return RunDirectory(config.root)
 
 

@@ -16,6 +16,7 @@ from doremi.cli.commands import app
 from doremi.config import RunConfig
 from doremi.distributed import World
 from doremi.errors import DamageError, DoremiError, Interrupted, RunError, TrainingError
+from doremi.executors import chosen
 from doremi.files import file_sha256, write_json
 from doremi.mixture.files import read_mixture
 from doremi.pipeline import run as running
@@ -53,7 +54,7 @@ def run(config: RunConfig, watch: Silent | None = None) -> RunDirectory:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(running, "write_report", lambda _: None)
         with open_workspace(config, World(0, 1, torch.device("cpu")), watch or Silent()) as space:
-            running.everything(space)
+            running.everything(space, chosen)
     return RunDirectory(config.root)
 
 
@@ -254,7 +255,7 @@ def test_accumulation_does_not_change_the_weights(tmp_path: Path, corpus: Path) 
     for parts in (1, 2, 4):
         config = tiny_config(tmp_path / str(parts), corpus, training={"accumulation": parts})
         with open_workspace(config, World(0, 1, torch.device("cpu")), Silent()) as space:
-            search(space)
+            search(space, chosen)
         paths.append(RunDirectory(config.root).proxy(0).trace()["weights"])
     assert abs(paths[0][0] - 1 / 3).max() > 1e-3
     for path in paths[1:]:

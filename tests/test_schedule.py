@@ -59,11 +59,11 @@ def test_the_same_training_under_two_names_counts_once() -> None:
 # -- how many at once --------------------------------------------------------------------------------------------------
 
 
-def at_once(host: Host, facts: dict[str, Any] | None = None, **changes: Any) -> tuple[int, int]:
+def at_once(host: Host, *, threads_stay: bool = False, **changes: Any) -> tuple[int, int]:
     """Trainings at once, and the threads of each."""
     training = {"steps": 10**9, **changes.pop("training", {})}  # long enough for the start not to matter
     config = configured(training=training, **changes)
-    found = settled(config, known(config, **(facts or {})), host, by_mixture())
+    found = settled(config, known(config), host, by_mixture(), threads_stay=threads_stay)
     return found.at_once, found.machine.threads
 
 
@@ -99,9 +99,8 @@ def test_what_is_written_is_done() -> None:
 
 def test_threads_stay_once_a_training_has_begun() -> None:
     """They are in the keys: another machine, or another `workers`, changes how many go on at once and nothing else."""
-    begun = {"begun": {"trainings/0": 7}}
-    assert at_once(Host(8, 8 * GIGABYTE), begun, workers=4)[1] == 2  # as recorded
-    assert at_once(Host(2, 8 * GIGABYTE), begun) == (1, 2)
+    assert at_once(Host(8, 8 * GIGABYTE), threads_stay=True, workers=4) == (4, 2)  # as recorded
+    assert at_once(Host(2, 8 * GIGABYTE), threads_stay=True) == (1, 2)
 
 
 # -- the machine -------------------------------------------------------------------------------------------------------
@@ -115,8 +114,13 @@ def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("quota", "cores"), [("max 100000", 16), ("400000 100000", 4), ("150000 100000", 1),
-                                              ("50000 100000", 1), ("6400000 100000", 16), ("nonsense", 16)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("quota", "cores"),
+    [
+        ("max 100000", 16), ("400000 100000", 4), ("150000 100000", 1), ("50000 100000", 1), ("6400000 100000", 16),
+        ("nonsense", 16),
+    ],
+)  # fmt: skip
 def test_a_container_pays_for_fewer_cores_than_it_shows(groups: Path, quota: str, cores: int) -> None:
     (groups / "cpu.max").write_text(quota + "\n")
     assert host.available_cores() == cores

@@ -17,6 +17,7 @@ from doremi.config import RunConfig
 from doremi.distributed import World
 from doremi.errors import RunError
 from doremi.events.event import Event, Stepped
+from doremi.executors import chosen
 from doremi.pipeline import run as running
 from doremi.pipeline import workspace
 from doremi.pipeline.planning import as_it_is
@@ -56,7 +57,7 @@ def without_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def everything(config: RunConfig) -> RunDirectory:
     with open_workspace(config, ALONE, Silent()) as space:
-        running.everything(space)
+        running.everything(space, chosen)
     return RunDirectory(config.root)
 
 
@@ -278,6 +279,6 @@ def test_a_running_job_is_shown(text: Path, tmp_path: Path) -> None:
                 seen.append(jobs_table(config))
 
     with open_workspace(config, ALONE, Looking()) as space:
-        running.search(space, references_only=True)
+        running.search(space, chosen, references_only=True)
     assert "doremi/reference/seed-0  running" in seen[0]
     assert "running" not in jobs_table(config).replace("doremi/reference/seed-0  done", "")

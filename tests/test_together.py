@@ -29,6 +29,8 @@ from doremi.config import RunConfig, load
 from doremi.distributed import World
 from doremi.errors import Interrupted, RunError
 from doremi.pipeline import run as running
+from doremi.pipeline.driver import settle
+from doremi.pipeline.preparing import trained_on
 from doremi.pipeline.workspace import Workspace, open_workspace
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.lock import Taken
@@ -227,11 +229,12 @@ def test_facts_of_the_machine_stay_while_others_work(config: RunConfig, monkeypa
     """Else `auto` would mean something else for them from one moment to the next."""
     path = config.root / "manifest.json"
     before = json.loads(path.read_text())["machine"]
-    with open_workspace(config, ALONE, Silent(), joins=True):
-        monkeypatch.setattr("doremi.pipeline.workspace.available_cores", lambda: 77)
-        with open_workspace(config, ALONE, Silent(), joins=True):
-            assert json.loads(path.read_text())["machine"] == before
-    with open_workspace(config, ALONE, Silent()):
+    monkeypatch.setattr("doremi.pipeline.workspace.available_cores", lambda: 77)
+    with open_workspace(config, ALONE, Silent(), joins=True) as space:
+        settle(space, trained_on(config, space.directory))
+        assert json.loads(path.read_text())["machine"] == before
+    with open_workspace(config, ALONE, Silent()) as space:
+        settle(space, trained_on(config, space.directory))
         assert json.loads(path.read_text())["machine"]["cores"] == 77
 
 

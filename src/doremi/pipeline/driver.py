@@ -25,8 +25,8 @@ from doremi.pipeline.host import this_host
 from doremi.pipeline.look import look
 from doremi.pipeline.pace import Pace
 from doremi.pipeline.preparing import prepare
-from doremi.pipeline.workspace import Workspace
-from doremi.rundir.at_once import settled
+from doremi.pipeline.workspace import Workspace, this_machine
+from doremi.rundir.at_once import Settled, settled
 from doremi.rundir.context import Context
 from doremi.rundir.graph import Graph
 from doremi.rundir.node import Node
@@ -61,13 +61,18 @@ def drive(space: Workspace, executors: Executors, wanted: Wanted = everything) -
 def settle(space: Workspace, corpus: Corpus) -> int:
     """How many trainings go on at once; the threads of each are recorded until the first of them has begun.
 
-    Processes that train together (`torchrun`) do one after another.
+    Who joins a run keeps to what is recorded. Processes that train together (`torchrun`) do one after another.
     """
     count_models(space, corpus)
-    if space.world.size > 1:
-        return 1
-    found = settled(space.config, look(space.config, space.directory, corpus), this_host(), by_mixture())
-    space.record_machine(found.machine)
+    known = look(space.config, space.directory, corpus)
+    stays = known.machine is not None and bool(known.trained or known.begun or space.joins)
+    machine = known.machine if known.machine is not None and stays else this_machine(space.world)
+    space.world.barrier()  # all have looked before anything is written
+    found = Settled(1, machine)
+    if space.world.size == 1:
+        known = replace(known, machine=machine)
+        found = settled(space.config, known, this_host(), by_mixture(), threads_stay=stays)
+    space.world.on_main(lambda: space.record_machine(found.machine))
     return found.at_once
 
 

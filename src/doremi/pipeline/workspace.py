@@ -60,9 +60,10 @@ class Workspace:
 
     def record_machine(self, machine: Machine) -> None:
         """Record where the run's trainings are done."""
-        manifest = self.directory.manifest()
-        if self.world.is_main and manifest["machine"] != asdict(machine):
-            write_json(self.root / "manifest.json", {**manifest, "machine": asdict(machine)})
+        with self.locks.records():
+            manifest = self.directory.manifest()
+            if manifest["machine"] != asdict(machine):
+                write_json(self.root / "manifest.json", {**manifest, "machine": asdict(machine)})
 
     @contextlib.contextmanager
     def timed(self, stage: str, **figures: float) -> Iterator[None]:
@@ -135,7 +136,7 @@ def _enter(space: Workspace, stack: contextlib.ExitStack) -> None:
         _check_recorded(space.directory)
         _check_settings(space, others)
         _tell_versions(space)
-        _record(space, others is not None)
+        _record(space)
 
 
 def _begin_alone(space: Workspace) -> Taken | None:
@@ -218,20 +219,19 @@ def _write_config(space: Workspace) -> None:
     write_bytes(space.root / "config.yaml", dump(space.config).encode())
 
 
-def _record(space: Workspace, others: bool) -> None:
+def _record(space: Workspace) -> None:
     """The manifest as this process would have it, and the configuration where there is none."""
     if not (space.root / "config.yaml").exists():
         _write_config(space)
     path = space.root / "manifest.json"
     held = space.directory.manifest() if path.exists() else {}
-    stay = held and (others or _has_trainings(space.directory))
     value = {
         "format": FORMAT,
         "fingerprint": dict(held).get("fingerprint"),
         "versions": versions(),
         "commit": _commit(),
         "seed": space.config.seed,
-        "machine": held["machine"] if stay else asdict(this_machine(space.world)),
+        "machine": dict(held).get("machine"),
     }
     if value != held:
         write_json(path, value)

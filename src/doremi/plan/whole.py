@@ -32,13 +32,16 @@ def whole_run(config: RunConfig, corpus: Corpus | None, world: World) -> Graph:
     machine = (known.machine if begun else None) or this_machine(world)
     known = counted_too(config, replace(known, machine=machine, assumed=True))
     if world.size == 1:
-        known = replace(known, machine=settled(config, known, this_host(), by_mixture()).machine)
+        found = settled(config, known, this_host(), by_mixture(), threads_stay=bool(begun))
+        known = replace(known, machine=found.machine)
     return graph(config, known, by_mixture())
 
 
 def trainings_at_once(config: RunConfig, whole: Graph, world: World) -> int:
     """How many trainings of a whole run go on at the same time here."""
-    return settled(config, whole.known, this_host(), by_mixture()).at_once if world.size == 1 else 1
+    if world.size > 1:
+        return 1
+    return settled(config, whole.known, this_host(), by_mixture(), threads_stay=True).at_once
 
 
 def with_other_settings(config: RunConfig, known: Known) -> Graph:

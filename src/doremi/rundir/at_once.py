@@ -35,19 +35,20 @@ class Settled:
     """The facts that are recorded: with the threads of each training."""
 
 
-def settled(config: RunConfig, known: Known, host: Host, methods: Mapping[str, Method]) -> Settled:
+def settled(
+    config: RunConfig, known: Known, host: Host, methods: Mapping[str, Method], *, threads_stay: bool
+) -> Settled:
     """What `workers` says; for `auto`, the number by which all that is left ends first.
 
-    Until the first training has begun, the threads of each follow from it. Then they stay, for they are in the keys.
+    The threads of each training follow from it. Once one has begun they stay as recorded, for they are in the keys.
     """
     assert known.machine is not None
-    begun = bool(known.trained or known.begun)
     threads = config.training.threads
     if threads == "auto":
-        threads = known.machine.threads if begun else None
+        threads = known.machine.threads if threads_stay else None
     plan = graph(config, replace(known, assumed=True), methods)
     at_once = _auto(config, plan, host, threads) if config.workers == "auto" else config.workers
-    if begun:
+    if threads_stay:
         return Settled(at_once, known.machine)
     return Settled(at_once, replace(known.machine, threads=threads or _share(host, at_once)))
 
