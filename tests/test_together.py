@@ -30,6 +30,7 @@ from doremi.distributed import World
 from doremi.errors import Interrupted, RunError
 from doremi.pipeline import run as running
 from doremi.pipeline.driver import settle
+from doremi.pipeline.host import this_host
 from doremi.pipeline.preparing import trained_on
 from doremi.pipeline.workspace import Workspace, open_workspace
 from doremi.rundir.layout import RunDirectory
@@ -231,10 +232,10 @@ def test_facts_of_the_machine_stay_while_others_work(config: RunConfig, monkeypa
     before = json.loads(path.read_text())["machine"]
     monkeypatch.setattr("doremi.pipeline.workspace.available_cores", lambda: 77)
     with open_workspace(config, ALONE, Silent(), joins=True) as space:
-        settle(space, trained_on(config, space.directory))
+        settle(space, trained_on(config, space.directory), this_host())
         assert json.loads(path.read_text())["machine"] == before
     with open_workspace(config, ALONE, Silent()) as space:
-        settle(space, trained_on(config, space.directory))
+        settle(space, trained_on(config, space.directory), this_host())
         assert json.loads(path.read_text())["machine"]["cores"] == 77
 
 

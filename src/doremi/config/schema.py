@@ -303,6 +303,9 @@ class RunConfig(Section):
     one candidate."""
     workers: Annotated[int | Auto, Reaches()] = "auto"
     """Trainings at once. `auto` does as many as make the run end sooner and fit the memory, one on each GPU."""
+    executor: Annotated[str, Reaches()] = "local"
+    """Where trainings go on: `local`, on this machine; `ray`, tasks of a Ray started here; `ray://HOST:PORT`, of that
+    Ray, whose machines must have the same folders. For Slurm see `doremi slurm`."""
     data: DataConfig
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
@@ -313,6 +316,13 @@ class RunConfig(Section):
     limits: LimitsConfig = LimitsConfig()
     downstream: DownstreamConfig = DownstreamConfig()
     verdict: VerdictConfig = VerdictConfig()
+
+    @field_validator("executor")
+    @classmethod
+    def _known_executor(cls, value: str) -> str:
+        if value not in ("local", "ray") and not value.startswith("ray://"):
+            raise ValueError(f"{value!r} is none: use local, ray or ray://HOST:PORT")
+        return value
 
     @field_validator("workers")
     @classmethod

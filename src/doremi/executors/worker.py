@@ -18,6 +18,7 @@ from types import FrameType
 from doremi.distributed import start
 from doremi.errors import DoremiError, Interrupted, RunError
 from doremi.events.event import Event, Said, Stepped
+from doremi.events.stream import Watch
 from doremi.pipeline.drive import do
 from doremi.pipeline.executor import Task
 from doremi.pipeline.preparing import trained_on
@@ -85,7 +86,7 @@ def work(task: Task, pipe: Connection, device: str | None) -> None:
         return
 
 
-def perform(task: Task, watch: Told) -> Result:
+def perform(task: Task, watch: Watch) -> Result:
     """Do a node, and say what came of it."""
     try:
         with joined(task.config, start(task.config.training.timeout), watch) as space:

@@ -21,7 +21,6 @@ from doremi.methods import by_mixture
 from doremi.pipeline.counting import count_models
 from doremi.pipeline.drive import do, plan_now
 from doremi.pipeline.executor import Ended, Executor, Executors, Task
-from doremi.pipeline.host import this_host
 from doremi.pipeline.look import look
 from doremi.pipeline.pace import Pace
 from doremi.pipeline.preparing import prepare
@@ -29,6 +28,7 @@ from doremi.pipeline.workspace import Workspace, this_machine
 from doremi.rundir.at_once import Settled, settled
 from doremi.rundir.context import Context
 from doremi.rundir.graph import Graph
+from doremi.rundir.machine import Host
 from doremi.rundir.node import Node
 from doremi.rundir.schedule import Left
 from doremi.rundir.specs import MixtureSpec, TrainingSpec
@@ -51,14 +51,14 @@ def drive(space: Workspace, executors: Executors, wanted: Wanted = everything) -
     pace = Pace()
     space = replace(space, watch=Followed(space.watch, pace))
     corpus = prepare(space)
-    at_once = settle(space, corpus)
+    at_once = settle(space, corpus, executors.host(space.config))
     plan = plan_now(space, corpus)
     _say_what_stays(space, plan)
-    with executors(space, corpus, at_once) as executor:
+    with executors.open(space, corpus, at_once) as executor:
         return Driver(space, corpus, plan, wanted, executor, pace).run()
 
 
-def settle(space: Workspace, corpus: Corpus) -> int:
+def settle(space: Workspace, corpus: Corpus, host: Host) -> int:
     """How many trainings go on at once; the threads of each are recorded until the first of them has begun.
 
     Who joins a run keeps to what is recorded. Processes that train together (`torchrun`) do one after another.
@@ -71,7 +71,7 @@ def settle(space: Workspace, corpus: Corpus) -> int:
     found = Settled(1, machine)
     if space.world.size == 1:
         known = replace(known, machine=machine)
-        found = settled(space.config, known, this_host(), by_mixture(), threads_stay=stays)
+        found = settled(space.config, known, host, by_mixture(), threads_stay=stays)
     space.world.on_main(lambda: space.record_machine(found.machine))
     return found.at_once
 

@@ -6,7 +6,6 @@ the same folders.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,6 +13,7 @@ from typing import Protocol
 from doremi.config import RunConfig, TrainingConfig
 from doremi.corpus.value import Corpus
 from doremi.pipeline.workspace import Workspace
+from doremi.rundir.machine import Host
 from doremi.rundir.node import Node
 
 
@@ -58,5 +58,13 @@ class Executor(Protocol):
         ...
 
 
-Executors = Callable[[Workspace, Corpus, int], AbstractContextManager[Executor]]
-"""Makes one for so many trainings at once; whoever leaves its context has ended what still went on."""
+class Executors(Protocol):
+    """Makes one as the configuration says."""
+
+    def host(self, config: RunConfig) -> Host:
+        """What may be used for trainings."""
+        ...
+
+    def open(self, space: Workspace, corpus: Corpus, at_once: int) -> AbstractContextManager[Executor]:
+        """One for so many trainings at once; whoever leaves the context has ended what still went on."""
+        ...

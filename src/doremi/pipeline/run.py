@@ -16,6 +16,7 @@ from doremi.pipeline.checks import check_mixtures
 from doremi.pipeline.drive import do, plan_now
 from doremi.pipeline.driver import complete, drive, settle
 from doremi.pipeline.executor import Executors
+from doremi.pipeline.host import this_host
 from doremi.pipeline.judging import judge_run
 from doremi.pipeline.preparing import prepare
 from doremi.pipeline.workspace import Workspace
@@ -49,7 +50,7 @@ def _judge(space: Workspace) -> Verdict:
 def prepare_only(space: Workspace) -> Corpus:
     """The corpus, all of its checksums compared, and the plan of what follows."""
     corpus = prepare(space, full_check=True)
-    settle(space, corpus)
+    settle(space, corpus, this_host())
     plan_now(space, corpus)
     return corpus
 
@@ -78,7 +79,7 @@ def candidates(space: Workspace, executors: Executors) -> None:
 def one_job(space: Workspace, name: str) -> Graph:
     """One node, whose needs must be done; nothing where it is done already."""
     corpus = prepare(space)
-    settle(space, corpus)
+    settle(space, corpus, this_host())
     plan = plan_now(space, corpus)
     node = plan.node(name)
     if not plan.done(node):
@@ -103,7 +104,7 @@ def own_model(space: Workspace, mixture: str) -> TrainingFolder:
     """The user's own main model: the configured model on a mixture, a file or a name, as limits allow it."""
     check_mixtures(space.config, mixture)
     corpus = prepare(space)
-    settle(space, corpus)
+    settle(space, corpus, this_host())
     asked = _asked(space, corpus, mixture)
     space.world.on_main(lambda: _ask(space, asked))
     recorded = replace(space, config=load_run(space.root))  # the run's own; this model joins it
