@@ -301,6 +301,9 @@ class RunConfig(Section):
     budget_tokens: Annotated[int | None, Reaches(*TRAININGS)] = Field(default=None, ge=1)
     """Tokens of the final run, for the epochs shown beside weights and for limits.max_epochs. Default is the tokens of
     one candidate."""
+    trackers: list[Literal["tensorboard", "wandb", "trackio"]] = Field(default=[])
+    """Programs that draw curves while a run works (docs/trackers.md). Each is an extra of the same name. Default is
+    none."""
     data: DataConfig
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
