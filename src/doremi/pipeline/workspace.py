@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from doremi.config import RunConfig, dump, read_yaml, validate
+from doremi.credentials import masked
 from doremi.distributed import World
 from doremi.errors import ConfigError, Interrupted, RunError, one_line, reason_of
 from doremi.events.event import Event, Failed, Finished, Started, Stopped
@@ -80,7 +81,7 @@ class Workspace:
         `error` is the name of the error's class, where one has ended it.
         """
         if self.world.is_main:
-            value = {"format": FORMAT, "state": state, "stage": stage or "start", "message": message}
+            value = {"format": FORMAT, "state": state, "stage": stage or "start", "message": masked(message)}
             value |= {"process": os.getpid(), "exit_code": exit_code, "error": error}
             write_json(self.directory.status_path(own_model=self.own_model), value)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import redirect_stdout
 from importlib import import_module
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +27,16 @@ class Trackio:
             trackio: Any = import_module("trackio")  # an extra: it may not be there
 
             self._domains = event.domains
-            self._run = trackio.init(
-                project=self._project, name=f"{safe_name(event.job)}-{run_id(event)}", group=self._project,
-                resume="allow", config=description(event), embed=False, auto_log_gpu=False, auto_log_cpu=False,
-            )  # fmt: skip
+            with redirect_stdout(StringIO()):  # it prints, and ours is the verdict's
+                self._run = trackio.init(
+                    project=self._project, name=f"{safe_name(event.job)}-{run_id(event)}", group=self._project,
+                    resume="allow", config=description(event), embed=False, auto_log_gpu=False, auto_log_cpu=False,
+                )  # fmt: skip
         elif self._run is None:
             return
         elif isinstance(event, (Measured, Evaluated)):
             self._run.log(figures(event, self._domains), step=event.step)
         elif isinstance(event, (Finished, Stopped, Failed)):
             run, self._run = self._run, None
-            run.finish()
+            with redirect_stdout(StringIO()):
+                run.finish()
