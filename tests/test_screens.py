@@ -194,4 +194,7 @@ def test_a_line_has_the_time_and_all_that_is_known() -> None:
     assert [len(part) for part in time.split(":")] == [2, 2, 2]
     assert line.startswith("doremi/proxy/seed-0: step 3,000 of 12,000, 90 s left, loss 5.123, ")
     assert line.endswith("k tokens/s, largest weights web 0.50, a-domain-with-a-long-name 0.30, law 0.20")
+    log.shown.hear(Finished(NAMES[0], 60.0))
+    log.wait(2)
+    assert log.texts()[-1] == "doremi/proxy/seed-0: done in 60 s, loss 5.123"
     assert log.texts()[1:3] == ["training 3 of 12 · about 13 min left", "training 3 of 12 · about 13 min left"]
