@@ -37,6 +37,6 @@ class Trackio:
         elif isinstance(event, (Measured, Evaluated)):
             self._run.log(figures(event, self._domains), step=event.step)
         elif isinstance(event, (Finished, Stopped, Failed)):
-            run, self._run = self._run, None
+            self._run = None
             with redirect_stdout(StringIO()):
-                run.finish()
+                import_module("trackio").finish()  # and not run.finish(): that would print again as the process ends
