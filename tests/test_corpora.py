@@ -84,10 +84,10 @@ def place(tmp_path: Path, generated: Path) -> Place:
 
 def test_runs_that_differ_in_training_alone_share_one_corpus(place: Place) -> None:
     first = place("prepare")
-    assert "prepare: prose" in first
+    assert "prepare: begins" in first
     again = place("prepare", training__batch_size="12")  # preparing binds nothing
     other = place("prepare", name="other", seed="3", training__steps="7", data__sequence_length="8")
-    assert "prepare: prose" not in again + other
+    assert "prepare: begins" not in again + other
     (corpus,) = place.corpora()
     for name in ("tiny", "other"):
         assert place.run(name).whole_corpus().folder == corpus
@@ -103,7 +103,7 @@ def test_another_vocabulary_makes_another_corpus_beside_the_old_one(place: Place
     new = place.run().whole_corpus()
     assert (new.tokenizer.vocab_size, old.tokenizer.vocab_size) == (280, 300)
     assert {old.folder, new.folder} == set(place.corpora())
-    assert "prepare: prose" not in place("prepare")
+    assert "prepare: begins" not in place("prepare")
     assert place.run().corpus().fingerprint == old.fingerprint
 
 
@@ -112,7 +112,7 @@ def test_the_order_of_the_domains_is_part_of_key_and_fingerprint(place: Place) -
     domains = tiny_values(place.root / "text", place.root)["data"]["domains"]
     place.write(data={"domains": dict(reversed(domains.items()))})
     place("prepare", name="reversed")
-    assert "prepare: prose" not in place("prepare", name="tiny")
+    assert "prepare: begins" not in place("prepare", name="tiny")
     assert place.run().whole_corpus().folder == place.run("reversed").whole_corpus().folder
     shutil.rmtree(place.run().root)
     place.write()
@@ -171,7 +171,7 @@ def test_text_that_was_moved_is_found_again(place: Place) -> None:
     place("prepare")
     (place.root / "text").rename(place.root / "moved")
     write_tiny(place.root / "tiny.yaml", place.root / "moved", place.root / "runs")
-    assert "prepare: prose" not in place("prepare", name="other")
+    assert "prepare: begins" not in place("prepare", name="other")
     assert len(place.corpora()) == 1
 
 
@@ -193,7 +193,7 @@ def test_a_corpus_that_is_gone_is_prepared_anew_or_missed_by_name(place: Place) 
     with pytest.raises(RunError, match=r"the token files of this run are gone: its corpus is neither in .*/corpora/"):
         place.run().whole_corpus()
     said = place("prepare")
-    assert "prepare: prose" in said
+    assert "prepare: begins" in said
     assert "is gone" not in said
     assert place.run().whole_corpus().fingerprint == before.fingerprint
     shutil.rmtree(place.root / "runs" / "corpora")

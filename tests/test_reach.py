@@ -48,7 +48,7 @@ EVERYWHERE = {
     "candidates": {"mixtures": PLAIN, "equal_compute": True}, "downstream": {"tasks": "tasks"},
 }  # fmt: skip
 OTHERS: dict[str, list[Any]] = {
-    "name": ["other"], "runs": ["elsewhere"], "seed": [1], "budget_tokens": [200_000, 60_000],
+    "name": ["other"], "runs": ["elsewhere"], "trackers": [["wandb"]], "seed": [1], "budget_tokens": [200_000, 60_000],
     "data.corpus": [], "data.domains": [], "data.domains.train": [["x"]], "data.domains.validation": [["y"]],
     "data.domains.text_field": ["body"], "data.tokenizer": ["gpt2"], "data.epoch_matched": [True, False],
     "model.preset": ["0.3m"], "model.architecture": ["gpt2"], "model.options": [{"hidden_size": 64}],

@@ -15,6 +15,7 @@ import typer
 
 from doremi import __version__
 from doremi.cli.streams import lasting_streams
+from doremi.credentials import masked
 from doremi.errors import DoremiError, Interrupted
 
 if TYPE_CHECKING:
@@ -365,6 +366,7 @@ def _main() -> None:
 
 def _fail(message: str, code: int) -> None:
     """End with one message; of several processes only the first that fails prints it."""
+    message = masked(message)
     if "WORLD_SIZE" not in os.environ:
         print(message, file=sys.stderr)
         sys.exit(code)

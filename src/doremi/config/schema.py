@@ -306,6 +306,9 @@ class RunConfig(Section):
     executor: Annotated[str, Reaches()] = "local"
     """Where trainings go on: `local`, on this machine; `ray`, tasks of a Ray started here; `ray://HOST:PORT`, of that
     Ray, whose machines must have the same folders. For Slurm see `doremi slurm`."""
+    trackers: list[Literal["tensorboard", "wandb", "trackio"]] = Field(default=[])
+    """Programs that draw curves while a run works (docs/trackers.md). Each is an extra of the same name. Default is
+    none."""
     data: DataConfig
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()

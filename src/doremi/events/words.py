@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from doremi.credentials import masked
 from doremi.events.event import Alarmed, Event, Failed, Finished, MixtureFound, Said, Started, Stopped
 
 SHOWN = 5  # weights of a mixture that a line has room for
@@ -13,7 +14,7 @@ def sentence(event: Event) -> str | None:
     """An event that is told in a line of its own; None for those that only move a bar."""
     match event:
         case Said(message):
-            return message
+            return masked(message)
         case Alarmed():
             return f"alarm in {event.job}, {event.name.replace('_', ' ')}: {event.reason}. {event.advice}"
         case MixtureFound():

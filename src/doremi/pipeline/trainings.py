@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from doremi.rundir import costs
 from doremi.rundir.layout import TrainingFolder
 from doremi.rundir.node import training_place
 from doremi.rundir.specs import DIGITS, LossesSpec, Scoring, TrainingSpec
+from doremi.trackers import Tracked
 from doremi.training import loop as training
 from doremi.training.reference_losses import Forward, LiveReference, ReferenceLosses, StoredReference, write_store
 
@@ -184,6 +186,7 @@ def _run(space: Workspace, job: training.Job, spec: TrainingSpec, name: str, out
     if space.world.is_main:
         job.folder.mkdir(parents=True, exist_ok=True)
     space.world.barrier()
+    space = replace(space, watch=Tracked(space.watch, space.config.trackers if space.world.is_main else [], space.root))
     with space.timed(name, tokens=spec.tokens):
         step = training.train(job, space.world, space.watch)
         fields = outputs(step)

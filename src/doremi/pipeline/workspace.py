@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from doremi.config import RunConfig, dump, load_run, read_yaml, validate
+from doremi.credentials import masked
 from doremi.distributed import World
 from doremi.errors import ConfigError, Interrupted, RunError, one_line, reason_of
 from doremi.events.event import Event, Failed, Finished, Started, Stopped
@@ -100,7 +101,7 @@ class Workspace:
             and self.tells_status
             and (self.own_model or not self.joins or not self.locks.is_driven())
         ):
-            value = {"format": FORMAT, "state": state, "stage": stage or "start", "message": message}
+            value = {"format": FORMAT, "state": state, "stage": stage or "start", "message": masked(message)}
             value |= {"process": os.getpid(), "exit_code": exit_code, "error": error}
             write_json(self.directory.status_path(own_model=self.own_model), value)
 

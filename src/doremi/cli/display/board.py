@@ -18,7 +18,7 @@ from doremi.events.event import (
     Stopped,
     Whole,
 )
-from doremi.events.words import duration, joined, largest, which_training
+from doremi.events.words import duration, joined, largest, sentence, which_training
 from doremi.files import size_in_words
 
 ENOUGH = 0.5  # seconds of work from which a speed can be told
@@ -124,6 +124,12 @@ class Board:
                 _move(self.running.setdefault(event.job, Running(event.job, now)), event, now)
             case _:
                 pass
+
+    def sentence(self, event: Event) -> str | None:
+        """The event as a line, before it is heard: a training that is done says its last loss."""
+        line = sentence(event)
+        running = self.running.get(event.job) if isinstance(event, Finished) else None
+        return line if line is None or running is None else joined([line, running.loss_words()])
 
     def whole(self, now: float) -> str:
         """How far the whole run is; empty while nobody has said."""

@@ -13,7 +13,6 @@ from datetime import datetime
 
 from doremi.cli.display.board import Board
 from doremi.events.event import Event, Failed, Finished, Started, Stopped, Whole
-from doremi.events.words import sentence
 
 LINES_A_SECOND = 2
 EVERY_SECONDS = 30.0  # between two reports of what is at work
@@ -37,10 +36,11 @@ class LogLines:
 
     def hear(self, event: Event) -> None:
         now = self._clock()
+        line = self.board.sentence(event)
         self.board.hear(event, now)
         if isinstance(event, Whole):
             self._whole(event, now)
-        elif (line := sentence(event)) is not None:
+        elif line is not None:
             self._line(event, line, now)
         self.tick()
 

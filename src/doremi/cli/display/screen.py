@@ -9,8 +9,8 @@ from rich.live import Live
 from rich.text import Text
 
 from doremi.cli.display.board import Board, Running
-from doremi.events.event import Event, Finished, Started
-from doremi.events.words import duration, sentence, shortened
+from doremi.events.event import Event, Started
+from doremi.events.words import duration, shortened
 
 EVERY_SECONDS = 0.2  # between two drawings
 NARROWEST_NAME = 16
@@ -34,12 +34,10 @@ class Screen:
 
     def hear(self, event: Event) -> None:
         now = self._clock()
-        last = self.board.running.get(event.job) if isinstance(event, Finished) else None
+        line = self.board.sentence(event)
         self.board.hear(event, now)
-        line = sentence(event)
         if line is not None and not isinstance(event, Started):  # its line appears
-            loss = last.loss_words() if last is not None else ""
-            self._console.print(f"{line}, {loss}" if loss else line, markup=False)
+            self._console.print(line, markup=False)
         if isinstance(event, Started) and self._live is None:
             self._live = Live(console=self._console, auto_refresh=False, transient=True)
             self._live.start()
