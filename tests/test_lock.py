@@ -308,6 +308,21 @@ def test_without_hard_links_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert names(tmp_path) == [LOCK]
 
 
+def test_who_sweeps_temporary_files_is_in_nobodys_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, left = os.link, [1]
+
+    def link(source: Path, target: Path) -> None:
+        if left:
+            left.pop()
+            source.unlink()
+        real(source, target)
+
+    refuse_flock(monkeypatch, errno.ENOSYS)
+    monkeypatch.setattr(os, "link", link)
+    with lock_in(tmp_path).alone():
+        assert names(tmp_path) == [LOCK, OWNER]
+
+
 def test_of_many_that_take_over_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refuse_flock(monkeypatch, errno.ENOSYS)
     start, end = threading.Barrier(4, timeout=30), threading.Barrier(4, timeout=30)
