@@ -142,7 +142,7 @@ def _made(path: Path, me: Owner) -> bool:
         try:
             os.link(draft, path)
         except FileExistsError:
-            return draft.stat().st_nlink > 1  # NFS may do it, lose the answer, and find it done
+            return draft.exists() and draft.stat().st_nlink > 1  # NFS may do it, lose the answer, and find it done
         except FileNotFoundError:  # who prepares a corpus sweeps temporary files there
             continue
         except OSError:  # no hard links here
