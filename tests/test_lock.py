@@ -153,12 +153,14 @@ def test_a_fork_does_not_keep_what_its_parent_has_left(tmp_path: Path) -> None:
         os.read(ends, 1)
         os._exit(0)
     os.close(next(iter(lock._held)).fileno())  # as if this process were killed: closed, not unlocked
-    with lock_in(tmp_path).alone():
-        pass
-    os.write(waits, b"x")
-    os.waitpid(child, 0)
-    with contextlib.suppress(OSError):
-        taken.close()
+    try:
+        with lock_in(tmp_path).alone():
+            pass
+    finally:
+        os.write(waits, b"x")
+        os.waitpid(child, 0)
+        with contextlib.suppress(OSError):
+            taken.close()
 
 
 def test_smb_says_otherwise_that_it_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
