@@ -153,12 +153,14 @@ def test_a_fork_does_not_keep_what_its_parent_has_left(tmp_path: Path) -> None:
         os.read(ends, 1)
         os._exit(0)
     os.close(next(iter(lock._held)).fileno())  # as if this process were killed: closed, not unlocked
-    with lock_in(tmp_path).alone():
-        pass
-    os.write(waits, b"x")
-    os.waitpid(child, 0)
-    with contextlib.suppress(OSError):
-        taken.close()
+    try:
+        with lock_in(tmp_path).alone():
+            pass
+    finally:
+        os.write(waits, b"x")
+        os.waitpid(child, 0)
+        with contextlib.suppress(OSError):
+            taken.close()
 
 
 def test_smb_says_otherwise_that_it_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,6 +308,21 @@ def test_without_hard_links_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with lock_in(tmp_path).alone():
         pass
     assert names(tmp_path) == [LOCK]
+
+
+def test_who_sweeps_temporary_files_is_in_nobodys_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, left = os.link, [1]
+
+    def link(source: Path, target: Path) -> None:
+        if left:
+            left.pop()
+            source.unlink()
+        real(source, target)
+
+    refuse_flock(monkeypatch, errno.ENOSYS)
+    monkeypatch.setattr(os, "link", link)
+    with lock_in(tmp_path).alone():
+        assert names(tmp_path) == [LOCK, OWNER]
 
 
 def test_of_many_that_take_over_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -206,7 +206,7 @@ def _make_or_recognise(root: Path) -> None:
 
 def sweep(folder: Path) -> None:
     """Remove what a killed process left under temporary names. Nobody else works there: we hold its lock."""
-    for path in list(folder.rglob(".*.tmp")):
+    for path in [path for path in folder.rglob(".*.tmp") if path.parent.name != LOCKS]:  # others come to these
         if path.is_dir():
             shutil.rmtree(path)
         else:  # gone already if it lay in such a folder

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import re
 import socket
@@ -134,25 +135,29 @@ def _removed_at_the_end(path: Path, me: Owner) -> Iterator[None]:
 
 def _made(path: Path, me: Owner) -> bool:
     """Whether `path` is now ours. It appears with what it says where there are hard links."""
-    draft, value = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp"), {"format": FORMAT, **asdict(me)}
-    write_json(draft, value)
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        return draft.stat().st_nlink > 1  # NFS may do it, lose the answer, and find it done
-    except OSError:  # no hard links here
-        return _made_in_two_steps(path, draft)
-    finally:
-        draft.unlink(missing_ok=True)
-    return True
+    data = json.dumps({"format": FORMAT, **asdict(me)}).encode()
+    while True:
+        draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+        draft.write_bytes(data)
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return draft.exists() and draft.stat().st_nlink > 1  # NFS may do it, lose the answer, and find it done
+        except FileNotFoundError:  # who prepares a corpus sweeps temporary files there
+            continue
+        except OSError:  # no hard links here
+            return _made_in_two_steps(path, data)
+        finally:
+            draft.unlink(missing_ok=True)
+        return True
 
 
-def _made_in_two_steps(path: Path, draft: Path) -> bool:
+def _made_in_two_steps(path: Path, data: bytes) -> bool:
     try:
-        path.touch(exist_ok=False)
+        with path.open("xb") as file:
+            file.write(data)
     except FileExistsError:
         return False
-    draft.replace(path)
     return True
 
 
