@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from doremi import __version__
+from doremi.cli.slurm import AfterOption, GpuOption, OutOption, SbatchOption
 from doremi.cli.streams import lasting_streams
 from doremi.errors import DoremiError, Interrupted
 
@@ -234,6 +235,25 @@ def job(
         from doremi.pipeline.run import one_job
 
         one_job(space, name)
+
+
+@app.command()
+def slurm(
+    place: PlaceArgument,
+    out: OutOption,
+    set_: SetOption = None,
+    sbatch: SbatchOption = None,
+    gpu: GpuOption = False,
+    after: AfterOption = None,
+) -> None:
+    """Write scripts that do a run on a Slurm cluster, one array for all jobs that are alike."""
+    from doremi.cli.slurm import is_recorded, scripts
+
+    config = _load(place, set_)
+    if after is None and not is_recorded(config):
+        with _workspace(config, search=True):
+            pass  # checks it, and records it for the jobs
+    typer.echo(scripts(config, out, sbatch, gpu=gpu, after=after))
 
 
 @app.command()
