@@ -80,6 +80,8 @@ def go_on(config: RunConfig, out: Path, after: int, *, gpu: bool = False, option
 def _cluster(config: RunConfig, known: Known, out: Path, *, gpu: bool, options: Sequence[str]) -> Cluster:
     for line in options:
         _check_option(line)
+    if set("%\\") & set(str(out.absolute())):
+        raise ConfigError(f"--out {one_line(str(out))}: Slurm gives % and \\ a meaning in the names of logs; use none")
     return Cluster(config.root.absolute(), out.absolute(), sys.executable, _cores(config, known), gpu, tuple(options))
 
 
