@@ -317,7 +317,10 @@ def test_the_next_part_is_written_and_sent_once(
     assert slurm.go_on(longer, tmp_path / "out", 1) == said  # put back into the queue after it had sent them
     assert len((tmp_path / "sent").read_text().splitlines()) == 3
     so_far = as_slurm_does(longer, so_far, next_part(made(longer, so_far)))
+    reports = list[Path]()
+    monkeypatch.setattr(slurm, "write_report", lambda run: reports.append(run.root))
     assert "everything is done" in slurm.go_on(longer, tmp_path / "out", 2)
+    assert reports == [longer.root]  # the job that judged was ended before it had written one
     assert slurm.begin(longer, tmp_path / "out") is None
 
 

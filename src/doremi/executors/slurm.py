@@ -25,6 +25,7 @@ from doremi.executors.parts import Group, first_part, is_prepared, next_part
 from doremi.executors.scripts import Cluster
 from doremi.files import write_bytes
 from doremi.pipeline.planning import as_it_is
+from doremi.report import write_report
 from doremi.rundir.graph import Graph
 from doremi.rundir.known import Known
 from doremi.rundir.layout import RunDirectory
@@ -64,6 +65,7 @@ def go_on(config: RunConfig, out: Path, after: int, *, gpu: bool = False, option
         if left := _left(cluster.part(after), plan):
             raise _gives_up(cluster, after, "These jobs are not done:", left)
         if _is_done(plan):
+            _report(config)
             return f"{config.root}: everything is done"
         if not (groups := next_part(plan)):
             raise _gives_up(cluster, after, "Nothing else can go:", [_waiting(plan)])
@@ -148,6 +150,16 @@ def _put(path: Path, text: str) -> None:
 def _is_done(plan: Graph) -> bool:
     """Rounds that turned out not to be needed are no part of a plan any more."""
     return all(plan.done(node) for node in plan.nodes)
+
+
+def _report(config: RunConfig) -> None:
+    """Write the report where the job that judged was ended before it had."""
+    if _written_at(config.root / "report.html") <= _written_at(config.root / "verdict.json"):
+        write_report(RunDirectory(config.root))
+
+
+def _written_at(path: Path) -> float:
+    return path.stat().st_mtime if path.exists() else 0.0
 
 
 def _left(folder: Path, plan: Graph) -> list[str]:
