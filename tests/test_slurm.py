@@ -384,6 +384,17 @@ def test_cores_are_the_recorded_threads_or_must_be_said(tmp_path: Path, monkeypa
     assert "--cpus-per-task=5\n" in (folder / "1-reference.sh").read_text()
 
 
+def test_a_run_begins_with_a_job_that_records_its_machine(
+    asked: RunConfig, tmp_path: Path, finish_part: Callable[[Known], None]
+) -> None:
+    """The corpus may be there; what a login node is must not reach a training."""
+    finish_part(known(asked, machine=Machine("cuda", True, 64, 64)))
+    folder = slurm.begin(asked, tmp_path / "out")
+    assert folder is not None
+    assert sorted(path.name for path in folder.glob("*.sh")) == ["1-prepare.sh", "next.sh", "submit.sh"]
+    assert "--gres" not in (folder / "1-prepare.sh").read_text()
+
+
 def test_the_command_records_the_run_and_begins_with_its_corpus(tmp_path: Path) -> None:
     place = write_tiny(tmp_path / "tiny.yaml", write_corpus(tmp_path / "text"), tmp_path / "runs")
     words = ["slurm", str(place), "--out", str(tmp_path / "out"), "--set", "training.threads=2", "--gpu"]
