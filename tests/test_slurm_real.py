@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -13,8 +12,12 @@ from typing import Any
 
 import pytest
 
+from doremi.executors import slurm as writing
 from doremi.rundir.layout import RunDirectory
+from graphs import config as plain_config
+from graphs import made
 from slurm_here import missing, slurm
+from test_slurm import begun, program
 from test_states import results
 from tiny import write_corpus, write_tiny
 
@@ -23,7 +26,7 @@ pytestmark = [
     pytest.mark.timeout(1500),
     pytest.mark.skipif(bool(missing()), reason=f"not installed here: {', '.join(missing())}"),
 ]
-CORES = int(os.environ.get("TEST_CORES", 2))
+CORES = 2
 ASKED: dict[str, Any] = {
     "training": {"steps": 600, "evaluate_every": 200, "checkpoint_every": 50, "log_every": 50},
     "candidates": {"mixtures": ["doremi", "natural", "uniform"], "seeds": 1},
@@ -101,6 +104,35 @@ def test_a_run_by_arrays_has_the_bytes_of_a_local_one(cluster: dict[str, str], t
     last = max(out.glob("part-*"))
     assert "everything is done" in (last / "logs/next.log").read_text()
     assert not [path for path in out.rglob("*.*") if path.is_file() and "do-not-write-me" in path.read_text()]
+
+
+STUB = """
+case "$*" in
+  *" slurm "*) echo went on ;;
+  *reference*) echo "error: no memory"; exit 2 ;;
+  *) [ -e {seen} ] && exit 0
+     trap 'touch {seen}; exit 75' USR1
+     while :; do sleep 0.1; done ;;
+esac
+"""
+
+
+def test_time_that_is_over_and_a_job_that_failed(
+    cluster: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stub in place of doremi: what is ours to see here is what Slurm makes of the scripts."""
+    asked = plain_config(runs=str(tmp_path), training={"threads": 1}, candidates={"seeds": 1})
+    monkeypatch.setattr(writing, "as_it_is", lambda *_: made(asked, begun(asked)))
+    python = program(tmp_path / "bin/python", STUB.format(seen=tmp_path / "seen"))
+    monkeypatch.setattr(writing.sys, "executable", str(python))
+    folder = writing.begin(asked, tmp_path / "out", options=["--time=1", "--signal=B:USR1@45"])
+    assert folder is not None
+    ask(cluster, str(folder / "submit.sh"))
+    wait_for(lambda: not ask(cluster, "squeue", "--noheader"), cluster, folder, 200)
+    logs = sorted(path.name for path in (folder / "logs").iterdir())
+    assert logs == ["1-main-0.1m-1.log", "1-reference-1.log", "next.log"]  # what needs the reference was cancelled
+    assert starts(folder / "logs/1-main-0.1m-1.log") == 2
+    assert (folder / "logs/next.log").read_text() == "went on\n"
 
 
 def jobs(out: Path) -> list[str]:
