@@ -43,7 +43,7 @@ from doremi.training import loop as train
 from tiny import Silent, write_corpus, write_tiny
 
 QUOTA = {"preparation": 15, "training": 30, "inside a save": 20, "between stages": 15, "one rank of two": 20}
-VOLATILE = {"timings.jsonl", "status.json", "corpus.lock", "run.lock", "report.html"}
+VOLATILE = {"timings.jsonl", "status.json", "corpus.lock", "locks", "report.html"}
 PATIENCE = 120  # seconds after which a run, or the survivor of two, counts as hanging
 MOMENTS = {"preparation": 0.15, "training": 0.4, "inside a save": 0.02, "between stages": 0.03}
 """Seconds after a phase begins within which a kill is drawn: about as long as it lasts."""
@@ -219,7 +219,7 @@ class Driver:
 
     def contents(self) -> dict[str, bytes]:
         runs = self.root.parent  # with the corpus
-        paths = [p for p in runs.rglob("*") if p.is_file() and p.name not in VOLATILE]
+        paths = [p for p in runs.rglob("*") if p.is_file() and VOLATILE.isdisjoint(p.parts)]
         return {str(p.relative_to(runs)): p.read_bytes() for p in paths}
 
 

@@ -239,8 +239,8 @@ def test_sources_are_only_read(tmp_path: Path, corpus: Path, straight: bytes) ->
 def test_the_second_of_two_runs_is_told_who_works_there(tmp_path: Path, corpus: Path) -> None:
     """A lock of the operating system: a file left behind by a dead process does not count."""
     config = tiny_config(tmp_path, corpus)
-    config.root.mkdir(parents=True)
-    (config.root / "run.lock").write_text("99999")
+    (config.root / "locks").mkdir(parents=True)
+    (config.root / "locks/driver.lock").write_text("99999 elsewhere")
     with (
         open_workspace(config, ALONE, Silent()),
         pytest.raises(RunError, match=f"process {os.getpid()} is working in this run directory"),

@@ -31,7 +31,7 @@ from doremi.report.facts import read_facts
 from doremi.rundir.corpora import find
 from doremi.rundir.data_request import prepare_request
 from doremi.rundir.layout import RunDirectory
-from doremi.rundir.lock import CORPUS, only_worker
+from doremi.rundir.lock import CORPUS, Lock
 from doremi.rundir.weights import mixture_named
 from tiny import DOMAINS, Silent, tiny_config, tiny_values, write_corpus, write_tiny
 
@@ -319,7 +319,10 @@ def test_who_waits_can_be_stopped(generated: Path, tmp_path: Path) -> None:
     config = tiny_config(tmp_path, generated)
     folder = library.place(Path(config.runs), corpus_key(prepare_request(config)))
     folder.mkdir(parents=True)
-    with only_worker(folder, print, CORPUS), pytest.raises(Interrupted, match="while another process prepared"):
+    with (
+        Lock(folder, folder / CORPUS, print).alone(),
+        pytest.raises(Interrupted, match="while another process prepared"),
+    ):
         prepare_alone(config, Silent(0))
 
 

@@ -59,8 +59,9 @@ def run(config: RunConfig, watch: Silent | None = None) -> RunDirectory:
 
 def contents(root: Path) -> dict[str, bytes]:
     """All files of a run that must not depend on time or place (the configuration names the place)."""
-    volatile = {"timings.jsonl", "status.json", "run.lock", "config.yaml", "manifest.json", "report.html", "where.json"}
-    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file() and p.name not in volatile}
+    volatile = {"timings.jsonl", "status.json", "locks", "config.yaml", "manifest.json", "report.html", "where.json"}
+    found = {p.relative_to(root): p for p in root.rglob("*") if p.is_file()}
+    return {str(name): p.read_bytes() for name, p in found.items() if volatile.isdisjoint(name.parts)}
 
 
 def test_few_held_out_documents_are_told_when_the_corpus_is_made_or_asked_about(tmp_path: Path, corpus: Path) -> None:

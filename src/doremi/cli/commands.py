@@ -59,7 +59,9 @@ def _load(place: Path, overrides: list[str] | None) -> RunConfig:
 
 
 @contextlib.contextmanager
-def _workspace(config: RunConfig, *, search: bool = False, own_model: bool = False) -> Iterator[Workspace]:
+def _workspace(
+    config: RunConfig, *, search: bool = False, own_model: bool = False, joins: bool = False
+) -> Iterator[Workspace]:
     """The run directory opened for training; on the way out, how it ended stands in its status file."""
     from doremi.cli.display import Display
 
@@ -73,7 +75,7 @@ def _workspace(config: RunConfig, *, search: bool = False, own_model: bool = Fal
         for remark in model_remarks(config):
             display.say(remark)
         world = distributed.start(config.training.timeout)
-        with open_workspace(config, world, display, own_model=own_model) as space:
+        with open_workspace(config, world, display, own_model=own_model, joins=joins) as space:
             try:
                 yield space
             except BaseException as error:
@@ -231,7 +233,7 @@ def job(
     set_: SetOption = None,
 ) -> None:
     """Do one job of a run, whose needs are done. Doing it again is harmless."""
-    with _workspace(_load(place, set_), search=True) as space:
+    with _workspace(_load(place, set_), search=True, joins=True) as space:
         from doremi.pipeline.run import one_job
 
         one_job(space, name)

@@ -23,7 +23,8 @@ def count_models(space: Workspace, corpus: Corpus) -> None:
         known = look.counts(space.root)
         found = counted(space.config, corpus.tokenizer.vocab_size, known)
         if found != known:
-            look.write_counts(space.root, found)
+            with space.locks.records():
+                look.write_counts(space.root, {**look.counts(space.root), **found})
 
     space.world.on_main(work)
 

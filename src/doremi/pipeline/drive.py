@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from doremi.corpus.value import Corpus
 from doremi.errors import Interrupted, RunError
+from doremi.files import key_of
 from doremi.methods import by_name
 from doremi.methods.method import Results
 from doremi.mixture.record import write_record
@@ -17,7 +20,7 @@ from doremi.pipeline.fewshot import answer
 from doremi.pipeline.planning import planned, write_plan
 from doremi.pipeline.preparing import prepare
 from doremi.pipeline.trainings import keep_losses, train
-from doremi.pipeline.workspace import Workspace
+from doremi.pipeline.workspace import Workspace, sweep
 from doremi.rundir.context import Context
 from doremi.rundir.graph import Graph
 from doremi.rundir.layout import TrainingFolder
@@ -26,6 +29,7 @@ from doremi.rundir.specs import FewshotSpec, LossesSpec, MixtureSpec, TrainingSp
 from doremi.rundir.weights import allowed
 
 Wanted = Callable[[Node], bool]
+LOOK_AGAIN_SECONDS = 0.2
 
 
 def everything(node: Node) -> bool:
@@ -62,11 +66,18 @@ def plan_now(space: Workspace, corpus: Corpus) -> Graph:
     """The graph as the disk is now, the same on all processes; the main one writes it down."""
     count_models(space, corpus)
     space.world.barrier()  # what others have written is there
-    plan = planned(space.config, space.directory, corpus)
-    space.world.barrier()  # all have looked before anything is written
-    if space.world.is_main:
-        write_plan(space.config, space.directory, plan)
+    with space.locks.records() if space.world.is_main else contextlib.nullcontext():  # no older plan replaces ours
+        while not _alike(space, plan := planned(space.config, space.directory, corpus)):
+            time.sleep(LOOK_AGAIN_SECONDS)  # another process has finished something while we looked
+        if space.world.is_main:
+            write_plan(space.config, space.directory, plan)
     return plan
+
+
+def _alike(space: Workspace, plan: Graph) -> bool:
+    """Whether all processes see the same done; all have looked before anything is written."""
+    seen = int(key_of([[node.id, plan.key(node), plan.done(node)] for node in plan.nodes])[:15], 16)
+    return not space.world.any(space.world.from_main(seen) != seen)
 
 
 def _next(plan: Graph, wanted: Wanted) -> Node | None:
@@ -87,7 +98,18 @@ def _say_what_stays(space: Workspace, plan: Graph) -> None:
 
 
 def do(space: Workspace, plan: Graph, corpus: Corpus, node: Node) -> None:
-    """Do one node, whose needs are done. Doing it again is harmless."""
+    """Do one node, whose needs are done. Where another process does it we wait, and find it done."""
+    with contextlib.ExitStack() as stack:
+
+        def begin() -> None:
+            stack.enter_context(space.locks.work(node.lock, node.id, space.watch.stop_requested))
+            sweep(space.root / str(node.place))
+
+        space.world.on_main(begin)  # where the others wait for as long as it takes
+        _do(space, plan, corpus, node)
+
+
+def _do(space: Workspace, plan: Graph, corpus: Corpus, node: Node) -> None:
     spec = node.spec
     if isinstance(spec, TrainingSpec):
         if node.role == "reference" and space.config.reference.reuse is not None:
@@ -110,6 +132,8 @@ def do(space: Workspace, plan: Graph, corpus: Corpus, node: Node) -> None:
 
 def _make_mixture(space: Workspace, plan: Graph, corpus: Corpus, node: Node, spec: MixtureSpec) -> None:
     """The mixture that a method makes of its trainings, as limits allow it."""
+    if planned(space.config, space.directory, corpus).done(node):
+        return
     folders = {name: TrainingFolder(space.root / training_place(key)) for name, key in spec.inputs}
     method = by_name(spec.method)
     record = method.mixture(spec, Results(corpus, folders))

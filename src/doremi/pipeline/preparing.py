@@ -52,8 +52,11 @@ def _on_main(space: Workspace, full_check: bool) -> None:
     corpus = found or _made(space)
     full = full_check or sum(corpus.count("train", "tokens")) * 2 < FULL_CHECK_BYTES
     store.verify(corpus, full=full)
-    library.take(corpus, space.directory.corpus_folder, asked(space.config.data), full_check=full)
-    write_json(space.root / "manifest.json", {**space.directory.manifest(), "fingerprint": corpus.fingerprint})
+    with space.locks.records():
+        library.take(corpus, space.directory.corpus_folder, asked(space.config.data), full_check=full)
+        manifest = space.directory.manifest()
+        if manifest["fingerprint"] != corpus.fingerprint:
+            write_json(space.root / "manifest.json", {**manifest, "fingerprint": corpus.fingerprint})
     if full_check or found is None:
         _say_if_few(space, corpus)
     _keep(space, corpus, full)
@@ -69,7 +72,8 @@ def _made(space: Workspace) -> Corpus:
         space.watch.say(
             "warning: The corpus that this run used is gone, and its text has changed. It is prepared anew."
         )
-    with store.disk_errors(folder), in_turn(folder, space.watch.say, stop):
+    at_work = space.locks.work("prepare", "prepare", stop)
+    with at_work, store.disk_errors(folder), in_turn(folder, space.watch.say, stop):
         if (corpus := library.find(folder, key)) is None:
             for left_over in folder.rglob(".*.tmp"):
                 left_over.unlink()
@@ -94,7 +98,8 @@ def _keep(space: Workspace, corpus: Corpus, full_check: bool) -> None:
     check_batches(corpus, kept, config.training.batch_size, config.data.sequence_length)
     copy = space.directory.corpus_folder / kept.folder.relative_to(corpus.folder) / "manifest.json"
     if not copy.exists() or copy.read_bytes() != (kept.folder / "manifest.json").read_bytes():
-        write_bytes(copy, (kept.folder / "manifest.json").read_bytes())  # what trainings are named by
+        with space.locks.records():
+            write_bytes(copy, (kept.folder / "manifest.json").read_bytes())  # what trainings are named by
 
 
 def _kept(space: Workspace, corpus: Corpus, share: Fraction) -> Corpus:

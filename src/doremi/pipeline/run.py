@@ -10,7 +10,7 @@ from doremi.corpus.value import Corpus
 from doremi.errors import RunError
 from doremi.methods import by_mixture
 from doremi.mixture.files import read_mixture
-from doremi.mixture.record import write_record
+from doremi.mixture.record import MixtureRecord, write_record
 from doremi.pipeline import look
 from doremi.pipeline.checks import check_mixtures
 from doremi.pipeline.counting import count_models
@@ -34,8 +34,14 @@ def everything(space: Workspace) -> Verdict | None:
     complete(drive(space))
     if not space.world.is_main:
         return None
-    result = judge_run(space.config)
-    write_report(space.directory)
+    return _judge(space)
+
+
+def _judge(space: Workspace) -> Verdict:
+    """The verdict and the page, on the main process."""
+    with space.locks.work("verdict", "verdict", space.watch.stop_requested):
+        result = judge_run(space.config)
+        write_report(space.directory)
     return result
 
 
@@ -76,8 +82,7 @@ def one_job(space: Workspace, name: str) -> Graph:
         if left := plan.unfinished(node):
             raise RunError(f"{name} waits for {left[0]}: do that first (`doremi jobs` shows all)")
         if node.kind == "verdict":
-            judge_run(space.config)
-            write_report(space.directory)
+            space.world.on_main(lambda: _judge(space))
         elif node.spec is None:
             raise RunError(f"{name} {node.waits}")
         else:
@@ -91,7 +96,7 @@ def own_model(space: Workspace, mixture: str) -> TrainingFolder:
     corpus = prepare(space)
     count_models(space, corpus)
     asked = _asked(space, corpus, mixture)
-    space.world.on_main(lambda: look.ask(space.root, asked))
+    space.world.on_main(lambda: _ask(space, asked))
     recorded = replace(space, config=load_run(space.root))  # the run's own; this model joins it
     plan = plan_now(recorded, corpus)
     do(space, plan, corpus, next(node for node in plan.nodes if node.role == "own" and node.spec == asked.spec))
@@ -117,5 +122,15 @@ def _asked(space: Workspace, corpus: Corpus, mixture: str) -> Asked:
         raise RunError(f"{mixture}: {node.waits}")
     if mixture not in by_mixture():
         record = plain_record(space.config, corpus, name, files)
-        space.world.on_main(lambda: write_record(space.root / "mixtures" / f"{node.mixture}.json", record))
+        space.world.on_main(lambda: _write(space, node.mixture, record))
     return Asked(node.spec, size, node.mixture)
+
+
+def _write(space: Workspace, mixture: str, record: MixtureRecord) -> None:
+    with space.locks.records():
+        write_record(space.root / "mixtures" / f"{mixture}.json", record)
+
+
+def _ask(space: Workspace, asked: Asked) -> None:
+    with space.locks.records():
+        look.ask(space.root, asked)

@@ -130,7 +130,7 @@ def is_finished(folder: TrainingFolder, key: str) -> bool:
 def train(space: Workspace, corpus: Corpus, spec: TrainingSpec, name: str) -> None:
     """Do a training if it is not finished; `name` is what it is called in messages and timings."""
     folder = TrainingFolder(space.root / training_place(spec.key))
-    if is_finished(folder, spec.key):
+    if space.world.from_main(int(is_finished(folder, spec.key))):  # another machine may see it later
         return
     torch.set_num_threads(int(spec.settings.threads))
     if spec.scoring is None:
@@ -232,7 +232,7 @@ def reference_losses(space: Workspace, corpus: Corpus, spec: TrainingSpec, scori
 def keep_losses(space: Workspace, corpus: Corpus, spec: LossesSpec, settings: TrainingConfig, name: str) -> None:
     """Compute the losses of a reference on all training sequences, and keep them."""
     folder = losses_folder(space.root, spec.key)
-    if (folder / "manifest.json").exists():
+    if space.world.from_main(int((folder / "manifest.json").exists())):
         return
     torch.set_num_threads(int(settings.threads))
     _, forward = _frozen(space, settings, spec.sequence_length, spec.reference)
