@@ -35,7 +35,7 @@ import doremi.report.plots  # the victims are forked: what is imported here cost
 import doremi.verdict  # noqa: F401
 from doremi import distributed
 from doremi.config import load
-from doremi.executors import chosen
+from doremi.executors.choose import chosen
 from doremi.pipeline import preparing, trainings
 from doremi.pipeline.run import everything
 from doremi.pipeline.workspace import open_workspace

@@ -27,7 +27,7 @@ from doremi.config import load
 from doremi.corpus.loader import Batch, BatchStream
 from doremi.distributed import World
 from doremi.errors import Interrupted
-from doremi.executors import chosen
+from doremi.executors.choose import chosen
 from doremi.objectives.objective import Scoring
 from doremi.pipeline import run
 from doremi.pipeline.workspace import open_workspace

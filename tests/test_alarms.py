@@ -11,7 +11,7 @@ import torch
 
 from doremi.diagnostics.health import REPEATED
 from doremi.distributed import World
-from doremi.executors import chosen
+from doremi.executors.choose import chosen
 from doremi.files import write_json
 from doremi.objectives.variants import Choices, official
 from doremi.pipeline.run import everything

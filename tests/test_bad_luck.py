@@ -16,7 +16,7 @@ import torch
 
 from doremi.distributed import World
 from doremi.errors import DoremiError, RunError
-from doremi.executors import chosen
+from doremi.executors.choose import chosen
 from doremi.pipeline.run import everything
 from doremi.pipeline.workspace import open_workspace
 from doremi.rundir.layout import RunDirectory

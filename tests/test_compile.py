@@ -9,7 +9,7 @@ import torch
 from torch._dynamo.utils import counters
 
 from doremi.distributed import World
-from doremi.executors import chosen
+from doremi.executors.choose import chosen
 from doremi.mixture.domains import Mixture
 from doremi.mixture.files import read_mixture
 from doremi.pipeline.run import everything

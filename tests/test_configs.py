@@ -12,7 +12,7 @@ import yaml
 from doremi.cli.status import describe
 from doremi.config import load
 from doremi.distributed import World
-from doremi.executors import chosen
+from doremi.executors.choose import chosen
 from doremi.mixture.files import read_mixture
 from doremi.pipeline.run import search
 from doremi.pipeline.workspace import open_workspace

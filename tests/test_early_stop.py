@@ -11,7 +11,7 @@ import torch
 
 from doremi.distributed import World
 from doremi.errors import Interrupted
-from doremi.executors import chosen
+from doremi.executors.choose import chosen
 from doremi.pipeline.run import search
 from doremi.pipeline.workspace import open_workspace
 from doremi.rundir.layout import RunDirectory

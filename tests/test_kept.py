@@ -26,7 +26,7 @@ from doremi.corpus.store import DomainWriter, tokens
 from doremi.corpus.value import Corpus
 from doremi.distributed import World
 from doremi.errors import ConfigError, DamageError, DataError, Interrupted
-from doremi.executors import chosen
+from doremi.executors.choose import chosen
 from doremi.files import FORMAT, write_json
 from doremi.mixture.plain import epochs, uniform
 from doremi.pipeline.counting import count_models

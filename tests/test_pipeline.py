@@ -16,7 +16,7 @@ from doremi.cli.commands import app
 from doremi.config import RunConfig
 from doremi.distributed import World
 from doremi.errors import DamageError, DoremiError, Interrupted, RunError, TrainingError
-from doremi.executors import chosen
+from doremi.executors.choose import chosen
 from doremi.files import file_sha256, write_json
 from doremi.mixture.files import read_mixture
 from doremi.pipeline import run as running

@@ -28,7 +28,7 @@ from doremi.corpus.value import Corpus
 from doremi.distributed import World
 from doremi.errors import ConfigError, DataError, MixtureError, TrainingError
 from doremi.evaluation.perplexity import ValidationSet
-from doremi.executors import chosen
+from doremi.executors.choose import chosen
 from doremi.files import size_in_words
 from doremi.mixture.record import MixtureRecord, write_record
 from doremi.model import build as model

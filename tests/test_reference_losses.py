@@ -15,7 +15,7 @@ from doremi.config import RunConfig
 from doremi.corpus.store import tokens
 from doremi.distributed import World
 from doremi.errors import DamageError, Interrupted
-from doremi.executors import chosen
+from doremi.executors.choose import chosen
 from doremi.files import write_json
 from doremi.model.build import TokenLosses, load
 from doremi.pipeline.run import search

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from doremi.cli.commands import app
 from doremi.distributed import World
 from doremi.errors import Interrupted
-from doremi.executors import chosen
+from doremi.executors.choose import chosen
 from doremi.methods.doremi import result_of_round
 from doremi.mixture.files import read_mixture
 from doremi.mixture.record import MixtureRecord, Uncertainty

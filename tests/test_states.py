@@ -17,7 +17,7 @@ from doremi.config import RunConfig
 from doremi.distributed import World
 from doremi.errors import RunError
 from doremi.events.event import Event, Stepped
-from doremi.executors import chosen
+from doremi.executors.choose import chosen
 from doremi.pipeline import run as running
 from doremi.pipeline import workspace
 from doremi.pipeline.planning import as_it_is

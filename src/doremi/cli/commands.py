@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from doremi import __version__
+from doremi.cli.slurm import AfterOption, GpuOption, OutOption, SbatchOption
 from doremi.cli.streams import lasting_streams
 from doremi.credentials import masked
 from doremi.errors import DoremiError, Interrupted
@@ -138,7 +139,7 @@ def run(
         typer.echo(describe(loaded))
         return
     with _workspace(loaded, search=True) as space:
-        from doremi.executors import chosen
+        from doremi.executors.choose import chosen
         from doremi.pipeline.run import everything
 
         verdict = everything(space, chosen)
@@ -189,7 +190,7 @@ def proxy(place: PlaceArgument, set_: SetOption = None) -> None:
 
 def _search(place: Path, set_: list[str] | None, *, references_only: bool) -> None:
     with _workspace(_load(place, set_), search=True) as space:
-        from doremi.executors import chosen
+        from doremi.executors.choose import chosen
         from doremi.pipeline.run import search
 
         search(space, chosen, references_only=references_only)
@@ -210,7 +211,7 @@ def train(
 ) -> None:
     """Step 3 of DoReMi. Train the main models of the configuration, or one model on a given mixture."""
     with _workspace(_load(place, set_), own_model=mixture is not None) as space:
-        from doremi.executors import chosen
+        from doremi.executors.choose import chosen
         from doremi.pipeline.run import candidates, own_model
 
         if mixture is None:
@@ -240,6 +241,25 @@ def job(
         from doremi.pipeline.run import one_job
 
         one_job(space, name)
+
+
+@app.command()
+def slurm(
+    place: PlaceArgument,
+    out: OutOption,
+    set_: SetOption = None,
+    sbatch: SbatchOption = None,
+    gpu: GpuOption = False,
+    after: AfterOption = None,
+) -> None:
+    """Write scripts that do a run on a Slurm cluster, one array for all jobs that are alike."""
+    from doremi.cli.slurm import is_recorded, scripts
+
+    config = _load(place, set_)
+    if after is None and not is_recorded(config):
+        with _workspace(config, search=True):
+            pass  # checks it, and records it for the jobs
+    typer.echo(scripts(config, out, sbatch, gpu=gpu, after=after))
 
 
 @app.command()

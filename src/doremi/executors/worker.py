@@ -13,6 +13,7 @@ import time
 import traceback
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 from types import FrameType
 
 from doremi.distributed import start
@@ -100,10 +101,8 @@ def perform(task: Task, watch: Watch) -> Result:
 
 def _sendable(error: BaseException) -> BaseException:
     """Itself, if it survives the way; an error with fields of its own may not."""
-    import pickle
-
     try:
-        pickle.loads(pickle.dumps(error))
+        ForkingPickler.loads(ForkingPickler.dumps(error))
     except Exception:
         return RunError(str(error))
     return error

@@ -211,7 +211,7 @@ class Driver:
         self.lost[key] += 1
         what = f"{ended.node.id}: its process {ended.lost}"
         if self.lost[key] < MOST_LOSSES:
-            self.space.watch.say(f"{what}. It goes on from its last checkpoint.")
+            self.space.watch.say(f"{what}. It resumes from its last checkpoint.")
             return
         more = "Is there enough memory? `workers: 1` does one training at a time"
         self.failed[key] = Ended(ended.node, RunError(f"{what}, for the second time. {more}"))
