@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
+from importlib import import_module
 from types import TracebackType
 from typing import Any
 
@@ -27,7 +28,7 @@ LEAST_SHARE = 0.01  # of a GPU
 def connect(address: str) -> Any:
     """Ray, started on this machine (`ray`) or joined (`ray://HOST:PORT`); `ConfigError` where that cannot be."""
     try:
-        import ray
+        ray = import_module("ray")
     except ImportError:
         raise ConfigError("executor: Ray is not installed; run `pip install 'doremi[ray]'`") from None
     if ray.is_initialized():
@@ -100,10 +101,8 @@ class Told:
 
     def flush(self) -> None:
         """Tell what is kept."""
-        import ray
-
         kept, self._kept, self._asked = self._kept, [], time.monotonic()
-        self.stopping = ray.get(self.channel.tell.remote(kept)) or self.stopping
+        self.stopping = import_module("ray").get(self.channel.tell.remote(kept)) or self.stopping
 
 
 def work(task: Task, channel: Any) -> Result:

@@ -13,7 +13,6 @@ import time
 import traceback
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from multiprocessing.reduction import ForkingPickler
 from types import FrameType
 
 from doremi.distributed import start
@@ -102,7 +101,7 @@ def perform(task: Task, watch: Watch) -> Result:
 def _sendable(error: BaseException) -> BaseException:
     """Itself, if it survives the way; an error with fields of its own may not."""
     try:
-        ForkingPickler.loads(ForkingPickler.dumps(error))
-    except Exception:
+        type(error)(*error.args)  # as the other side makes it
+    except TypeError:
         return RunError(str(error))
     return error
