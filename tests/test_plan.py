@@ -33,8 +33,8 @@ from doremi.files import size_in_words
 from doremi.mixture.record import MixtureRecord, write_record
 from doremi.model import build as model
 from doremi.pipeline import preparing
-from doremi.pipeline.counting import count_models
-from doremi.pipeline.driver import complete, drive
+from doremi.pipeline.driver import complete, drive, settle
+from doremi.pipeline.host import this_host
 from doremi.pipeline.run import candidates, search
 from doremi.pipeline.workspace import Workspace, open_workspace
 from doremi.plan import calibration, plan, preparation
@@ -72,7 +72,7 @@ def stages(config: RunConfig) -> list[Stage]:
 
 def counted_run(space: Workspace) -> dict[str, int]:
     """Operations of a whole search and its candidates, as they are computed."""
-    count_models(space, preparing.prepare(space))  # on tensors without data, once: that is no work of the run
+    settle(space, preparing.prepare(space), this_host())  # on tensors without data, once: that is no work of the run
     found = {}
     for name, work in {
         "reference": lambda: search(space, chosen, references_only=True),
@@ -442,7 +442,7 @@ def test_plan_and_jobs_list_the_same_trainings(name: str, prepared: RunConfig, t
     if name == "epoch matched":
         config = changed(config.model_copy(update={"budget_tokens": 20 * RUN_TOKENS}), data={"epoch_matched": True})
     with open_workspace(config, WORLD, Silent()) as space:
-        count_models(space, preparing.prepare(space))
+        settle(space, preparing.prepare(space), this_host())
     rows = [line.split("  ") for line in jobs_table(config).splitlines()[1:-1]]
     states = {row[0]: " ".join(row[1:]).strip() for row in rows}
     other = {"prepare", "verdict", "mixture", "losses"}

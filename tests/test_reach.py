@@ -63,7 +63,7 @@ OTHERS: dict[str, list[Any]] = {
     "limits.domains.max_epochs": [3.5], "limits.groups.domains": [["code"]], "limits.max_weight": [0.45],
     "limits.min_weight": [0.3, 0.08], "limits.max_epochs": [6.0], "limits.groups.min_weight": [0.55],
     "limits.groups.max_weight": [0.51, 0.5], "data.on_bad_record": ["skip"], "candidates.max_epochs": [2.0, 3.0],
-    "rounds.until": [0.5],
+    "rounds.until": [0.5], "workers": [2, 3], "executor": ["ray"],
 }  # fmt: skip
 """Other values of a setting, where the next number or the next word will not do."""
 PLACES = {"data.domains": "web", "limits.domains": "law", "limits.groups": "some"}

@@ -18,8 +18,8 @@ from doremi.distributed import World
 from doremi.errors import RunError
 from doremi.events.event import Event, Stepped
 from doremi.executors.choose import chosen
+from doremi.pipeline import host, workspace
 from doremi.pipeline import run as running
-from doremi.pipeline import workspace
 from doremi.pipeline.planning import as_it_is
 from doremi.pipeline.workspace import open_workspace
 from doremi.rundir.layout import RunDirectory
@@ -256,10 +256,12 @@ def test_recorded_threads_are_used_where_fewer_cores_are_free(
 ) -> None:
     """Else every key would be another one there, and a gradient would have other last bits."""
     changes = {"training": {**SHORT, "threads": "auto"}, **FIRST}
-    monkeypatch.setattr(workspace, "available_cores", lambda: 3)
+    for place in (host, workspace):
+        monkeypatch.setattr(place, "available_cores", lambda: 3)
     run = everything(tiny_config(tmp_path, text, **changes))
     made = sorted((run.root / "trainings").iterdir())
-    monkeypatch.setattr(workspace, "available_cores", lambda: 1)
+    for place in (host, workspace):
+        monkeypatch.setattr(place, "available_cores", lambda: 1)
     config = tiny_config(tmp_path, text, **{**changes, "candidates": {"mixtures": ["doremi", "natural"], "seeds": 2}})
     everything(config)
     assert set(made) <= set((run.root / "trainings").iterdir())

@@ -28,6 +28,7 @@ from doremi.cli.status import status_table
 from doremi.config import RunConfig, load
 from doremi.distributed import World
 from doremi.errors import Interrupted, RunError
+from doremi.executors.choose import chosen
 from doremi.pipeline import run as running
 from doremi.pipeline.driver import settle
 from doremi.pipeline.host import this_host
@@ -175,7 +176,7 @@ def test_who_waits_for_a_node_can_be_stopped(config: RunConfig) -> None:
 
 
 def test_a_driver_and_a_job_are_at_work_together(config: RunConfig) -> None:
-    driver = at_first_step(start(config, running.everything))
+    driver = at_first_step(start(config, lambda space: running.everything(space, chosen)))
     at_first_step(job := start_job(config, OTHER)).end()
     state = json.loads((config.root / "status.json").read_text())
     assert state["state"] == "running"  # the job has left the driver's file alone
@@ -190,7 +191,7 @@ def test_a_driver_and_a_job_are_at_work_together(config: RunConfig) -> None:
 
 
 def test_a_second_driver_is_told_at_once_who_drives(config: RunConfig) -> None:
-    driver = at_first_step(start(config, running.everything))
+    driver = at_first_step(start(config, lambda space: running.everything(space, chosen)))
     with pytest.raises(Taken, match=r"tiny: process \d+.* is working in this run directory"):
         start(config, running.prepare_only).ended.result(PATIENCE)
     driver.end()

@@ -248,11 +248,14 @@ class Driver:
 
 
 def _failure(failed: list[Ended]) -> BaseException:
-    """One error for all that failed: the only one itself, with the name of its node."""
-    if len(failed) == 1:
-        node, error = failed[0].node, failed[0].error
-        assert error is not None
-        error.args = (f"{node.id}: {error}",)
-        return error
-    lines = [f"  {ended.node.id}: {ended.error}" for ended in failed]
-    return RunError("\n".join([f"{len(failed)} jobs failed; what does not need them is done:", *lines]))
+    """One error for all that failed, of their kind where they are of one, each with the name of its node."""
+    lines = [f"{ended.node.id}: {ended.error}" for ended in failed]
+    if len(lines) > 1:
+        lines = [f"{len(failed)} jobs failed. What does not need them is done.", *(f"  {line}" for line in lines)]
+    kinds = {type(ended.error) for ended in failed if isinstance(ended.error, DoremiError)}
+    kind = kinds.pop() if len(kinds) == 1 else RunError
+    error = kind("\n".join(lines))
+    for ended in failed:
+        if ended.trace:
+            error.add_note(ended.trace)
+    return error

@@ -120,7 +120,9 @@ def open_workspace(
     size joins a finished run.
     """
     directory, joins = RunDirectory(config.root), joins or own_model
-    space = Workspace(config, directory, world, watch, Locks(directory.root, watch.say), own_model, joins)
+    space = Workspace(
+        config, directory, world, watch, Locks(directory.root, watch.say), own_model=own_model, joins=joins
+    )
     with contextlib.ExitStack() as stack:
         world.on_main(lambda: _enter(space, stack))
         yield space
