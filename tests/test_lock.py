@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -20,7 +21,7 @@ from socket import gethostname
 import pytest
 
 from doremi.errors import Interrupted, RunError
-from doremi.rundir import lock
+from doremi.rundir import lock, owner
 from doremi.rundir.lock import CORPUS, NO_FLOCK, Lock, Taken, in_turn, is_held
 from no_flock import refuse_flock
 
@@ -328,6 +329,14 @@ def test_who_sweeps_temporary_files_is_in_nobodys_way(tmp_path: Path, monkeypatc
 def test_of_many_that_take_over_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refuse_flock(monkeypatch, errno.ENOSYS)
     start, end = threading.Barrier(4, timeout=30), threading.Barrier(4, timeout=30)
+    real = owner.owner_of
+
+    def slow(path: Path) -> owner.Owner | None:
+        found = real(path)
+        time.sleep(0.005)  # so that all who may have read before anyone writes
+        return found
+
+    monkeypatch.setattr(owner, "owner_of", slow)
 
     def compete(_: int) -> bool:
         start.wait()

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +101,17 @@ class Worker:
         self.ended.result(PATIENCE)
 
 
+STARTED: list[Worker] = []
+
+
+@pytest.fixture(autouse=True)
+def nobody_stays() -> Iterator[None]:
+    yield
+    for worker in STARTED:
+        worker.watch.go_on.set()
+    STARTED.clear()
+
+
 def start(config: RunConfig, work: Callable[[Workspace], object], *, joins: bool = False) -> Worker:
     watch = Pausing()
 
@@ -110,6 +121,7 @@ def start(config: RunConfig, work: Callable[[Workspace], object], *, joins: bool
 
     pool = ThreadPoolExecutor(1)
     worker = Worker(watch, pool.submit(whole))
+    STARTED.append(worker)
     pool.shutdown(wait=False)
     return worker
 
