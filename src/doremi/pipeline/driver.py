@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from doremi.config import TrainingConfig
 from doremi.corpus.value import Corpus
 from doremi.errors import DoremiError, Interrupted, RunError
-from doremi.events.event import Event, Whole
+from doremi.events.event import Event, Failed, Stopped, Whole
 from doremi.events.stream import Watch
 from doremi.methods import by_mixture
 from doremi.pipeline.counting import count_models
@@ -211,8 +211,10 @@ class Driver:
         self.lost[key] += 1
         what = f"{ended.node.id}: its process {ended.lost}"
         if self.lost[key] < MOST_LOSSES:
+            self.space.watch.emit(Stopped(ended.node.id))
             self.space.watch.say(f"{what}. It resumes from its last checkpoint.")
             return
+        self.space.watch.emit(Failed(ended.node.id, what))
         more = "Is there enough memory? `workers: 1` does one training at a time"
         self.failed[key] = Ended(ended.node, RunError(f"{what}, for the second time. {more}"))
 
