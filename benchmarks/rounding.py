@@ -19,6 +19,7 @@ import torch
 
 from doremi.config import RunConfig, load
 from doremi.distributed import World
+from doremi.executors.choose import chosen
 from doremi.pipeline.run import search
 from doremi.pipeline.workspace import open_workspace
 from doremi.rundir.layout import RunDirectory
@@ -43,7 +44,7 @@ def weights(config: RunConfig, runs: Path, steps: int) -> np.ndarray:
     values["proxy"] |= {"seeds": 1}
     config = RunConfig.model_validate(values)
     with open_workspace(config, World(0, 1, torch.device("cpu")), Silent()) as space:
-        search(space)
+        search(space, chosen)
     return np.asarray(RunDirectory(config.root).proxy(0).trace()["weights"])
 
 

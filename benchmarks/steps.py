@@ -9,10 +9,9 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -22,6 +21,8 @@ from doremi.corpus.loader import BatchStream, windows
 from doremi.corpus.sampler import Sampler
 from doremi.corpus.store import FlatFile
 from doremi.distributed import World
+from doremi.events.event import Event
+from doremi.events.stream import Watch
 from doremi.mixture.domains import DomainSet
 from doremi.model.build import TokenLosses, build
 from doremi.model.presets import shape
@@ -38,13 +39,10 @@ OTHER_PRESETS = ("0.1m", "0.3m", "3m")  # at which the share of fetching is show
 WORLD = World(0, 1, torch.device("cpu"))
 
 
-class Quiet:
+class Quiet(Watch):
     """A watch that looks away."""
 
-    def stage(self, name: str) -> None: ...
-    def step(self, step: int, steps: int, tokens: int) -> None: ...
-    def record(self, record: Mapping[str, Any]) -> None: ...
-    def say(self, message: str) -> None: ...
+    def emit(self, event: Event) -> None: ...
     def stop_requested(self) -> bool:
         return False
 

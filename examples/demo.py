@@ -114,14 +114,20 @@ def write_domain(folder: Path, texts: Iterator[str]) -> int:
     return size
 
 
-def main(root: Path = Path("demo"), steps: int = 150) -> int:
-    """Gather, configure, run; returns the command's exit code."""
+def configured(root: Path, steps: int) -> Path:
+    """Gather the text and write the configuration; where it lies."""
     sizes = {name: write_domain(root / "text" / name, texts()) for name, texts in DOMAINS.items()}
     chosen = [name for name, size in sizes.items() if size >= FEWEST]
     domains = "\n".join(f"    {name}: text/{name}" for name in chosen)
     config = root / "demo.yaml"
     config.write_text(CONFIG.format(domains=domains, steps=steps, evaluate_every=max(1, steps // 4)), encoding="utf-8")
     print(f"{len(chosen)} domains: " + ", ".join(f"{name} {sizes[name] / 1e6:.1f} MB" for name in chosen), flush=True)
+    return config
+
+
+def main(root: Path = Path("demo"), steps: int = 150) -> int:
+    """Gather, configure, run; returns the command's exit code."""
+    config = configured(root, steps)
     return subprocess.run([sys.executable, "-m", "doremi", "run", str(config)], check=False).returncode
 
 

@@ -26,7 +26,7 @@ from study import CHOSEN, HELD_OUT, RUNS, TEXT, doremi
 CHARACTERS, TOKENS = 4_000, 40_000
 DIRECTORIES = ("natural", "equal-compute")
 JUDGED, WIDE = RUNS / "judged", RUNS / "wide"
-LEFT_OUT = shutil.ignore_patterns("corpus", "models", "model", "checkpoint", "evaluation.*", "losses", "run.lock")
+LEFT_OUT = shutil.ignore_patterns("corpus", "models", "model", "checkpoint", "evaluation.*", "losses", "locks")
 
 
 def prepare_documents() -> None:

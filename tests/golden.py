@@ -11,6 +11,7 @@ import torch
 import transformers
 
 from doremi.distributed import World
+from doremi.executors.choose import chosen
 from doremi.pipeline.run import search
 from doremi.pipeline.workspace import open_workspace
 from doremi.rundir.layout import RunDirectory
@@ -35,7 +36,7 @@ def curves() -> dict[str, list]:
     with tempfile.TemporaryDirectory() as folder:
         config = tiny_config(Path(folder), write_corpus(Path(folder) / "corpus"))
         with open_workspace(config, World(0, 1, torch.device("cpu")), Silent()) as space:
-            search(space)
+            search(space, chosen)
         run = RunDirectory(config.root)
         trace = run.proxy(0).trace()
         return {

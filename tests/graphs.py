@@ -56,7 +56,7 @@ def known(asked: RunConfig, **more: Any) -> Known:
     sizes = dict.fromkeys([asked.size_name, *asked.size_names()])
     counts = {
         counts_key(empty.model(size), VOCABULARY, asked.data.sequence_length): Counts(
-            100, 200, 1000 + n, 3 * (1000 + n)
+            100, 200, 1000 + n, 3 * (1000 + n), 4000
         )
         for n, size in enumerate(sizes)
     }

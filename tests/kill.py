@@ -35,6 +35,7 @@ import doremi.report.plots  # the victims are forked: what is imported here cost
 import doremi.verdict  # noqa: F401
 from doremi import distributed
 from doremi.config import load
+from doremi.executors.choose import chosen
 from doremi.pipeline import preparing, trainings
 from doremi.pipeline.run import everything
 from doremi.pipeline.workspace import open_workspace
@@ -43,7 +44,7 @@ from doremi.training import loop as train
 from tiny import Silent, write_corpus, write_tiny
 
 QUOTA = {"preparation": 15, "training": 30, "inside a save": 20, "between stages": 15, "one rank of two": 20}
-VOLATILE = {"timings.jsonl", "status.json", "corpus.lock", "run.lock", "report.html"}
+VOLATILE = {"timings.jsonl", "status.json", "corpus.lock", "locks", "report.html"}
 PATIENCE = 120  # seconds after which a run, or the survivor of two, counts as hanging
 MOMENTS = {"preparation": 0.15, "training": 0.4, "inside a save": 0.02, "between stages": 0.03}
 """Seconds after a phase begins within which a kill is drawn: about as long as it lasts."""
@@ -72,7 +73,7 @@ def victim(config: Path, rank: int, size: int, port: int, phases: Connection, no
     try:
         world = distributed.start()
         with open_workspace(load(config), world, Silent()) as space:
-            everything(space)
+            everything(space, chosen)
         distributed.stop()
     except BaseException:
         traceback.print_exc()
@@ -219,7 +220,7 @@ class Driver:
 
     def contents(self) -> dict[str, bytes]:
         runs = self.root.parent  # with the corpus
-        paths = [p for p in runs.rglob("*") if p.is_file() and p.name not in VOLATILE]
+        paths = [p for p in runs.rglob("*") if p.is_file() and VOLATILE.isdisjoint(p.parts)]
         return {str(p.relative_to(runs)): p.read_bytes() for p in paths}
 
 

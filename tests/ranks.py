@@ -27,6 +27,7 @@ from doremi.config import load
 from doremi.corpus.loader import Batch, BatchStream
 from doremi.distributed import World
 from doremi.errors import Interrupted
+from doremi.executors.choose import chosen
 from doremi.objectives.objective import Scoring
 from doremi.pipeline import run
 from doremi.pipeline.workspace import open_workspace
@@ -65,7 +66,7 @@ def run_case(case: dict[str, Any], world: World) -> None:
 
 def search(config: Path, world: World, stop_after: int | None) -> None:
     with open_workspace(load(config), world, Silent(stop_after)) as space, contextlib.suppress(Interrupted):
-        run.search(space)
+        run.search(space, chosen)
 
 
 # -- what is recorded -------------------------------------------------------------------------------------------------

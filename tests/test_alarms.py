@@ -11,6 +11,7 @@ import torch
 
 from doremi.diagnostics.health import REPEATED
 from doremi.distributed import World
+from doremi.executors.choose import chosen
 from doremi.files import write_json
 from doremi.objectives.variants import Choices, official
 from doremi.pipeline.run import everything
@@ -49,7 +50,7 @@ def sick(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDirectory, list[s
     )  # fmt: skip
     watch = Silent()
     with open_workspace(config, World(0, 1, torch.device("cpu")), watch) as space:
-        everything(space)
+        everything(space, chosen)
     return RunDirectory(config.root), watch.messages
 
 

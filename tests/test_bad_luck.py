@@ -16,6 +16,7 @@ import torch
 
 from doremi.distributed import World
 from doremi.errors import DoremiError, RunError
+from doremi.executors.choose import chosen
 from doremi.pipeline.run import everything
 from doremi.pipeline.workspace import open_workspace
 from doremi.rundir.layout import RunDirectory
@@ -34,7 +35,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_alone(folder: Path, corpus: Path, *mixtures: str) -> RunDirectory:
     config = tiny_config(folder, corpus, candidates={"mixtures": list(mixtures or ("doremi", "natural", "uniform"))})
     with open_workspace(config, ALONE, Silent()) as space:
-        everything(space)
+        everything(space, chosen)
     return RunDirectory(config.root)
 
 
@@ -239,8 +240,8 @@ def test_sources_are_only_read(tmp_path: Path, corpus: Path, straight: bytes) ->
 def test_the_second_of_two_runs_is_told_who_works_there(tmp_path: Path, corpus: Path) -> None:
     """A lock of the operating system: a file left behind by a dead process does not count."""
     config = tiny_config(tmp_path, corpus)
-    config.root.mkdir(parents=True)
-    (config.root / "run.lock").write_text("99999")
+    (config.root / "locks").mkdir(parents=True)
+    (config.root / "locks/driver.lock").write_text("99999 elsewhere")
     with (
         open_workspace(config, ALONE, Silent()),
         pytest.raises(RunError, match=f"process {os.getpid()} is working in this run directory"),

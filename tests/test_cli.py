@@ -21,6 +21,7 @@ import doremi
 from doremi.cli.commands import main
 from doremi.cli.display import Display
 from doremi.errors import ConfigError
+from doremi.events.event import Event, Measured
 from doremi.model.presets import shape
 from doremi.training import checkpoint
 from tiny import tiny_values, write_corpus, write_tiny
@@ -192,7 +193,12 @@ def test_what_ends_other_programs_saves(
 ) -> None:
     """A terminal that closes, a scheduler that warns: as with SIGTERM."""
     config = str(write_tiny(tmp_path / "tiny.yaml", corpus, tmp_path / "runs"))
-    monkeypatch.setattr(Display, "record", lambda *_: os.kill(os.getpid(), number))
+
+    def emit(self: Display, event: Event) -> None:
+        if isinstance(event, Measured):
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(Display, "emit", emit)
     code, _, err = call(monkeypatch, capsys, "reference", config)
     assert code == 75
     assert "stopped after step 5 of 20. Run the same command to resume" in err.strip().splitlines()[-1]

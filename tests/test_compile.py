@@ -9,6 +9,7 @@ import torch
 from torch._dynamo.utils import counters
 
 from doremi.distributed import World
+from doremi.executors.choose import chosen
 from doremi.mixture.domains import Mixture
 from doremi.mixture.files import read_mixture
 from doremi.pipeline.run import everything
@@ -24,7 +25,7 @@ def mixture(root: Path, text: Path, *, compiled: bool) -> Mixture:
     """DoReMi's mixture of a tournament with two seeds of three candidates."""
     config = tiny_config(root, text, training={"compile": compiled}, candidates={"seeds": 2}, proxy={"seeds": 2})
     with open_workspace(config, WORLD, Silent()) as space:
-        everything(space)
+        everything(space, chosen)
     return read_mixture(RunDirectory(config.root).mixture_path("doremi"))
 
 

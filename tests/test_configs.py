@@ -12,6 +12,7 @@ import yaml
 from doremi.cli.status import describe
 from doremi.config import load
 from doremi.distributed import World
+from doremi.executors.choose import chosen
 from doremi.mixture.files import read_mixture
 from doremi.pipeline.run import search
 from doremi.pipeline.workspace import open_workspace
@@ -69,7 +70,7 @@ def test_loads_says_and_makes_two_steps(path: Path, tmp_path: Path) -> None:
     text = describe(config)
     assert f"{len(config.domains)} domains" in text
     with open_workspace(config, World(0, 1, torch.device("cpu")), Silent()) as space:
-        search(space)
+        search(space, chosen)
     run = RunDirectory(config.root)
     assert set(read_mixture(run.mixture_path("doremi")).weights) == set(config.data.domains)
     (proxy, *_) = run.nodes().find("proxy")

@@ -25,13 +25,14 @@ from doremi.corpus.store import tokens
 from doremi.corpus.value import Corpus
 from doremi.distributed import World
 from doremi.errors import ConfigError, DamageError, DataError, DoremiError, Interrupted, RunError
+from doremi.events.event import Event, Reading, Said
 from doremi.pipeline import preparing
 from doremi.pipeline.workspace import open_workspace
 from doremi.report.facts import read_facts
 from doremi.rundir.corpora import find
 from doremi.rundir.data_request import prepare_request
 from doremi.rundir.layout import RunDirectory
-from doremi.rundir.lock import CORPUS, only_worker
+from doremi.rundir.lock import CORPUS, Lock
 from doremi.rundir.weights import mixture_named
 from tiny import DOMAINS, Silent, tiny_config, tiny_values, write_corpus, write_tiny
 
@@ -83,10 +84,10 @@ def place(tmp_path: Path, generated: Path) -> Place:
 
 def test_runs_that_differ_in_training_alone_share_one_corpus(place: Place) -> None:
     first = place("prepare")
-    assert "prepare: prose" in first
+    assert "prepare: begins" in first
     again = place("prepare", training__batch_size="12")  # preparing binds nothing
     other = place("prepare", name="other", seed="3", training__steps="7", data__sequence_length="8")
-    assert "prepare: prose" not in again + other
+    assert "prepare: begins" not in again + other
     (corpus,) = place.corpora()
     for name in ("tiny", "other"):
         assert place.run(name).whole_corpus().folder == corpus
@@ -102,7 +103,7 @@ def test_another_vocabulary_makes_another_corpus_beside_the_old_one(place: Place
     new = place.run().whole_corpus()
     assert (new.tokenizer.vocab_size, old.tokenizer.vocab_size) == (280, 300)
     assert {old.folder, new.folder} == set(place.corpora())
-    assert "prepare: prose" not in place("prepare")
+    assert "prepare: begins" not in place("prepare")
     assert place.run().corpus().fingerprint == old.fingerprint
 
 
@@ -111,7 +112,7 @@ def test_the_order_of_the_domains_is_part_of_key_and_fingerprint(place: Place) -
     domains = tiny_values(place.root / "text", place.root)["data"]["domains"]
     place.write(data={"domains": dict(reversed(domains.items()))})
     place("prepare", name="reversed")
-    assert "prepare: prose" not in place("prepare", name="tiny")
+    assert "prepare: begins" not in place("prepare", name="tiny")
     assert place.run().whole_corpus().folder == place.run("reversed").whole_corpus().folder
     shutil.rmtree(place.run().root)
     place.write()
@@ -170,7 +171,7 @@ def test_text_that_was_moved_is_found_again(place: Place) -> None:
     place("prepare")
     (place.root / "text").rename(place.root / "moved")
     write_tiny(place.root / "tiny.yaml", place.root / "moved", place.root / "runs")
-    assert "prepare: prose" not in place("prepare", name="other")
+    assert "prepare: begins" not in place("prepare", name="other")
     assert len(place.corpora()) == 1
 
 
@@ -192,7 +193,7 @@ def test_a_corpus_that_is_gone_is_prepared_anew_or_missed_by_name(place: Place) 
     with pytest.raises(RunError, match=r"the token files of this run are gone: its corpus is neither in .*/corpora/"):
         place.run().whole_corpus()
     said = place("prepare")
-    assert "prepare: prose" in said
+    assert "prepare: begins" in said
     assert "is gone" not in said
     assert place.run().whole_corpus().fingerprint == before.fingerprint
     shutil.rmtree(place.root / "runs" / "corpora")
@@ -289,21 +290,22 @@ def test_of_two_that_want_the_same_corpus_one_waits(
 ) -> None:
     config = tiny_config(tmp_path, generated)
     made: list[Corpus] = []
-    waits, watch = threading.Event(), Silent()
+    waits = threading.Event()
 
     def slow(*arguments: Any, **options: Any) -> Corpus:
         assert waits.wait(60)
         made.append(prepare_corpus(*arguments, **options))
         return made[-1]
 
-    def say(message: str) -> None:
-        watch.messages.append(message)
-        if "Waiting for it" in message:
-            waits.set()
+    class Waiting(Silent):
+        def emit(self, event: Event) -> None:
+            super().emit(event)
+            if isinstance(event, Said) and "Waiting for it" in event.message:
+                waits.set()
 
     prepare_corpus = preparing.prepare_corpus
     monkeypatch.setattr(preparing, "prepare_corpus", slow)
-    monkeypatch.setattr(watch, "say", say)
+    watch = Waiting()
     first = threading.Thread(target=prepare_alone, args=(config, Silent()))
     first.start()
     key = corpus_key(prepare_request(config))
@@ -319,14 +321,17 @@ def test_who_waits_can_be_stopped(generated: Path, tmp_path: Path) -> None:
     config = tiny_config(tmp_path, generated)
     folder = library.place(Path(config.runs), corpus_key(prepare_request(config)))
     folder.mkdir(parents=True)
-    with only_worker(folder, print, CORPUS), pytest.raises(Interrupted, match="while another process prepared"):
+    with (
+        Lock(folder, folder / CORPUS, print).alone(),
+        pytest.raises(Interrupted, match="while another process prepared"),
+    ):
         prepare_alone(config, Silent(0))
 
 
 def test_a_killed_preparation_goes_on_where_it_stopped(generated: Path, tmp_path: Path) -> None:
     class Killed(Silent):
-        def say(self, message: str) -> None:
-            if message == "prepare: code":
+        def emit(self, event: Event) -> None:
+            if isinstance(event, Reading) and event.what == "code":
                 raise ZeroDivisionError
 
     config = tiny_config(tmp_path, generated)
@@ -336,11 +341,15 @@ def test_a_killed_preparation_goes_on_where_it_stopped(generated: Path, tmp_path
     left_over = folder / ".manifest.json.9.tmp"
     left_over.write_bytes(b"x")
     assert not (config.root / "corpus").exists()
-    watch = Silent()
-    corpus = prepare_alone(config.model_copy(update={"name": "another"}), watch)  # whoever comes next
-    assert [message for message in watch.messages if message.startswith("prepare: ")] == [
-        *["prepare: code", "prepare: digits"]
-    ]
+    read: list[str] = []
+
+    class Reader(Silent):
+        def emit(self, event: Event) -> None:
+            read.extend([event.what] if isinstance(event, Reading) else [])
+
+    another = config.model_copy(update={"name": "another"})  # whoever comes next
+    corpus = prepare_alone(another, Reader())
+    assert list(dict.fromkeys(read)) == ["code", "digits"]
     assert not left_over.exists()
     straight = prepare_alone(tiny_config(tmp_path / "straight", generated), Silent())
     assert corpus.fingerprint == straight.fingerprint

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from doremi.cli import display
-from doremi.cli.display import STOP, Display
+from doremi.cli import signals
+from doremi.cli.display import Display
+from doremi.cli.signals import STOP
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +34,7 @@ def test_each_asks_to_stop(number: int) -> None:
 
 def test_a_hangup_comes_twice_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """From the kernel and from the shell; a scheduler's warning may come every second."""
-    monkeypatch.setattr(display, "ONE_PRESS_SECONDS", -1.0)
+    monkeypatch.setattr(signals, "ONE_PRESS_SECONDS", -1.0)
     with Display() as shown:
         for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGUSR1, signal.SIGXCPU):
             os.kill(os.getpid(), number)

@@ -73,7 +73,8 @@ class Searches:
         reference = RunDirectory(source).reference(0).folder
         for part in (source / "corpus", reference):
             shutil.copytree(part, target / part.relative_to(source))
-        (target / "run.lock").touch()  # as every run directory has
+        (target / "locks").mkdir()
+        (target / "locks" / "run.lock").touch()  # as every run directory has
         return self.case(name, **changes)
 
     def alone(self, cases: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from doremi.distributed import World
 from doremi.errors import Interrupted
+from doremi.executors.choose import chosen
 from doremi.pipeline.run import search
 from doremi.pipeline.workspace import open_workspace
 from doremi.rundir.layout import RunDirectory
@@ -30,7 +31,7 @@ def searched(root: Path, text: Path, stop: str, watch: Silent | None = None, eta
     training = {"steps": STEPS, "evaluate_every": EVERY, "checkpoint_every": 50, "log_every": 7}
     config = tiny_config(root, text, training=training, proxy={"eta": eta, "stop": stop})
     with open_workspace(config, WORLD, watch or Silent()) as space:
-        search(space)
+        search(space, chosen)
     return RunDirectory(config.root)
 
 

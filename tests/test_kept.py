@@ -26,9 +26,12 @@ from doremi.corpus.store import DomainWriter, tokens
 from doremi.corpus.value import Corpus
 from doremi.distributed import World
 from doremi.errors import ConfigError, DamageError, DataError, Interrupted
+from doremi.executors.choose import chosen
 from doremi.files import FORMAT, write_json
 from doremi.mixture.plain import epochs, uniform
 from doremi.pipeline.counting import count_models
+from doremi.pipeline.driver import settle
+from doremi.pipeline.host import this_host
 from doremi.pipeline.planning import as_it_is, planned
 from doremi.pipeline.preparing import prepare
 from doremi.pipeline.run import everything
@@ -267,7 +270,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, text: Path) -> RunDirecto
     changes = {"candidates": {"mixtures": ["doremi", "natural"]}}
     config = matched(tmp_path_factory.mktemp("matched"), text, 20 * RUN_TOKENS, **changes)
     with open_workspace(config, ALONE, Silent()) as space:
-        everything(space)
+        everything(space, chosen)
     return RunDirectory(config.root)
 
 
@@ -321,7 +324,9 @@ def test_a_finished_run_stays_finished_and_another_budget_is_another(finished: R
 
 def prepared(config: RunConfig) -> tuple[Workspace, Corpus]:
     with open_workspace(config, ALONE, Silent()) as space:
-        return space, prepare(space)
+        corpus = prepare(space)
+        settle(space, corpus, this_host())
+        return space, corpus
 
 
 def test_keys_depend_on_the_share_and_on_nothing_without_it(tmp_path: Path, text: Path) -> None:

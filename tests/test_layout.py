@@ -18,11 +18,11 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 
 # A package may import from those before it and from itself, also inside functions.
 ORDER = (
-    "errors", "files", "distributed", "mixture", "model", "diagnostics", "corpus", "config", "rundir", "objectives",
-    "methods", "evaluation", "training", "verdict", "report", "export", "pipeline", "plan", "cli", "__main__",
-    "__init__",
+    "credentials", "errors", "files", "events", "distributed", "mixture", "model", "diagnostics", "corpus", "config",
+    "rundir", "objectives", "methods", "evaluation", "training", "trackers", "verdict", "report", "export", "pipeline",
+    "plan", "executors", "cli", "__main__", "__init__",
 )  # fmt: skip
-READ_ONLY = {"errors", "files", "mixture", "diagnostics", "corpus", "config", "rundir"}
+READ_ONLY = {"credentials", "errors", "files", "events", "mixture", "diagnostics", "corpus", "config", "rundir"}
 """All that verdict, report and export may know, and the last two the verdict; none of it needs torch."""
 
 
@@ -83,7 +83,8 @@ def test_light_modules_do_not_import_torch() -> None:
     light = " ".join((
         "doremi doremi.cli.commands doremi.cli.init doremi.cli.status doremi.cli.display doremi.config doremi.verdict",
         "doremi.report doremi.export doremi.mixture.plain doremi.mixture.limits doremi.rundir.layout",
-        "doremi.rundir.weights doremi.corpus.prepare doremi.corpus.loader doremi.diagnostics.health",
+        "doremi.rundir.weights doremi.events.stream doremi.events.words doremi.corpus.prepare doremi.corpus.loader",
+        "doremi.diagnostics.health doremi.executors.slurm",
     ))  # fmt: skip
     code = f"import importlib, sys\nfor m in {light.split()!r}: importlib.import_module(m)\n"
     code += "print([m for m in ('torch', 'transformers', 'matplotlib', 'pyarrow') if m in sys.modules])"
@@ -113,10 +114,10 @@ def test_the_map_is_the_real_tree() -> None:
 
 def test_command_line_has_these_options_only() -> None:
     """A new option is a decision: one YAML file describes a run, `--set` overrides it."""
-    source = (SOURCE / "cli" / "commands.py").read_text()
+    source = "".join((SOURCE / "cli" / name).read_text() for name in ("commands.py", "slurm.py"))
     assert set(re.findall(r'"(--[a-z-]+)"', source)) == {
         "--set", "--dry-run", "--final-size", "--mixture", "--to", "--out", "--force", "--help", "--version",
-        "--remove",
+        "--remove", "--sbatch", "--gpu", "--after",
     }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from doremi.cli.commands import app
 from doremi.config import RunConfig
 from doremi.distributed import World
 from doremi.errors import DamageError, DoremiError, Interrupted, RunError, TrainingError
+from doremi.executors.choose import chosen
 from doremi.files import file_sha256, write_json
 from doremi.mixture.files import read_mixture
 from doremi.pipeline import run as running
@@ -53,14 +54,15 @@ def run(config: RunConfig, watch: Silent | None = None) -> RunDirectory:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(running, "write_report", lambda _: None)
         with open_workspace(config, World(0, 1, torch.device("cpu")), watch or Silent()) as space:
-            running.everything(space)
+            running.everything(space, chosen)
     return RunDirectory(config.root)
 
 
 def contents(root: Path) -> dict[str, bytes]:
     """All files of a run that must not depend on time or place (the configuration names the place)."""
-    volatile = {"timings.jsonl", "status.json", "run.lock", "config.yaml", "manifest.json", "report.html", "where.json"}
-    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file() and p.name not in volatile}
+    volatile = {"timings.jsonl", "status.json", "locks", "config.yaml", "manifest.json", "report.html", "where.json"}
+    found = {p.relative_to(root): p for p in root.rglob("*") if p.is_file()}
+    return {str(name): p.read_bytes() for name, p in found.items() if volatile.isdisjoint(name.parts)}
 
 
 def test_few_held_out_documents_are_told_when_the_corpus_is_made_or_asked_about(tmp_path: Path, corpus: Path) -> None:
@@ -253,7 +255,7 @@ def test_accumulation_does_not_change_the_weights(tmp_path: Path, corpus: Path) 
     for parts in (1, 2, 4):
         config = tiny_config(tmp_path / str(parts), corpus, training={"accumulation": parts})
         with open_workspace(config, World(0, 1, torch.device("cpu")), Silent()) as space:
-            search(space)
+            search(space, chosen)
         paths.append(RunDirectory(config.root).proxy(0).trace()["weights"])
     assert abs(paths[0][0] - 1 / 3).max() > 1e-3
     for path in paths[1:]:

@@ -28,12 +28,13 @@ from doremi.corpus.value import Corpus
 from doremi.distributed import World
 from doremi.errors import ConfigError, DataError, MixtureError, TrainingError
 from doremi.evaluation.perplexity import ValidationSet
+from doremi.executors.choose import chosen
 from doremi.files import size_in_words
 from doremi.mixture.record import MixtureRecord, write_record
 from doremi.model import build as model
 from doremi.pipeline import preparing
-from doremi.pipeline.counting import count_models
-from doremi.pipeline.drive import complete, drive
+from doremi.pipeline.driver import complete, drive, settle
+from doremi.pipeline.host import this_host
 from doremi.pipeline.run import candidates, search
 from doremi.pipeline.workspace import Workspace, open_workspace
 from doremi.plan import calibration, plan, preparation
@@ -71,13 +72,13 @@ def stages(config: RunConfig) -> list[Stage]:
 
 def counted_run(space: Workspace) -> dict[str, int]:
     """Operations of a whole search and its candidates, as they are computed."""
-    count_models(space, preparing.prepare(space))  # on tensors without data, once: that is no work of the run
+    settle(space, preparing.prepare(space), this_host())  # on tensors without data, once: that is no work of the run
     found = {}
     for name, work in {
-        "reference": lambda: search(space, references_only=True),
-        "losses": lambda: drive(space, lambda node: node.kind == "losses"),
-        "proxy": lambda: search(space),
-        "main": lambda: candidates(space),
+        "reference": lambda: search(space, chosen, references_only=True),
+        "losses": lambda: drive(space, chosen, lambda node: node.kind == "losses"),
+        "proxy": lambda: search(space, chosen),
+        "main": lambda: candidates(space, chosen),
     }.items():
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as operations:
             work()
@@ -441,7 +442,7 @@ def test_plan_and_jobs_list_the_same_trainings(name: str, prepared: RunConfig, t
     if name == "epoch matched":
         config = changed(config.model_copy(update={"budget_tokens": 20 * RUN_TOKENS}), data={"epoch_matched": True})
     with open_workspace(config, WORLD, Silent()) as space:
-        count_models(space, preparing.prepare(space))
+        settle(space, preparing.prepare(space), this_host())
     rows = [line.split("  ") for line in jobs_table(config).splitlines()[1:-1]]
     states = {row[0]: " ".join(row[1:]).strip() for row in rows}
     other = {"prepare", "verdict", "mixture", "losses"}
@@ -461,11 +462,11 @@ def test_what_is_done_and_what_is_left(prepared: RunConfig, tmp_path: Path) -> N
     assert "left" not in text(before)
     assert {s.change for s in savings(before)} == {"proxy.seeds=1"}
     with open_workspace(config, WORLD, Silent()) as space:
-        search(space, references_only=True)
+        search(space, chosen, references_only=True)
         half = make(config)
-        search(space)
+        search(space, chosen)
         search_done = make(config)
-        complete(drive(space))
+        complete(drive(space, chosen))
     assert [(s.name, s.number, len(s.left)) for s in half.stages] == [
         ("reference", 2, 0), ("proxy", 2, 2), ("main custom", 2, 2),
     ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
@@ -18,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from doremi.corpus import encoding
+from doremi.corpus import encoding, unpack
 from doremi.corpus import prepare as module
 from doremi.corpus.parts import PrepareRequest
 from doremi.corpus.prepare import prepare
@@ -271,7 +272,7 @@ def test_stopped_and_run_again(tmp_path: Path, two_domains: dict[str, DomainSour
     written: list[str] = []
     stop = False
 
-    def progress(domain: str, done: int) -> None:
+    def progress(domain: str, done: int, total: int) -> None:
         nonlocal stop
         written.append(domain)
         stop = domain == "web"
@@ -296,7 +297,7 @@ def test_a_finished_domain_is_made_again_if_anything_changed(
     request = request_for(two_domains, tokenizer)
     folder = tmp_path / "corpus"
 
-    def fail(domain: str, done: int) -> None:
+    def fail(domain: str, done: int, total: int) -> None:
         if domain == "code":
             raise ZeroDivisionError
 
@@ -311,7 +312,7 @@ def test_a_finished_domain_is_made_again_if_anything_changed(
     else:
         os.truncate(folder / "web" / "train.bin", 10)
     written: list[str] = []
-    corpus = prepare(request, folder, progress=lambda domain, done: written.append(domain))
+    corpus = prepare(request, folder, progress=lambda domain, done, total: written.append(domain))
     assert "web" in written
     assert files_of(folder) == files_of(prepare(request, tmp_path / "whole").folder)
     verify(corpus, full=True)
@@ -330,20 +331,35 @@ def test_a_new_request_replaces_the_corpus_but_a_wrong_one_does_not(
     verify(second, full=True)
 
 
-def test_progress_counts_bytes_of_text(tmp_path: Path, tokenizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("packed", [False, True])
+def test_progress_counts_bytes_of_files(
+    tmp_path: Path, tokenizer: str, monkeypatch: pytest.MonkeyPatch, packed: bool
+) -> None:
+    """Of all domains, packed ones as they lie on the disk: the total is known before anything is read."""
     monkeypatch.setattr(module, "_REPORT_EVERY", 1000)
-    texts = sentences(100)
-    calls: list[tuple[str, int]] = []
-    source = DomainSource([write_lines(tmp_path / "a.jsonl", texts)])
-    corpus = prepare(
-        request_for({"web": source}, tokenizer),
+    monkeypatch.setattr(unpack, "BLOCK", 100)
+    monkeypatch.setattr(encoding, "CHUNK", 5000)
+    sources = {}
+    for name in ("web", "code"):
+        file = Path(write_lines(tmp_path / f"{name}.jsonl", sentences(2000, name)))
+        if packed:
+            packed_file = file.with_suffix(".jsonl.gz")
+            packed_file.write_bytes(gzip.compress(file.read_bytes()))
+            file = packed_file
+        sources[name] = DomainSource([str(file)])
+    size = sum(Path(source.train[0]).stat().st_size for source in sources.values())
+    calls: list[tuple[str, int, int]] = []
+    prepare(
+        request_for(sources, tokenizer),
         tmp_path / "corpus",
-        progress=lambda name, done: calls.append((name, done)),
+        progress=lambda what, done, total: calls.append((what, done, total)),
     )
-    steps = [done for _, done in calls]
-    assert steps == sorted(steps)
-    assert len(steps) > 3
-    assert steps[-1] == corpus.count("train", "bytes")[0]
+    assert {total for _, _, total in calls} == {size}
+    steps = [(what, done) for what, done, _ in calls if what in sources]
+    assert [done for _, done in steps] == sorted(done for _, done in steps)
+    assert list(dict.fromkeys(what for what, _ in steps)) == ["web", "code"]
+    assert packed or len(steps) > 6
+    assert steps[-1] == ("code", size)
 
 
 def test_the_shared_corpus_has_the_counts_of_its_description(
@@ -444,7 +460,7 @@ from doremi.corpus.parts import PrepareRequest
 from doremi.corpus.prepare import prepare
 from doremi.corpus.sources import DomainSource
 
-def forever(domain, done):
+def forever(domain, done, total):
     print("working", flush=True)
 
 if __name__ == "__main__":

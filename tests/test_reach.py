@@ -48,7 +48,7 @@ EVERYWHERE = {
     "candidates": {"mixtures": PLAIN, "equal_compute": True}, "downstream": {"tasks": "tasks"},
 }  # fmt: skip
 OTHERS: dict[str, list[Any]] = {
-    "name": ["other"], "runs": ["elsewhere"], "seed": [1], "budget_tokens": [200_000, 60_000],
+    "name": ["other"], "runs": ["elsewhere"], "trackers": [["wandb"]], "seed": [1], "budget_tokens": [200_000, 60_000],
     "data.corpus": [], "data.domains": [], "data.domains.train": [["x"]], "data.domains.validation": [["y"]],
     "data.domains.text_field": ["body"], "data.tokenizer": ["gpt2"], "data.epoch_matched": [True, False],
     "model.preset": ["0.3m"], "model.architecture": ["gpt2"], "model.options": [{"hidden_size": 64}],
@@ -63,7 +63,7 @@ OTHERS: dict[str, list[Any]] = {
     "limits.domains.max_epochs": [3.5], "limits.groups.domains": [["code"]], "limits.max_weight": [0.45],
     "limits.min_weight": [0.3, 0.08], "limits.max_epochs": [6.0], "limits.groups.min_weight": [0.55],
     "limits.groups.max_weight": [0.51, 0.5], "data.on_bad_record": ["skip"], "candidates.max_epochs": [2.0, 3.0],
-    "rounds.until": [0.5],
+    "rounds.until": [0.5], "workers": [2, 3], "executor": ["ray"],
 }  # fmt: skip
 """Other values of a setting, where the next number or the next word will not do."""
 PLACES = {"data.domains": "web", "limits.domains": "law", "limits.groups": "some"}

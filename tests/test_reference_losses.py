@@ -15,6 +15,7 @@ from doremi.config import RunConfig
 from doremi.corpus.store import tokens
 from doremi.distributed import World
 from doremi.errors import DamageError, Interrupted
+from doremi.executors.choose import chosen
 from doremi.files import write_json
 from doremi.model.build import TokenLosses, load
 from doremi.pipeline.run import search
@@ -35,7 +36,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def searched(config: RunConfig, watch: Silent | None = None) -> RunDirectory:
     with open_workspace(config, ALONE, watch or Silent()) as space:
-        search(space)
+        search(space, chosen)
     return RunDirectory(config.root)
 
 

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from doremi.cli.commands import app
 from doremi.distributed import World
 from doremi.errors import Interrupted
+from doremi.executors.choose import chosen
 from doremi.methods.doremi import result_of_round
 from doremi.mixture.files import read_mixture
 from doremi.mixture.record import MixtureRecord, Uncertainty
@@ -79,10 +80,10 @@ def test_stopped_in_any_round_and_run_again(
     for watch in (Silent(stop_after), Silent()):
         with open_workspace(config, world, watch) as space:
             if watch.left is None:
-                search(space)
+                search(space, chosen)
             else:
                 with pytest.raises(Interrupted):
-                    search(space)
+                    search(space, chosen)
     again = RunDirectory(config.root).mixture_path("doremi").read_bytes()
     assert again == finished.mixture_path("doremi").read_bytes()
 
@@ -91,7 +92,7 @@ def test_one_large_step_is_enough_to_stop(text: Path, tmp_path: Path) -> None:
     """`until: 1`: any change is below it, so the first of three rounds is the last."""
     config = tiny_config(tmp_path, text, rounds={"max": 3, "until": 1.0}, candidates=CANDIDATES)
     with open_workspace(config, World(0, 1, torch.device("cpu")), Silent()) as space:
-        search(space)
+        search(space, chosen)
     record = json.loads((config.root / "mixture.json").read_text())
     assert [r["stopped"] for r in record["rounds"]] == ["no weight changed by 1"]
     assert [n.round for n in RunDirectory(config.root).nodes().find("proxy")] == [1]

@@ -10,6 +10,7 @@ import pytest
 from safetensors import SafetensorError
 
 from doremi.errors import DamageError, RunError
+from doremi.events.event import Evaluated, Measured
 from doremi.files import read_json, tensor_files, write_bytes, write_json
 from doremi.mixture.domains import DomainSet
 from doremi.rundir.layout import RunDirectory, TrainingFolder
@@ -27,7 +28,8 @@ def written(folder: Path, steps: int) -> MetricsWriter:
     writer = MetricsWriter(folder, DOMAINS, "plain")
     writer.cut_back(0, 0)
     for step in range(1, steps + 1):
-        writer.rows(row(step), {"loss": 1.0 / step})
+        writer.rows(row(step))
+        writer.hear(Measured("job", step, step, 1.0 / step, 0.1, 1.0, [1.0], [1], None, None, None))
     return writer
 
 
@@ -123,7 +125,7 @@ def test_cut_back_knows_what_a_checkpoint_holds_itself(tmp_path: Path) -> None:
     """Rows 2 and 3 are in the checkpoint of step 3, and step 3 is evaluated again: neither may appear twice."""
     writer = written(tmp_path, 4)
     for step in (2, 3):
-        writer.evaluation(step, step, {})
+        writer.hear(Evaluated("job", step, step, {}))
     writer.cut_back(logged=1, evaluated=2)
     folder = TrainingFolder(tmp_path)
     assert folder.trace()["step"].tolist() == [1]

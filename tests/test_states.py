@@ -16,8 +16,10 @@ from doremi.cli.jobs import jobs_table
 from doremi.config import RunConfig
 from doremi.distributed import World
 from doremi.errors import RunError
+from doremi.events.event import Event, Stepped
+from doremi.executors.choose import chosen
+from doremi.pipeline import host, workspace
 from doremi.pipeline import run as running
-from doremi.pipeline import workspace
 from doremi.pipeline.planning import as_it_is
 from doremi.pipeline.workspace import open_workspace
 from doremi.rundir.layout import RunDirectory
@@ -55,7 +57,7 @@ def without_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def everything(config: RunConfig) -> RunDirectory:
     with open_workspace(config, ALONE, Silent()) as space:
-        running.everything(space)
+        running.everything(space, chosen)
     return RunDirectory(config.root)
 
 
@@ -254,10 +256,12 @@ def test_recorded_threads_are_used_where_fewer_cores_are_free(
 ) -> None:
     """Else every key would be another one there, and a gradient would have other last bits."""
     changes = {"training": {**SHORT, "threads": "auto"}, **FIRST}
-    monkeypatch.setattr(workspace, "available_cores", lambda: 3)
+    for place in (host, workspace):
+        monkeypatch.setattr(place, "available_cores", lambda: 3)
     run = everything(tiny_config(tmp_path, text, **changes))
     made = sorted((run.root / "trainings").iterdir())
-    monkeypatch.setattr(workspace, "available_cores", lambda: 1)
+    for place in (host, workspace):
+        monkeypatch.setattr(place, "available_cores", lambda: 1)
     config = tiny_config(tmp_path, text, **{**changes, "candidates": {"mixtures": ["doremi", "natural"], "seeds": 2}})
     everything(config)
     assert set(made) <= set((run.root / "trainings").iterdir())
@@ -272,10 +276,11 @@ def test_a_running_job_is_shown(text: Path, tmp_path: Path) -> None:
     seen: list[str] = []
 
     class Looking(Silent):
-        def step(self, step: int, steps: int, tokens: int) -> None:
-            seen.append(jobs_table(config))
+        def emit(self, event: Event) -> None:
+            if isinstance(event, Stepped):
+                seen.append(jobs_table(config))
 
     with open_workspace(config, ALONE, Looking()) as space:
-        running.search(space, references_only=True)
+        running.search(space, chosen, references_only=True)
     assert "doremi/reference/seed-0  running" in seen[0]
     assert "running" not in jobs_table(config).replace("doremi/reference/seed-0  done", "")

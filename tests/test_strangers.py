@@ -110,7 +110,7 @@ def test_no_name_leads_out_of_the_run_directory(
             with open_workspace(config, ALONE, Silent()):
                 pass
         after = everything_below(tmp_path)
-        inside = re.compile(r"home/runs(/[^/]+(/(run\.lock|config\.yaml|manifest\.json))?)?")
+        inside = re.compile(r"home/runs(/[^/]+(/(locks(/\w+\.lock)?|config\.yaml|manifest\.json))?)?")
         assert {path for path in after if before.get(path) != after[path] and not inside.fullmatch(path)} == set(), name
         assert before.keys() <= after.keys(), name
 
@@ -149,7 +149,7 @@ def test_a_folder_of_someone_is_left_alone(files: dict[str, str], corpus: Path, 
     if {"config.yaml", "manifest.json"}.isdisjoint(files):
         assert isinstance(caught.value, RunError)
         assert "not a run of doremi" in str(caught.value)
-        assert not (tmp_path / "tiny" / "run.lock").exists()
+        assert not (tmp_path / "tiny" / "locks").exists()
     assert {name: (tmp_path / "tiny" / name).read_text() for name in files} == files
 
 

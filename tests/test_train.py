@@ -24,6 +24,8 @@ from doremi.objectives.objective import Objective
 from doremi.objectives.plain import PlainObjective
 from doremi.objectives.reweighting import Reweighting
 from doremi.pipeline.drive import plan_now
+from doremi.pipeline.driver import settle
+from doremi.pipeline.host import this_host
 from doremi.pipeline.preparing import prepare
 from doremi.pipeline.trainings import fresh_model, make_job
 from doremi.pipeline.workspace import Workspace, open_workspace
@@ -133,7 +135,7 @@ def test_rows_of_the_log_are_put_together_when_a_line_is_written(
 ) -> None:
     """Until then nothing goes to the device; and what a checkpoint keeps of them comes back the same."""
     world = World(0, 1, torch.device("cpu"))
-    about = About(DomainSet(["a", "b"]), "test", ("weights", "scores"), 8, [10, 10], "advice")
+    about = About("test", "key", 2, DomainSet(["a", "b"]), "dro", ("weights", "scores"), 8, [10, 10])
     log = TrainingLog(tmp_path, about, world, Silent())
     columns = {name: torch.full((2,), number + 0.5) for number, name in enumerate(log.writer.columns)}
     with monkeypatch.context() as patch:
@@ -187,7 +189,7 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     root = tmp_path_factory.mktemp("objectives")
     config = tiny_config(root, write_corpus(root / "text"))
     with open_workspace(config, World(0, 1, torch.device("cpu")), Silent()) as opened:
-        prepare(opened)
+        settle(opened, prepare(opened), this_host())
         yield opened
 
 

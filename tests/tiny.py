@@ -10,6 +10,9 @@ from typing import Any
 import yaml
 
 from doremi.config import RunConfig, load
+from doremi.events.event import Event, Stepped
+from doremi.events.stream import Watch
+from doremi.events.words import sentence
 
 DOMAINS = ("prose", "code", "digits")
 
@@ -87,25 +90,17 @@ def tiny_config(folder: Path, corpus: Path, **changes: Any) -> RunConfig:
     return load(write_tiny(folder / "tiny.yaml", corpus, folder / "runs", **changes))
 
 
-class Silent:
+class Silent(Watch):
     """A watch that shows nothing and asks to stop after a given number of steps."""
 
     def __init__(self, stop_after: int | None = None) -> None:
         self.left = stop_after
         self.messages: list[str] = []
 
-    def stage(self, name: str) -> None:
-        self.messages.append(name)
-
-    def step(self, step: int, steps: int, tokens: int) -> None:
-        if self.left is not None:
+    def emit(self, event: Event) -> None:
+        if isinstance(event, Stepped) and self.left is not None:
             self.left -= 1
-
-    def record(self, record: object) -> None:
-        pass
-
-    def say(self, message: str) -> None:
-        self.messages.append(message)
+        self.messages += [line for line in [sentence(event)] if line is not None]
 
     def stop_requested(self) -> bool:
         return self.left is not None and self.left <= 0

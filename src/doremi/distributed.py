@@ -90,7 +90,7 @@ class World:
             dist.all_reduce(number, group=self.control)
         return int(number)
 
-    def on_main(self, work: Callable[[], None]) -> None:
+    def on_main(self, work: Callable[[], object]) -> None:
         """`work` on the main process while the others wait for it, for as long as it takes."""
         if self.is_main:
             work()

@@ -16,6 +16,8 @@ Every message names what is wrong, where (file, line, key, domain) and what to d
 Anything else that reaches the user is a bug of ours.
 """
 
+from doremi.credentials import masked
+
 
 class DoremiError(Exception):
     """Base of all errors that a user can cause and mend. `exit_code` is what the command returns."""
@@ -63,9 +65,12 @@ class Interrupted(Exception):
 
 def reason_of(error: BaseException) -> str:
     """Why, for a message that names the file itself: an `OSError` as text would name it a second time."""
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return masked(getattr(error, "strerror", None) or str(error) or type(error).__name__)
 
 
 def one_line(text: str) -> str:
-    """`text` for a message: what comes from files may hold line breaks, and characters that command a terminal."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(text.split()))
+    """`text` for a message: what comes from files may hold line breaks, and characters that command a terminal.
+
+    Credentials in it are masked.
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(masked(text).split()))

@@ -13,7 +13,8 @@ from doremi.errors import RunError
 from doremi.files import bytes_below, size_in_words
 from doremi.pipeline.planning import as_it_is, write_plan
 from doremi.rundir.layout import RunDirectory
-from doremi.rundir.lock import CORPUS, only_worker
+from doremi.rundir.lock import CORPUS, Lock
+from doremi.rundir.locks import Locks
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def _unused_corpora(runs: Path) -> Iterator[Unneeded]:
 def _remove(path: Path) -> None:
     """A corpus under its lock, so that a run which begins with it now waits, and makes it anew."""
     if path.parent.name == library.CORPORA:
-        with only_worker(path, lambda _: None, CORPUS):
+        with Lock(path, path / CORPUS, _silent).alone():
             shutil.rmtree(path)
     elif path.is_dir():
         shutil.rmtree(path)
@@ -72,12 +73,16 @@ def _remove(path: Path) -> None:
         path.unlink()
 
 
+def _silent(message: str) -> None:
+    pass
+
+
 def clean(config: RunConfig, *, remove: bool) -> str:
     """The list in words, after the removal if that is wanted."""
     root = config.root
     if not remove:
         return _listed(unneeded(config), f"Nothing was removed. `doremi clean {root} --remove` removes these.")
-    with only_worker(root, lambda _: None):
+    with Locks(root, _silent).alone():
         found = unneeded(config)
         for one in found:
             _remove(one.path)

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from doremi import __version__
+from doremi.cli.slurm import AfterOption, GpuOption, OutOption, SbatchOption
 from doremi.cli.streams import lasting_streams
+from doremi.credentials import masked
 from doremi.errors import DoremiError, Interrupted
 
 if TYPE_CHECKING:
@@ -58,7 +60,9 @@ def _load(place: Path, overrides: list[str] | None) -> RunConfig:
 
 
 @contextlib.contextmanager
-def _workspace(config: RunConfig, *, search: bool = False, own_model: bool = False) -> Iterator[Workspace]:
+def _workspace(
+    config: RunConfig, *, search: bool = False, own_model: bool = False, joins: bool = False
+) -> Iterator[Workspace]:
     """The run directory opened for training; on the way out, how it ended stands in its status file."""
     from doremi.cli.display import Display
 
@@ -72,7 +76,7 @@ def _workspace(config: RunConfig, *, search: bool = False, own_model: bool = Fal
         for remark in model_remarks(config):
             display.say(remark)
         world = distributed.start(config.training.timeout)
-        with open_workspace(config, world, display, own_model=own_model) as space:
+        with open_workspace(config, world, display, own_model=own_model, joins=joins) as space:
             try:
                 yield space
             except BaseException as error:
@@ -83,9 +87,9 @@ def _workspace(config: RunConfig, *, search: bool = False, own_model: bool = Fal
                 stopped, code = isinstance(error, Interrupted), getattr(error, "exit_code", 1)
                 state, kind = ("interrupted", None) if stopped else ("failed", type(error).__name__)
                 with contextlib.suppress(OSError):  # on a full disk, say
-                    space.status(state, display.name, str(error), code, kind)
+                    space.status(state, display.stage, str(error), code, kind)
                 raise error
-            space.status("done", display.name, exit_code=0)
+            space.status("done", display.stage, exit_code=0)
         distributed.stop()
 
 
@@ -135,9 +139,10 @@ def run(
         typer.echo(describe(loaded))
         return
     with _workspace(loaded, search=True) as space:
+        from doremi.executors.choose import chosen
         from doremi.pipeline.run import everything
 
-        verdict = everything(space)
+        verdict = everything(space, chosen)
         if verdict is not None:
             _print_result(loaded, verdict)
 
@@ -185,9 +190,10 @@ def proxy(place: PlaceArgument, set_: SetOption = None) -> None:
 
 def _search(place: Path, set_: list[str] | None, *, references_only: bool) -> None:
     with _workspace(_load(place, set_), search=True) as space:
+        from doremi.executors.choose import chosen
         from doremi.pipeline.run import search
 
-        search(space, references_only=references_only)
+        search(space, chosen, references_only=references_only)
 
 
 @app.command()
@@ -205,10 +211,11 @@ def train(
 ) -> None:
     """Step 3 of DoReMi. Train the main models of the configuration, or one model on a given mixture."""
     with _workspace(_load(place, set_), own_model=mixture is not None) as space:
+        from doremi.executors.choose import chosen
         from doremi.pipeline.run import candidates, own_model
 
         if mixture is None:
-            candidates(space)
+            candidates(space, chosen)
         else:
             folder = own_model(space, mixture)
             if space.world.is_main:
@@ -230,10 +237,29 @@ def job(
     set_: SetOption = None,
 ) -> None:
     """Do one job of a run, whose needs are done. Doing it again is harmless."""
-    with _workspace(_load(place, set_), search=True) as space:
+    with _workspace(_load(place, set_), search=True, joins=True) as space:
         from doremi.pipeline.run import one_job
 
         one_job(space, name)
+
+
+@app.command()
+def slurm(
+    place: PlaceArgument,
+    out: OutOption,
+    set_: SetOption = None,
+    sbatch: SbatchOption = None,
+    gpu: GpuOption = False,
+    after: AfterOption = None,
+) -> None:
+    """Write scripts that do a run on a Slurm cluster, one array for all jobs that are alike."""
+    from doremi.cli.slurm import is_recorded, scripts
+
+    config = _load(place, set_)
+    if after is None and not is_recorded(config):
+        with _workspace(config, search=True):
+            pass  # checks it, and records it for the jobs
+    typer.echo(scripts(config, out, sbatch, gpu=gpu, after=after))
 
 
 @app.command()
@@ -360,6 +386,7 @@ def _main() -> None:
 
 def _fail(message: str, code: int) -> None:
     """End with one message; of several processes only the first that fails prints it."""
+    message = masked(message)
     if "WORLD_SIZE" not in os.environ:
         print(message, file=sys.stderr)
         sys.exit(code)

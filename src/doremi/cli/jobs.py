@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from doremi.cli.status import running
+from collections.abc import Collection
+
 from doremi.config import RunConfig
 from doremi.pipeline.planning import as_it_is
 from doremi.rundir.graph import Graph
 from doremi.rundir.layout import RunDirectory
+from doremi.rundir.locks import at_work
 from doremi.rundir.node import Node
 
 
 def jobs_table(config: RunConfig) -> str:
     """Every node: its state, its cost where it is counted, and where it lies."""
     directory = RunDirectory(config.root)
-    plan, now = as_it_is(config, directory), running(directory)
+    plan, now = as_it_is(config, directory), at_work(directory.root)
     rows = [(node.id, state_of(plan, node, now), _operations(node), _place(plan, node)) for node in plan.nodes]
     width, said = (max(len(row[i]) for row in rows) for i in (0, 1))
     lines = [f"{'job':<{width}}  {'state':<{said}}  {'operations':>10}  place"]
@@ -23,16 +25,16 @@ def jobs_table(config: RunConfig) -> str:
     return "\n".join([*lines, f"{done}. `doremi job CONFIG JOB` does one."])
 
 
-def state_of(plan: Graph, node: Node, now: str | None = None) -> str:
-    """done, running (`now`), at which step, ready, or what it waits for; and what it is the same as."""
+def state_of(plan: Graph, node: Node, now: Collection[str] = ()) -> str:
+    """done, running (its lock is held `now`), at which step, ready, or what it waits for; what it is the same as."""
     if plan.done(node):
         twin = plan.twin(node)
         return f"done, is {twin.id}" if twin else "done"
-    step = plan.known.begun.get(node.place) if node.place else None
-    if step or node.id == now:
-        return f"{'running' if node.id == now else 'stopped'}{f', saved at step {step}' if step else ''}"
     if twin := plan.twin(node):
         return f"is {twin.id}"
+    step = plan.known.begun.get(node.place) if node.place else None
+    if step or node.lock in now:
+        return f"{'running' if node.lock in now else 'stopped'}{f', saved at step {step}' if step else ''}"
     left = plan.unfinished(node)
     if left:
         return f"waits for {left[0]}" + (" (if needed)" if node.optional else "")

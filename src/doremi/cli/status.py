@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
 from doremi.config import RunConfig
@@ -21,6 +22,7 @@ from doremi.rundir.data_request import domain_sources
 from doremi.rundir.graph import Graph
 from doremi.rundir.known import counts_key
 from doremi.rundir.layout import RunDirectory
+from doremi.rundir.locks import at_work
 from doremi.rundir.node import Node
 from doremi.rundir.nodes import FILE as NODES
 from doremi.rundir.specs import TrainingSpec, canonical
@@ -34,21 +36,25 @@ def status_table(config: RunConfig) -> str:
 
 
 def _status_lines(directory: RunDirectory, plan: Graph) -> list[str]:
-    rows = [(node.id, _state(plan, node)) for node in plan.nodes if node.kind != "losses"]
+    now = at_work(directory.root)
+    rows = [(node.id, _state(plan, node, now)) for node in plan.nodes if node.kind != "losses"]
     width = max(len(name) for name, _ in rows)
     lines = [f"{name:<{width}}  {state}" for name, state in rows]
     return [*lines, *_earlier(directory), *_disk(directory), *_last(directory)]
 
 
-def _state(plan: Graph, node: Node) -> str:
+def _state(plan: Graph, node: Node, now: Collection[str]) -> str:
     twin = plan.twin(node)
     if plan.done(node):
         return f"done (is {twin.id})" if twin else "done"
     if twin:
         return f"is {twin.id}"
     step = plan.known.begun.get(node.place) if node.place else None
+    running = "running" if node.lock in now else ""
     if step and isinstance(node.spec, TrainingSpec):
-        return f"saved at step {step} of {node.spec.settings.steps}"
+        return f"{running and 'running, '}saved at step {step} of {node.spec.settings.steps}"
+    if running:
+        return running
     return "waiting, if it is needed" if node.optional else "waiting"
 
 
@@ -87,13 +93,6 @@ def _in_words(status: dict[str, Any]) -> str:
     if state == "done":
         return state
     return f"{state} at {status['stage']}" + (f": {status['message']}" if status["message"] else "")
-
-
-def running(directory: RunDirectory) -> str | None:
-    """The job that a process works on now, as far as the run's status file says."""
-    path = directory.status_path()
-    status = read_json(path, "status") if path.exists() else None
-    return status["stage"] if status and status["state"] == "running" and _alive(status["process"]) else None
 
 
 def _alive(process: int) -> bool:

@@ -1,12 +1,12 @@
 """One typed description of a run (schema.py), read from YAML and overridden (loading.py)."""
 
+from doremi.config.comparison import DownstreamConfig
 from doremi.config.limits import DomainLimits, LimitsConfig
 from doremi.config.loading import dump, load, load_run, read_yaml, validate
 from doremi.config.schema import (
     PLAIN_MIXTURES,
     DataConfig,
     DomainConfig,
-    DownstreamConfig,
     ModelConfig,
     ProxyConfig,
     RunConfig,

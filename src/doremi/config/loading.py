@@ -19,6 +19,7 @@ from doremi.config.paths import Here, from_here
 from doremi.config.prepared import check, completed
 from doremi.config.safe_yaml import parse
 from doremi.config.schema import DataConfig, DomainConfig, RunConfig
+from doremi.credentials import masked, secrets_in
 from doremi.errors import ConfigError, RunError, one_line, reason_of
 
 _PART = re.compile(r""""[^"]+"|'[^']+'|[^.="'][^.=]*""")
@@ -62,12 +63,22 @@ def validate(value: dict[str, Any], where: str) -> RunConfig:
 
 def _validated(value: dict[str, Any], where: str, folder: Path | None) -> RunConfig:
     """Paths are relative to `folder`; without it they stay as they are."""
+    _refuse_credentials(value, where)
     try:
         return RunConfig.model_validate(value, context={"folder": folder})
     except ValidationError as error:
         raise ConfigError(f"{where}: {one_line(_explain(error.errors()[0]))}") from None
     except RecursionError:
         raise ConfigError(f"{where}: is nested too deeply to be a configuration") from None
+
+
+def _refuse_credentials(value: dict[str, Any], where: str) -> None:
+    """A configuration is recorded and passed on: a key or password in it would be too. None is ever shown."""
+    for key, kind in secrets_in(value):
+        raise ConfigError(
+            f"{where}: {one_line(key)}: holds {kind}. A configuration is kept with every run, so leave it out and give "
+            "it in the environment, where the library that needs it looks (docs/data.md)"
+        )
 
 
 def dump(config: RunConfig) -> str:
@@ -148,5 +159,5 @@ def _known_keys(path: Sequence[str]) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    text = "not a number" if isinstance(value, float) and math.isnan(value) else repr(value)
+    text = "not a number" if isinstance(value, float) and math.isnan(value) else masked(repr(value))
     return text if len(text) <= 60 else text[:57] + "..."

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
+from doremi.config.comparison import CandidatesConfig, DownstreamConfig, VerdictConfig
 from doremi.config.limits import LimitsConfig
 from doremi.config.paths import InputPath
 from doremi.config.reach import TRAININGS, Reaches
@@ -154,7 +155,7 @@ class TrainingConfig(Section):
     compile: bool | Auto = "auto"
     """Use torch.compile. `auto` does so where the run is long enough to make up for the warm-up."""
     threads: int | Auto = "auto"
-    """CPU threads. `auto` uses the cores of this process."""
+    """CPU threads of one training. `auto` divides the cores by the trainings at once."""
     evaluate_every: int | Auto = "auto"
     """Steps between evaluations. `auto` is a tenth of the run, or more where evaluating would take over a fifth."""
     checkpoint_every: Annotated[int | Auto, Reaches()] = "auto"
@@ -232,63 +233,6 @@ class RoundsConfig(Section):
     between proxies."""
 
 
-class CandidatesConfig(Section):
-    """The main models (step 3) that are trained and compared, all on the same number of tokens."""
-
-    mixtures: list[Annotated[str, InputPath("mixture")]] = Field(
-        default=["doremi", "reference", "natural", "uniform", "temperature", "unimax"]
-    )
-    """Mixtures to train on. They are doremi, reference (the reference mixture), natural, uniform, temperature, unimax,
-    names of published mixtures, and paths of mixture.json. With doremi-per-seed each seed trains on the mixture of its
-    own proxy. Its interval is that of the method, and doremi's that of one mixture."""
-    sizes: list[str] = Field(default=[])
-    """Model presets. Where empty, the proxy's own model."""
-    seeds: int = Field(default=3, ge=1)
-    """Runs of each candidate. One seed is not enough to compare mixtures. Three detect large differences."""
-    equal_compute: bool = False
-    """Also train the plain mixtures longer, for what DoReMi's search cost, and compare those."""
-    temperature: Annotated[float, Reaches(*TRAININGS)] = Field(default=2.0, gt=0)
-    """T of the temperature mixture, weights proportional to tokens^(1/T)."""
-    max_epochs: Annotated[float, Reaches(*TRAININGS)] = Field(default=4.0, gt=0)
-    """Passes over a domain that UniMax allows."""
-
-    @field_validator("mixtures")
-    @classmethod
-    def _distinct(cls, value: list[str]) -> list[str]:
-        if not value or len(set(value)) != len(value):
-            raise ValueError("name at least one mixture, and each only once")
-        return value
-
-
-class DownstreamConfig(Section):
-    """The paper's five few-shot tasks, for the main models (fewshot.json in docs/formats.md)."""
-
-    reaches: ClassVar[Reaches] = Reaches("fewshot")
-
-    tasks: Annotated[Annotated[str, InputPath()] | None, Reaches()] = None
-    """Folder with triviaqa.jsonl, nq_open.jsonl, webquestions.jsonl, squad_v2.jsonl and lambada.jsonl."""
-    shots: int = Field(default=1, ge=0)
-    """Solved examples before each question. The paper has 1."""
-    limit: int | None = Field(default=None, ge=1)
-    """Only the first so many items of each task. Default is all."""
-    generate: bool = False
-    """Also generate answers and count exact matches, as in the paper. This needs the extra `eval`, and models large
-    enough to answer anything. Without it, likelihoods of the answers and LAMBADA's last word are measured."""
-
-
-class VerdictConfig(Section):
-    """How the candidates are compared."""
-
-    reaches: ClassVar[Reaches] = Reaches("verdict")
-
-    target: Literal["uniform", "natural"] = "uniform"
-    """Which average over domains decides, uniform (the paper's) or natural (by the data's own shares)."""
-    margin: float = Field(default=0.005, ge=0, lt=1)
-    """Differences smaller than this share of the loss are a tie."""
-    confidence: float = Field(default=0.95, gt=0.5, lt=1)
-    """Confidence of the intervals, before Holm's correction."""
-
-
 class RunConfig(Section):
     """A whole run."""
 
@@ -301,6 +245,14 @@ class RunConfig(Section):
     budget_tokens: Annotated[int | None, Reaches(*TRAININGS)] = Field(default=None, ge=1)
     """Tokens of the final run, for the epochs shown beside weights and for limits.max_epochs. Default is the tokens of
     one candidate."""
+    workers: Annotated[int | Auto, Reaches()] = "auto"
+    """Trainings at once. `auto` does as many as make the run end sooner and fit the memory, one on each GPU."""
+    executor: Annotated[str, Reaches()] = "local"
+    """Where trainings go on: `local`, on this machine; `ray`, tasks of a Ray started here; `ray://HOST:PORT`, of that
+    Ray, whose machines must have the same folders. For Slurm see `doremi slurm`."""
+    trackers: list[Literal["tensorboard", "wandb", "trackio"]] = Field(default=[])
+    """Programs that draw curves while a run works (docs/trackers.md). Each is an extra of the same name. Default is
+    none."""
     data: DataConfig
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
@@ -311,6 +263,20 @@ class RunConfig(Section):
     limits: LimitsConfig = LimitsConfig()
     downstream: DownstreamConfig = DownstreamConfig()
     verdict: VerdictConfig = VerdictConfig()
+
+    @field_validator("executor")
+    @classmethod
+    def _known_executor(cls, value: str) -> str:
+        if value not in ("local", "ray") and not value.startswith("ray://"):
+            raise ValueError(f"{value!r} is none: use local, ray or ray://HOST:PORT")
+        return value
+
+    @field_validator("workers")
+    @classmethod
+    def _at_least_one_worker(cls, value: int | Auto) -> int | Auto:
+        if value != "auto" and value < 1:
+            raise ValueError("must be auto, or at least 1")
+        return value
 
     @field_validator("name")
     @classmethod

@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from doremi.corpus.duplicates import DigestSet
-from doremi.corpus.readers import read_documents
+from doremi.corpus.readers import Meter, read_documents
 from doremi.corpus.sources import DomainFiles, DomainSource, File, paths
 from doremi.corpus.validation import (
     DISTINCT,
@@ -106,11 +106,15 @@ class DomainPlan:
     files: DomainFiles
     rule: Rule
     request: PrepareRequest
+    meter: Meter = field(default_factory=Meter)
+    """How far the reading is that goes on."""
 
     def texts(self, files: list[File], stop: Stop, bad: Counter[str] | None = None) -> Generator[str, None, None]:
         """Documents with text or without; bad records are counted in `bad` where they are skipped."""
         skipped = (Counter() if bad is None else bad) if self.request.skip_bad_records else None
-        documents = read_documents(paths(files), text_field=self.source.text_field, domain=self.name, skipped=skipped)
+        documents = read_documents(
+            paths(files), text_field=self.source.text_field, domain=self.name, skipped=skipped, meter=self.meter
+        )
         for text in documents:
             if stop():
                 raise Interrupted(f"stopped while reading domain {self.name!r}")

@@ -41,7 +41,7 @@ from doremi.corpus.parts import (
     training_parts,
 )
 from doremi.corpus.source_record import record_sources
-from doremi.corpus.sources import find_all
+from doremi.corpus.sources import File, find_all
 from doremi.corpus.store import DomainWriter, disk_errors, expected_size
 from doremi.corpus.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
 from doremi.corpus.validation import Holdout
@@ -53,9 +53,9 @@ from doremi.mixture.domains import DomainSet, folder_name
 _RESERVED = (  # what lies in the corpus folder beside the domains
     "corpus.lock", "corpus.owner", "data.json", "kept", "manifest.json", "sources.json", "tokenizer", "where.json",
 )  # fmt: skip
-_REPORT_EVERY = 1 << 20  # bytes of text between two calls of `progress`
+_REPORT_EVERY = 1 << 20  # bytes of files between two calls of `progress`
 
-Progress = Callable[[str, int], None]
+Progress = Callable[[str, int, int], None]
 
 
 def prepare(
@@ -70,7 +70,8 @@ def prepare(
     """Write the corpus folder and return it; the manifest appears last.
 
     `key` is the corpus's (key.py), if the caller knows it already. Files that change meanwhile are a `DataError`.
-    `progress(domain, bytes)` is called about every megabyte of text with the bytes of that domain so far;
+    `progress(what, done, total)` is called about every megabyte with bytes of source files, as they lie on the disk:
+    `what` is a domain, or whose held-out text is looked for (there `total` is the most that has to be read).
     `training(step, share)` is told how far the training of a tokenizer is, from 0 to 1. `stop()` is asked at every
     document and while a tokenizer is trained, and `Interrupted` is raised soon after it says True. `DataError` for the
     user's files, `ConfigError` for the tokenizer, `RunError` where `folder` cannot be written.
@@ -87,7 +88,7 @@ def prepare(
         tokenizer.save(folder / "tokenizer")
     try:
         with Encoder(tokenizer.spec, worker_count(request.workers)) as encoder:
-            work = _Work(request, folder, tokenizer, encoder, progress or (lambda name, done: None), stop)
+            work = _Work(request, folder, tokenizer, encoder, progress or (lambda what, done, total: None), stop)
             entries = _entries(plans, work)
     except RunError:
         if stop():  # a signal to the whole group ends the workers too, and they are not to blame
@@ -145,19 +146,41 @@ class _Work:
 def _entries(plans: list[DomainPlan], work: _Work) -> dict[str, Any]:
     """The domains' parts of the manifest: all validation text first, since no domain may train on it."""
     shared, entries = Shared(), {}
+    held, train = _Share([_held_files(plan) for plan in plans]), _Share([plan.files.train for plan in plans])
     with contextlib.ExitStack() as stack:
         writers = []
         for plan in plans:
             writer = stack.enter_context(DomainWriter(work.folder / folder_name(plan.name), work.tokenizer.dtype))
-            shared.held |= _write_validation(plan, work, writer)
+            shared.held |= _write_validation(plan, work, writer, held)
+            held.domain_is_done()
             writers.append(writer)
         frozen = hashlib.sha256(b"".join(sorted(shared.held))).hexdigest()
         for plan, writer in zip(plans, writers, strict=True):
-            entries[plan.name] = _entry(plan, work, writer, shared, frozen)
+            entries[plan.name] = _entry(plan, work, writer, shared, frozen, train)
+            train.domain_is_done()
     return entries
 
 
-def _entry(plan: DomainPlan, work: _Work, writer: DomainWriter, shared: Shared, frozen: str) -> dict[str, Any]:
+class _Share:
+    """How many bytes of all domains' source files lie before the one that is read, and in all."""
+
+    def __init__(self, files: list[list[File]]) -> None:
+        self.sizes = [sum(file.size for file in of_domain) for of_domain in files]
+        self.before, self.total, self.done = 0, sum(self.sizes), 0
+
+    def domain_is_done(self) -> None:
+        self.before += self.sizes[self.done]
+        self.done += 1
+
+
+def _held_files(plan: DomainPlan) -> list[File]:
+    """Where the text that is held out comes from."""
+    return plan.files.validation or plan.files.train
+
+
+def _entry(
+    plan: DomainPlan, work: _Work, writer: DomainWriter, shared: Shared, frozen: str, share: _Share
+) -> dict[str, Any]:
     """The domain's part of the manifest: from an earlier, interrupted preparation, or made now.
 
     Its documents join those that `shared` has seen; `frozen` stands for all text that is held out.
@@ -168,7 +191,7 @@ def _entry(plan: DomainPlan, work: _Work, writer: DomainWriter, shared: Shared, 
     if counts is None:
         place.unlink(missing_ok=True)
         found = Counts()
-        _write_train(plan, work, shared, found, writer)
+        _write_train(plan, work, shared, found, writer, share)
         own = Counter() if plan.files.validation else Counter(writer.validation.counts)
         found.excluded -= own["documents"]  # what is held out of this domain, once each, is no loss
         limits = Limits(work.request.sequence_length, work.request.max_unknown)
@@ -229,7 +252,7 @@ def _finished(place: Path, key: str, work: _Work) -> dict[str, Any] | None:
         return None
 
 
-def _write_validation(plan: DomainPlan, work: _Work, writer: DomainWriter) -> set[bytes]:
+def _write_validation(plan: DomainPlan, work: _Work, writer: DomainWriter, share: _Share) -> set[bytes]:
     """Write the domain's validation text; the digests of what may be trained on nowhere.
 
     Pieces in order, each text once, until both halves are full. Of given validation files everything is kept out of
@@ -237,8 +260,12 @@ def _write_validation(plan: DomainPlan, work: _Work, writer: DomainWriter) -> se
     """
     holdout = Holdout(plan.rule, work.request.validation_max_tokens)
     given: set[bytes] = set()
+    reported = 0
     with _encoded(candidates(plan, holdout, given, work.stop), work) as pieces:
         for tokens, unknown, piece in pieces:
+            if plan.meter.bytes - reported >= _REPORT_EVERY:
+                reported = plan.meter.bytes
+                work.progress(f"{plan.name}, held-out text", share.before + reported, share.total)
             if (half := holdout.take(piece.digest, len(tokens) // work.itemsize)) is not None:
                 writer.validation.add(tokens, piece.size, half, unknown=unknown)
     if min(holdout.tokens) == 0:
@@ -250,16 +277,17 @@ def _write_validation(plan: DomainPlan, work: _Work, writer: DomainWriter) -> se
     return given | holdout.kept
 
 
-def _write_train(plan: DomainPlan, work: _Work, shared: Shared, found: Counts, writer: DomainWriter) -> None:
-    done = reported = 0
+def _write_train(
+    plan: DomainPlan, work: _Work, shared: Shared, found: Counts, writer: DomainWriter, share: _Share
+) -> None:
+    reported = 0
     with _encoded(training_parts(plan, shared, found, work.stop), work) as parts:
         for tokens, unknown, part in parts:
-            done += part.size
             writer.train.add(tokens, part.size, unknown=unknown)
-            if done - reported >= _REPORT_EVERY:
-                work.progress(plan.name, done)
-                reported = done
-    work.progress(plan.name, done)
+            if plan.meter.bytes - reported >= _REPORT_EVERY:
+                reported = plan.meter.bytes
+                work.progress(plan.name, share.before + reported, share.total)
+    work.progress(plan.name, share.before + plan.meter.bytes, share.total)
 
 
 def _encoded(

@@ -7,9 +7,11 @@ from 1). A single bad record may be skipped instead, and is counted by reason.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
@@ -27,6 +29,34 @@ _BOM = b"\xef\xbb\xbf"
 # -- reading ---------------------------------------------------------------------------------------------------------
 
 
+class Meter:
+    """How many bytes of the files of one reading are read, packed ones as they lie on the disk."""
+
+    def __init__(self) -> None:
+        self._before, self._here = 0, _nothing
+
+    @property
+    def bytes(self) -> int:
+        return self._before + self._here()
+
+    def begin(self) -> None:
+        """Another reading."""
+        self._before, self._here = 0, _nothing
+
+    @contextmanager
+    def of(self, here: Callable[[], int]) -> Iterator[None]:
+        """While a file is open, `here` says how much of it is read."""
+        self._here = here
+        try:
+            yield
+        finally:
+            self._before, self._here = self._before + here(), _nothing
+
+
+def _nothing() -> int:
+    return 0
+
+
 @dataclass
 class _Place:
     """Where the reader is, for errors; `number` 0 means the file as a whole."""
@@ -37,6 +67,7 @@ class _Place:
     number: int = 0
     skipped: Counter[str] | None = None
     """Bad records by reason, where they are skipped."""
+    meter: Meter = field(default_factory=Meter)
 
     def error(self, what: str) -> DataError:
         where = f", {self.unit} {self.number}" if self.number else ""
@@ -59,16 +90,23 @@ class _Place:
 
 
 def read_documents(
-    files: Iterable[str], *, text_field: str, domain: str, skipped: Counter[str] | None = None
+    files: Iterable[str],
+    *,
+    text_field: str,
+    domain: str,
+    skipped: Counter[str] | None = None,
+    meter: Meter | None = None,
 ) -> Iterator[str]:
     """The texts of all documents in order, empty ones included; `text_field` names the JSON field or Parquet column.
 
     A text file is one document. Blank lines between JSON lines and a byte-order mark are passed over. Records that are
     no document are counted in `skipped`, by reason, where it is given. `DataError` for whatever else cannot be read,
-    and for such records where it is not: it names `domain`, the file, and the line or row.
+    and for such records where it is not: it names `domain`, the file, and the line or row. `meter` shows how far it is.
     """
+    meter = meter or Meter()
+    meter.begin()
     for file in files:
-        place = _Place(domain, file, skipped=skipped)
+        place = _Place(domain, file, skipped=skipped, meter=meter)
         form = format_of(file) or Format("lines")
         if form.container == "parquet":
             texts = _parquet(place, text_field)
@@ -81,7 +119,7 @@ def read_documents(
 
 def _json(place: _Place, form: Format, text_field: str) -> Iterator[str | None]:
     try:
-        with opened(place.file) as raw:
+        with opened(place.file) as raw, place.meter.of(raw.tell):
             blocks = unpacked(raw, form.packing)
             if form.container == "json":
                 first = next(blocks, b"")
@@ -200,7 +238,7 @@ def _kind(value: object) -> str:
 
 def _plain_text(place: _Place, form: Format) -> Iterator[str | None]:
     try:
-        with opened(place.file) as raw:
+        with opened(place.file) as raw, place.meter.of(raw.tell):
             data = b"".join(unpacked(raw, form.packing)).removeprefix(_BOM)
         yield _checked(data.decode(), "the text", place)
     except UnicodeDecodeError as wrong:
@@ -221,11 +259,14 @@ def _parquet(place: _Place, text_field: str) -> Iterator[str | None]:
     try:
         # A buffered column, not whole row groups: a row group may hold gigabytes.
         with opened(place.file) as raw, parquet.ParquetFile(raw, buffer_size=BLOCK, pre_buffer=False) as table:
+            size = raw.seek(0, os.SEEK_END)  # whoever reads the table goes where it must
             _check_column(table.schema_arrow, text_field, place)
-            for batch in table.iter_batches(_ROWS, columns=[text_field]):
-                for value in batch.column(0):
-                    place.number += 1
-                    yield _cell(value, text_field, place)
+            rows = max(1, table.metadata.num_rows)
+            with place.meter.of(lambda: size * place.number // rows):
+                for batch in table.iter_batches(_ROWS, columns=[text_field]):
+                    for value in batch.column(0):
+                        place.number += 1
+                        yield _cell(value, text_field, place)
     except (*UNREADABLE, pyarrow.ArrowException, ValueError) as error:
         raise place.unreadable(error) from None
 

@@ -1,4 +1,4 @@
-"""Floating-point operations of a model, counted by running it on tensors without data.
+"""Floating-point operations and memory of a model, counted by running it on tensors without data.
 
 What is counted are matrix products, attention's among them (a multiplication and an addition are two operations), by
 PyTorch's own counter: exact for any architecture whose computations do not depend on the text, where the rule of thumb
@@ -28,6 +28,8 @@ class Operations:
 
     forward: int
     training: int
+    saved: int
+    """Bytes that the forward pass leaves for the backward pass, in float32."""
 
 
 def of_model(description: Mapping[str, Any], vocab_size: int, sequence_length: int) -> Operations:
@@ -45,12 +47,28 @@ def _counted(description: str, vocab_size: int, sequence_length: int) -> Operati
         lm.set_experts_implementation("batched_mm")  # the same products; others look at which expert a token has
     # some models look at the positions' values, which are not there, unless they are given a mask; others take none
     for more in ({"attention_mask": mask_B1TT}, {}):
+        saved = _Saved(lm)
         with contextlib.suppress(Exception), FlopCounterMode(display=False) as counter:
-            logits_BTV = lm(input_ids=tokens_BT, use_cache=False, **more).logits
+            with torch.autograd.graph.saved_tensors_hooks(saved.note, lambda tensor: tensor):
+                logits_BTV = lm(input_ids=tokens_BT, use_cache=False, **more).logits
             forward = counter.get_total_flops()
             logits_BTV.sum().backward()
-            return Operations(forward, counter.get_total_flops())
+            return Operations(forward, counter.get_total_flops(), sum(saved.bytes.values()))
     raise ConfigError(
         f"model: the operations of {lm.config.model_type} cannot be counted, for its computations depend on the text; "
         "`doremi plan` and candidates.equal_compute need them, other commands do not"
     )
+
+
+class _Saved:
+    """Bytes of what is kept for a backward pass, each storage once; parameters are there anyway."""
+
+    def __init__(self, lm: Any) -> None:
+        self.own = {tensor.untyped_storage()._cdata for tensor in (*lm.parameters(), *lm.buffers())}
+        self.bytes: dict[int, int] = {}
+
+    def note(self, tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self.own:
+            self.bytes[storage._cdata] = storage.nbytes()
+        return tensor

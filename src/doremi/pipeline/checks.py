@@ -13,15 +13,17 @@ from doremi.model.presets import shape
 from doremi.objectives.choose import make_objective
 from doremi.pipeline import fewshot
 from doremi.rundir.weights import check_names, shape_of
+from doremi.trackers import check as check_trackers
 
 
 def check(config: RunConfig, *, search: bool) -> None:
-    """Sizes, mixtures, the proxy's choices and, for a `search`, domains and what methods ask for."""
+    """Sizes, mixtures, trackers, the proxy's choices and, for a `search`, domains and what methods ask for."""
     if search and len(config.domains) == 1:
         raise ConfigError(
             "data.domains: there is one domain, so there is nothing to weigh; name at least two "
             "(`doremi prepare` and `doremi train --mixture natural` work with one)"
         )
+    check_trackers(config.trackers)
     description = shape_of(config)
     if config.model.architecture is not None or config.model.options:
         try_out(description, config.data.vocab_size, config.data.sequence_length)

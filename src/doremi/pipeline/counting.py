@@ -23,7 +23,8 @@ def count_models(space: Workspace, corpus: Corpus) -> None:
         known = look.counts(space.root)
         found = counted(space.config, corpus.tokenizer.vocab_size, known)
         if found != known:
-            look.write_counts(space.root, found)
+            with space.locks.records():
+                look.write_counts(space.root, {**look.counts(space.root), **found})
 
     space.world.on_main(work)
 
@@ -45,5 +46,5 @@ def _count(description: dict[str, object], vocab_size: int, sequence_length: int
     try:
         each = of_model(description, vocab_size, sequence_length)
     except ConfigError:  # its computations depend on the text: who needs the number says so
-        return Counts(body, total, None, None)
-    return Counts(body, total, each.forward, each.training)
+        return Counts(body, total, None, None, None)
+    return Counts(body, total, each.forward, each.training, each.saved)

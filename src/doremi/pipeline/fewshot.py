@@ -10,14 +10,18 @@ from typing import Any
 from doremi.config import DownstreamConfig
 from doremi.errors import ConfigError
 from doremi.evaluation import fewshot
+from doremi.files import read_json
 from doremi.pipeline.workspace import Workspace
 from doremi.rundir.layout import TrainingFolder
 from doremi.rundir.specs import FewshotSpec
 
 
 def answer(space: Workspace, folder: TrainingFolder, spec: FewshotSpec, name: str) -> None:
-    """Ask a finished training's model."""
+    """Ask a finished training's model, if it was not asked the same before."""
     identity = {"key": spec.training, "asked": json.loads(spec.asked), "tasks": json.loads(spec.tasks)}
+    path = folder.folder / "fewshot.json"
+    if path.exists() and read_json(path, "few-shot evaluation").get("identity") == identity:
+        return
     with space.timed(name):
         result = one_model(space.config.downstream, folder.folder / "model", str(space.world.device))
         fewshot.write(folder.folder, {**result, "identity": identity})

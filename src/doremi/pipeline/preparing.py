@@ -5,13 +5,12 @@ The run keeps what judging needs of it. Two processes that want the same corpus 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
+from doremi.config import RunConfig
 from doremi.config.prepared import asked, record
 from doremi.corpus import library, store
 from doremi.corpus.checks import Limits, check
@@ -21,27 +20,34 @@ from doremi.corpus.prepare import prepare as prepare_corpus
 from doremi.corpus.source_record import what_was_read
 from doremi.corpus.value import Corpus
 from doremi.diagnostics.health import few_documents, unknown_share, unknown_tokens
+from doremi.events.event import Learning, Reading
 from doremi.files import write_bytes, write_json
 from doremi.pipeline.workspace import Workspace
 from doremi.rundir.corpora import changes, find
 from doremi.rundir.data_request import prepare_request
+from doremi.rundir.graph import PREPARE
+from doremi.rundir.layout import RunDirectory
 from doremi.rundir.lock import in_turn
 from doremi.rundir.weights import check_limits
 
 FULL_CHECK_BYTES = 4 * 2**30  # above this, checksums of the token files are verified by `doremi prepare` only
-SAY_EVERY_BYTES = 50 * 10**6
-SAY_EVERY_SECONDS = 5.0  # while a tokenizer is trained
 
 
 def prepare(space: Workspace, *, full_check: bool = False) -> Corpus:
     """Tokenize the corpus, or check the one that is there; `DamageError` if a file of it has changed."""
     space.world.on_main(lambda: _on_main(space, full_check))
-    corpus = space.directory.whole_corpus()
-    if space.config.kept_share < 1:
-        corpus = replace(corpus, kept=Corpus.read(kept_folder(corpus, space.config.kept_share)))
+    corpus = trained_on(space.config, space.directory)
     check(corpus, Limits(space.config.data.sequence_length, space.config.data.max_unknown))
     check_limits(space.config, corpus)
     return corpus
+
+
+def trained_on(config: RunConfig, directory: RunDirectory) -> Corpus:
+    """The corpus of a run that is prepared, with what epoch-matched runs keep of it."""
+    corpus = directory.whole_corpus()
+    if config.kept_share == 1:
+        return corpus
+    return replace(corpus, kept=Corpus.read(kept_folder(corpus, config.kept_share)))
 
 
 def _on_main(space: Workspace, full_check: bool) -> None:
@@ -52,8 +58,11 @@ def _on_main(space: Workspace, full_check: bool) -> None:
     corpus = found or _made(space)
     full = full_check or sum(corpus.count("train", "tokens")) * 2 < FULL_CHECK_BYTES
     store.verify(corpus, full=full)
-    library.take(corpus, space.directory.corpus_folder, asked(space.config.data), full_check=full)
-    write_json(space.root / "manifest.json", {**space.directory.manifest(), "fingerprint": corpus.fingerprint})
+    with space.locks.records():
+        library.take(corpus, space.directory.corpus_folder, asked(space.config.data), full_check=full)
+        manifest = space.directory.manifest()
+        if manifest["fingerprint"] != corpus.fingerprint:
+            write_json(space.root / "manifest.json", {**manifest, "fingerprint": corpus.fingerprint})
     if full_check or found is None:
         _say_if_few(space, corpus)
     _keep(space, corpus, full)
@@ -69,14 +78,16 @@ def _made(space: Workspace) -> Corpus:
         space.watch.say(
             "warning: The corpus that this run used is gone, and its text has changed. It is prepared anew."
         )
-    with store.disk_errors(folder), in_turn(folder, space.watch.say, stop):
+    at_work = space.locks.work("prepare", "prepare", stop)
+    with at_work, store.disk_errors(folder), in_turn(folder, space.watch.say, stop):
         if (corpus := library.find(folder, key)) is None:
             for left_over in folder.rglob(".*.tmp"):
                 left_over.unlink()
-            with space.timed("prepare"):
+            with space.timed(PREPARE):
                 record(space.config.data, folder)
-                progress, training = _progress(space), _training_progress(space)
-                corpus = prepare_corpus(request, folder, key=key, progress=progress, stop=stop, training=training)
+                corpus = prepare_corpus(
+                    request, folder, key=key, progress=_reading(space), stop=stop, training=_learning(space)
+                )
             _say_what_was_read(space, corpus)
     return corpus
 
@@ -94,7 +105,8 @@ def _keep(space: Workspace, corpus: Corpus, full_check: bool) -> None:
     check_batches(corpus, kept, config.training.batch_size, config.data.sequence_length)
     copy = space.directory.corpus_folder / kept.folder.relative_to(corpus.folder) / "manifest.json"
     if not copy.exists() or copy.read_bytes() != (kept.folder / "manifest.json").read_bytes():
-        write_bytes(copy, (kept.folder / "manifest.json").read_bytes())  # what trainings are named by
+        with space.locks.records():
+            write_bytes(copy, (kept.folder / "manifest.json").read_bytes())  # what trainings are named by
 
 
 def _kept(space: Workspace, corpus: Corpus, share: Fraction) -> Corpus:
@@ -122,31 +134,9 @@ def _say_if_few(space: Workspace, corpus: Corpus) -> None:
         space.watch.say(f"warning: {warning}")
 
 
-def _progress(space: Workspace) -> Callable[[str, int], None]:
-    last: dict[str, Any] = {"domain": "", "done": 0}
-
-    def report(domain: str, done: int) -> None:
-        if domain != last["domain"]:
-            space.watch.say(f"prepare: {domain}")
-            last.update(domain=domain, done=0)
-        elif done - last["done"] >= SAY_EVERY_BYTES:
-            space.watch.say(f"prepare: {domain}, {done / 1e6:,.0f} MB of text")
-            last["done"] = done
-
-    return report
+def _reading(space: Workspace) -> Callable[[str, int, int], None]:
+    return lambda what, done, total: space.watch.emit(Reading(PREPARE, what, done, total))
 
 
-def _training_progress(space: Workspace) -> Callable[[str, float], None]:
-    """Says how far the training of a tokenizer is; the time left is that of the step it is at."""
-    began: dict[str, float] = {}
-    said = time.monotonic()
-
-    def report(step: str, share: float) -> None:
-        nonlocal said
-        now = time.monotonic()
-        start = began.setdefault(step, now)
-        if share and now - said >= SAY_EVERY_SECONDS:
-            said, left = now, (now - start) * (1 - share) / share
-            space.watch.say(f"prepare: tokenizer, {step} {share:.0%}, about {left:,.0f} s left")
-
-    return report
+def _learning(space: Workspace) -> Callable[[str, float], None]:
+    return lambda step, share: space.watch.emit(Learning(PREPARE, f"tokenizer, {step}", share))

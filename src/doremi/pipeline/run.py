@@ -10,11 +10,13 @@ from doremi.corpus.value import Corpus
 from doremi.errors import RunError
 from doremi.methods import by_mixture
 from doremi.mixture.files import read_mixture
-from doremi.mixture.record import write_record
+from doremi.mixture.record import MixtureRecord, write_record
 from doremi.pipeline import look
 from doremi.pipeline.checks import check_mixtures
-from doremi.pipeline.counting import count_models
-from doremi.pipeline.drive import complete, do, drive, plan_now
+from doremi.pipeline.drive import do, plan_now
+from doremi.pipeline.driver import complete, drive, settle
+from doremi.pipeline.executor import Executors
+from doremi.pipeline.host import this_host
 from doremi.pipeline.judging import judge_run
 from doremi.pipeline.preparing import prepare
 from doremi.pipeline.workspace import Workspace
@@ -29,72 +31,85 @@ from doremi.rundir.weights import candidate_name, plain_record
 from doremi.verdict import Verdict
 
 
-def everything(space: Workspace) -> Verdict | None:
+def everything(space: Workspace, executors: Executors) -> Verdict | None:
     """The whole job; the verdict, on the main process."""
-    complete(drive(space))
+    complete(drive(space, executors))
     if not space.world.is_main:
         return None
-    result = judge_run(space.config)
-    write_report(space.directory)
+    return _judge(space)
+
+
+def _judge(space: Workspace) -> Verdict:
+    """The verdict and the page, on the main process."""
+    with space.locks.work("verdict", "verdict", space.watch.stop_requested):
+        result = judge_run(space.config)
+        write_report(space.directory)
     return result
 
 
 def prepare_only(space: Workspace) -> Corpus:
     """The corpus, all of its checksums compared, and the plan of what follows."""
     corpus = prepare(space, full_check=True)
+    settle(space, corpus, this_host())
     plan_now(space, corpus)
     return corpus
 
 
-def search(space: Workspace, *, references_only: bool = False) -> Graph:
+def search(space: Workspace, executors: Executors, *, references_only: bool = False) -> Graph:
     """The search of every method: all of it, or the references that it begins with."""
 
     def wanted(node: Node) -> bool:
         mine = node.method != "" and node.role in ("reference", "losses", "proxy", "mixture")
         return mine and (not references_only or (node.role == "reference" and node.round <= 1))
 
-    plan = drive(space, wanted)
+    plan = drive(space, executors, wanted)
     complete(plan, wanted)
     return plan
 
 
-def candidates(space: Workspace) -> None:
+def candidates(space: Workspace, executors: Executors) -> None:
     """Main models of every configured size, seed and mixture."""
 
     def wanted(node: Node) -> bool:
         return node.role in ("main", "longer")
 
-    complete(drive(space, wanted), wanted)
+    complete(drive(space, executors, wanted), wanted)
 
 
 def one_job(space: Workspace, name: str) -> Graph:
     """One node, whose needs must be done; nothing where it is done already."""
     corpus = prepare(space)
+    settle(space, corpus, this_host())
     plan = plan_now(space, corpus)
     node = plan.node(name)
     if not plan.done(node):
         if left := plan.unfinished(node):
             raise RunError(f"{name} waits for {left[0]}: do that first (`doremi jobs` shows all)")
         if node.kind == "verdict":
-            judge_run(space.config)
-            write_report(space.directory)
+            space.world.on_main(lambda: _judge(space))
         elif node.spec is None:
             raise RunError(f"{name} {node.waits}")
         else:
-            do(space, plan, corpus, node)
+            _one(space, plan, corpus, node)
     return plan_now(space, corpus)
+
+
+def _one(space: Workspace, plan: Graph, corpus: Corpus, node: Node) -> None:
+    settings = Context(space.config, plan.known).settings
+    assert settings is not None
+    do(space, corpus, node, settings)
 
 
 def own_model(space: Workspace, mixture: str) -> TrainingFolder:
     """The user's own main model: the configured model on a mixture, a file or a name, as limits allow it."""
     check_mixtures(space.config, mixture)
     corpus = prepare(space)
-    count_models(space, corpus)
+    settle(space, corpus, this_host())
     asked = _asked(space, corpus, mixture)
-    space.world.on_main(lambda: look.ask(space.root, asked))
+    space.world.on_main(lambda: _ask(space, asked))
     recorded = replace(space, config=load_run(space.root))  # the run's own; this model joins it
     plan = plan_now(recorded, corpus)
-    do(space, plan, corpus, next(node for node in plan.nodes if node.role == "own" and node.spec == asked.spec))
+    _one(space, plan, corpus, next(node for node in plan.nodes if node.role == "own" and node.spec == asked.spec))
     plan_now(recorded, corpus)
     return TrainingFolder(space.root / training_place(asked.spec.key))
 
@@ -117,5 +132,15 @@ def _asked(space: Workspace, corpus: Corpus, mixture: str) -> Asked:
         raise RunError(f"{mixture}: {node.waits}")
     if mixture not in by_mixture():
         record = plain_record(space.config, corpus, name, files)
-        space.world.on_main(lambda: write_record(space.root / "mixtures" / f"{node.mixture}.json", record))
+        space.world.on_main(lambda: _write(space, node.mixture, record))
     return Asked(node.spec, size, node.mixture)
+
+
+def _write(space: Workspace, mixture: str, record: MixtureRecord) -> None:
+    with space.locks.records():
+        write_record(space.root / "mixtures" / f"{mixture}.json", record)
+
+
+def _ask(space: Workspace, asked: Asked) -> None:
+    with space.locks.records():
+        look.ask(space.root, asked)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from doremi.rundir import costs
 from doremi.rundir.layout import TrainingFolder
 from doremi.rundir.node import training_place
 from doremi.rundir.specs import DIGITS, LossesSpec, Scoring, TrainingSpec
+from doremi.trackers import Tracked
 from doremi.training import loop as training
 from doremi.training.reference_losses import Forward, LiveReference, ReferenceLosses, StoredReference, write_store
 
@@ -130,7 +132,7 @@ def is_finished(folder: TrainingFolder, key: str) -> bool:
 def train(space: Workspace, corpus: Corpus, spec: TrainingSpec, name: str) -> None:
     """Do a training if it is not finished; `name` is what it is called in messages and timings."""
     folder = TrainingFolder(space.root / training_place(spec.key))
-    if is_finished(folder, spec.key):
+    if space.world.from_main(int(is_finished(folder, spec.key))):  # another machine may see it later
         return
     torch.set_num_threads(int(spec.settings.threads))
     if spec.scoring is None:
@@ -184,6 +186,7 @@ def _run(space: Workspace, job: training.Job, spec: TrainingSpec, name: str, out
     if space.world.is_main:
         job.folder.mkdir(parents=True, exist_ok=True)
     space.world.barrier()
+    space = replace(space, watch=Tracked(space.watch, space.config.trackers if space.world.is_main else [], space.root))
     with space.timed(name, tokens=spec.tokens):
         step = training.train(job, space.world, space.watch)
         fields = outputs(step)
@@ -232,7 +235,7 @@ def reference_losses(space: Workspace, corpus: Corpus, spec: TrainingSpec, scori
 def keep_losses(space: Workspace, corpus: Corpus, spec: LossesSpec, settings: TrainingConfig, name: str) -> None:
     """Compute the losses of a reference on all training sequences, and keep them."""
     folder = losses_folder(space.root, spec.key)
-    if (folder / "manifest.json").exists():
+    if space.world.from_main(int((folder / "manifest.json").exists())):
         return
     torch.set_num_threads(int(settings.threads))
     _, forward = _frozen(space, settings, spec.sequence_length, spec.reference)

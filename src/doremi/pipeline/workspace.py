@@ -9,23 +9,27 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from doremi.config import RunConfig, dump, read_yaml, validate
+from doremi.config import RunConfig, dump, load_run, read_yaml, validate
+from doremi.credentials import masked
 from doremi.distributed import World
-from doremi.errors import ConfigError, RunError
+from doremi.errors import ConfigError, Interrupted, RunError, one_line, reason_of
+from doremi.events.event import Event, Failed, Finished, Started, Stopped
+from doremi.events.stream import Watch
 from doremi.files import FORMAT, read_json, write_bytes, write_json
+from doremi.pipeline.host import available_cores
 from doremi.rundir.layout import RunDirectory
-from doremi.rundir.lock import LOCK, only_worker
+from doremi.rundir.lock import Taken
+from doremi.rundir.locks import FOLDER as LOCKS
+from doremi.rundir.locks import RUN, Locks
 from doremi.rundir.machine import Machine
-from doremi.training.log import Watch
 
-OURS = (LOCK, "config.yaml", "manifest.json")  # a run directory has the first from its first moment on
+OURS = (f"{LOCKS}/{RUN}.lock", "config.yaml", "manifest.json")  # a run directory has the first from its first moment on
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,14 @@ class Workspace:
     directory: RunDirectory
     world: World
     watch: Watch
+    locks: Locks
+    """Taken by the main process only."""
     own_model: bool = False
     """Whether a model of the user's joins the run, which leaves the run's own records as they are."""
+    tells_status: bool = True
+    """Whether this process speaks for the command: its workers do not."""
+    joins: bool = False
+    """Whether somebody else may drive the run at the same time."""
 
     @property
     def root(self) -> Path:
@@ -49,55 +59,126 @@ class Workspace:
             with (self.root / "timings.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"stage": stage, "seconds": round(seconds, 3), **figures}) + "\n")
 
+    def record_machine(self, machine: Machine) -> None:
+        """Record where the run's trainings are done."""
+        with self.locks.records():
+            manifest = self.directory.manifest()
+            if manifest["machine"] != asdict(machine):
+                write_json(self.root / "manifest.json", {**manifest, "machine": asdict(machine)})
+
     @contextlib.contextmanager
     def timed(self, stage: str, **figures: float) -> Iterator[None]:
         """Note how long the block took, if it ends well, and say in the status file that it runs."""
         self.status("running", stage)
-        self.watch.stage(stage)
+        self._tell(Started(stage))
         start = time.monotonic()
-        yield
-        self.note_time(stage, time.monotonic() - start, **figures)
+        try:
+            yield
+        except (Interrupted, KeyboardInterrupt):
+            self._tell(Stopped(stage))
+            raise
+        except Exception as error:
+            self._tell(Failed(stage, one_line(reason_of(error))))
+            raise
+        seconds = time.monotonic() - start
+        self.note_time(stage, seconds, **figures)
+        self._tell(Finished(stage, seconds))
+
+    def _tell(self, event: Event) -> None:
+        if self.world.is_main:
+            self.watch.emit(event)
 
     def status(
         self, state: str, stage: str, message: str = "", exit_code: int | None = None, error: str | None = None
     ) -> None:
         """Write the status file; with an exit code the work has ended. `stage` is empty before the first.
 
-        `error` is the name of the error's class, where one has ended it.
+        `error` is the name of the error's class, where one has ended it. Beside a process that drives the run, a job
+        leaves the file to that.
         """
-        if self.world.is_main:
-            value = {"format": FORMAT, "state": state, "stage": stage or "start", "message": message}
+        if (
+            self.world.is_main
+            and self.tells_status
+            and (self.own_model or not self.joins or not self.locks.is_driven())
+        ):
+            value = {"format": FORMAT, "state": state, "stage": stage or "start", "message": masked(message)}
             value |= {"process": os.getpid(), "exit_code": exit_code, "error": error}
             write_json(self.directory.status_path(own_model=self.own_model), value)
 
 
 @contextlib.contextmanager
-def open_workspace(config: RunConfig, world: World, watch: Watch, *, own_model: bool = False) -> Iterator[Workspace]:
-    """Lock the run directory and record the configuration and the machine.
+def open_workspace(
+    config: RunConfig, world: World, watch: Watch, *, own_model: bool = False, joins: bool = False
+) -> Iterator[Workspace]:
+    """Come to work in a run directory, and record the configuration and the machine.
 
-    `RunError` if another process works there, or if the folder is somebody else's.
+    `RunError` if another process drives the run, if others work there with other settings, or if the folder is
+    somebody else's. Who `joins` does a part beside others, and drives nothing.
 
     Whatever the configuration changes makes other trainings beside those that are there: nothing is refused, and no
     two states mix (graph.py). With `own_model` the recorded configuration stays: that is how a main model of another
     size joins a finished run.
     """
+    directory, joins = RunDirectory(config.root), joins or own_model
+    space = Workspace(
+        config, directory, world, watch, Locks(directory.root, watch.say), own_model=own_model, joins=joins
+    )
+    with contextlib.ExitStack() as stack:
+        world.on_main(lambda: _enter(space, stack))
+        yield space
+
+
+def _enter(space: Workspace, stack: contextlib.ExitStack) -> None:
+    """What the main process does at the door. `stack` holds the locks."""
+    _make_or_recognise(space.root)
+    if not space.joins:
+        stack.enter_context(space.locks.driver())
+    others = _begin_alone(space)
+    stack.enter_context(space.locks.shared(space.watch.stop_requested))
+    with space.locks.records():
+        _check_recorded(space.directory)
+        _check_settings(space, others)
+        _tell_versions(space)
+        _record(space)
+
+
+def _begin_alone(space: Workspace) -> Taken | None:
+    """Settle in where nobody else works, which is known for this moment only; else who does."""
+    try:
+        with space.locks.alone():
+            _check_recorded(space.directory)
+            sweep(space.root)
+            if not space.own_model:
+                _write_config(space)
+    except Taken as taken:
+        return taken
+    return None
+
+
+def _check_settings(space: Workspace, others: Taken | None) -> None:
+    """`RunError` where another process has come to work with other settings than ours."""
+    if not (space.root / "config.yaml").exists():
+        return
+    if others is None and space.own_model:
+        return
+    recorded, ours = load_run(space.root), space.config
+    place = {"name": recorded.name, "runs": recorded.runs}  # another machine may see the folder elsewhere
+    same = recorded.data == ours.data if space.own_model else recorded == ours.model_copy(update=place)
+    if not same and (space.root / "config.yaml").read_bytes() != dump(ours).encode():
+        who, gone = (others.who, others.gone) if others else ("another process", "")  # it came after we were alone
+        raise RunError(
+            f"{space.root}: {who} is working here with other settings; wait for it, stop it, or use the settings in "
+            f"config.yaml there{gone}"
+        )
+
+
+@contextlib.contextmanager
+def joined(config: RunConfig, world: World, watch: Watch) -> Iterator[Workspace]:
+    """The same run directory for a worker of a process that drives the run."""
     directory = RunDirectory(config.root)
-    if world.is_main:
-        _make_or_recognise(directory.root)
-    world.barrier()
-    with only_worker(directory.root, watch.say) if world.is_main else contextlib.nullcontext():
-        if world.is_main:
-            _check_recorded(directory)
-            _sweep(directory.root)
-        joins = own_model and (directory.root / "config.yaml").exists()
-        if world.is_main:
-            manifest = _manifest(config, directory, world)
-            if not joins:
-                write_bytes(directory.root / "config.yaml", dump(config).encode())
-            _tell_versions(directory, manifest, world, watch)
-            write_json(directory.root / "manifest.json", manifest)
-        world.barrier()
-        yield Workspace(config, directory, world, watch, own_model)
+    space = Workspace(config, directory, world, watch, Locks(directory.root, watch.say), joins=True, tells_status=False)
+    with space.locks.shared(watch.stop_requested):
+        yield space
 
 
 def _check_recorded(directory: RunDirectory) -> None:
@@ -121,13 +202,13 @@ def _make_or_recognise(root: Path) -> None:
         names = {path.name for path in root.iterdir()}
     except OSError as error:
         raise RunError(f"{root}: cannot be a run directory ({error.strerror}); change runs or name") from None
-    if names and names.isdisjoint(OURS):
+    if names - {LOCKS} and not any((root / name).exists() for name in OURS):
         raise RunError(f"{root}: holds files that are not a run of doremi; change runs or name, or empty the folder")
 
 
-def _sweep(root: Path) -> None:
-    """Remove what a killed process left under temporary names; nobody else works here, we hold the lock."""
-    for path in list(root.rglob(".*.tmp")):
+def sweep(folder: Path) -> None:
+    """Remove what a killed process left under temporary names. Nobody else works there: we hold its lock."""
+    for path in [path for path in folder.rglob(".*.tmp") if path.parent.name != LOCKS]:  # others come to these
         if path.is_dir():
             shutil.rmtree(path)
         else:  # gone already if it lay in such a folder
@@ -137,17 +218,26 @@ def _sweep(root: Path) -> None:
 # -- manifest --------------------------------------------------------------------------------------------------------
 
 
-def _manifest(config: RunConfig, directory: RunDirectory, world: World) -> dict[str, Any]:
-    held = directory.manifest() if (directory.root / "manifest.json").exists() else {}
-    facts = held["machine"] if held and _has_trainings(directory) else asdict(this_machine(world))
-    return {
+def _write_config(space: Workspace) -> None:
+    write_bytes(space.root / "config.yaml", dump(space.config).encode())
+
+
+def _record(space: Workspace) -> None:
+    """The manifest as this process would have it, and the configuration where there is none."""
+    if not (space.root / "config.yaml").exists():
+        _write_config(space)
+    path = space.root / "manifest.json"
+    held = space.directory.manifest() if path.exists() else {}
+    value = {
         "format": FORMAT,
         "fingerprint": dict(held).get("fingerprint"),
         "versions": versions(),
         "commit": _commit(),
-        "seed": config.seed,
-        "machine": facts,
+        "seed": space.config.seed,
+        "machine": dict(held).get("machine"),
     }
+    if value != held:
+        write_json(path, value)
 
 
 def _has_trainings(directory: RunDirectory) -> bool:
@@ -161,17 +251,16 @@ def this_machine(world: World) -> Machine:
     return Machine(world.device.type, has_bfloat16(world.device), cores, max(1, cores // world.local_size))
 
 
-def _tell_versions(directory: RunDirectory, manifest: Mapping[str, Any], world: World, watch: Watch) -> None:
+def _tell_versions(space: Workspace) -> None:
     """Whoever goes on with another torch or on another kind of device is told: last digits will differ."""
-    path = directory.root / "manifest.json"
-    if not path.exists() or not _has_trainings(directory):
+    if not (space.root / "manifest.json").exists() or not _has_trainings(space.directory):
         return
-    before, now = directory.manifest()["versions"].get("torch"), manifest["versions"]["torch"]
-    device = manifest["machine"]["device"]
+    held, device = space.directory.manifest(), space.world.device.type
+    before, now, began_on = held["versions"].get("torch"), versions()["torch"], held["machine"]["device"]
     if before != now:
-        watch.say(f"warning: this run was begun with torch {before}, here is {now}. Last digits may differ.")
-    if device != world.device.type:
-        watch.say(f"warning: this run was begun on {device}, here is {world.device.type}. Digits will differ.")
+        space.watch.say(f"warning: this run was begun with torch {before}, here is {now}. Last digits may differ.")
+    if device != began_on:
+        space.watch.say(f"warning: this run was begun on {began_on}, here is {device}. Digits will differ.")
 
 
 def versions() -> dict[str, str]:
@@ -191,11 +280,6 @@ def _commit() -> str | None:
     except OSError:
         return None
     return found.stdout.strip() if found.returncode == 0 and "site-packages" not in str(here) else None
-
-
-def available_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def has_bfloat16(device: torch.device) -> bool:

@@ -30,6 +30,8 @@ from doremi.corpus.store import DomainWriter
 from doremi.corpus.value import Corpus
 from doremi.distributed import World
 from doremi.errors import Interrupted
+from doremi.events.event import Event, Stepped
+from doremi.events.stream import Watch
 from doremi.mixture.domains import folder_name
 from doremi.mixture.plain import uniform
 from doremi.model.build import save
@@ -96,26 +98,19 @@ def measure_preparation(config: RunConfig) -> dict[str, Any]:
 # -- the process that measures ---------------------------------------------------------------------------------------
 
 
-class Stopwatch:
+class Stopwatch(Watch):
     """A watch that notes when each step ends, and stops the training after `SECONDS` of steps."""
 
     def __init__(self, seconds: float, steps: int) -> None:
         self.seconds, self.steps = seconds, steps
         self.ends: list[float] = []
 
-    def stage(self, name: str) -> None:
-        pass
-
-    def step(self, step: int, steps: int, tokens: int) -> None:
+    def emit(self, event: Event) -> None:
+        if not isinstance(event, Stepped):
+            return
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self.ends.append(time.monotonic())
-
-    def record(self, record: object) -> None:
-        pass
-
-    def say(self, message: str) -> None:
-        pass
 
     def stop_requested(self) -> bool:
         return len(self.ends) >= self.steps and self.ends[-1] - self.ends[0] >= self.seconds

@@ -29,13 +29,14 @@ from doremi.pipeline.checks import check
 from doremi.plan import calibration, footprint
 from doremi.plan.calibration import Measured
 from doremi.plan.stages import Stage, stages
-from doremi.plan.whole import as_trained_on, whole_run
+from doremi.plan.whole import as_trained_on, trainings_at_once, whole_run
 from doremi.rundir.context import Context
 from doremi.rundir.corpora import changes
 from doremi.rundir.corpora import find as find_corpus
 from doremi.rundir.data_request import domain_sources
 from doremi.rundir.graph import Graph
 from doremi.rundir.layout import RunDirectory
+from doremi.rundir.schedule import Left
 from doremi.rundir.specs import LossesSpec
 from doremi.rundir.weights import candidate_name, check_limits, plain_record, shape_of
 
@@ -54,6 +55,8 @@ class Plan:
     """`seconds` and `memory` of preparing the corpus; None where it is prepared."""
     final_size: str
     final_operations: int
+    at_once: int = 1
+    """Trainings that go on at the same time."""
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -158,14 +161,22 @@ class Plan:
         return max(m.memory for s in (*self._before(stage), stage) if (m := self._measured(s)))
 
     def total_seconds(self) -> float | None:
-        """Of the whole; None if a part is not known."""
-        parts = [self.loading, *(self.seconds(stage) for stage in self.stages)]
-        parts += [self.preparation["seconds"]] if self.preparation else []
-        return sum(part for part in parts if part is not None) if None not in parts else None
+        """Of the whole, on the clock; None if a part is not known."""
+        if self.loading is None:
+            return None
+        each: dict[str, float] = {}
+        for stage in self.stages:
+            seconds = self.seconds(stage)
+            if seconds is None:
+                return None
+            each |= {node.id: seconds / stage.number for node in stage.nodes}
+        work = Left.of(self.graph, lambda node: node.id in each, anew=True)
+        preparation = self.preparation["seconds"] if self.preparation else 0.0
+        return self.loading + preparation + work.makespan(self.at_once, lambda node: each[node.id])
 
     def total_memory(self) -> int | None:
-        """The largest of any stage, among those that can be tried here."""
-        parts = [self.memory(stage) for stage in self.stages]
+        """The largest of any stage, among those that can be tried here, as often as trainings go on at once."""
+        parts = [None if (one := self.memory(stage)) is None else self.at_once * one for stage in self.stages]
         parts += [self.preparation["memory"]] if self.preparation else []
         return max((part for part in parts if part is not None), default=None)
 
@@ -197,12 +208,15 @@ def make(config: RunConfig, final_size: str | None, say: Callable[[str], None]) 
     _check_kept(config, corpus, notes)
     name, training = _final_run(config, final_size, final, corpus)
     graph = whole_run(config, corpus, world)
+    at_once = trainings_at_once(config, graph, world)
     if any(node.role == "own" and not graph.done(node) for node in graph.nodes):
         notes.append("not counted: models of your own that `doremi train --mixture` has begun")
     found = stages(config, graph)
     measured = dict(_measured(config, corpus, found, notes, say))
     operations = round(training * config.budget / config.data.sequence_length)
-    return Plan(config, graph, found, world.device, measured, preparation, name, operations, notes)
+    return Plan(
+        config, graph, found, world.device, measured, preparation, name, operations, at_once=at_once, notes=notes
+    )
 
 
 def _final_run(

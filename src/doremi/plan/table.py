@@ -45,12 +45,16 @@ def _head(plan: Plan) -> str:
     return "\n".join(
         [
             f"plan of {config.root} on this device ({name}, {settings.precision}"
-            f"{', compiled' if settings.compile else ''}, one process)",
+            f"{', compiled' if settings.compile else ''}, {_at_once(plan)})",
             f"corpus: {len(config.domains)} domains, {corpus}, a vocabulary of {plan.vocab_size:,}",
             f"each training: {settings.steps:,} steps x {settings.batch_size} sequences x "
             f"{config.data.sequence_length} tokens = {config.run_tokens:,} tokens",
         ]
     )
+
+
+def _at_once(plan: Plan) -> str:
+    return "one training at a time" if plan.at_once == 1 else f"{plan.at_once} trainings at once"
 
 
 def _stages(plan: Plan) -> str:

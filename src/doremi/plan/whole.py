@@ -16,8 +16,10 @@ from doremi.corpus.value import Corpus
 from doremi.distributed import World
 from doremi.methods import by_mixture
 from doremi.pipeline.counting import counted
+from doremi.pipeline.host import this_host
 from doremi.pipeline.look import look
 from doremi.pipeline.workspace import this_machine
+from doremi.rundir.at_once import settled
 from doremi.rundir.graph import Graph, graph
 from doremi.rundir.known import Known
 from doremi.rundir.layout import RunDirectory
@@ -28,15 +30,30 @@ def whole_run(config: RunConfig, corpus: Corpus | None, world: World) -> Graph:
     known = look(config, RunDirectory(config.root), corpus)
     begun = known.trained or known.begun  # the machine's facts are recorded anew until then
     machine = (known.machine if begun else None) or this_machine(world)
-    return with_other_settings(config, replace(known, machine=machine, assumed=True))
+    known = counted_too(config, replace(known, machine=machine, assumed=True))
+    if world.size == 1:
+        found = settled(config, known, this_host(), by_mixture(), threads_stay=bool(begun))
+        known = replace(known, machine=found.machine)
+    return graph(config, known, by_mixture())
+
+
+def trainings_at_once(config: RunConfig, whole: Graph, world: World) -> int:
+    """How many trainings of a whole run go on at the same time here."""
+    if world.size > 1:
+        return 1
+    return settled(config, whole.known, this_host(), by_mixture(), threads_stay=True).at_once
 
 
 def with_other_settings(config: RunConfig, known: Known) -> Graph:
     """What the run would be with this configuration, with all that is known of it."""
-    if known.corpus is not None:
-        vocab_size = known.corpus.tokenizer.vocab_size
-        known = replace(known, counts=counted(config, vocab_size, dict(known.counts)))
-    return graph(config, known, by_mixture())
+    return graph(config, counted_too(config, known), by_mixture())
+
+
+def counted_too(config: RunConfig, known: Known) -> Known:
+    """With what its models cost, as soon as there is a vocabulary."""
+    if known.corpus is None:
+        return known
+    return replace(known, counts=counted(config, known.corpus.tokenizer.vocab_size, dict(known.counts)))
 
 
 # -- what is trained on ------------------------------------------------------------------------------------------------

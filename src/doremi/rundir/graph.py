@@ -113,6 +113,11 @@ class Graph:
                 seen.add(identity)
         return found
 
+    def first_alike(self) -> dict[str, str]:
+        """By id, the first node that is the same piece of work: itself, where there is none before it."""
+        first: dict[str, str] = {}
+        return {node.id: first.setdefault(self._identity(node), node.id) for node in self.nodes}
+
     def _identity(self, node: Node) -> str:
         """The key; of what has none yet, what it will be made of: with that alike, the keys will be alike too."""
         if node.spec is not None:

@@ -25,6 +25,8 @@ class Counts:
     """Floating-point operations of a sequence's losses; None where they depend on the text."""
     training: int | None
     """With their gradients."""
+    saved: int | None
+    """Bytes that a sequence's forward pass leaves for its backward pass."""
 
 
 def counts_key(model: str, vocab_size: int, sequence_length: int) -> str:

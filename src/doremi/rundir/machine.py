@@ -33,6 +33,17 @@ class Machine:
     """Of one process of a training, where `training.threads` is auto."""
 
 
+@dataclass(frozen=True)
+class Host:
+    """What may be used now, where a command runs. Nothing of it is recorded, and no byte depends on it."""
+
+    cores: int
+    memory: int
+    """Bytes that may still be taken."""
+    devices: tuple[str, ...] = ()
+    """GPUs, as CUDA_VISIBLE_DEVICES names them."""
+
+
 def resolved(config: RunConfig, machine: Machine, parameters: int) -> TrainingConfig:
     """The training settings with every `auto` replaced. `parameters`: of the proxy's model, embeddings included.
 

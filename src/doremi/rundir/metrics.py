@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from doremi.errors import RunError
+from doremi.events.event import Alarmed, Evaluated, Event, Measured
 from doremi.files import FORMAT, flush_to_disk, write_bytes
 from doremi.mixture.domains import DomainSet
 
@@ -36,26 +37,21 @@ class MetricsWriter:
         rows = whole_rows(self.trace, 3 + len(self.columns) * self.k)
         write_bytes(self.trace, rows[rows[:, 0] <= logged].tobytes())
 
-    def rows(self, rows: np.ndarray, summary: Mapping[str, Any]) -> None:
-        """Append `[n, 3 + 6K]` rows of the trace and the `train` record that sums them up."""
+    def rows(self, rows: np.ndarray) -> None:
+        """Append `[n, 3 + 6K]` rows of the trace."""
         with self.trace.open("ab") as file:
             file.write(rows.astype("<f4").tobytes())
-        self._append({"kind": "train", "step": int(rows[-1, 0]), **summary})
 
-    def evaluation(self, step: int, tokens: int, splits: Mapping[str, Any]) -> None:
-        self._append({"kind": "evaluation", "step": step, "tokens": tokens, **splits})
-
-    def alarm(self, step: int, alarm: Mapping[str, Any]) -> None:
-        self._append({"kind": "alarm", "step": step, **alarm})
+    def hear(self, event: Event) -> None:
+        """Append the record of an event that has one. What cannot be written is an error: no training goes on then."""
+        if isinstance(event, (Measured, Evaluated, Alarmed)):
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(_line(event.record()))
 
     def flush(self) -> None:
         """Everything written so far is on the disk afterwards."""
         for path in (self.metrics, self.trace):
             flush_to_disk(path)
-
-    def _append(self, record: Mapping[str, Any]) -> None:
-        with self.metrics.open("a", encoding="utf-8") as file:
-            file.write(_line(record))
 
 
 def _line(record: Mapping[str, Any]) -> str:

@@ -48,6 +48,11 @@ class Node:
         return None
 
     @property
+    def lock(self) -> str:
+        """Name of the lock that is held by who does it, the same for all that make this file or folder (locks.py)."""
+        return (self.place or self.id).replace("/", ".")
+
+    @property
     def version(self) -> str:
         """Of a mixture: what tells it from others of the same name."""
         return self.spec.version if isinstance(self.spec, MixtureSpec) else ""

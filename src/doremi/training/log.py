@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,19 +19,11 @@ from torch import Tensor
 from doremi.diagnostics.health import Alarm, plain_alarms, proxy_alarms
 from doremi.distributed import World
 from doremi.errors import TrainingError
+from doremi.events.event import Alarmed, Began, Evaluated, Event, Measured, Said, SplitLosses, Stepped
+from doremi.events.stream import Watch
 from doremi.mixture.domains import DomainSet
 from doremi.rundir.layout import TrainingFolder
 from doremi.rundir.metrics import MetricsWriter
-
-
-class Watch(Protocol):
-    """Whoever looks on: is told of each step, and may ask to stop."""
-
-    def stage(self, name: str) -> None: ...
-    def step(self, step: int, steps: int, tokens: int) -> None: ...
-    def record(self, record: Mapping[str, Any]) -> None: ...
-    def say(self, message: str) -> None: ...
-    def stop_requested(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -39,7 +31,10 @@ class About:
     """What a log knows of its training."""
 
     name: str
-    """What it is called in messages."""
+    """What it is called in messages and events."""
+    key: str
+    """Hash of all that its result depends on."""
+    steps: int
     domains: DomainSet
     objective: str
     """Its name."""
@@ -62,6 +57,27 @@ class TrainingLog:
         self.rung: set[str] = set()
         """Names of the alarms that have rung."""
 
+    # -- events --------------------------------------------------------------------------------------------------
+
+    def _tell(self, event: Event) -> None:
+        """Write the event's record, then pass it on, on the main process: the others have the same to tell."""
+        if self.world.is_main:
+            self.writer.hear(event)
+            self.watch.emit(event)
+
+    def say(self, message: str) -> None:
+        self._tell(Said(message))
+
+    def began(self, step: int) -> None:
+        """`step` steps are done, of an earlier process."""
+        about = self.about
+        names = tuple(about.domains)
+        self._tell(Began(about.name, about.key, about.objective, about.steps, step, about.tokens_per_step, names))
+
+    def stepped(self, step: int) -> None:
+        """A step is done."""
+        self._tell(Stepped(self.about.name, step, self.about.steps, self.tokens_after(step)))
+
     # -- steps ---------------------------------------------------------------------------------------------------
 
     def row(self, step: int, learning_rate: float, norm: Tensor, sums: Mapping[str, Tensor]) -> None:
@@ -81,10 +97,9 @@ class TrainingLog:
             return
         rows = self.finite_rows().numpy()
         self.pending = []
-        record = self._record(rows, average_weights)
-        self.watch.record(record)
         if self.world.is_main:
-            self.writer.rows(rows, record)
+            self.writer.rows(rows)
+            self._tell(self._measured(rows, average_weights))
 
     def finite_rows(self) -> Tensor:
         """The rows kept so far (one at least), on the CPU; `TrainingError` names step and domain of one not finite."""
@@ -113,21 +128,23 @@ class TrainingLog:
         start = 3 + self.k * self.writer.columns.index(name)
         return rows[:, start : start + self.k]
 
-    def _record(self, rows: np.ndarray, average_weights: Tensor | None) -> dict[str, Any]:
+    def _measured(self, rows: np.ndarray, average_weights: Tensor | None) -> Measured:
         last, loss, tokens = rows[-1], self._column(rows, "loss"), self._column(rows, "tokens")
         total = tokens.sum(axis=0)
         nats = np.where(tokens > 0, loss * tokens, 0.0).sum(axis=0)
-        return {
-            "tokens": self.tokens_after(int(last[0])),
-            "loss": float(nats.sum() / total.sum()),
-            "learning_rate": float(last[1]),
-            "gradient_norm": float(last[2]),
-            "domain_loss": [float(n / t) if t else None for n, t in zip(nats, total, strict=True)],
-            "domain_tokens": [int(t) for t in total],
-            "weights": self._last_of_objective(rows, "weights"),
-            "average_weights": average_weights.tolist() if average_weights is not None else None,
-            "scores": self._last_of_objective(rows, "scores"),
-        }
+        return Measured(
+            self.about.name,
+            step=int(last[0]),
+            tokens=self.tokens_after(int(last[0])),
+            loss=float(nats.sum() / total.sum()),
+            learning_rate=float(last[1]),
+            gradient_norm=float(last[2]),
+            domain_loss=[float(n / t) if t else None for n, t in zip(nats, total, strict=True)],
+            domain_tokens=[int(t) for t in total],
+            weights=self._last_of_objective(rows, "weights"),
+            average_weights=average_weights.tolist() if average_weights is not None else None,
+            scores=self._last_of_objective(rows, "scores"),
+        )
 
     def _last_of_objective(self, rows: np.ndarray, name: str) -> list[float] | None:
         return self._column(rows, name)[-1].tolist() if name in self.about.columns else None
@@ -142,15 +159,12 @@ class TrainingLog:
         """One line for an evaluation; and one for each alarm that rings for the first time."""
         if not self.world.is_main:
             return
-        short = {split: {key: value[key] for key in ("loss", "bits_per_byte")} for split, value in summary.items()}
-        self.writer.evaluation(step, self.tokens_after(step), short)
+        splits = {split: SplitLosses(value["loss"], value["bits_per_byte"]) for split, value in summary.items()}
+        self._tell(Evaluated(self.about.name, step, self.tokens_after(step), splits))
         for alarm in self._alarms(last):
             if alarm.name not in self.rung:
                 self.rung.add(alarm.name)
-                self.writer.alarm(step, vars(alarm))
-                self.watch.say(
-                    f"alarm in {self.about.name}, {alarm.name.replace('_', ' ')}: {alarm.reason}. {alarm.advice}"
-                )
+                self._tell(Alarmed(self.about.name, step, **vars(alarm)))
 
     def _alarms(self, last: bool) -> list[Alarm]:
         """What rings now; whether the weights have settled is asked at the end, for on the way they never have."""

@@ -25,6 +25,7 @@ from doremi.diagnostics import settled
 from doremi.distributed import World, is_sharded, plain
 from doremi.errors import Interrupted, TrainingError
 from doremi.evaluation.perplexity import ValidationSet
+from doremi.events.stream import Watch
 from doremi.files import write_bytes, write_json
 from doremi.mixture.domains import DomainSet
 from doremi.model.build import TokenLosses, eval_mode
@@ -32,7 +33,7 @@ from doremi.objectives.dro import sum_by_domain, weighted_loss
 from doremi.objectives.objective import Objective
 from doremi.rundir.layout import TrainingFolder
 from doremi.training import checkpoint
-from doremi.training.log import About, TrainingLog, Watch
+from doremi.training.log import About, TrainingLog
 from doremi.training.memory import keep_freed_memory
 from doremi.training.reference_losses import ReferenceLosses
 
@@ -147,7 +148,7 @@ class Trainer:
     """The moving parts of one training: model, optimiser, objective, log."""
 
     def __init__(self, job: Job, world: World, watch: Watch) -> None:
-        self.job, self.world, self.watch = job, world, watch
+        self.job, self.world = job, world
         if world.device.type == "cpu":
             keep_freed_memory()
         self.settings, self.k = job.settings, len(job.domains)
@@ -162,6 +163,8 @@ class Trainer:
         self.evaluating = forward_pass(self.model, self.settings, world.device)
         about = About(
             name=job.name,
+            key=job.key,
+            steps=job.settings.steps,
             domains=job.domains,
             objective=job.objective_name,
             columns=job.objective.logs,
@@ -297,9 +300,9 @@ class Trainer:
     def restore(self) -> int:
         """Go back to the newest checkpoint; returns its step, 0 if there is none."""
         folder = self.job.folder / "checkpoint"
-        found = checkpoint.latest(folder, self.watch.say, self.world)
+        found = checkpoint.latest(folder, self.log.say, self.world)
         if found is not None and found.state["key"] != self.job.key:
-            self.watch.say(f"{self.job.folder}: its checkpoints have other settings or data. Starting over.")
+            self.log.say(f"{self.job.folder}: its checkpoints have other settings or data. Starting over.")
             self.world.barrier()  # every process has read them
             if self.world.is_main:
                 checkpoint.remove(folder)
@@ -331,6 +334,7 @@ def _train(job: Job, world: World, watch: Watch) -> int:
     last = trainer.is_last(step)
     if last and step:  # its final evaluation, which comes after its checkpoint, may be there already
         trainer.log.cut_back(step, step)
+    trainer.log.began(step)
     while not last:
         step += 1
         # -- fetch ---------------------------------------------------------------------------
@@ -348,7 +352,7 @@ def _train(job: Job, world: World, watch: Watch) -> int:
         last = trainer.is_last(step)
         if step % settings.log_every == 0 or last:
             trainer.flush_log()
-        watch.step(step, settings.steps, trainer.log.tokens_after(step))
+        trainer.log.stepped(step)
 
         # -- evaluate --------------------------------------------------------------------------
         if step % int(settings.evaluate_every) == 0 and not last:

@@ -1,0 +1,48 @@
+"""`doremi slurm`: its options, and what it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from doremi.config import RunConfig
+
+OutOption = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the scripts are written.")]
+SbatchOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--sbatch", metavar="OPTIONS", help="Options of sbatch for every job, such as '--partition=gpu'. Repeatable."
+    ),
+]
+GpuOption = Annotated[
+    bool,
+    typer.Option("--gpu", help="Each job that trains has one GPU. Known by itself once a training has begun on one."),
+]
+AfterOption = Annotated[
+    int | None,
+    typer.Option("--after", metavar="PART", help="Send what follows this part. The last job of each part does so."),
+]
+
+
+def is_recorded(config: RunConfig) -> bool:
+    """Whether the run directory has this configuration, which its jobs read."""
+    from doremi.config import dump
+
+    path = config.root / "config.yaml"
+    return path.exists() and path.read_text(encoding="utf-8") == dump(config)
+
+
+def scripts(config: RunConfig, out: Path, options: list[str] | None, *, gpu: bool, after: int | None) -> str:
+    """Write a part, and for `after` send it; what the user sees."""
+    from doremi.executors import slurm
+
+    if after is not None:
+        return slurm.go_on(config, out, after, gpu=gpu, options=options or ())
+    folder = slurm.begin(config, out, gpu=gpu, options=options or ())
+    if folder is None:
+        return f"{config.root}: everything is done"
+    arrays = sorted(path.stem for path in folder.glob("*.sh") if path.stem not in ("submit", "next"))
+    return "\n".join([f"{folder}: {', '.join(arrays)}", f"To send them: {folder / slurm.SUBMIT}"])

@@ -1,0 +1,41 @@
+"""Who does the trainings of a run, as its configuration says."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+from doremi.config import RunConfig
+from doremi.corpus.value import Corpus
+from doremi.executors.here import Here
+from doremi.executors.processes import Processes
+from doremi.pipeline.executor import Executor
+from doremi.pipeline.host import this_host
+from doremi.pipeline.workspace import Workspace
+from doremi.rundir.machine import Host
+
+LOCAL = "local"
+
+
+class Chosen:
+    """As `executor` says: one training after another in this process, several in their own, or tasks of Ray."""
+
+    def host(self, config: RunConfig) -> Host:
+        """What may be used."""
+        if config.executor == LOCAL:
+            return this_host()
+        from doremi.executors.rays import cluster
+
+        return cluster(config.executor)
+
+    def open(self, space: Workspace, corpus: Corpus, at_once: int) -> AbstractContextManager[Executor]:
+        """Whoever leaves the context has ended what still went on."""
+        if space.world.size > 1:
+            return Here(space, corpus)
+        if space.config.executor != LOCAL:
+            from doremi.executors.rays import RayTasks
+
+            return RayTasks(space, at_once)
+        return Here(space, corpus) if at_once == 1 else Processes(space, at_once)
+
+
+chosen = Chosen()

@@ -1,0 +1,92 @@
+"""Which jobs of a run can be handed to a scheduler at once, and in which order they go.
+
+A part is all that is known of a run now: what is ready, and what will be ready when that is done. Later rounds, and
+trainings whose length follows from the search, are not known yet. They are in a later part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from doremi.rundir.graph import PREPARE, Graph
+from doremi.rundir.node import Node
+from doremi.rundir.nodes import Kind, Role
+
+
+@dataclass(frozen=True)
+class Group:
+    """Jobs that are alike and can run side by side."""
+
+    wave: int
+    """1 is what nothing comes before."""
+    role: Role
+    size: str
+    """Of main models; empty for the others."""
+    kind: Kind
+    jobs: tuple[str, ...]
+    """Ids of nodes."""
+    after: tuple[str, ...] = ()
+    """Names of the groups of this part that have to be done first."""
+
+    @property
+    def name(self) -> str:
+        """Of its files: letters, digits, dots and hyphens."""
+        return "-".join([str(self.wave), self.role, *([self.size] if self.size else [])])
+
+
+def first_part() -> tuple[Group, ...]:
+    """The corpus alone: until it is there, nothing else of a run has a key."""
+    return (Group(1, "prepare", "", "prepare", (PREPARE,)),)
+
+
+def is_prepared(plan: Graph) -> bool:
+    """Whether the corpus is there and has been looked at, so that trainings have keys."""
+    return plan.done(plan.node(PREPARE)) and any(node.spec is not None for node in plan.nodes if node.role != "own")
+
+
+def next_part(plan: Graph) -> tuple[Group, ...]:
+    """Everything that is not done and is known, by wave; what several nodes would do alike is in it once."""
+    if not is_prepared(plan):
+        return first_part()
+    waves: dict[str, int] = {}
+    members: dict[tuple[int, Role, str], list[Node]] = {}
+    for node in plan.work():
+        wave = None if plan.done(node) else _wave(plan, node, waves)
+        if wave is not None:
+            waves[node.id] = wave
+            members.setdefault((wave, node.role, node.size), []).append(node)
+    groups: list[Group] = []
+    for key in sorted(members, key=lambda key: key[0]):
+        groups.append(_group(plan, key, members[key], groups))
+    return tuple(groups)
+
+
+def _wave(plan: Graph, node: Node, waves: dict[str, int]) -> int | None:
+    """One later than what the node needs; None where it cannot be in this part."""
+    before = [waves.get(need.id) for need in _needs(plan, node)]
+    known = [wave for wave in before if wave is not None]
+    if len(known) < len(before) or not (_complete(node) or (known and _follows(node))):
+        return None
+    return 1 + max(known, default=0)
+
+
+def _needs(plan: Graph, node: Node) -> list[Node]:
+    """What has to be done first and is not done, under the ids that do it."""
+    needs = [plan.node(name) for name in plan.unfinished(node)]
+    return [plan.twin(need) or need for need in needs]
+
+
+def _complete(node: Node) -> bool:
+    return node.spec is not None or node.kind in ("prepare", "verdict")
+
+
+def _follows(node: Node) -> bool:
+    """Whether a node without a spec has one as soon as its needs are done, whatever they find."""
+    return not node.optional and node.role != "longer"
+
+
+def _group(plan: Graph, key: tuple[int, Role, str], nodes: list[Node], earlier: list[Group]) -> Group:
+    wave, role, size = key
+    needs = {need.id for node in nodes for need in _needs(plan, node)}
+    after = tuple(group.name for group in earlier if needs & set(group.jobs))
+    return Group(wave, role, size, nodes[0].kind, tuple(node.id for node in nodes), after)

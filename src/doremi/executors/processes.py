@@ -1,0 +1,106 @@
+"""Several trainings at once on this machine, each in a process of its own."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from multiprocessing import connection, get_context
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
+from types import TracebackType
+
+from doremi.executors.worker import Result, work
+from doremi.pipeline.executor import Ended, Task
+from doremi.pipeline.host import visible_devices
+from doremi.pipeline.workspace import Workspace
+from doremi.rundir.node import Node
+
+LOADED = ["doremi.executors.preload"]
+SHORT_WHILE = 0.5  # seconds between looks at whether to stop
+PATIENCE = 60.0  # seconds that a process may take to end after it has said its last
+
+
+@dataclass
+class _Worker:
+    node: Node
+    process: ForkServerProcess
+    pipe: Connection
+    place: int
+    result: Result | None = None
+
+
+class Processes:
+    """An executor. Its processes are forked from one that has loaded everything; one GPU each, where there are any."""
+
+    def __init__(self, space: Workspace, at_once: int) -> None:
+        self.space, self.places = space, at_once
+        self.devices = visible_devices() if space.world.device.type == "cuda" else ()
+        self.workers: list[_Worker] = []
+        self.context = get_context("forkserver")
+        self.context.set_forkserver_preload(LOADED)
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType | None) -> None:
+        for worker in self.workers:
+            worker.process.kill()
+            worker.process.join()
+            worker.pipe.close()
+        self.workers = []
+
+    def start(self, task: Task) -> None:
+        place = min(set(range(self.places)) - {worker.place for worker in self.workers})
+        device = self.devices[place % len(self.devices)] if self.devices else None
+        ours, theirs = self.context.Pipe()
+        process = self.context.Process(target=work, args=(task, theirs, device), name=task.node.id)
+        process.start()
+        theirs.close()
+        self.workers.append(_Worker(task.node, process, ours, place))
+
+    def wait(self) -> list[Ended]:
+        pipes = {worker.pipe: worker for worker in self.workers if worker.result is None}
+        ended = []
+        for pipe in connection.wait(list(pipes), SHORT_WHILE):
+            worker = pipes[pipe]  # type: ignore[index]
+            if self._hear(worker):
+                ended.append(self._ended(worker))
+        return ended
+
+    def _hear(self, worker: _Worker) -> bool:
+        """Pass on what a worker has told; whether it has ended."""
+        try:
+            while worker.pipe.poll():
+                message = worker.pipe.recv()
+                if isinstance(message, Result):
+                    worker.result = message
+                    return True
+                self.space.watch.emit(message)
+        except (EOFError, OSError):
+            return True
+        return False
+
+    def _ended(self, worker: _Worker) -> Ended:
+        self.workers.remove(worker)
+        worker.process.join(PATIENCE)
+        worker.process.kill()
+        worker.process.join()
+        worker.pipe.close()
+        if worker.result is not None:
+            return Ended(worker.node, worker.result.error, worker.result.trace)
+        code = worker.process.exitcode or 0
+        return Ended(worker.node, lost=f"was ended by {_name(-code)}" if code < 0 else f"ended with code {code}")
+
+    def stop(self) -> None:
+        for worker in self.workers:
+            try:
+                worker.pipe.send("stop")
+            except OSError:  # it has ended
+                continue
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

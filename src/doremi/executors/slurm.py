@@ -1,0 +1,200 @@
+"""A run on Slurm: written as parts, each a folder of scripts whose last job writes and sends the next part.
+
+    OUT/part-1/1-reference.sh, .txt   an array of jobs, and which jobs these are
+    OUT/part-1/next.sh                what goes on when all of them are over
+    OUT/part-1/submit.sh              sends them all; submitted.txt has their numbers
+    OUT/part-1/logs/                  what they print
+    OUT/failed.txt                    why the run does not go on by itself, if it does not
+
+Nothing of the run is computed here: whoever writes the scripts may be on a login node, where that is not welcome.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from doremi.config import RunConfig
+from doremi.errors import ConfigError, RunError, one_line
+from doremi.executors import scripts
+from doremi.executors.parts import Group, first_part, is_prepared, next_part
+from doremi.executors.scripts import Cluster
+from doremi.files import write_bytes
+from doremi.pipeline.planning import as_it_is
+from doremi.report import write_report
+from doremi.rundir.graph import Graph
+from doremi.rundir.known import Known
+from doremi.rundir.layout import RunDirectory
+
+FAILED, SENT, SUBMIT = "failed.txt", "submitted.txt", "submit.sh"
+_OURS = re.compile(r"(^|\s)(--array|-a|--dependency|-d|--wrap)\b")
+_VALUE = re.compile(r"(^|\s)--export[=\s]\S*=")
+
+
+def begin(config: RunConfig, out: Path, *, gpu: bool = False, options: Sequence[str] = ()) -> Path | None:
+    """Write a part with what is to be done now; its folder, None where the run is done.
+
+    `ConfigError` for options that cannot be and where nobody knows how many cores a job takes. `RunError` where what
+    is left waits for something that no job makes.
+    """
+    plan = as_it_is(config, RunDirectory(config.root))
+    if _is_done(plan):
+        return None
+    cluster = _cluster(config, plan.known, out, gpu=gpu or _began_on_gpu(plan.known), options=options)
+    # What a training's bytes depend on is recorded by a job on a node, not by whoever writes the scripts.
+    groups = next_part(plan) if _has_begun(plan.known) else first_part()
+    if not groups:
+        raise RunError(f"{config.root}: no job can go now. {_waiting(plan)}")
+    return _write(cluster, groups)
+
+
+def go_on(config: RunConfig, out: Path, after: int, *, gpu: bool = False, options: Sequence[str] = ()) -> str:
+    """What the last job of part `after` does; what it says. `RunError` where the run does not go on by itself.
+
+    The reason is then in failed.txt too. Doing it again is harmless.
+    """
+    plan = as_it_is(config, RunDirectory(config.root))
+    gpu = gpu or (plan.known.machine is not None and plan.known.machine.device == "cuda")
+    cluster = _cluster(config, plan.known, out, gpu=gpu, options=options)
+    folder = cluster.part(after + 1)
+    if not folder.exists():
+        if left := _left(cluster.part(after), plan):
+            raise _gives_up(cluster, after, "These jobs are not done:", left)
+        if _is_done(plan):
+            _report(config)
+            return f"{config.root}: everything is done"
+        if not (groups := next_part(plan)):
+            raise _gives_up(cluster, after, "Nothing else can go:", [_waiting(plan)])
+        folder = _write(cluster, groups)
+    sent = subprocess.run(["bash", str(folder / SUBMIT)], capture_output=True, text=True, check=False)
+    if sent.returncode:
+        raise _gives_up(cluster, after, f"{folder / SUBMIT} failed:", [sent.stdout + sent.stderr])
+    return sent.stdout.rstrip()
+
+
+# -- what is asked for -------------------------------------------------------------------------------------------------
+
+
+def _cluster(config: RunConfig, known: Known, out: Path, *, gpu: bool, options: Sequence[str]) -> Cluster:
+    for line in options:
+        _check_option(line)
+    if set("%\\") & set(str(out.absolute())):
+        raise ConfigError(f"--out {one_line(str(out))}: Slurm gives % and \\ a meaning in the names of logs; use none")
+    return Cluster(config.root.absolute(), out.absolute(), sys.executable, _cores(config, known), gpu, tuple(options))
+
+
+def _check_option(line: str) -> None:
+    shown = one_line(line)
+    if not line.startswith("-") or not line.isprintable():
+        raise ConfigError(f"--sbatch {shown}: give options of sbatch on one line, such as '--partition=gpu'")
+    if _OURS.search(line):
+        raise ConfigError(f"--sbatch {shown}: arrays and dependencies are set by doremi; edit the scripts for others")
+    if _VALUE.search(line):  # it may be a password, and scripts are read by others
+        raise ConfigError("--sbatch --export: set variables where you call submit.sh; jobs inherit them from there")
+
+
+def _cores(config: RunConfig, known: Known) -> int:
+    """Of a job that trains: the threads that are part of what is trained."""
+    if config.training.threads != "auto":
+        return config.training.threads
+    if known.machine is None or not _has_begun(known):
+        raise ConfigError(
+            "training.threads is auto, and no training has begun here. Say how many cores a job takes on a node, "
+            "for example --set training.threads=8"
+        )
+    return known.machine.threads
+
+
+def _has_begun(known: Known) -> bool:
+    """Whether a training has: from then on its machine's facts stay as they are."""
+    return bool(known.trained or known.begun)
+
+
+def _began_on_gpu(known: Known) -> bool:
+    return _has_begun(known) and known.machine is not None and known.machine.device == "cuda"
+
+
+# -- writing -----------------------------------------------------------------------------------------------------------
+
+
+def _write(cluster: Cluster, groups: Sequence[Group]) -> Path:
+    """The next folder, whole or not at all."""
+    taken = [int(path.name.removeprefix("part-")) for path in cluster.out.glob("part-*") if path.name[5:].isdigit()]
+    number = 1 + max(taken, default=0)
+    folder = cluster.part(number)
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    (temporary / "logs").mkdir(parents=True)
+    for group in groups:
+        _put(temporary / f"{group.name}.txt", "".join(f"{job}\n" for job in group.jobs))
+        _put(temporary / f"{group.name}.sh", scripts.array(cluster, number, group))
+    _put(temporary / f"{scripts.NEXT}.sh", scripts.follower(cluster, number))
+    _put(temporary / SUBMIT, scripts.submission(cluster, number, groups))
+    (temporary / SUBMIT).chmod(0o755)
+    temporary.rename(folder)
+    (cluster.out / FAILED).unlink(missing_ok=True)
+    return folder
+
+
+def _put(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+# -- looking back ------------------------------------------------------------------------------------------------------
+
+
+def _is_done(plan: Graph) -> bool:
+    """Rounds that turned out not to be needed are no part of a plan any more."""
+    return all(plan.done(node) for node in plan.nodes)
+
+
+def _report(config: RunConfig) -> None:
+    """Write the report where the job that judged was ended before it had."""
+    if _written_at(config.root / "report.html") <= _written_at(config.root / "verdict.json"):
+        write_report(RunDirectory(config.root))
+
+
+def _written_at(path: Path) -> float:
+    return path.stat().st_mtime if path.exists() else 0.0
+
+
+def _left(folder: Path, plan: Graph) -> list[str]:
+    """The jobs of a part that are not done, with what their logs end with."""
+    found = []
+    for listed in sorted(folder.glob("*.txt")):
+        if listed.name == SENT:
+            continue
+        for line, job in enumerate(listed.read_text(encoding="utf-8").splitlines(), 1):
+            node = plan.by_id.get(job)
+            done = node is None or (is_prepared(plan) if node.kind == "prepare" else plan.done(node))
+            if not done:
+                found.append(f"{job}\n{_end_of(folder / 'logs' / f'{listed.stem}-{line}.log')}")
+    return found
+
+
+def _end_of(log: Path) -> str:
+    if not log.exists():
+        return "  never began: what it needs is not done, or it was cancelled"
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+    last = next((line for line in reversed(lines) if line.strip()), "")
+    return f"  its log: {log}\n  ends with: {one_line(last)}"
+
+
+def _waiting(plan: Graph) -> str:
+    """What the first node that is not done waits for."""
+    node = next(node for node in plan.nodes if not plan.done(node))
+    left = plan.unfinished(node)
+    return f"{node.id} {f'waits for {left[0]}' if left else node.waits}"
+
+
+def _gives_up(cluster: Cluster, after: int, why: str, left: Sequence[str]) -> RunError:
+    """Written down for a person, and returned to be raised: nothing is sent any more."""
+    path = cluster.out / FAILED
+    again = f"Fix that and give `doremi slurm` again. It writes what is left. Then call the new {SUBMIT}."
+    text = "\n".join([f"Part {after} of {cluster.run} is over, and the run has stopped. {why}", "", *left, "", again])
+    write_bytes(path, f"{text}\n".encode())
+    return RunError(f"part {after} is over, and the run has stopped: see {path}")

@@ -1,0 +1,107 @@
+"""A process that does one node and ends, so that its memory goes with it.
+
+It is forked from a server that has loaded everything and started no thread (Python's own `forkserver`). It tells its
+events through a pipe, and stops at the next step when the other end of that pipe says so or is gone: nobody would wait
+for its work any more. Signals of the terminal are for the command, which passes them on; SIGTERM alone stops it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import traceback
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from types import FrameType
+
+from doremi.distributed import start
+from doremi.errors import DoremiError, Interrupted, RunError
+from doremi.events.event import Event, Said, Stepped
+from doremi.events.stream import Watch
+from doremi.pipeline.drive import do
+from doremi.pipeline.executor import Task
+from doremi.pipeline.preparing import trained_on
+from doremi.pipeline.workspace import joined
+
+FOR_THE_COMMAND = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
+STEPS_EVERY_SECONDS = 0.1  # faster than anybody reads
+
+
+@dataclass(frozen=True)
+class Result:
+    """The last that a worker says."""
+
+    error: BaseException | None = None
+    trace: str = ""
+
+
+class Told:
+    """The watch of a worker: events go through the pipe, a request to stop comes through it."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self.pipe = pipe
+        self.stopping = False
+        self._stepped = 0.0
+
+    def emit(self, event: Event) -> None:
+        if isinstance(event, Stepped) and event.step != event.steps:
+            now = time.monotonic()
+            if now - self._stepped < STEPS_EVERY_SECONDS:
+                return
+            self._stepped = now
+        try:
+            self.pipe.send(event)
+        except OSError:  # nobody listens any more
+            self.stopping = True
+
+    def say(self, message: str) -> None:
+        self.emit(Said(message))
+
+    def stop_requested(self) -> bool:
+        try:
+            if not self.stopping and self.pipe.poll():
+                self.pipe.recv()
+                self.stopping = True
+        except (EOFError, OSError):
+            self.stopping = True
+        return self.stopping
+
+    def on_signal(self, number: int, _: FrameType | None) -> None:
+        self.stopping = True
+
+
+def work(task: Task, pipe: Connection, device: str | None) -> None:
+    """The whole life of a worker. `device`: the GPU that it has for itself, by its name for CUDA."""
+    watch = Told(pipe)
+    for number in FOR_THE_COMMAND:
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, watch.on_signal)
+    if device is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = device
+    result = perform(task, watch)
+    try:
+        pipe.send(result)
+    except OSError:  # whoever would hear it is gone
+        return
+
+
+def perform(task: Task, watch: Watch) -> Result:
+    """Do a node, and say what came of it."""
+    try:
+        with joined(task.config, start(task.config.training.timeout), watch) as space:
+            do(space, trained_on(task.config, space.directory), task.node, task.settings)
+    except (DoremiError, Interrupted, OSError) as error:
+        return Result(_sendable(error))
+    except Exception as error:
+        return Result(RunError(f"{type(error).__name__}: {error}"), traceback.format_exc())
+    return Result()
+
+
+def _sendable(error: BaseException) -> BaseException:
+    """Itself, if it survives the way; an error with fields of its own may not."""
+    try:
+        type(error)(*error.args)  # as the other side makes it
+    except TypeError:
+        return RunError(str(error))
+    return error

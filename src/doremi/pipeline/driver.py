@@ -1,0 +1,263 @@
+"""The loop over a run's nodes: plan, start what is ready while there are places, wait for one to end, plan again.
+
+A node that fails keeps nothing waiting but what needs it: the others go on, and the failure is told at the end. What
+ends everything is a disk or a system that refuses (an `OSError`), a lost process of several that train together, and a
+mistake of ours.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from doremi.config import TrainingConfig
+from doremi.corpus.value import Corpus
+from doremi.errors import DoremiError, Interrupted, RunError
+from doremi.events.event import Event, Failed, Stopped, Whole
+from doremi.events.stream import Watch
+from doremi.methods import by_mixture
+from doremi.pipeline.counting import count_models
+from doremi.pipeline.drive import do, plan_now
+from doremi.pipeline.executor import Ended, Executor, Executors, Task
+from doremi.pipeline.look import look
+from doremi.pipeline.pace import Pace
+from doremi.pipeline.preparing import prepare
+from doremi.pipeline.workspace import Workspace, this_machine
+from doremi.rundir.at_once import Settled, settled
+from doremi.rundir.context import Context
+from doremi.rundir.graph import Graph
+from doremi.rundir.machine import Host
+from doremi.rundir.node import Node
+from doremi.rundir.schedule import Left
+from doremi.rundir.specs import MixtureSpec, TrainingSpec
+
+Wanted = Callable[[Node], bool]
+MOST_LOSSES = 2  # of a node's process, before that counts as a failure
+TELL_EVERY_SECONDS = 5.0
+
+
+def everything(node: Node) -> bool:
+    """All but the verdict, which follows when the rest is done."""
+    return node.kind != "verdict"
+
+
+def drive(space: Workspace, executors: Executors, wanted: Wanted = everything) -> Graph:
+    """Prepare the corpus, then do all nodes that are wanted and can be done; the last plan.
+
+    `Interrupted` where somebody has asked to stop.
+    """
+    pace = Pace()
+    space = replace(space, watch=Followed(space.watch, pace))
+    corpus = prepare(space)
+    at_once = settle(space, corpus, executors.host(space.config))
+    plan = plan_now(space, corpus)
+    _say_what_stays(space, plan)
+    with executors.open(space, corpus, at_once) as executor:
+        return Driver(space, corpus, plan, wanted, executor, pace).run()
+
+
+def settle(space: Workspace, corpus: Corpus, host: Host) -> int:
+    """How many trainings go on at once; the threads of each are recorded until the first of them has begun.
+
+    Who joins a run keeps to what is recorded. Processes that train together (`torchrun`) do one after another.
+    """
+    count_models(space, corpus)
+    known = look(space.config, space.directory, corpus)
+    stays = known.machine is not None and bool(known.trained or known.begun or space.joins)
+    machine = known.machine if known.machine is not None and stays else this_machine(space.world)
+    space.world.barrier()  # all have looked before anything is written
+    found = Settled(1, machine)
+    if space.world.size == 1:
+        known = replace(known, machine=machine)
+        found = settled(space.config, known, host, by_mixture(), threads_stay=stays)
+    space.world.on_main(lambda: space.record_machine(found.machine))
+    return found.at_once
+
+
+def complete(plan: Graph, wanted: Wanted = everything) -> None:
+    """`RunError` that says what something wanted still waits for."""
+    for node in plan.nodes:
+        if wanted(node) and not plan.done(node) and not (node.optional and node.spec is None):
+            left = plan.unfinished(node)
+            why = f"waits for {left[0]}" if left else node.waits
+            raise RunError(f"{node.id} {why}. `doremi jobs` shows what is done and what waits")
+
+
+def _say_what_stays(space: Workspace, plan: Graph) -> None:
+    """Finished trainings that this configuration does without are kept, and nobody should wonder about them."""
+    mine = {node.spec.key for node in plan.nodes if isinstance(node.spec, TrainingSpec)}
+    others = [key for key in plan.known.trained if key not in mine]
+    if others and mine:
+        number = f"{len(others)} finished {'training' if len(others) == 1 else 'trainings'}"
+        space.watch.say(f"{number} of other settings stay here unused; `doremi clean {space.root}` lists them")
+
+
+@dataclass
+class Followed:
+    """A watch whose events a pace hears as well."""
+
+    watch: Watch
+    pace: Pace
+
+    def emit(self, event: Event) -> None:
+        self.pace.hear(event)
+        self.watch.emit(event)
+
+    def say(self, message: str) -> None:
+        self.watch.say(message)
+
+    def stop_requested(self) -> bool:
+        return self.watch.stop_requested()
+
+
+@dataclass
+class Driver:
+    """Does all nodes of a run that are wanted and can be done."""
+
+    space: Workspace
+    corpus: Corpus
+    plan: Graph
+    wanted: Wanted
+    executor: Executor
+    pace: Pace
+    running: dict[str, Node] = field(default_factory=dict)
+    """By key."""
+    failed: dict[str, Ended] = field(default_factory=dict)
+    """By key."""
+    lost: Counter[str] = field(default_factory=Counter)
+    """By key, how often its process was lost."""
+    told: float = 0.0
+
+    def run(self) -> Graph:
+        """The last plan; `Interrupted` where somebody has asked to stop, else the error of what failed."""
+        while True:
+            if self.space.world.any(self.space.watch.stop_requested()):
+                raise self._stopped()
+            self._start()
+            self._tell()
+            if not self.running:
+                break
+            if ended := self.executor.wait():
+                for one in ended:
+                    self._end(one)
+                self.plan = plan_now(self.space, self.corpus)
+        if self.failed:
+            raise _failure(list(self.failed.values()))
+        return self.plan
+
+    # -- beginning -----------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        """Start what is ready as long as there are places, the longest way to the end first."""
+        while len(self.running) < self.executor.places and (node := self._next()) is not None:
+            if isinstance(node.spec, MixtureSpec):  # takes no time
+                self._make(node, node.spec)
+            else:
+                self._hand_over(node)
+
+    def _next(self) -> Node | None:
+        """Mixtures first, for others wait for them."""
+        left = Left.of(self.plan, self.wanted)
+        ready = [n for n in left.nodes.values() if self.plan.ready(n) and n.spec and not self._is_taken(n.spec.key)]
+        ways = left.ways(lambda node: float(node.cost.operations or 1) if node.cost else 0.0)
+        return min(ready, key=lambda node: (not isinstance(node.spec, MixtureSpec), -ways[node.id]), default=None)
+
+    def _is_taken(self, key: str) -> bool:
+        return key in self.running or key in self.failed
+
+    def _make(self, node: Node, spec: MixtureSpec) -> None:
+        try:
+            do(self.space, self.corpus, node, self._settings())
+        except DoremiError as error:
+            if self.space.world.size > 1:
+                raise
+            self.failed[spec.key] = Ended(node, error)
+        self.plan = plan_now(self.space, self.corpus)
+
+    def _hand_over(self, node: Node) -> None:
+        assert node.spec is not None
+        self.space.status("running", node.id)
+        self.running[node.spec.key] = node
+        self.pace.start(node)
+        self.executor.start(Task(self.space.config, node, self._settings()))
+
+    def _settings(self) -> TrainingConfig:
+        settings = Context(self.space.config, self.plan.known).settings
+        assert settings is not None
+        return settings
+
+    # -- ending --------------------------------------------------------------------------------------------------
+
+    def _end(self, ended: Ended) -> None:
+        """Note what became of a node; raises what ends everything."""
+        node, error = ended.node, ended.error
+        assert node.spec is not None
+        del self.running[node.spec.key]
+        self.pace.end(node, done=error is None and not ended.lost)
+        if ended.lost:
+            self._lose(ended, node.spec.key)
+        elif isinstance(error, DoremiError):
+            self.failed[node.spec.key] = ended
+        elif error is not None and not isinstance(error, Interrupted):
+            self._drain()
+            if ended.trace:
+                error.add_note(ended.trace)
+            raise error
+
+    def _lose(self, ended: Ended, key: str) -> None:
+        """A process that ended without a word may have had bad luck, or no memory: once more, from its checkpoint."""
+        self.lost[key] += 1
+        what = f"{ended.node.id}: its process {ended.lost}"
+        if self.lost[key] < MOST_LOSSES:
+            self.space.watch.emit(Stopped(ended.node.id))
+            self.space.watch.say(f"{what}. It resumes from its last checkpoint.")
+            return
+        self.space.watch.emit(Failed(ended.node.id, what))
+        more = "Is there enough memory? `workers: 1` does one training at a time"
+        self.failed[key] = Ended(ended.node, RunError(f"{what}, for the second time. {more}"))
+
+    def _stopped(self) -> Interrupted:
+        """Ask all to stop, and wait until they have."""
+        last = self._drain()
+        words = "stopped between two stages." if last is None else str(last)
+        return Interrupted(words if last else f"{words} Run the same command to resume.")
+
+    def _drain(self) -> Interrupted | None:
+        """What the last one said that was stopped."""
+        last = None
+        self.executor.stop()
+        while self.running:
+            for ended in self.executor.wait():
+                assert ended.node.spec is not None
+                self.running.pop(ended.node.spec.key, None)
+                last = ended.error if isinstance(ended.error, Interrupted) else last
+        return last
+
+    # -- telling -------------------------------------------------------------------------------------------------
+
+    def _tell(self) -> None:
+        """How far the whole is, now and then."""
+        now = time.monotonic()
+        if now - self.told < TELL_EVERY_SECONDS and self.running:
+            return
+        self.told = now
+        trainings = [n for n in self.plan.work() if n.kind == "training" and self.wanted(n)]
+        known = [n for n in trainings if not n.optional or n.spec is not None]
+        left = self.pace.seconds_left(self.plan, self.wanted, self.executor.places)
+        self.space.watch.emit(Whole(sum(self.plan.done(n) for n in known), len(known), left))
+
+
+def _failure(failed: list[Ended]) -> BaseException:
+    """One error for all that failed, of their kind where they are of one, each with the name of its node."""
+    lines = [f"{ended.node.id}: {ended.error}" for ended in failed]
+    if len(lines) > 1:
+        lines = [f"{len(failed)} jobs failed. What does not need them is done.", *(f"  {line}" for line in lines)]
+    kinds = {type(ended.error) for ended in failed if isinstance(ended.error, DoremiError)}
+    kind = kinds.pop() if len(kinds) == 1 else RunError
+    error = kind("\n".join(lines))
+    for ended in failed:
+        if ended.trace:
+            error.add_note(ended.trace)
+    return error

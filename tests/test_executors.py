@@ -1,0 +1,159 @@
+"""Several trainings at once: the same bytes, whatever fails, is killed or is asked to stop."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from doremi.config import RunConfig
+from doremi.distributed import World
+from doremi.errors import Interrupted, RunError
+from doremi.events.event import Alarmed, Event, Finished, Said, Started, Stepped, Whole
+from doremi.executors.choose import chosen
+from doremi.pipeline.run import everything
+from doremi.pipeline.workspace import open_workspace
+from doremi.rundir.locks import at_work
+from tiny import Silent, tiny_config, write_corpus, write_tiny
+
+ALONE = World(0, 1, torch.device("cpu"))
+LONG = {"training": {"steps": 60, "checkpoint_every": 10}, "candidates": {"mixtures": ["doremi", "natural", "uniform"]}}
+OTHER_BYTES = {"timings.jsonl", "status.json", "report.html", "config.yaml", "locks", "where.json"}
+
+
+class Watching(Silent):
+    """Keeps all events, and does something at one of them."""
+
+    def __init__(self, act: Callable[[Event], None] = lambda event: None) -> None:
+        self.events: list[Event] = []
+        self.act, self.stopping = act, False
+
+    def emit(self, event: Event) -> None:
+        self.events.append(event)
+        self.act(event)
+
+    def stop_requested(self) -> bool:
+        return self.stopping
+
+    def said(self) -> str:
+        return "\n".join(event.message for event in self.events if isinstance(event, Said))
+
+
+def run(config: RunConfig, watch: Watching | None = None) -> Watching:
+    watch = watch or Watching()
+    with open_workspace(config, ALONE, watch) as space:
+        everything(space, chosen)
+    return watch
+
+
+def contents(config: RunConfig) -> dict[str, bytes]:
+    paths = [
+        p for p in config.root.rglob("*") if p.is_file() and OTHER_BYTES.isdisjoint(p.relative_to(config.root).parts)
+    ]
+    return {str(p.relative_to(config.root)): p.read_bytes() for p in paths if not p.is_symlink()}
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_corpus(tmp_path_factory.mktemp("executors") / "text")
+
+
+@pytest.fixture(scope="module")
+def straight(text: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The files of a run with one training at a time."""
+    config = tiny_config(tmp_path_factory.mktemp("one"), text, workers=1, **LONG)
+    run(config)
+    return contents(config)
+
+
+def test_two_at_once_give_the_same_bytes(text: Path, tmp_path: Path, straight: dict[str, bytes]) -> None:
+    config = tiny_config(tmp_path, text, workers=2, **LONG)
+    watch = run(config)
+    assert contents(config) == straight
+    assert most_at_once(watch.events) == 2
+    assert any(isinstance(event, Alarmed) for event in watch.events)  # a worker's events come through
+    wholes = [event for event in watch.events if isinstance(event, Whole)]
+    assert (wholes[-1].trainings_done, wholes[-1].trainings) == (4, 4)  # the reference is the candidate natural
+    assert wholes[-1].seconds_left == 0
+
+
+def most_at_once(events: list[Event]) -> int:
+    now, most = set[str](), 0
+    for event in events:
+        if isinstance(event, Started):
+            now.add(event.job)
+            most = max(most, len(now))
+        elif isinstance(event, Finished):
+            now.discard(event.job)
+    return most
+
+
+def test_a_killed_worker_and_a_stop_change_no_byte(text: Path, tmp_path: Path, straight: dict[str, bytes]) -> None:
+    """A worker is killed in its training and goes on; then all are asked to stop, and the next command goes on."""
+    killed: list[str] = []
+
+    def act(event: Event) -> None:
+        if isinstance(event, Stepped) and event.step > 10 and not killed:
+            killed.append(event.job)
+            victim = next(p for p in multiprocessing.active_children() if p.name == event.job)
+            os.kill(victim.pid or 0, signal.SIGKILL)
+        elif isinstance(event, Finished) and killed:
+            watch.stopping = True
+
+    watch = Watching(act)
+    config = tiny_config(tmp_path, text, workers=2, **LONG)
+    with pytest.raises(Interrupted, match="Run the same command to resume"):
+        run(config, watch)
+    assert f"{killed[0]}: its process was ended by SIGKILL. It resumes from its last checkpoint" in watch.said()
+    assert multiprocessing.active_children() == []
+    assert not (config.root / "verdict.json").exists()
+    run(config)
+    assert contents(config) == straight
+
+
+def test_what_does_not_need_a_failed_job_is_done(text: Path, tmp_path: Path) -> None:
+    """The failure is told at the end, and once."""
+    config = tiny_config(tmp_path, text, workers=2, **LONG)
+    with open_workspace(config, ALONE, Silent()) as space:
+        from doremi.pipeline.run import prepare_only
+
+        prepare_only(space)
+    nodes = {node["id"]: node for node in json.loads((config.root / "nodes.json").read_text())["nodes"]}
+    folder = config.root / nodes["custom/uniform/seed-0"]["place"]
+    folder.mkdir(parents=True)
+    (folder / "stage.json").write_text(json.dumps({"format": 1, "key": "another", "steps": 1, "batch_size": 8}))
+    watch = Watching()
+    with pytest.raises(RunError, match=r"^custom/uniform/seed-0: .*holds another training; remove the folder"):
+        run(config, watch)
+    done = {event.job for event in watch.events if isinstance(event, Finished)}
+    assert {"doremi/reference/seed-0", "doremi/proxy/seed-0", "custom/doremi/seed-0"} <= done
+    assert not (config.root / "verdict.json").exists()
+
+
+@pytest.mark.slow
+def test_workers_end_when_their_command_is_killed(text: Path, tmp_path: Path, straight: dict[str, bytes]) -> None:
+    """Whatever they were doing; nobody waits for it any more."""
+    config = write_tiny(tmp_path / "tiny.yaml", text, tmp_path / "runs", workers=2, **LONG)
+    root = tmp_path / "runs" / "tiny"
+    command = [sys.executable, "-m", "doremi", "run", str(config)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not any(root.glob("trainings/*/trace.f32")):
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 60
+    while at_work(root) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert at_work(root) == frozenset()
+    subprocess.run(command, check=True, capture_output=True)
+    paths = [p for p in root.rglob("*") if p.is_file() and OTHER_BYTES.isdisjoint(p.relative_to(root).parts)]
+    assert {str(p.relative_to(root)): p.read_bytes() for p in paths if not p.is_symlink()} == straight

@@ -1,0 +1,144 @@
+"""What is left of a run as a schedule: the order of its work, when it ends, how many trainings at once pay and fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from doremi.methods import by_mixture
+from doremi.pipeline import host
+from doremi.rundir.at_once import settled
+from doremi.rundir.graph import graph
+from doremi.rundir.machine import Host
+from doremi.rundir.node import Node
+from doremi.rundir.schedule import Left
+from graphs import config as configured
+from graphs import known
+
+GIGABYTE = 10**9
+
+
+def left_of(**changes: Any) -> Left:
+    config = configured(**changes)
+    plan = graph(config, known(config, assumed=True), by_mixture())
+    return Left.of(plan, lambda node: node.kind in ("training", "losses", "mixture"))
+
+
+def one_second(node: Node) -> float:
+    return 0.0 if node.kind == "mixture" else 1.0
+
+
+def test_the_longest_way_begins_with_the_reference_and_not_with_a_plain_main_model() -> None:
+    left = left_of(reference={"mixture": "temperature"})
+    ways = left.ways(one_second)
+    plain = [name for name, node in left.nodes.items() if node.role == "main" and not left.needs[name]]
+    assert ways["doremi/reference/seed-0"] == 3  # itself, the proxy, a main model on what it finds
+    assert {ways[name] for name in plain} == {1}
+
+
+def test_a_schedule_ends_when_its_longest_chain_or_all_its_work_does() -> None:
+    left = left_of(reference={"mixture": "temperature"})
+    trainings = sum(one_second(node) for node in left.nodes.values())
+    assert left.makespan(1, one_second) == trainings
+    assert left.makespan(100, one_second) == 3
+    assert trainings / 2 <= left.makespan(2, one_second) < trainings
+
+
+def test_what_runs_already_counts_with_what_it_has_left() -> None:
+    left = left_of(reference={"mixture": "temperature"})
+    assert left.makespan(100, one_second, {"doremi/reference/seed-0": 0.25}) == 2.25
+
+
+def test_the_same_training_under_two_names_counts_once() -> None:
+    """A natural reference is the candidate on the natural mixture."""
+    assert len(left_of().nodes) < len(left_of(reference={"mixture": "temperature"}).nodes)
+
+
+# -- how many at once --------------------------------------------------------------------------------------------------
+
+
+def at_once(host: Host, *, threads_stay: bool = False, **changes: Any) -> tuple[int, int]:
+    """Trainings at once, and the threads of each."""
+    training = {"steps": 10**9, **changes.pop("training", {})}  # long enough for the start not to matter
+    config = configured(training=training, **changes)
+    found = settled(config, known(config), host, by_mixture(), threads_stay=threads_stay)
+    return found.at_once, found.machine.threads
+
+
+def test_two_cores_do_two_small_trainings_with_one_thread_each() -> None:
+    assert at_once(Host(2, 8 * GIGABYTE)) == (2, 1)
+
+
+def test_a_chain_of_trainings_has_all_cores() -> None:
+    alone = {"mixtures": ["doremi"], "seeds": 1}
+    assert at_once(Host(2, 8 * GIGABYTE), candidates=alone) == (1, 2)
+
+
+def test_trainings_of_seconds_do_not_pay_for_a_second_process() -> None:
+    assert at_once(Host(2, 8 * GIGABYTE), training={"steps": 20}) == (1, 2)
+
+
+def test_no_more_trainings_than_fit_into_the_memory() -> None:
+    many = {"mixtures": ["doremi", "natural", "uniform"], "seeds": 4}
+    assert at_once(Host(8, 64 * GIGABYTE), candidates=many)[0] > 2
+    assert at_once(Host(8, GIGABYTE), candidates=many) == (2, 4)
+    assert at_once(Host(8, 1000), candidates=many) == (1, 8)
+
+
+def test_one_training_on_each_gpu() -> None:
+    many = {"mixtures": ["doremi", "natural", "uniform"], "seeds": 4}
+    assert at_once(Host(16, 128 * GIGABYTE, ("0", "1")), candidates=many) == (2, 8)
+
+
+def test_what_is_written_is_done() -> None:
+    assert at_once(Host(2, 8 * GIGABYTE), workers=5) == (5, 1)
+    assert at_once(Host(8, 8 * GIGABYTE), workers=2, training={"threads": 3}) == (2, 3)
+
+
+def test_threads_stay_once_a_training_has_begun() -> None:
+    """They are in the keys: another machine, or another `workers`, changes how many go on at once and nothing else."""
+    assert at_once(Host(8, 8 * GIGABYTE), threads_stay=True, workers=4) == (4, 2)  # as recorded
+    assert at_once(Host(2, 8 * GIGABYTE), threads_stay=True) == (1, 2)
+
+
+# -- the machine -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A control group of version 2, in the place of ours."""
+    monkeypatch.setattr(host, "_cgroups", lambda controller: [tmp_path])
+    monkeypatch.setattr(host.os, "sched_getaffinity", lambda process: set(range(16)))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"),
+    [
+        ("max 100000", 16), ("400000 100000", 4), ("150000 100000", 1), ("50000 100000", 1), ("6400000 100000", 16),
+        ("nonsense", 16),
+    ],
+)  # fmt: skip
+def test_a_container_pays_for_fewer_cores_than_it_shows(groups: Path, quota: str, cores: int) -> None:
+    (groups / "cpu.max").write_text(quota + "\n")
+    assert host.available_cores() == cores
+
+
+def test_the_older_kind_of_quota(groups: Path) -> None:
+    (groups / "cpu.cfs_quota_us").write_text("300000\n")
+    (groups / "cpu.cfs_period_us").write_text("100000\n")
+    assert host.available_cores() == 3
+    (groups / "cpu.cfs_quota_us").write_text("-1\n")
+    assert host.available_cores() == 16
+
+
+def test_a_container_has_less_memory_than_its_machine(groups: Path) -> None:
+    machine = host.available_memory()
+    (groups / "memory.max").write_text("3000000\n")
+    (groups / "memory.current").write_text("2500000\n")
+    (groups / "memory.stat").write_text("anon 1\ninactive_file 400000\n")
+    assert host.available_memory() == 900_000
+    (groups / "memory.max").write_text("max\n")
+    assert host.available_memory() == pytest.approx(machine, rel=0.2)
