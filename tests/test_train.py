@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -56,6 +56,25 @@ def test_schedule_by_hand() -> None:
     assert learning_rate(53, settings) == pytest.approx(1e-3 * 10**-0.5, rel=FLOAT64)  # half-way down
     assert learning_rate(100, settings) == pytest.approx(1e-4, rel=FLOAT64)
     assert learning_rate(1, TrainingConfig(steps=1, warmup=0)) == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize(("schedule", "half_way"), [("linear", 0.6), ("cosine", 0.6)])
+def test_schedules_that_end_where_they_are_told(schedule: Literal["linear", "cosine"], half_way: float) -> None:
+    """Warm-up as ever, half of the way half down, and a last rate of 0.2 or none at all."""
+    settings = TrainingConfig(steps=100, learning_rate=1e-3, schedule=schedule, final_learning_rate=0.2, warmup=0.06)
+    at = {step: learning_rate(step, settings) / 1e-3 for step in (3, 6, 53, 100)}
+    assert at == pytest.approx({3: 0.5, 6: 1.0, 53: half_way, 100: 0.2}, rel=FLOAT64)
+    to_zero = settings.model_copy(update={"final_learning_rate": 0.0})
+    assert learning_rate(100, to_zero) == pytest.approx(0, abs=FLOAT64)
+    assert learning_rate(1, TrainingConfig(steps=1, warmup=0, schedule=schedule, final_learning_rate=0.2)) > 0
+
+
+def test_cosine_is_slow_at_both_ends() -> None:
+    cosine, straight = (
+        TrainingConfig(steps=100, warmup=0, schedule=name, final_learning_rate=0.0) for name in ("cosine", "linear")
+    )
+    assert learning_rate(25, cosine) > learning_rate(25, straight)
+    assert learning_rate(75, cosine) < learning_rate(75, straight)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("adamw", torch.optim.AdamW), ("adafactor", torch.optim.Adafactor)])

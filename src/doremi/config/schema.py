@@ -137,8 +137,10 @@ class TrainingConfig(Section):
     """The paper used Adafactor for all its runs."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Peak learning rate."""
-    final_learning_rate: float = Field(default=0.1, gt=0, le=1)
-    """Last learning rate, as a share of the peak. The decay is exponential."""
+    schedule: Literal["exponential", "linear", "cosine"] = "exponential"
+    """How the learning rate falls after its peak. The paper has an exponential decay."""
+    final_learning_rate: float = Field(default=0.1, ge=0, le=1)
+    """Last learning rate, as a share of the peak. 0 needs a linear or cosine schedule."""
     warmup: float = Field(default=0.06, ge=0, lt=1)
     """Share of the steps in which the learning rate rises linearly."""
     weight_decay: float = Field(default=0.01, ge=0)
@@ -170,6 +172,12 @@ class TrainingConfig(Section):
         if isinstance(value, int) and value < 1:
             raise ValueError("must be at least 1, or auto")
         return value
+
+    @model_validator(mode="after")
+    def _falls_to_zero(self) -> TrainingConfig:
+        if self.schedule == "exponential" and self.final_learning_rate == 0:
+            raise ValueError("an exponential schedule never reaches 0: use schedule linear, or a final_learning_rate")
+        return self
 
     @model_validator(mode="after")
     def _micro_batches(self) -> TrainingConfig:

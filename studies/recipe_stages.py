@@ -1,0 +1,76 @@
+"""Which trainings the study of recipes has: recipes, seeds, mixtures, domains, sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+MIXTURES = ("natural", "uniform", "skewed")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How models are trained."""
+
+    name: str
+    settings: dict[str, Any]
+    """Of `training`."""
+    init: float = 1.0
+    """Spread of the first weights, as a multiple of the usual 0.02."""
+    late: tuple[float, ...] = ()
+    """Shares of the steps, at the end, over which a mean of the weights is judged beside the last ones."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One training."""
+
+    recipe: Recipe
+    mixture: str
+    order: int
+    """Seed of the order of the text."""
+    init: int
+    """Seed of the first weights."""
+    domains: str = "chosen"
+    size: str = "0.3m"
+    threads: int = 1
+    shelves: bool = False
+    """Whether mixtures meet the same sequences at the same step."""
+
+
+TODAY = {"steps": 150, "batch_size": 16, "learning_rate": 0.003}
+
+
+def linear(rate: float, **changes: Any) -> Recipe:
+    """A linear schedule that ends at 0; changes of `training`, and `init` and `late` of the recipe."""
+    own = {key: changes.pop(key) for key in ("init", "late") if key in changes}
+    name = ", ".join([f"linear {rate:g}", *(f"{k} {v}" for k, v in {**own, **changes}.items())])
+    settings = {**TODAY, "learning_rate": rate, "schedule": "linear", "final_learning_rate": 0.0, **changes}
+    return Recipe(name, settings, **own)
+
+
+def screen() -> list[Case]:
+    """One training each: which recipes are good at all."""
+    recipes = [
+        Recipe("today", TODAY),
+        *(linear(rate) for rate in (0.003, 0.006, 0.01, 0.016, 0.024)),
+        linear(0.01, schedule="exponential", final_learning_rate=0.1),
+        linear(0.01, schedule="cosine"),
+        linear(0.01, final_learning_rate=0.1),
+        linear(0.01, warmup=0.15),
+        linear(0.01, warmup=0.3),
+        linear(0.007, steps=300, batch_size=8),
+        linear(0.014, steps=75, batch_size=32),
+        linear(0.01, weight_decay=0.1),
+        linear(0.01, beta2=0.95),
+        linear(0.01, init=0.5),
+        linear(0.01, init=2.0),
+        linear(0.01, beta1=0.95),
+        linear(0.01, gradient_clip=0.3),
+        linear(0.01, final_learning_rate=1.0, late=(0.2, 0.4)),
+    ]
+    return [Case(recipe, "natural", 0, 0) for recipe in recipes]
+
+
+STAGES: dict[str, Callable[[], list[Case]]] = {"screen": screen}
