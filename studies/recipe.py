@@ -109,10 +109,10 @@ def mixture_of(corpus: Corpus, name: str) -> Mixture:
 def job_of(corpus: Corpus, case: Case, folder: Path, world: World) -> Job:
     """A training as the package would do it, but for what the case asks otherwise."""
     settings = TrainingConfig.model_validate(
-        {"precision": "float32", "compile": False, "threads": case.threads, **case.recipe.settings}
+        {"precision": "float32", "compile": False, "threads": case.threads, "initial_spread": case.recipe.init}
+        | case.recipe.settings
     )
-    options: dict[str, Any] = {} if case.recipe.init == 1 else {"initializer_range": 0.02 * case.recipe.init}
-    model = canonical(shape(case.size, None, options))
+    model = canonical(shape(case.size, None, {}))
     weights = tuple(mixture_of(corpus, case.mixture).aligned(corpus.domains))
     spec = TrainingSpec(corpus.training.fingerprint, LENGTH, model, settings, weights, case.order)
     job = make_job(corpus, folder, spec, world, name=case.recipe.name, objective=("plain", PlainObjective()))
@@ -122,7 +122,7 @@ def job_of(corpus: Corpus, case: Case, folder: Path, world: World) -> Job:
         shelves = Shelves(weights, counts, settings.batch_size, spec.order)
         job = replace(job, stream=BatchStream(shelves, old.files, LENGTH))
     if case.init != case.order:
-        job = replace(job, model=fresh_model(corpus, spec.description, LENGTH, case.init))
+        job = replace(job, model=fresh_model(corpus, spec.description, LENGTH, case.init, case.recipe.init))
     return job
 
 

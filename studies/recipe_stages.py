@@ -73,4 +73,95 @@ def screen() -> list[Case]:
     return [Case(recipe, "natural", 0, 0) for recipe in recipes]
 
 
-STAGES: dict[str, Callable[[], list[Case]]] = {"screen": screen}
+def warm() -> list[Case]:
+    """Four seeds each of recipes with a long warm-up."""
+    recipes = [
+        linear(0.01, warmup=0.3),
+        linear(0.01, warmup=0.5),
+        linear(0.016, warmup=0.3),
+        linear(0.006, warmup=0.3),
+        linear(0.007, steps=300, batch_size=8, warmup=0.3),
+        linear(0.012, steps=300, batch_size=8, warmup=0.3),
+        linear(0.01, warmup=0.3, init=2.0),
+        linear(0.01, warmup=0.3, weight_decay=0.1),
+        linear(0.01, warmup=0.3, beta1=0.8),
+        linear(0.01, warmup=0.3, beta2=0.95),
+        Recipe("today", TODAY),
+    ]
+    return [Case(recipe, "natural", seed, seed) for seed in range(4) for recipe in recipes]
+
+
+SMALL = {"steps": 300, "batch_size": 8}
+
+
+def small() -> list[Case]:
+    """Three seeds each of recipes with small batches."""
+    recipes = [
+        linear(0.007, **SMALL, warmup=0.3),
+        linear(0.007, **SMALL, warmup=0.3, init=2.0),
+        linear(0.004, **SMALL, warmup=0.3, init=2.0),
+        linear(0.007, **SMALL, warmup=0.5, init=2.0),
+        linear(0.007, **SMALL, warmup=0.3, init=3.0),
+        linear(0.007, **SMALL, warmup=0.3, init=2.0, weight_decay=0.1),
+        linear(0.007, **SMALL, warmup=0.3, init=2.0, beta2=0.95),
+        linear(0.007, **SMALL, warmup=0.3, init=2.0, beta1=0.8),
+        linear(0.01, **SMALL, warmup=0.5, init=2.0),
+    ]
+    return [Case(recipe, "natural", seed, seed) for seed in range(3) for recipe in recipes]
+
+
+BETAS = {"beta1": 0.8, "beta2": 0.95}
+
+
+def mix() -> list[Case]:
+    """Two seeds each of what helped, together."""
+    recipes = [
+        linear(0.007, **SMALL, **BETAS, warmup=0.3, init=2.0),
+        linear(0.007, **SMALL, **BETAS, warmup=0.3, init=3.0),
+        linear(0.007, **SMALL, **BETAS, warmup=0.3, init=5.0),
+        linear(0.004, **SMALL, **BETAS, warmup=0.3, init=3.0),
+        linear(0.007, **SMALL, **BETAS, warmup=0.5, init=3.0),
+        linear(0.01, **SMALL, **BETAS, warmup=0.3, init=3.0),
+        linear(0.007, **SMALL, **BETAS, warmup=0.3, init=3.0, weight_decay=0.1),
+        linear(0.007, **SMALL, **BETAS, warmup=0.3, init=3.0, schedule="cosine"),
+        linear(0.007, **SMALL, warmup=0.3, init=3.0, beta1=0.6, beta2=0.95),
+    ]
+    return [Case(recipe, "natural", seed, seed) for seed in range(2) for recipe in recipes]
+
+
+LONGER = {"steps": 600, "batch_size": 8}
+
+
+def warmer() -> list[Case]:
+    """Two seeds each: how long a warm-up, and twice the tokens."""
+    recipes = [
+        linear(0.007, **SMALL, **BETAS, warmup=0.5, init=2.0),
+        linear(0.01, **SMALL, **BETAS, warmup=0.5, init=2.0),
+        linear(0.007, **LONGER, **BETAS, warmup=0.3, init=2.0),
+        linear(0.01, **LONGER, **BETAS, warmup=0.3, init=2.0),
+        linear(0.005, **LONGER, **BETAS, warmup=0.3, init=2.0),
+    ]
+    return [Case(recipe, "natural", seed, seed) for seed in range(2) for recipe in recipes]
+
+
+def pairs(recipe: Recipe, seeds: int, **changes: Any) -> list[Case]:
+    """All mixtures with each seed."""
+    return [Case(recipe, mixture, seed, seed, **changes) for seed in range(seeds) for mixture in MIXTURES]
+
+
+def today() -> list[Case]:
+    return pairs(Recipe("today", TODAY), 12)
+
+
+def tried(seeds: int = 6) -> list[Case]:
+    """Pairs of the best recipes so far."""
+    return [
+        *pairs(linear(0.007, **LONGER, **BETAS, warmup=0.5, init=2.0, late=(0.1, 0.2)), seeds),
+        *pairs(linear(0.01, **SMALL, **BETAS, warmup=0.5, init=2.0), seeds),
+        *pairs(linear(0.01, **LONGER, **BETAS, warmup=0.5, init=3.0, weight_decay=0.1), seeds),
+    ]
+
+
+STAGES: dict[str, Callable[[], list[Case]]] = {
+    "screen": screen, "warm": warm, "small": small, "mix": mix, "warmer": warmer, "today": today, "tried": tried,
+}  # fmt: skip

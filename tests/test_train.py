@@ -28,7 +28,7 @@ from doremi.pipeline.preparing import prepare
 from doremi.pipeline.trainings import fresh_model, make_job
 from doremi.pipeline.workspace import Workspace, open_workspace
 from doremi.rundir.layout import TrainingFolder
-from doremi.rundir.specs import TrainingSpec
+from doremi.rundir.specs import TrainingSpec, canonical
 from doremi.training.log import About, TrainingLog
 from doremi.training.loop import (
     DeviceBatch,
@@ -226,10 +226,31 @@ def job_of(space: Workspace, name: str, objective: Objective, reference: LiveRef
     )  # fmt: skip
 
 
+def plain_job(space: Workspace, spec: TrainingSpec) -> Job:
+    corpus = space.directory.whole_corpus()
+    return make_job(
+        corpus, space.root / "plain", spec, space.world, name="plain", objective=("plain", PlainObjective())
+    )
+
+
 def live(space: Workspace) -> LiveReference:
     spec = spec_of(space)
     model = fresh_model(space.directory.whole_corpus(), spec.description, spec.sequence_length, 1)
     return LiveReference(model, model)
+
+
+def test_first_weights_are_as_wide_as_told(space: Workspace) -> None:
+    """Matrices are a multiple of the architecture's own, as if that had a wider spread; vectors stay."""
+    spec = spec_of(space)
+    wide = replace(spec, settings=spec.settings.model_copy(update={"initial_spread": 2.0}))
+    described = {**spec.description, "initializer_range": 0.04}
+    usual, twice, own = (
+        dict(plain_job(space, one).model.lm.named_parameters())
+        for one in (spec, wide, replace(spec, model=canonical(described)))
+    )
+    for name, parameter in usual.items():
+        assert torch.equal(twice[name], parameter * (2 if parameter.ndim >= 2 else 1))
+        assert torch.equal(twice[name], own[name])
 
 
 def test_an_objective_from_outside_is_trained_logged_and_resumed(space: Workspace) -> None:

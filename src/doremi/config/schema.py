@@ -149,6 +149,8 @@ class TrainingConfig(Section):
     """AdamW's first decay rate."""
     beta2: float = Field(default=0.99, ge=0, lt=1)
     """AdamW's second decay rate."""
+    initial_spread: float = Field(default=1.0, gt=0)
+    """Spread of a model's first weights, as a multiple of its architecture's own. That is made for wide models."""
     gradient_clip: float = Field(default=1.0, gt=0)
     """Largest global norm of the gradient."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
