@@ -149,19 +149,52 @@ def pairs(recipe: Recipe, seeds: int, **changes: Any) -> list[Case]:
     return [Case(recipe, mixture, seed, seed, **changes) for seed in range(seeds) for mixture in MIXTURES]
 
 
+TWICE = linear(0.007, **LONGER, **BETAS, warmup=0.5, init=2.0, late=(0.1, 0.2))
+ONCE = linear(0.01, **SMALL, **BETAS, warmup=0.5, init=2.0)
+WIDER = linear(0.01, **LONGER, **BETAS, warmup=0.5, init=3.0, weight_decay=0.1)
+NOW = Recipe("today", TODAY)
+
+
+def best() -> list[Case]:
+    """The best recipe at twice the tokens of the demo."""
+    return pairs(TWICE, 12)
+
+
 def today() -> list[Case]:
-    return pairs(Recipe("today", TODAY), 12)
+    """The recipe of the demo before."""
+    return pairs(NOW, 12)
 
 
-def tried(seeds: int = 6) -> list[Case]:
-    """Pairs of the best recipes so far."""
-    return [
-        *pairs(linear(0.007, **LONGER, **BETAS, warmup=0.5, init=2.0, late=(0.1, 0.2)), seeds),
-        *pairs(linear(0.01, **SMALL, **BETAS, warmup=0.5, init=2.0), seeds),
-        *pairs(linear(0.01, **LONGER, **BETAS, warmup=0.5, init=3.0, weight_decay=0.1), seeds),
-    ]
+def once() -> list[Case]:
+    """The best recipe at the tokens of the demo before."""
+    return pairs(ONCE, 12)
+
+
+def held() -> list[Case]:
+    """On the domains that no recipe was chosen on."""
+    both = zip(pairs(TWICE, 12, domains="held"), pairs(NOW, 12, domains="held"), strict=True)
+    return [case for pair in both for case in pair]
+
+
+def sources() -> list[Case]:
+    """What differs between trainings on one mixture: the order, the first weights, two threads for one."""
+    order = [Case(TWICE, "natural", order, 0) for order in range(1, 9)]
+    first = [Case(TWICE, "natural", 0, init) for init in range(1, 9)]
+    threads = [Case(TWICE, "natural", seed, seed, threads=2) for seed in range(4)]
+    return [case for group in zip(order, first, strict=True) for case in group] + threads
+
+
+def coupled() -> list[Case]:
+    """The same sequences at the same step for all mixtures."""
+    return pairs(TWICE, 8, shelves=True)
+
+
+def wider() -> list[Case]:
+    """A wider start, which slows learning and steadies it."""
+    return pairs(WIDER, 8)
 
 
 STAGES: dict[str, Callable[[], list[Case]]] = {
-    "screen": screen, "warm": warm, "small": small, "mix": mix, "warmer": warmer, "today": today, "tried": tried,
+    "screen": screen, "warm": warm, "small": small, "mix": mix, "warmer": warmer, "best": best, "today": today,
+    "once": once, "held": held, "sources": sources, "coupled": coupled, "wider": wider,
 }  # fmt: skip
