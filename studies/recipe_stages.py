@@ -194,7 +194,26 @@ def wider() -> list[Case]:
     return pairs(WIDER, 8)
 
 
+TOKENS_EACH = 1.85  # tokens a body parameter in the sweeps of rates, as TWICE has
+BODIES = {"0.1m": 100_672, "0.3m": 332_448, "1m": 953_440, "3m": 3_213_568}
+RATES = (0.00175, 0.0035, 0.007, 0.014, 0.028)
+
+
+def rates(*sizes: str) -> list[Case]:
+    """Five peak rates a size, at the same tokens a body parameter."""
+    cases = []
+    for size in sizes:
+        steps = round(TOKENS_EACH * BODIES[size] / (8 * 128))
+        cases += [
+            Case(linear(rate, **{**LONGER, "steps": steps}, **BETAS, warmup=0.5, init=2.0), "natural", 0, 0, size=size)
+            for rate in RATES
+        ]
+    return cases
+
+
 STAGES: dict[str, Callable[[], list[Case]]] = {
-    "screen": screen, "warm": warm, "small": small, "mix": mix, "warmer": warmer, "best": best, "today": today,
-    "once": once, "held": held, "sources": sources, "coupled": coupled, "wider": wider,
+    "screen": screen, "warm": warm, "small": small, "mix": mix, "warmer": warmer,
+    "today_first": lambda: pairs(NOW, 6), "best": best, "today": today, "once": once, "held": held,
+    "sources": sources, "coupled": coupled, "wider": wider,
+    "rates_small": lambda: rates("0.1m", "0.3m"), "rates_1m": lambda: rates("1m"), "rates_3m": lambda: rates("3m"),
 }  # fmt: skip

@@ -123,7 +123,7 @@ def recipes(found: list[Line]) -> str:
     """One row a recipe, domains, size and kind of weights: loss, spreads, differences between mixtures."""
     groups: Mapping[tuple[str, ...], list[Line]] = defaultdict(list)
     for line in found:
-        if line.order == line.init and line.threads == 1 and line.stage != "rates":
+        if line.order == line.init and line.threads == 1 and not line.stage.startswith("rates"):
             steps = "same step" if line.shelves else ""
             groups[line.domains, line.size, line.recipe, line.kept, steps].append(line)
     rows = []
@@ -154,11 +154,71 @@ def differences(mixtures: list[str], loss_CS: np.ndarray) -> str:
     return ", ".join(said)
 
 
+# -- where the spread is from ------------------------------------------------------------------------------------------
+
+
+def sources(found: list[Line]) -> str:
+    """SD over orders with the same first weights, over first weights with the same order, and of two threads."""
+    of_best = [line for line in found if line.stage in ("best", "sources", "tried") and not line.shelves]
+    natural = [line for line in of_best if line.mixture == "natural" and line.domains == "chosen"]
+    rows = []
+    for kept in sorted({line.kept for line in natural if line.stage == "sources"}):
+        chosen = [line for line in natural if line.kept == kept]
+        recipe = next(line.recipe for line in chosen if line.stage == "sources")
+        one = [line for line in chosen if line.threads == 1 and line.recipe == recipe]
+        sets = {
+            "order": [line.loss for line in one if line.init == 0],
+            "first weights": [line.loss for line in one if line.order == 0],
+            "both": [line.loss for line in one if line.order == line.init],
+        }
+        for name, losses in sets.items():
+            if len(losses) > 1:
+                said = spread(float(np.var(losses, ddof=1)), len(losses) - 1, float(np.mean(losses)))
+                rows.append([name, kept, str(len(losses)), str(said)])
+        same = {line.order: line.loss for line in one if line.order == line.init}
+        gaps = [line.loss - same[line.order] for line in chosen if line.threads == 2 and line.order in same]
+        if gaps:
+            variance = float(np.mean(np.square(gaps))) / 2
+            said = spread(variance, len(gaps), float(np.mean(list(same.values()))))
+            rows.append(["arithmetic", kept, str(len(gaps)), str(said)])
+    return table(["what differs", "weights", "trainings", "SD of one, %"], rows)
+
+
+# -- rates by size -----------------------------------------------------------------------------------------------------
+
+
+def rates(found: list[Line]) -> str:
+    """Loss by peak rate and size, and the best rate of a parabola through the best three, in the rate's logarithm."""
+    sweep = [line for line in found if line.stage.startswith("rates") and line.kept == "last"]
+    rows = []
+    for body in sorted({line.body for line in sweep}):
+        loss = {float(line.recipe.split(",")[0].split()[1]): line.loss for line in sweep if line.body == body}
+        size = next(line.size for line in sweep if line.body == body)
+        tokens = next(line.tokens for line in sweep if line.body == body)
+        said = ", ".join(f"{rate:g}: {value:.4f}" for rate, value in sorted(loss.items()))
+        rows.append([size, f"{body:,}", f"{tokens:,}", said, lowest(loss)])
+    return table(["size", "body", "tokens", "bits a byte by rate", "best rate"], rows)
+
+
+def lowest(loss: Mapping[float, float]) -> str:
+    """The rate at the bottom of the parabola; empty where the best of the swept rates is the first or the last."""
+    rates_R = np.log(sorted(loss))
+    loss_R = np.array([loss[rate] for rate in sorted(loss)])
+    best = int(loss_R.argmin())
+    if best in (0, len(loss_R) - 1):
+        return ""
+    around = slice(best - 1, best + 2)
+    curve = np.polyfit(rates_R[around], loss_R[around], 2)
+    return f"{math.exp(-curve[1] / (2 * curve[0])):.4f}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     args = parser.parse_args()
-    print(recipes(lines(args.folder)))
+    found = lines(args.folder)
+    for part in (recipes, sources, rates):
+        print(f"{part(found)}\n")
 
 
 if __name__ == "__main__":
