@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import pytest
+import yaml
 
-from doremi.config import LimitsConfig, ProxyConfig, TrainingConfig
-from doremi.config.neutral import Neutral, without_neutral
+from doremi.config import LimitsConfig, ProxyConfig, TrainingConfig, load_run, validate
+from doremi.config.neutral import Neutral, neutral_values, without_neutral
 from doremi.config.reach import Reaches
 from doremi.config.section import Section, reach_of
 from doremi.model.presets import shape
@@ -53,6 +55,18 @@ def test_a_setting_at_its_neutral_value_is_in_no_key() -> None:
     matters = {name for name in TrainingConfig.model_fields if reach_of(TrainingConfig, name)}
     assert matters == NEUTRAL.keys()
     assert without_neutral(TrainingConfig.model_validate(NEUTRAL), matters) == {}
+
+
+def test_a_run_from_before_a_setting_keeps_its_keys(tmp_path: Path) -> None:
+    """Its record names every setting of its time; the others had their neutral value, whatever the default is now."""
+    newer = {"schedule", "initial_spread", "average"}
+    recorded = validate({"name": "old", "data": {"domains": {"a": "a", "b": "b"}}, "training": NEUTRAL}, "test")
+    values = recorded.model_dump(mode="json")
+    values["training"] = {name: value for name, value in values["training"].items() if name not in newer}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
+    assert load_run(tmp_path).training == recorded.training
+    assert load_run(tmp_path, ["training.schedule=linear"]).training.schedule == "linear"
+    assert neutral_values(TrainingConfig).items() <= NEUTRAL.items()
 
 
 def test_a_default_may_change_and_keys_stay() -> None:

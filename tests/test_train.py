@@ -50,12 +50,14 @@ from tolerances import GOLDEN as GOLDEN_TOLERANCE
 
 def test_schedule_by_hand() -> None:
     """100 steps, 6 % warm-up to 1e-3, exponential decay to 1e-4 at the last step (paper section 3.1)."""
-    settings = TrainingConfig(steps=100, learning_rate=1e-3)
+    paper = {"schedule": "exponential", "final_learning_rate": 0.1, "warmup": 0.06, "learning_rate": 1e-3}
+    settings = TrainingConfig.model_validate({**paper, "steps": 100})
     assert learning_rate(1, settings) == pytest.approx(1e-3 / 6, rel=FLOAT64)
     assert learning_rate(6, settings) == pytest.approx(1e-3, rel=FLOAT64)
     assert learning_rate(53, settings) == pytest.approx(1e-3 * 10**-0.5, rel=FLOAT64)  # half-way down
     assert learning_rate(100, settings) == pytest.approx(1e-4, rel=FLOAT64)
-    assert learning_rate(1, TrainingConfig(steps=1, warmup=0)) == pytest.approx(1e-4)
+    alone = TrainingConfig.model_validate({**paper, "steps": 1, "warmup": 0})
+    assert learning_rate(1, alone) == pytest.approx(1e-4)
 
 
 @pytest.mark.parametrize(("schedule", "half_way"), [("linear", 0.6), ("cosine", 0.6)])

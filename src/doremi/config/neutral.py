@@ -21,16 +21,25 @@ class Neutral:
     value: Any
 
 
+def neutral_values(section: type[Section]) -> dict[str, Any]:
+    """By name, those that are no longer the default."""
+    marked = {name: _marks(section, name) for name in section.model_fields}
+    return {name: marks[0].value for name, marks in marked.items() if marks}
+
+
 def without_neutral(section: Section, names: Set[str]) -> dict[str, Any]:
     """JSON values of those settings of a section that are not neutral; no other names than `names`."""
     values = section.model_dump(mode="json", include=set(names), exclude_defaults=True)
-    for name in names:
-        marks = [mark for mark in type(section).model_fields[name].metadata if isinstance(mark, Neutral)]
-        if not marks:
+    for name, neutral in neutral_values(type(section)).items():
+        if name not in names:
             continue
         value = getattr(section, name)
-        if value == marks[0].value:
+        if value == neutral:
             values.pop(name, None)
         else:
             values[name] = value
     return values
+
+
+def _marks(section: type[Section], name: str) -> list[Neutral]:
+    return [mark for mark in section.model_fields[name].metadata if isinstance(mark, Neutral)]

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, JsonValue, field_validator, model_validator
 
 from doremi.config.limits import LimitsConfig
+from doremi.config.neutral import Neutral
 from doremi.config.paths import InputPath
 from doremi.config.reach import TRAININGS, Reaches
 from doremi.config.section import Section
@@ -137,22 +138,22 @@ class TrainingConfig(Section):
     """The paper used Adafactor for all its runs."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Peak learning rate."""
-    schedule: Literal["exponential", "linear", "cosine"] = "exponential"
+    schedule: Annotated[Literal["exponential", "linear", "cosine"], Neutral("exponential")] = "linear"
     """How the learning rate falls after its peak. The paper has an exponential decay."""
-    final_learning_rate: float = Field(default=0.1, ge=0, le=1)
+    final_learning_rate: Annotated[float, Neutral(0.1)] = Field(default=0.0, ge=0, le=1)
     """Last learning rate, as a share of the peak. 0 needs a linear or cosine schedule."""
-    warmup: float = Field(default=0.06, ge=0, lt=1)
-    """Share of the steps in which the learning rate rises linearly."""
+    warmup: Annotated[float, Neutral(0.06)] = Field(default=0.5, ge=0, lt=1)
+    """Share of the steps in which the learning rate rises linearly. Short trainings of small models need much of it."""
     weight_decay: float = Field(default=0.01, ge=0)
     """Decoupled weight decay, on matrices only."""
-    beta1: float = Field(default=0.9, ge=0, lt=1)
+    beta1: Annotated[float, Neutral(0.9)] = Field(default=0.8, ge=0, lt=1)
     """AdamW's first decay rate."""
-    beta2: float = Field(default=0.99, ge=0, lt=1)
+    beta2: Annotated[float, Neutral(0.99)] = Field(default=0.95, ge=0, lt=1)
     """AdamW's second decay rate."""
     average: float = Field(default=0.0, ge=0, lt=1)
     """Share of the steps, the last ones, whose weights are averaged. The model that is judged and saved has their
     mean. With 0 it has the last weights."""
-    initial_spread: float = Field(default=1.0, gt=0)
+    initial_spread: Annotated[float, Neutral(1.0)] = Field(default=2.0, gt=0)
     """Spread of a model's first weights, as a multiple of its architecture's own. That is made for wide models."""
     gradient_clip: float = Field(default=1.0, gt=0)
     """Largest global norm of the gradient."""
