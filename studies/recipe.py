@@ -26,6 +26,7 @@ import torch
 from torch import nn
 
 from doremi.config import TrainingConfig
+from doremi.config.neutral import neutral_values
 from doremi.corpus.loader import BatchStream
 from doremi.corpus.sampler import I64, Sampler
 from doremi.corpus.value import Corpus
@@ -109,8 +110,8 @@ def mixture_of(corpus: Corpus, name: str) -> Mixture:
 def job_of(corpus: Corpus, case: Case, folder: Path, world: World) -> Job:
     """A training as the package would do it, but for what the case asks otherwise."""
     settings = TrainingConfig.model_validate(
-        {"precision": "float32", "compile": False, "threads": case.threads, "initial_spread": case.recipe.init}
-        | case.recipe.settings
+        {"precision": "float32", "compile": False, "threads": case.threads}
+        | {**neutral_values(TrainingConfig), "initial_spread": case.recipe.init, **case.recipe.settings}
     )
     model = canonical(shape(case.size, None, {}))
     weights = tuple(mixture_of(corpus, case.mixture).aligned(corpus.domains))

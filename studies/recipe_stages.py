@@ -15,7 +15,7 @@ class Recipe:
 
     name: str
     settings: dict[str, Any]
-    """Of `training`."""
+    """Of `training`; the others are those of the recipe before."""
     init: float = 1.0
     """Spread of the first weights, as a multiple of the usual 0.02."""
     late: tuple[float, ...] = ()

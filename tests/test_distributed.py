@@ -28,10 +28,7 @@ STEPS = 50
 LEAST_MOVE = 0.2  # L1 between alpha's first and last value: a path that stays uniform would prove nothing
 # Reference losses are float16: where two ways to batch differ in the last bit, a loss may round to another neighbour,
 # 0.004 nats away. In a domain of 500 tokens that moves a score by 1e-5 at most, in one of 40 it would show.
-LONG = {
-    "steps": STEPS, "batch_size": 24, "learning_rate": 0.005, "evaluate_every": STEPS, "checkpoint_every": 20,
-    "average": 0.5,
-}  # fmt: skip
+LONG = {"steps": STEPS, "batch_size": 24, "learning_rate": 0.005, "evaluate_every": STEPS, "checkpoint_every": 20}
 
 
 @dataclass(frozen=True)
@@ -173,8 +170,6 @@ def test_stopped_shards_go_on_in_any_number_of_processes(processes: int, searche
     whole, found = searches.found("one"), searches.found(name)
     assert np.abs(found.alpha - whole.alpha).max() <= ALPHA_PATH
     assert found.rows == whole.rows[STEPS + 30 :]
-    judged = [RunDirectory(searches.root / one / "runs/tiny").proxy(0).document_nats() for one in ("one", name)]
-    assert judged[1] == pytest.approx(judged[0], rel=ALPHA_PATH)  # by the mean of weights before and after the stop
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ NEUTRAL: dict[str, object] = {
     "steps": 1000, "batch_size": 32, "optimizer": "adamw", "learning_rate": 1e-3, "schedule": "exponential",
     "final_learning_rate": 0.1, "warmup": 0.06, "weight_decay": 0.01, "beta1": 0.9, "beta2": 0.99,
     "gradient_clip": 1.0, "precision": "auto", "compile": "auto", "threads": "auto", "evaluate_every": "auto",
-    "initial_spread": 1.0, "average": 0.0,
+    "initial_spread": 1.0,
 }  # fmt: skip
 """What keys leave out, for ever: one line a setting of `training` that a result depends on."""
 SETTINGS = TrainingConfig.model_validate({
@@ -59,7 +59,7 @@ def test_a_setting_at_its_neutral_value_is_in_no_key() -> None:
 
 def test_a_run_from_before_a_setting_keeps_its_keys(tmp_path: Path) -> None:
     """Its record names every setting of its time; the others had their neutral value, whatever the default is now."""
-    newer = {"schedule", "initial_spread", "average"}
+    newer = {"schedule", "initial_spread"}
     recorded = validate({"name": "old", "data": {"domains": {"a": "a", "b": "b"}}, "training": NEUTRAL}, "test")
     values = recorded.model_dump(mode="json")
     values["training"] = {name: value for name, value in values["training"].items() if name not in newer}

@@ -150,9 +150,6 @@ class TrainingConfig(Section):
     """AdamW's first decay rate."""
     beta2: Annotated[float, Neutral(0.99)] = Field(default=0.95, ge=0, lt=1)
     """AdamW's second decay rate."""
-    average: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the steps, the last ones, whose weights are averaged. The model that is judged and saved has their
-    mean. With 0 it has the last weights."""
     initial_spread: Annotated[float, Neutral(1.0)] = Field(default=2.0, gt=0)
     """Spread of a model's first weights, as a multiple of its architecture's own. That is made for wide models."""
     gradient_clip: float = Field(default=1.0, gt=0)

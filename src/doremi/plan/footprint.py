@@ -23,7 +23,6 @@ from doremi.corpus.value import Corpus
 from doremi.model.build import TokenLosses, build
 from doremi.rundir.metrics import TRACE_COLUMNS
 from doremi.training import checkpoint
-from doremi.training.averaging import LateAverage
 from doremi.training.loop import make_optimizer
 from doremi.training.reference_losses import DTYPE
 
@@ -74,7 +73,7 @@ def checkpoint_bytes(
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             optimizer.state[parameter] = _optimizer_state(parameter, settings.optimizer)
-    tensors = checkpoint.training_tensors(model, optimizer, device) | LateAverage(model, settings).tensors()
+    tensors = checkpoint.training_tensors(model, optimizer, device)
     tensors |= {f"objective.{name}": value for name, value in objective.items() if isinstance(value, Tensor)}
     return safetensors_bytes(tensors)
 

@@ -161,14 +161,14 @@ def restore_tensors(
 
 
 def _read(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """All tensors of a checkpoint, those of the model, its average and its optimiser sharded as the model is."""
+    """All tensors of a checkpoint, those of the model and its optimiser sharded as the model is."""
     if (folder / _TENSORS).exists() and not is_sharded(module):
         return load_file(folder / _TENSORS)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     own, tensors = _own(module), {}
     for name, like in saved_tensors(folder).items():
         kind, _, rest = name.partition(".")
-        target = own.get(rest) if kind in ("model", "average") else None
+        target = own.get(rest) if kind == "model" else None
         if kind == "optimizer":
             parameter = parameters[int(rest.partition(".")[0])]
             target = parameter if parameter.shape == like.shape else None

@@ -32,7 +32,6 @@ from doremi.objectives.dro import sum_by_domain, weighted_loss
 from doremi.objectives.objective import Objective
 from doremi.rundir.layout import TrainingFolder
 from doremi.training import checkpoint
-from doremi.training.averaging import LateAverage
 from doremi.training.log import About, TrainingLog, Watch
 from doremi.training.memory import keep_freed_memory
 from doremi.training.reference_losses import ReferenceLosses
@@ -166,7 +165,6 @@ class Trainer:
         self.sharded = is_sharded(self.model)
         self.spread_3K = torch.zeros(3, self.k, dtype=torch.float64, device=world.device)
         self.optimizer = make_optimizer(self.model, self.settings)
-        self.average = LateAverage(self.model, self.settings)
         self.forward = forward_pass(self.wrapped, self.settings, world.device)
         self.evaluating = forward_pass(self.model, self.settings, world.device)
         about = About(
@@ -241,7 +239,6 @@ class Trainer:
             group["lr"] = learning_rate(step, self.settings)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self.average.see(step)
         return norm
 
     # -- log -----------------------------------------------------------------------------------------------------
@@ -291,7 +288,7 @@ class Trainer:
 
     def save(self, step: int) -> None:
         """A checkpoint of everything; rows not yet logged go with it, so that a resumed log has the same lines."""
-        tensors = checkpoint.training_tensors(self.model, self.optimizer, self.world.device) | self.average.tensors()
+        tensors = checkpoint.training_tensors(self.model, self.optimizer, self.world.device)
         state: dict[str, Any] = {"key": self.job.key, "objective": {}}
         for name, value in self.job.objective.state_dict().items():
             if isinstance(value, Tensor):
@@ -316,7 +313,6 @@ class Trainer:
             found = None
         if found is not None:
             rest = checkpoint.restore_tensors(found.folder, self.model, self.optimizer, self.world.device)
-            self.average.put_back(rest)
             tensors = {n.removeprefix("objective."): t for n, t in rest.items() if n.startswith("objective.")}
             self.job.objective.load_state_dict({**tensors, **found.state["objective"]})
             self.log.put_back(rest.get("pending"))
@@ -371,7 +367,6 @@ def _train(job: Job, world: World, watch: Watch) -> int:
             trainer.save(step)
         if stop:
             raise Interrupted(f"stopped after step {step} of {settings.steps}. Run the same command to resume.")
-    trainer.average.put(step)
     nats, summary = trainer.evaluate(step, last=True)
     if world.is_main:
         trainer.log.writer.flush()
