@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from doremi.statistics.document_noise import DocumentNoise, DomainDocuments, document_noise, domain_documents
+from doremi.statistics.document_noise import DocumentNoise, document_noise, domain_documents
 
 Kind = Literal["normal", "t3", "late"]
 KINDS: tuple[Kind, ...] = ("normal", "t3", "late")
@@ -76,6 +76,38 @@ def draw(random: np.random.Generator, world: World, effect_CK: np.ndarray, seeds
     return Drawn(np.stack(bits, axis=-1), document_noise(domains))
 
 
+@dataclass(frozen=True, eq=False)
+class Full:
+    """M tournaments with every seed's documents, for looks at some of the seeds and some of the candidates."""
+
+    bits: np.ndarray
+    nats: tuple[np.ndarray, ...]
+    size: np.ndarray
+
+    def look(self, seeds: slice, candidates_MC: np.ndarray | None = None) -> Drawn:
+        """As if only these seeds, and of each tournament only these candidates, had been trained."""
+        bits, documents = self.bits[:, :, seeds], [nats[:, :, seeds].mean(axis=2) for nats in self.nats]
+        if candidates_MC is not None:
+            bits = np.take_along_axis(bits, candidates_MC[:, :, None, None], axis=1)
+            documents = [np.take_along_axis(nats, candidates_MC[:, :, None], axis=1) for nats in documents]
+        return Drawn(bits, document_noise([domain_documents(nats, self.size) for nats in documents]))
+
+
+def draw_full(random: np.random.Generator, world: World, effect_CK: np.ndarray, seeds: int, count: int) -> Full:
+    """As `draw`, document by document and seed by seed."""
+    shape = (count, len(effect_CK), seeds)
+    scale_C = np.where(np.arange(shape[1]) == 0, world.hub, 1.0)
+    run = scale_C[:, None] * _run_noise(random, world, shape)
+    size_D, nats = _sizes(world), []
+    for k, level in enumerate(_LEVELS_K):
+        of_run = effect_CK[:, k, None] + run + world.domain * scale_C[:, None] * random.standard_normal(shape)
+        own = _DOCUMENT_K[k] * random.standard_normal((*shape[:2], 1, len(size_D)))
+        each = own + _RUN_AND_DOCUMENT * random.standard_normal((*shape, len(size_D)))
+        nats.append(size_D * math.log(2) * level * (1 + of_run[..., None] + each))
+    bits = [one.sum(axis=-1) / (size_D.sum() * math.log(2)) for one in nats]
+    return Full(np.stack(bits, axis=-1), tuple(nats), size_D)
+
+
 def same(candidates: int, first: float = 0.0, rest: float = 0.0) -> np.ndarray:
     """Effects `[C, K]`: candidate 0 is off by `first`, candidate 1 is the reference, all others are off by `rest`."""
     effect_C = np.array([first, 0.0, *[rest] * (candidates - 2)])
@@ -85,13 +117,6 @@ def same(candidates: int, first: float = 0.0, rest: float = 0.0) -> np.ndarray:
 def chunks(count: int, size: int = 2000) -> Sequence[int]:
     """`count` in pieces that fit into memory."""
     return [min(size, count - start) for start in range(0, count, size)]
-
-
-def only_seeds(bits: np.ndarray) -> DocumentNoise:
-    """Documents that show nothing: for what is said of these very documents."""
-    candidates, domains = bits.shape[1], bits.shape[-1]
-    unknown = np.full((len(bits), candidates, candidates), math.nan)
-    return document_noise([DomainDocuments(bits[..., k].mean(axis=2), unknown, 1.0) for k in range(domains)])
 
 
 def _run_noise(random: np.random.Generator, world: World, shape: tuple[int, ...]) -> np.ndarray:
