@@ -25,9 +25,10 @@ from doremi.statistics.table import DomainLosses, Entrant, Measurements, Role
 NAMES = ("doremi", "natural", "uniform")
 
 
-def entrant(name: str, role: Role = "plain", **rest: object) -> Entrant:
-    made = Entrant(name, role, (0.5, 0.5), method="doremi" if role == "found" else "", is_reference=name == "natural")
-    return replace(made, **rest)
+def entrant(name: str, role: Role = "plain", domains: int = 2) -> Entrant:
+    """On equal weights; natural is the reference mixture."""
+    method = "doremi" if role == "found" else ""
+    return Entrant(name, role, (1 / domains,) * domains, method=method, is_reference=name == "natural")
 
 
 def world(
@@ -42,7 +43,7 @@ def world(
         own = 0.01 * random.standard_normal((len(effects), 1, count))
         nats = 1000 * math.log(2) * 3 * (1 + np.array(effects)[:, None, None] + run + own)
         domains.append(DomainLosses(f"d{k}", 1 / len(documents), np.full(count, 1000.0), nats))
-    entrants = tuple(entrant(name, "found" if name == "doremi" else "plain") for name in names)
+    entrants = tuple(entrant(name, "found" if name == "doremi" else "plain", len(documents)) for name in names)
     return Measurements(entrants, tuple(range(seeds)), tuple(domains))
 
 

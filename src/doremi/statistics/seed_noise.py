@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 PRIOR = 4.0  # degrees of freedom that the other candidates count for
-SHARED = 0.7  # correlation of two differences from a hub with 1.5 times the noise of the rest
+SHARED = 0.65  # correlation of two differences from a hub with 1.36 times the noise of the rest
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,14 +64,17 @@ def pair_variances(bits_CS: np.ndarray) -> np.ndarray:
 
 
 def freedom(candidates: int, seeds: int) -> float:
-    """Degrees of a moderated variance: those of its two independent parts, and at most what a noisy hub leaves.
+    """Degrees of a moderated variance, at most those that a noisy hub leaves.
 
-    A hub's pairs share its noise: the mean of m = C - 1 variances that correlate by r^2 has m / (1 + (m - 1) r^2)
-    times the degrees of one.
+    Without a hub it has two independent parts, a pair's own sum of squares and the rest. The pairs of a hub share its
+    noise, so that their variances correlate by `SHARED` squared, and their mean is worth little more than one of them.
     """
     own, others = seeds - 1, candidates - 1
     pooled = own * others
     a = own * (PRIOR / pooled + 1) / (PRIOR + own)
     b = PRIOR * (pooled - own) / (pooled * (PRIOR + own))
     rest = b**2 / (pooled - own) if pooled > own else 0.0
-    return min(1 / (a**2 / own + rest), own * others / (1 + (others - 1) * SHARED**2))
+    alike = (1 + (others - 1) * SHARED**2) / others
+    lent, kept = PRIOR / (PRIOR + own), own / (PRIOR + own)
+    of_hub = own / (lent**2 * alike + kept**2 + 2 * lent * kept * alike)
+    return min(1 / (a**2 / own + rest), of_hub)
