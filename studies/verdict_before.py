@@ -100,7 +100,7 @@ def show(judged: Judged, old: dict[str, Any] | None) -> Iterator[str]:
 
 
 def _row(one: Comparison, judged: Judged, old: dict[str, Any] | None) -> str:
-    level = one.bits / one.relative if one.relative else 1.0
+    level = one.difference / one.relative if one.relative else 1.0
     new, fixed = (None if e is None else (e[0] / level, e[1] / level) for e in (one.interval, one.fixed))
     before = next((c for c in (old or {}).get("comparisons", []) if _is(c, one)), None)
     interval = (

@@ -25,6 +25,7 @@ from doremi.statistics.regret import expected_regret, largest_regret
 from doremi.statistics.seed_noise import freedom, pair_variances, seed_noise
 from doremi.statistics.sequences import Steps, hold_sequences
 from doremi.statistics.setting import Terms
+from doremi.statistics.steps import crossing
 from doremi.statistics.table import DomainLosses, Entrant, Measurements
 from test_statistics_errors import entrant, world
 
@@ -264,7 +265,7 @@ def test_the_smallest_regret_is_recommended_and_only_proofs_are_called_so() -> N
     none = judge(world([60, 60], [0.03, 0, 0.02]), Terms()).recommended
     assert (none.mixture, none.proved) == ("natural", False)
     assert "Nothing is proved." in none.reason
-    assert "worse than the best candidate (95%)." in none.reason
+    assert "worse than the best candidate (95 %)." in none.reason
 
 
 def test_the_other_average_is_told() -> None:
@@ -317,7 +318,7 @@ def test_a_found_mixture_that_is_the_reference_claims_nothing() -> None:
     alike = tuple(replace(d, nats_CSD=d.nats_CSD[[1, 1, 2]]) for d in table.domains)
     judged = judge(replace(table, domains=alike), Terms())
     assert judged.claims == ()
-    assert judged.same == (("natural", "doremi"),)
+    assert judged.same == (("doremi", "natural"),)
 
 
 def test_a_method_is_described_and_never_recommended() -> None:
@@ -354,6 +355,27 @@ def test_an_exploratory_look_claims_nothing() -> None:
     assert judged.recommended.reason.endswith("This look was not planned.")
 
 
+# -- steps to baseline -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("levels", "step"),
+    [
+        ([5, 4, 2, 1], 25.0),  # half-way between 4 and 2
+        ([5, 2, 4, 2], 35.0),  # reached, crossed back, reached again: only the last time holds
+        ([5, 2, 4, 4], None),
+        ([5, 4.5, 4, 3.5], None),
+        ([3, 2, 2, 2], 10.0),  # at the first evaluation, exactly on the goal
+        ([5, 4, 3, 3], 30.0),
+        ([math.inf, 2, 2, 2], 20.0),
+        ([5, math.nan, 2, 2], 30.0),
+        ([5, 4, 2, math.nan], None),
+    ],
+)
+def test_crossings_by_hand(levels: list[float], step: float | None) -> None:
+    assert crossing(np.array([10.0, 20, 30, 40]), np.array(levels, float), 3.0) == step
+
+
 # -- looks and races ---------------------------------------------------------------------------------------------------
 
 
@@ -380,7 +402,7 @@ def test_planned_looks_are_at_a_third_of_the_level() -> None:
 
 
 def test_a_record_counts_a_look_once() -> None:
-    record = Record("once").with_look((0, 1)).with_look((0, 1))
+    record = Record("once").with_look((0,)).with_look((0, 1)).with_look((0, 1))
     assert record.seeds == ((0, 1),)
 
 

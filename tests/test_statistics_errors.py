@@ -119,7 +119,7 @@ def test_6_nothing_is_said_to_be_measured_afresh() -> None:
     assert "did not" not in judged.recommended.reason
     less = tuple(replace(d, bytes_D=d.bytes_D[::2], nats_CSD=d.nats_CSD[:, :, ::2]) for d in table.domains)
     half = judge(replace(table, domains=less), Terms())
-    assert half.comparisons[0].bits != judged.comparisons[0].bits
+    assert half.comparisons[0].difference != judged.comparisons[0].difference
 
 
 def parts(seeds: float, documents: float = 0.0, freedom: float = 2.0) -> Parts:
@@ -205,9 +205,10 @@ def test_13_steps_to_baseline_have_an_interval_in_bits_of_the_target() -> None:
 
 
 def test_14_a_small_proven_gain_shows_its_sign() -> None:
-    judged = judge(world([400], [-0.002, 0, 0.05], seeds=8, noise=0.0002), Terms(margin=0.005))
-    held = judged.comparisons[0]
-    assert (held.outcome, held.small) == ("win", True)
+    judged = judge(world([400], [-0.002, 0, 0.002], seeds=8, noise=0.0002), Terms(margin=0.005))
+    told = {(c.candidate, c.opponent): (c.outcome, c.small) for c in judged.comparisons if c.target == "uniform"}
+    assert told["doremi", "natural"] == ("win", True)
+    assert told["uniform", "natural"] == ("loss", True)
     equal = judge(world([400], [0, 0, 0.05], seeds=8, noise=0.0005, seed=3), Terms(margin=0.005)).comparisons[0]
     assert (equal.outcome, equal.small) == ("tie", True)
 
@@ -222,7 +223,7 @@ def test_15_a_seed_that_served_the_search_is_flagged() -> None:
     assert (shown.candidate, shown.seeds) == ("doremi", (1, 2, 3, 4))
     fewer = judge(table.only(range(3), (1, 2, 3, 4)), Terms()).comparisons[0]
     assert shown.relative == pytest.approx(fewer.relative)
-    assert shown.interval == pytest.approx([end / (fewer.bits / fewer.relative) for end in fewer.interval or ()])
+    assert shown.interval == pytest.approx([end / (fewer.difference / fewer.relative) for end in fewer.interval or ()])
 
 
 def test_16_two_proxies_have_intervals_of_use() -> None:

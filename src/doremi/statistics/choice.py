@@ -70,7 +70,7 @@ def _regret(setting: Setting, target: Target, best: Choice) -> str:
         if setting.compared[target].seeds < 2:
             return f"One seed shows no noise. {best.candidate} has the fewest bits per byte."
         return f"{best.candidate} is the only candidate that may be used."
-    sure = f"{1 - setting.terms.level:.0%}"
+    sure = f"{100 * (1 - setting.terms.level):.4g} %"
     return (
         f"{best.candidate} has the smallest expected regret, {best.expected:.2%}. It is at most {best.at_most:.2%} "
         f"worse than the best candidate ({sure})."

@@ -12,7 +12,7 @@ from doremi.statistics.compared import Compared, compare
 from doremi.statistics.dunnett import multiplier
 from doremi.statistics.parts import Parts
 from doremi.statistics.setting import Setting, Terms
-from doremi.statistics.table import Target
+from doremi.statistics.table import TARGETS, Measurements, Target, originals
 from doremi.statistics.values import Claim, Comparison, Ends, Family, Outcome, WithoutLent
 
 
@@ -49,6 +49,29 @@ def without_lent(setting: Setting) -> tuple[WithoutLent, ...]:
         level = float(compared.means[setting.reference])
         interval = ends(float(difference), half_of(parts, c), level)
         made.append(WithoutLent(setting.names[place], tuple(left), float(difference) / level, interval))
+    return tuple(made)
+
+
+def between(
+    table: Measurements, pairs: Sequence[tuple[int, int]], terms: Terms, family: Family
+) -> tuple[Comparison, ...]:
+    """Pairs of `table` on both targets, all alike: nothing is claimed, and no reference mixture is needed.
+
+    Names that share all trainings are one candidate, as two would halve the noise that is seen.
+    """
+    first = originals(table)
+    keep = sorted(set(first))
+    fixed = table.only(keep, table.seeds)
+    bits, documents, hubs = fixed.bits(), fixed.documents(), np.array([e.role == "found" for e in fixed.entrants])
+    made = []
+    for target in TARGETS:
+        compared = compare(bits, documents, fixed.weights_of(target), hubs)
+        c = _multiplier(compared, terms.level)
+        for one, other in pairs:
+            difference, parts = compared.pair(keep.index(first[one]), keep.index(first[other]))
+            level = float(compared.means[keep.index(first[other])])
+            pair = _Pair(table.names[one], table.names[other], target, float(difference), parts, level, c)
+            made.append(_comparison(terms, pair, family))
     return tuple(made)
 
 
@@ -109,7 +132,7 @@ def _comparison(terms: Terms, pair: _Pair, family: Family) -> Comparison:
         opponent=pair.opponent,
         family=family,
         target=pair.target,
-        bits=pair.difference,
+        difference=pair.difference,
         relative=pair.difference / pair.level,
         interval=ends(pair.difference, half),
         fixed=ends(pair.difference, half_of(pair.parts.fixed(), pair.c)),

@@ -8,7 +8,7 @@ from doremi.statistics import choice, claims, intervals, moving
 from doremi.statistics.needed import Needed, needed
 from doremi.statistics.setting import Setting, Terms
 from doremi.statistics.table import TARGETS, Measurements, Target
-from doremi.statistics.values import Choice, Claim, Judged
+from doremi.statistics.values import Choice, Claim, Comparison, Judged
 
 USUAL = 0.01  # the relative difference that the noise is told by
 
@@ -25,6 +25,7 @@ def judge(table: Measurements, terms: Terms) -> Judged:
     choices: dict[Target, tuple[Choice, ...]] = {t: choice.choices(setting, t) for t in TARGETS}
     return Judged(
         target=terms.target,
+        baseline=setting.names[setting.reference],
         level=terms.level,
         margin=terms.margin,
         seeds=table.seeds,
@@ -35,7 +36,7 @@ def judge(table: Measurements, terms: Terms) -> Judged:
         domains=moving.domains(setting, compared),
         without_lent=intervals.without_lent(setting),
         noise=_noise(setting),
-        settle=_settle(setting, claimed),
+        settle=_settle(setting, claimed, compared),
         recommended=choice.recommended(setting, claimed, choices),
         exploratory=terms.exploratory,
     )
@@ -47,14 +48,20 @@ def _noise(setting: Setting) -> Needed | None:
     return _seeds(setting, others[0], setting.reference, USUAL) if others else None
 
 
-def _settle(setting: Setting, claimed: Sequence[Claim]) -> Needed | None:
-    """What would prove the first claim that failed, if the truth is what was seen, or the margin where that is more."""
+def _settle(setting: Setting, claimed: Sequence[Claim], compared: Sequence[Comparison]) -> Needed | None:
+    """What would prove the first claim that failed, if the truth is what was seen, or the margin where that is more.
+
+    None where it is known to be smaller than the margin, which nobody needs to prove.
+    """
     failed = next((one for one in claimed if one.tested and not one.held), None)
     if failed is None or failed.relative >= 0:
         return None
     place = setting.names.index(failed.candidate)
     means = setting.compared[setting.terms.target].means
     strongest = min((setting.names.index(name) for name in failed.over), key=lambda i: means[i])
+    pair = (failed.candidate, setting.names[strongest], setting.terms.target)
+    if any(one.small for one in compared if (one.candidate, one.opponent, one.target) == pair):
+        return None
     return _seeds(setting, place, strongest, max(-failed.relative, setting.terms.margin))
 
 

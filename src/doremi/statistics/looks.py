@@ -23,9 +23,9 @@ class Record:
     seeds: tuple[tuple[int, ...], ...] = ()
 
     def with_look(self, seeds: Sequence[int]) -> Record:
-        """A look at the same seeds again is no further look."""
+        """A look at the same seeds again is no further look, nor is one at a single seed, which can prove nothing."""
         one = tuple(seeds)
-        return self if one in self.seeds else Record(self.looks, (*self.seeds, one))
+        return self if one in self.seeds or len(one) < 2 else Record(self.looks, (*self.seeds, one))
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Look:
 
 def look(record: Record | None, looks: Looks, seeds: Sequence[int], level: float) -> Look:
     """What a look at `seeds` may claim, given the `record` of earlier ones (None before the first)."""
-    own = level if looks == "once" else PLANNED_SHARE * level
+    own = level if looks == "once" else round(PLANNED_SHARE * level, 10)
     if record is None or not record.seeds:
         return Look(own, None if looks == "once" else _planned(len(seeds)))
     if record.looks != looks:

@@ -43,12 +43,11 @@ class Setting:
     def of(cls, whole: Measurements, terms: Terms) -> Setting:
         first = originals(whole)
         keep = [i for i, one in enumerate(whole.entrants) if first[i] == i and one.role != "per-seed"]
-        keep = keep if first[whole.reference()] in keep else [first[whole.reference()], *keep]
         fixed = whole.only(keep, whole.seeds)
         bits, documents = fixed.bits(), fixed.documents()
         hubs = np.array([one.role == "found" for one in fixed.entrants])
         compared: dict[Target, Compared] = {t: compare(bits, documents, fixed.weights_of(t), hubs) for t in TARGETS}
-        return cls(whole, fixed, terms, bits, documents, compared, keep.index(first[whole.reference()]))
+        return cls(whole, fixed, terms, bits, documents, compared, keep.index(whole.reference()))
 
     @property
     def entrants(self) -> tuple[Entrant, ...]:

@@ -104,11 +104,15 @@ class Measurements:
 
 
 def originals(table: Measurements) -> tuple[int, ...]:
-    """For each candidate the first whose losses are all the same: itself, or who shares its trainings.
+    """For each candidate the one that stands for all with the same losses: itself, or who shares its trainings.
 
-    Two names of one mixture are one candidate. Counted twice they would halve the noise that is seen.
+    Two names of one mixture are one candidate. Counted twice they would halve the noise that is seen. The reference
+    mixture stands for others, and a mixture for a method; else who is first does.
     """
     bits_CSK = table.bits()
-    return tuple(
-        next(i for i in range(c + 1) if np.array_equal(bits_CSK[i], bits_CSK[c])) for c in range(len(bits_CSK))
-    )
+    order = sorted(range(len(bits_CSK)), key=lambda i: _standing(table.entrants[i]))
+    return tuple(next(i for i in order if np.array_equal(bits_CSK[i], bits)) for bits in bits_CSK)
+
+
+def _standing(one: Entrant) -> tuple[bool, bool]:
+    return not one.is_reference, one.role == "per-seed"

@@ -12,7 +12,7 @@ from doremi.statistics.needed import Needed
 from doremi.statistics.table import Target
 
 Outcome = Literal["win", "loss", "tie", "undecided"]
-Family = Literal["primary", "average", "method", "plain"]
+Family = Literal["primary", "average", "method", "plain", "compute"]
 Ends = tuple[float, float]
 
 
@@ -47,7 +47,7 @@ class Comparison:
     opponent: str
     family: Family
     target: Target
-    bits: float
+    difference: float
     relative: float
     interval: Ends | None
     fixed: Ends | None
@@ -114,6 +114,7 @@ class Judged:
     """
 
     target: Target
+    baseline: str
     level: float
     margin: float
     seeds: tuple[int, ...]
