@@ -95,7 +95,8 @@ def show(judged: Judged, old: dict[str, Any] | None) -> Iterator[str]:
             profile, level = _both(row.profile, row.profile_interval), _both(row.level, row.level_interval)
             yield f"| {row.domain} | {ratio} | {profile} | {level} |"
     for one in judged.without_lent:
-        yield f"\nWithout shared seeds, {one.candidate}: {_both(one.relative, one.interval)} (seeds {one.seeds})."
+        seeds = ", ".join(map(str, one.seeds)) or "none are left"
+        yield f"\nWithout shared seeds, {one.candidate}: {_both(one.relative, one.interval)} (seeds: {seeds})."
     yield from (f"\n{one.words()}" for one in (judged.noise, judged.settle) if one)
 
 

@@ -30,7 +30,7 @@ from doremi.report.tables import SHOWN, Table, domain_tables, mixture_table, sho
 from doremi.report.walks import walk_figures
 from doremi.report.words import count, percent, plural
 from doremi.rundir.layout import RunDirectory
-from doremi.verdict.headline import headline
+from doremi.verdict.headline import headline, lent
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,7 @@ def _view(facts: Facts) -> dict[str, Any]:
         "claims": claims_table(facts),
         "regret": regret_table(facts),
         "comparisons": comparison_tables(facts),
+        "lent": lent(facts.verdict) if facts.verdict else [],
         "moved": [one.words for one in facts.verdict.domain_changes] if facts.verdict else [],
         "sizes": sizes_table(facts),
         "sizes_words": sizes_words(facts),

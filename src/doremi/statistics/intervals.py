@@ -38,8 +38,10 @@ def without_lent(setting: Setting) -> tuple[WithoutLent, ...]:
     """Found mixtures against the reference mixture on the seeds whose training served no search."""
     lent = setting.entrants[setting.reference].lent
     left = [seed for seed in setting.fixed.seeds if seed not in lent]
-    if not left or len(left) == len(setting.fixed.seeds):
+    if len(left) == len(setting.fixed.seeds):
         return ()
+    if not left:
+        return tuple(WithoutLent(setting.names[place], (), None, None) for place in setting.found())
     table, target = setting.fixed.only(range(len(setting.entrants)), left), setting.terms.target
     hubs = np.array([one.role == "found" for one in table.entrants])
     compared = compare(table.bits(), table.documents(), table.weights_of(target), hubs)

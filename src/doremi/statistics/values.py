@@ -87,11 +87,14 @@ class Choice:
 
 @dataclass(frozen=True)
 class WithoutLent:
-    """A comparison with the reference mixture without the seeds whose training also served the search."""
+    """A comparison with the reference mixture without the seeds whose training also served the search.
+
+    No seeds and None where all of them did.
+    """
 
     candidate: str
     seeds: tuple[int, ...]
-    relative: float
+    relative: float | None
     interval: Ends | None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from doremi.statistics.values import WithoutLent
 from doremi.verdict.values import Verdict
 
 FEWEST_SEEDS = 3  # two show noise, but so badly that hardly anything is ever proved
@@ -11,6 +12,23 @@ def headline(verdict: Verdict) -> tuple[str, str, str]:
     """One sentence or two each."""
     chosen = verdict.recommendation
     return f"Use {chosen.mixture}.", _better(verdict), _settle(verdict)
+
+
+def lent(verdict: Verdict) -> list[str]:
+    """What is left without the models that found mixtures were learned against, a sentence or two for each mixture."""
+    return [_lent(one, verdict.baseline) for one in verdict.without_lent]
+
+
+def _lent(one: WithoutLent, baseline: str) -> str:
+    if one.relative is None:
+        return f"{one.candidate} was learned against all models of {baseline} that it is compared with."
+    ends = "One seed gives no range."
+    if one.interval is not None:
+        ends = f"The range is {one.interval[0]:+.2%} to {one.interval[1]:+.2%}."
+    return (
+        f"{one.candidate} was learned against some models of {baseline}. Without their seeds it differs by "
+        f"{one.relative:+.2%}. {ends}"
+    )
 
 
 def _better(verdict: Verdict) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from doremi.statistics.table import Target
 from doremi.statistics.values import Claim, Comparison
-from doremi.verdict.headline import headline
+from doremi.verdict.headline import headline, lent
 from doremi.verdict.values import (
     CandidateResult,
     Downstream,
@@ -36,7 +36,7 @@ def format_table(verdict: Verdict) -> str:
         f"that hold at once for each mixture. A tie is within {verdict.margin:.2%}.",
         *_grid(_comparisons(verdict)),
         *_same(verdict),
-        *_lent(verdict),
+        *lent(verdict),
         *_claims(verdict),
         *_choices(verdict),
         "",
@@ -124,21 +124,8 @@ def _same(verdict: Verdict) -> list[str]:
     return [f"{name} has the trainings of {other}, so they are one candidate." for name, other in verdict.same]
 
 
-def _lent(verdict: Verdict) -> list[str]:
-    """The comparison without the seeds that also served the search."""
-    return [
-        f"{_short(one.candidate)} against {_short(verdict.baseline)} without the seeds that served the search: "
-        f"{one.relative:+.2%} {_relative_ends(one.interval)}."
-        for one in verdict.without_lent
-    ]
-
-
 def _signed(difference: float | None) -> str:
     return "-" if difference is None else f"{difference:+.4f}"
-
-
-def _relative_ends(interval: Interval) -> str:
-    return f"[{interval[0]:+.2%}, {interval[1]:+.2%}]" if interval else "(no interval)"
 
 
 def _ends(interval: Interval) -> str:
