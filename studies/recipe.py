@@ -31,6 +31,8 @@ from doremi.corpus.loader import BatchStream
 from doremi.corpus.sampler import I64, Sampler
 from doremi.corpus.value import Corpus
 from doremi.distributed import World
+from doremi.events.event import Event
+from doremi.events.stream import Watch
 from doremi.files import key_of
 from doremi.mixture.domains import Mixture
 from doremi.model.build import count_parameters, eval_mode
@@ -48,13 +50,10 @@ SKEW = 3.0  # how many times the weight of the others every other domain has in 
 DOMAINS = {"chosen": CHOSEN, "held": HELD_OUT}
 
 
-class Silent:
+class Silent(Watch):
     """A watch that shows nothing."""
 
-    def stage(self, name: str) -> None: ...
-    def step(self, step: int, steps: int, tokens: int) -> None: ...
-    def record(self, record: object) -> None: ...
-    def say(self, message: str) -> None: ...
+    def emit(self, event: Event) -> None: ...
     def stop_requested(self) -> bool:
         return False
 
