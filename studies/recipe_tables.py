@@ -119,28 +119,39 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in [head, rule, *rows])
 
 
-def recipes(found: list[Line]) -> str:
-    """One row a recipe, domains, size and kind of weights: loss, spreads, differences between mixtures."""
-    groups: Mapping[tuple[str, ...], list[Line]] = defaultdict(list)
+def grouped(found: list[Line]) -> list[tuple[str, list[Line]]]:
+    """Trainings by recipe, size, domains, and kind of weights and order, with what a row calls them."""
+    groups: dict[tuple[str, ...], list[Line]] = defaultdict(list)
     for line in found:
         if line.order == line.init and line.threads == 1 and not line.stage.startswith("rates"):
-            steps = "same step" if line.shelves else ""
-            groups[line.domains, line.size, line.recipe, line.kept, steps].append(line)
+            kept = "" if line.kept == "last" else f"late {line.kept}"
+            groups[line.domains, line.recipe, kept, "same steps" if line.shelves else ""].append(line)
+    return [
+        (", ".join(word for word in (recipe, kept, steps) if word), group)
+        for (_, recipe, kept, steps), group in sorted(groups.items())
+    ]
+
+
+def screened(found: list[Line]) -> str:
+    """Recipes that were tried on natural text alone: loss, and its spread over seeds."""
     rows = []
-    for (domains, size, recipe, kept, steps), group in sorted(groups.items()):
+    for name, group in grouped(found):
         mixtures, seeds, loss_CS = full(group)
-        if not seeds:
-            continue
-        several, pairs = len(seeds) > 1, len(seeds) > 1 and len(mixtures) > 1
-        rows.append([
-            ", ".join(word for word in (recipe, kept if kept != "last" else "", steps) if word),
-            domains, size, str(len(seeds)), f"{loss_CS.mean():.4f}",
-            str(of_seeds(loss_CS)) if several else "", str(of_pairs(loss_CS)) if pairs else "",
-            differences(mixtures, loss_CS) if pairs else "",
-            f"{np.mean([line.seconds for line in group]):.0f}",
-        ])  # fmt: skip
-    head = ["recipe", "domains", "size", "seeds", "bits a byte", "SD of one, %", "SD of a pair, %", "differences, %",
-            "seconds"]  # fmt: skip
+        if mixtures == ["natural"]:
+            said = str(of_seeds(loss_CS)) if len(seeds) > 1 else ""
+            rows.append([name, str(len(seeds)), f"{loss_CS.mean():.4f}", said])
+    return table(["recipe", "seeds", "bits a byte", "SD of one, %"], sorted(rows, key=lambda row: row[2]))
+
+
+def compared(found: list[Line]) -> str:
+    """Recipes with all mixtures: loss, spreads, differences between mixtures."""
+    rows = []
+    for name, group in grouped(found):
+        mixtures, seeds, loss_CS = full(group)
+        if len(mixtures) > 1 and len(seeds) > 1:
+            said = (str(of_seeds(loss_CS)), str(of_pairs(loss_CS)), differences(mixtures, loss_CS))
+            rows.append([name, group[0].domains, str(len(seeds)), f"{loss_CS.mean():.4f}", *said])
+    head = ["recipe", "domains", "seeds", "bits a byte", "SD of one, %", "SD of a pair, %", "differences, %"]
     return table(head, rows)
 
 
@@ -217,7 +228,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     args = parser.parse_args()
     found = lines(args.folder)
-    for part in (recipes, sources, rates):
+    for part in (screened, compared, sources, rates):
         print(f"{part(found)}\n")
 
 
