@@ -11,8 +11,10 @@ import yaml
 
 from doremi.errors import DamageError, RunError
 from doremi.report import write_report
+from doremi.report.facts import read_facts
 from doremi.report.figures import Figure
 from doremi.report.svg import printable
+from doremi.report.tables import domain_tables
 from doremi.report.trainings import Training, curve
 from doremi.report.words import count, duration, factor, fixed, flattened, listed, percent, shortened, signed
 from doremi.rundir.layout import RunDirectory, TrainingFolder
@@ -54,7 +56,7 @@ def test_the_answer_comes_first_and_in_words(page: Page) -> None:
     answer = words(page.by_id("answer"))
     assert "By the uniform average it has 1.11% fewer bits per byte than natural." in answer
     assert "doremi is proved better than natural by a hair." in answer
-    assert "To prove 1.1 % takes about 7 seeds (80 %: at most 12)." in answer
+    assert "To prove 1.1 % takes about 7 seeds (80 %: at most 12). To prove 1 % takes about 6 seeds" in answer
     assert "Against natural, doremi surely moves loss from web to Wikipedia (en)." in answer
     assert "3 domains, 3 mixtures compared, models of size tiny on 5,120 tokens each, 2 seeds." in answer
 
@@ -148,6 +150,8 @@ def test_domains_show_bits_nats_and_the_best_not_by_color_alone(page: Page, fini
     change = f"{minus}3.00 % {minus}2.00 %"
     assert rows["web"]["doremi"].endswith(f"{change} ({minus}3.00 % to {minus}1.00 %)")
     assert rows["web"]["uniform"].endswith(change), "one seed has no interval"
+    doremi = [row[1].outcome for row in domain_tables(read_facts(RunDirectory(finished)))[0].rows]
+    assert sorted(doremi) == ["", "loss", "win"]  # by the range of the profile: below, about and above 0
 
 
 def test_what_is_proved_and_what_choosing_costs(page: Page) -> None:

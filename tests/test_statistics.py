@@ -17,6 +17,7 @@ from doremi.statistics.by_domain import by_domain
 from doremi.statistics.compared import compare
 from doremi.statistics.document_noise import document_noise, domain_documents
 from doremi.statistics.dunnett import multiplier
+from doremi.statistics.intervals import between
 from doremi.statistics.judge import judge
 from doremi.statistics.looks import PLAN, Record, look, next_look
 from doremi.statistics.parts import Parts
@@ -266,6 +267,28 @@ def test_the_smallest_regret_is_recommended_and_only_proofs_are_called_so() -> N
     assert (none.mixture, none.proved) == ("natural", False)
     assert "Nothing is proved." in none.reason
     assert "worse than the best candidate (95 %)." in none.reason
+
+
+def test_what_is_proved_is_a_win_whatever_the_other_rows_need() -> None:
+    """A claim in a sequence needs less than an interval that holds for all rows at once."""
+    judged = judge(world([400], [-0.002, 0, 0, 0], seeds=3, noise=0.001), Terms())
+    first = judged.comparisons[0]
+    assert judged.claims[0].held
+    assert first.interval is not None
+    assert first.interval[1] > 0
+    assert first.outcome == "win"
+
+
+def test_pairs_without_a_claim_count_one_training_once() -> None:
+    table = world([60, 60], [-0.03, 0, 0.01])
+    alike = tuple(replace(d, nats_CSD=d.nats_CSD[[0, 1, 2, 2]]) for d in table.domains)
+    twice = replace(table, domains=alike, entrants=(*table.entrants, entrant("unimax")))
+    one, other = (between(t, [(0, 1), (0, 2)], Terms(), "compute") for t in (table, twice))
+    assert one == other
+    assert {row.family for row in one} == {"compute"}
+    assert [(row.opponent, row.target) for row in one] == [
+        ("natural", "uniform"), ("uniform", "uniform"), ("natural", "natural"), ("uniform", "natural"),
+    ]  # fmt: skip
 
 
 def test_the_other_average_is_told() -> None:

@@ -18,7 +18,9 @@ from doremi.corpus.value import Corpus
 from doremi.errors import ConfigError, DamageError, DataError, RunError
 from doremi.rundir.layout import RunDirectory
 from doremi.statistics.looks import Record
-from doremi.verdict import Verdict, format_table, read_looks, write_looks, write_verdict
+from doremi.statistics.values import Outcome
+from doremi.verdict import Verdict, format_table, ranking, read_looks, write_looks, write_verdict
+from doremi.verdict.values import SizeComparison, SizeSummary
 from make_run import MadeRun, make_run
 from tolerances import FLOAT64
 from verdicts import candidates, verdict_over
@@ -358,6 +360,27 @@ def test_equal_candidates_share_a_rank(tmp_path: Path):
     assert [c["rank"]["uniform"] for c in verdict["candidates"]] == [1, 1, 1]
     assert verdict["same"] == [["doremi", "natural"], ["uniform", "natural"]]
     assert "doremi has the trainings of natural, so they are one candidate." in table_of(verdict)
+
+
+# -- sizes -----------------------------------------------------------------------------------------------------------
+
+
+def one_size(size: str, candidate: str, opponent: str, outcome: Outcome) -> SizeSummary:
+    pair = SizeComparison(
+        candidate=candidate, opponent=opponent, difference=0.0, relative=0.0, interval=None, outcome=outcome
+    )
+    return SizeSummary(
+        size=size, parameters=1, tokens=1, bits_per_byte={}, order=(), recommended="a", trainings={},
+        comparisons=(pair,),
+    )  # fmt: skip
+
+
+def test_a_ranking_holds_or_turns_whichever_way_round_a_pair_stands():
+    small = one_size("1m", "a", "b", "win")
+    assert ranking([small, one_size("3m", "b", "a", "loss")]).holds is True
+    turned = ranking([small, one_size("3m", "b", "a", "win")])
+    assert (turned.holds, turned.reason) == (False, "a beats b at 1m, loses to b at 3m.")
+    assert ranking([small, one_size("3m", "a", "b", "undecided")]).holds is None
 
 
 # -- looks -----------------------------------------------------------------------------------------------------------

@@ -52,8 +52,8 @@ def _better(verdict: Verdict) -> str:
 
 
 def _settle(verdict: Verdict) -> str:
-    """What would prove the claim that failed, else how many seeds one per cent takes."""
+    """What would prove the claim that failed, and what the noise means: seeds for one per cent."""
     if len(verdict.seeds) < 2:
         return f"Train at least {FEWEST_SEEDS} seeds to know more."
-    told = verdict.settle or verdict.noise
-    return told.words() if told else "There is nothing else to compare with."
+    told = [one.words() for one in (verdict.settle, verdict.noise) if one]
+    return " ".join(dict.fromkeys(told)) or "There is nothing else to compare with."
