@@ -90,7 +90,14 @@ model: {{preset: 0.3m}}
 training:
   steps: {steps}
   batch_size: {batch_size}
+  # what was best for models of this size (docs/results/recipe.md)
   learning_rate: 0.007
+  schedule: linear
+  final_learning_rate: 0
+  warmup: 0.5
+  beta1: 0.8
+  beta2: 0.95
+  initial_spread: 2
   evaluate_every: {evaluate_every}
 proxy: {{seeds: 1}}
 candidates:

@@ -139,19 +139,19 @@ class TrainingConfig(Section):
     """The paper used Adafactor for all its runs."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Peak learning rate."""
-    schedule: Annotated[Literal["exponential", "linear", "cosine"], Neutral("exponential")] = "linear"
+    schedule: Annotated[Literal["exponential", "linear", "cosine"], Neutral("exponential")] = "exponential"
     """How the learning rate falls after its peak. The paper has an exponential decay."""
-    final_learning_rate: Annotated[float, Neutral(0.1)] = Field(default=0.0, ge=0, le=1)
+    final_learning_rate: Annotated[float, Neutral(0.1)] = Field(default=0.1, ge=0, le=1)
     """Last learning rate, as a share of the peak. 0 needs a linear or cosine schedule."""
-    warmup: Annotated[float, Neutral(0.06)] = Field(default=0.5, ge=0, lt=1)
+    warmup: Annotated[float, Neutral(0.06)] = Field(default=0.06, ge=0, lt=1)
     """Share of the steps in which the learning rate rises linearly. Short trainings of small models need much of it."""
     weight_decay: float = Field(default=0.01, ge=0)
     """Decoupled weight decay, on matrices only."""
-    beta1: Annotated[float, Neutral(0.9)] = Field(default=0.8, ge=0, lt=1)
+    beta1: Annotated[float, Neutral(0.9)] = Field(default=0.9, ge=0, lt=1)
     """AdamW's first decay rate."""
-    beta2: Annotated[float, Neutral(0.99)] = Field(default=0.95, ge=0, lt=1)
+    beta2: Annotated[float, Neutral(0.99)] = Field(default=0.99, ge=0, lt=1)
     """AdamW's second decay rate."""
-    initial_spread: Annotated[float, Neutral(1.0)] = Field(default=2.0, gt=0)
+    initial_spread: Annotated[float, Neutral(1.0)] = Field(default=1.0, gt=0)
     """Spread of a model's first weights, as a multiple of its architecture's own. That is made for wide models."""
     gradient_clip: float = Field(default=1.0, gt=0)
     """Largest global norm of the gradient."""
