@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -267,7 +268,7 @@ class RunConfig(Section):
     @field_validator("executor")
     @classmethod
     def _known_executor(cls, value: str) -> str:
-        if value not in ("local", "ray") and not value.startswith("ray://"):
+        if value not in ("local", "ray") and not re.fullmatch(r"ray://[^\s:/@]+(:\d+)?", value):
             raise ValueError(f"{value!r} is none: use local, ray or ray://HOST:PORT")
         return value
 
