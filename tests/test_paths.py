@@ -19,6 +19,7 @@ from doremi.rundir.layout import RunDirectory
 from tiny import write_corpus, write_tiny
 
 NO_PATHS = {
+    "executor",
     "name", "data.text_field", "data.domains.text_field", "model.preset", "model.architecture", "candidates.sizes",
     "limits.groups.domains",
 }  # fmt: skip

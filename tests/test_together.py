@@ -28,6 +28,7 @@ from doremi.cli.status import status_table
 from doremi.config import RunConfig, load
 from doremi.distributed import World
 from doremi.errors import Interrupted, RunError
+from doremi.events.event import Event, Said, Stepped
 from doremi.executors.choose import chosen
 from doremi.pipeline import run as running
 from doremi.pipeline.driver import settle
@@ -79,13 +80,12 @@ class Pausing(Silent):
         super().__init__()
         self.at_step, self.go_on, self.waits = threading.Event(), threading.Event(), threading.Event()
 
-    def step(self, step: int, steps: int, tokens: int) -> None:
-        self.at_step.set()
-        assert self.go_on.wait(PATIENCE)
-
-    def say(self, message: str) -> None:
-        super().say(message)
-        if "Waiting for it" in message:
+    def emit(self, event: Event) -> None:
+        super().emit(event)
+        if isinstance(event, Stepped):
+            self.at_step.set()
+            assert self.go_on.wait(PATIENCE)
+        if isinstance(event, Said) and "Waiting for it" in event.message:
             self.waits.set()
 
 
@@ -171,8 +171,8 @@ def test_of_two_jobs_of_one_node_the_second_waits_and_finds_it_done(config: RunC
     second.end()
     (said,) = [message for message in second.watch.messages if "Waiting for it" in message]
     assert said.startswith(f"{ONE}: process ")
-    assert first.watch.messages.count(ONE) == 1
-    assert ONE not in second.watch.messages  # it has begun no stage
+    assert first.watch.messages.count(f"{ONE}: begins") == 1
+    assert f"{ONE}: begins" not in second.watch.messages  # it has begun no stage
     assert trained(config) == 1
 
 
@@ -196,8 +196,8 @@ def test_a_driver_and_a_job_are_at_work_together(config: RunConfig) -> None:
     before = place.stat().st_mtime_ns
     driver.end()
     assert place.stat().st_mtime_ns == before
-    assert OTHER not in driver.watch.messages
-    assert OTHER in job.watch.messages
+    assert f"{OTHER}: begins" not in driver.watch.messages
+    assert f"{OTHER}: begins" in job.watch.messages
     assert trained(config) == 5  # natural's first is the reference, and there is a proxy
     assert (config.root / "verdict.json").exists()
 
