@@ -33,7 +33,7 @@ from test_executors import contents
 from tiny import tiny_config, write_corpus, write_tiny
 
 ASKED: dict[str, Any] = {
-    "training": {"steps": 300, "evaluate_every": 100, "checkpoint_every": 20, "log_every": 20},
+    "training": {"steps": 200, "evaluate_every": 100, "checkpoint_every": 20, "log_every": 20},
     "candidates": {"mixtures": ["doremi", "natural", "uniform"], "seeds": 1},
 }
 PATIENCE = 60.0
@@ -189,7 +189,7 @@ def test_a_ray_of_our_own(config: Path, straight: dict[str, bytes], place: Place
     told = next(line for line in process.stderr if "was lost" in line or "error" in line)
     assert "It resumes from its last checkpoint" in told
     process.kill()
-    process.wait()
+    process.communicate()
     wait_for(place.is_empty)
 
     process = place.start(*command)
