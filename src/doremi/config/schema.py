@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -259,8 +260,9 @@ class RunConfig(Section):
     workers: Annotated[int | Auto, Reaches()] = "auto"
     """Trainings at once. `auto` does as many as make the run end sooner and fit the memory, one on each GPU."""
     executor: Annotated[str, Reaches()] = "local"
-    """Where trainings go on: `local`, on this machine; `ray`, tasks of a Ray started here; `ray://HOST:PORT`, of that
-    Ray, whose machines must have the same folders. For Slurm see `doremi slurm`."""
+    """Where trainings go on. `local` is this machine. `ray` makes them tasks of a Ray that is started here.
+    `ray://HOST:PORT` joins a Ray whose machines have the same folders and the same doremi. For Slurm see
+    `doremi slurm`."""
     trackers: list[Literal["tensorboard", "wandb", "trackio"]] = Field(default=[])
     """Programs that draw curves while a run works (docs/trackers.md). Each is an extra of the same name. Default is
     none."""
@@ -278,7 +280,7 @@ class RunConfig(Section):
     @field_validator("executor")
     @classmethod
     def _known_executor(cls, value: str) -> str:
-        if value not in ("local", "ray") and not value.startswith("ray://"):
+        if value not in ("local", "ray") and not re.fullmatch(r"ray://[^\s:/@]+(:\d+)?", value):
             raise ValueError(f"{value!r} is none: use local, ray or ray://HOST:PORT")
         return value
 

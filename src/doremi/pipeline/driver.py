@@ -49,8 +49,9 @@ def drive(space: Workspace, executors: Executors, wanted: Wanted = everything) -
     """
     pace = Pace()
     space = replace(space, watch=Followed(space.watch, pace))
+    host = executors.host(space)
     corpus = prepare(space)
-    at_once = settle(space, corpus, executors.host(space.config))
+    at_once = settle(space, corpus, host)
     plan = plan_now(space, corpus)
     _say_what_stays(space, plan)
     with executors.open(space, corpus, at_once) as executor:

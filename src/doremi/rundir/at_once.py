@@ -65,7 +65,8 @@ def _auto(config: RunConfig, plan: Graph, host: Host, threads: int | None) -> in
 
 
 def _share(host: Host, at_once: int) -> int:
-    return max(1, host.cores // at_once)
+    share = max(1, host.cores // at_once)
+    return share if host.cores_of_one is None else min(share, host.cores_of_one)
 
 
 def _seconds(left: Left, host: Host, at_once: int, threads: int) -> float:
