@@ -1,7 +1,7 @@
 """How many trainings a run does at once: as many as make it end sooner, and as fit into the memory.
 
 Two small trainings with one thread each do more steps a second than one with two threads: 1.28 times as many for a
-0.3m model, 1.14 for 3m (two cores, `python benchmarks/parallel.py --steps`). But a chain of trainings that wait for one
+0.3m model, 1.14 for 3m (two cores, `python benchmarks/at_once.py`). But a chain of trainings that wait for one
 another has only one to do, which then should have all cores.
 """
 
