@@ -89,8 +89,15 @@ data:
 model: {{preset: 0.3m}}
 training:
   steps: {steps}
-  batch_size: 16
-  learning_rate: 0.003
+  batch_size: {batch_size}
+  # what was best for models of this size (docs/results/recipe.md)
+  learning_rate: 0.007
+  schedule: linear
+  final_learning_rate: 0
+  warmup: 0.5
+  beta1: 0.8
+  beta2: 0.95
+  initial_spread: 2
   evaluate_every: {evaluate_every}
 proxy: {{seeds: 1}}
 candidates:
@@ -120,12 +127,15 @@ def configured(root: Path, steps: int) -> Path:
     chosen = [name for name, size in sizes.items() if size >= FEWEST]
     domains = "\n".join(f"    {name}: text/{name}" for name in chosen)
     config = root / "demo.yaml"
-    config.write_text(CONFIG.format(domains=domains, steps=steps, evaluate_every=max(1, steps // 4)), encoding="utf-8")
+    config.write_text(
+        CONFIG.format(domains=domains, steps=steps, batch_size=len(chosen), evaluate_every=max(1, steps // 4)),
+        encoding="utf-8",
+    )
     print(f"{len(chosen)} domains: " + ", ".join(f"{name} {sizes[name] / 1e6:.1f} MB" for name in chosen), flush=True)
     return config
 
 
-def main(root: Path = Path("demo"), steps: int = 150) -> int:
+def main(root: Path = Path("demo"), steps: int = 600) -> int:
     """Gather, configure, run; returns the command's exit code."""
     config = configured(root, steps)
     return subprocess.run([sys.executable, "-m", "doremi", "run", str(config)], check=False).returncode

@@ -38,7 +38,7 @@ def candidate_rows(verdict: dict[str, Any]) -> list[str]:
     lines = header("candidate", "mean, uniform", "mean, natural", "worst", "better than reference", "steps to baseline")
     for c in verdict["candidates"]:
         reached = c["steps_to_baseline"]
-        steps = f"{reached['step']:.0f} of {reached['of']}" if reached["reached"] else "not reached"
+        steps = "not reached" if reached["step"] is None else f"{reached['step']:.0f} of {reached['of']}"
         mean = {target: f"{c['mean'][target]['bits_per_byte']:.4f}" for target in ("uniform", "natural")}
         worst = f"{c['worst']['bits_per_byte']:.4f} {c['worst']['domain']}"
         better = f"{c['domains_better_than_reference']} of {len(verdict['domains'])}"
@@ -47,12 +47,13 @@ def candidate_rows(verdict: dict[str, Any]) -> list[str]:
 
 
 def comparison_rows(verdict: dict[str, Any]) -> list[str]:
-    lines = header("comparison", "average", "relative difference", "interval, bits a byte", "adjusted p", "outcome")
+    lines = header(
+        "comparison", "average", "relative difference", "interval, bits a byte", "these documents", "outcome"
+    )
     for c in verdict["comparisons"]:
-        interval = "none" if c["interval"] is None else f"{c['interval'][0]:+.4f} to {c['interval'][1]:+.4f}"
-        p_value = "none" if c["p_adjusted"] is None else f"{c['p_adjusted']:.3f}"
+        interval, fixed = ("none" if e is None else f"{e[0]:+.4f} to {e[1]:+.4f}" for e in (c["interval"], c["fixed"]))
         pair = f"{c['candidate']} against {c['opponent']}"
-        lines.append(row(pair, c["target"], f"{100 * c['relative']:+.2f} %", interval, p_value, c["outcome"]))
+        lines.append(row(pair, c["target"], f"{100 * c['relative']:+.2f} %", interval, fixed, c["outcome"]))
     return lines
 
 
@@ -68,7 +69,7 @@ def main(folder: str) -> None:
     verdict = json.loads((run.root / "verdict.json").read_text())
     for title, lines in (
         ("Mixture (fractions of tokens)", mixture_rows(run, verdict)),
-        ("Candidates (bits a byte, report documents)", candidate_rows(verdict)),
+        ("Candidates (bits a byte, all validation documents)", candidate_rows(verdict)),
         ("Comparisons", comparison_rows(verdict)),
         ("Bits a byte by domain", domain_rows(verdict)),
     ):

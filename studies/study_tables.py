@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from doremi import verdict
-from doremi.diagnostics import settled, student
+from doremi.diagnostics import settled
 from doremi.mixture.files import read_mixture
 from doremi.model.operations import of_model
 from doremi.model.presets import shape
 from doremi.rundir.layout import RunDirectory, TrainingFolder
 from doremi.rundir.nodes import CandidateRole, NodeRecord, Role
+from doremi.statistics import student
 from results_table import candidate_rows, comparison_rows, domain_rows, header, mixture_rows, row
 from study import ETAS, FOUND, PLAIN, SHORT, SMOOTHINGS, VARIANTS
 
@@ -144,26 +145,24 @@ def tournaments(root: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def against_natural(held: dict[str, Any]) -> list[str]:
-    """DoReMi's difference to natural in each domain, relative, with interval and outcome; then the worst domain's."""
-    natural = next(c for c in held["candidates"] if c["name"] == "natural")
-    bits = dict(zip(held["domains"], natural["bits_per_byte"], strict=True))
-    lines = header("domain", "doremi against natural", "interval", "outcome")
-    for c in held["domain_comparisons"]:
-        if (c["candidate"], c["opponent"]) == (LEARNED, "natural"):
-            lines.append(row(c["domain"], *relative(c, bits[c["domain"]]), c["outcome"]))
-    for c in held["worst_comparisons"]:
-        if (c["candidate"], c["opponent"]) == (LEARNED, "natural"):
-            lines.append(row("worst domain", *relative(c["loss"], max(bits.values())), c["loss"]["outcome"]))
+    """DoReMi's difference to natural in each domain, relative: what it changes less the mean change, and the whole."""
+    lines = header("domain", "weight", "less the mean change", "interval", "doremi against natural", "interval")
+    for one in held["domain_changes"]:
+        if one["candidate"] == LEARNED:
+            lines += [
+                row(
+                    c["domain"], f"{c['weight_ratio']:.2f}x", *shares(c["profile"], c["profile_interval"]),
+                    *shares(c["level"], c["level_interval"]),
+                )
+                for c in one["domains"]
+            ]  # fmt: skip
     return lines
 
 
-def relative(c: dict[str, Any], base: float) -> tuple[str, str]:
-    """A difference and its interval in per cent of `base`."""
-    shown = "none (one seed)"
-    if c["interval"]:
-        low, high = (100 * end / base for end in c["interval"])
-        shown = f"{low:+.2f} to {high:+.2f} %"
-    return f"{100 * c['difference'] / base:+.2f} %", shown
+def shares(value: float, interval: Sequence[float] | None) -> tuple[str, str]:
+    """A relative difference and its interval in per cent."""
+    ends = "none (one seed)" if interval is None else f"{100 * interval[0]:+.2f} to {100 * interval[1]:+.2f} %"
+    return f"{100 * value:+.2f} %", ends
 
 
 def found(natural: RunDirectory) -> list[str]:
@@ -295,7 +294,7 @@ def paired(own_S: np.ndarray, other_S: np.ndarray) -> list[str]:
     """Relative difference of means with Student's interval over seeds."""
     seeds = min(len(own_S), len(other_S))
     relative_S = own_S[:seeds] / other_S[:seeds] - 1
-    half = float(student.quantile(np.array(0.05), np.array(seeds - 1))) * relative_S.std(ddof=1) / seeds**0.5
+    half = float(student.quantile(0.05, seeds - 1)) * relative_S.std(ddof=1) / seeds**0.5
     low, high = relative_S.mean() - half, relative_S.mean() + half
     return [f"{100 * relative_S.mean():+.2f} %", f"{100 * low:+.2f} to {100 * high:+.2f} %"]
 

@@ -33,31 +33,42 @@ def a_verdict(made: MadeRun, root: Path) -> dict[str, Any]:
         (name, "natural", target) for name in made.effect if name != "natural" for target in ("uniform", "natural")
     ]
     return {
-        "format": 1, "split": "report", "unit": "bits_per_byte", "confidence": 0.95, "margin": 0.005,
-        "domains": domains, "natural_weights": natural.tolist(), "reference_mixture": "natural",
+        "format": 1, "unit": "bits_per_byte", "confidence": 0.95, "level": 0.05, "looks": "once",
+        "margin": 0.005,
+        "domains": domains, "natural_weights": natural.tolist(), "reference_mixture": "natural", "baseline": "natural",
         "size": made.size, "seeds": list(made.seeds), "tokens": made.steps * 128,
         "candidates": [_candidate(made, run.nodes(), name, rows, natural) for name in made.effect],
+        "same": [],
+        "claims": [
+            {"candidate": "doremi", "method": "doremi", "over": over, "level": 0.05, "tested": True, "held": n == 0,
+             "p_value": 0.01 + n, "relative": -0.0111 + 0.02 * n, "at_least": 0.0044 - 0.02 * n}
+            for n, over in enumerate((["natural"], ["natural", "uniform"]))
+        ],
         "comparisons": [
-            {"candidate": a, "opponent": b, "family": "learned", "target": t, "difference": -0.01234 + 0.01 * n,
-             "relative": -0.0111, "interval": [-0.02 + 0.01 * n, -0.003 + 0.01 * n] if n else None, "p_value": 0.01,
-             "p_adjusted": 0.0437 if n else None, "outcome": outcomes[n % 4]}
+            {"candidate": a, "opponent": b, "family": "primary", "target": t, "difference": -0.01234 + 0.01 * n,
+             "relative": -0.0111, "interval": [-0.02 + 0.01 * n, -0.003 + 0.01 * n] if n else None,
+             "fixed": [-0.019 + 0.01 * n, -0.004 + 0.01 * n] if n else None, "outcome": outcomes[n % 4], "small": False}
             for n, (a, b, t) in enumerate(pairs)
         ],
-        "domain_comparisons": [
-            {"candidate": a, "opponent": b, "domain": d, "difference": 0.0321 - 0.02 * n,
-             "interval": [0.0121 - 0.02 * n, 0.0521 - 0.02 * n] if a == "doremi" else None,
-             "outcome": outcomes[n % 4]}
-            for a, b, t in pairs if t == "uniform" for n, d in enumerate(domains)
+        "choices": {
+            t: [{"candidate": name, "expected": 0.001 * i, "at_most": 0.004 + 0.001 * i}
+                for i, name in enumerate(made.effect)]
+            for t in ("uniform", "natural")
+        },
+        "domain_changes": [
+            {"candidate": a, "words": f"Against natural, {a} surely moves loss from {domains[0]} to {domains[-1]}.",
+             "domains": [
+                {"domain": d, "weight_ratio": 1.5, "profile": -0.02 + 0.02 * n,
+                 "profile_interval": [-0.03 + 0.02 * n, -0.01 + 0.02 * n] if a == "doremi" else None,
+                 "level": -0.03 + 0.02 * n, "level_interval": None}
+                for n, d in enumerate(domains)]}
+            for a, _, t in pairs if t == "uniform"
         ],
-        "worst_comparisons": [
-            {"candidate": a, "opponent": b,
-             "loss": {"domains": [domains[0], domains[0]], "difference": 0.01, "interval": [0.004, 0.016],
-                      "outcome": outcomes[1]},
-             "regret": {"domain": domains[0], "difference": 0.0321, "interval": [0.0221, 0.0421]}}
-            for a, b, t in pairs if t == "uniform"
-        ],
-        "recommendation": {"mixture": "doremi", "reason": "doremi beats natural by a hair.", "outcome": "win",
-                           "tied_with": ["uniform"], "seeds_to_decide": 7, "target": "uniform"},
+        "without_lent": [],
+        "noise": {"effect": 0.01, "seeds": 6, "at_most": 10, "documents": None},
+        "settle": {"effect": 0.011, "seeds": 7, "at_most": 12, "documents": None},
+        "recommendation": {"mixture": "doremi", "target": "uniform", "proved": True,
+                           "reason": "doremi is proved better than natural by a hair.", "other_mixture": "doremi"},
     }  # fmt: skip
 
 
@@ -80,8 +91,8 @@ def _candidate(made: MadeRun, nodes: Nodes, name: str, rows: Mapping[str, Any], 
         "worst_regret": {"domain": made.domains[most], "bits_per_byte": float(regret[most])},
         "rank": {"uniform": 1, "natural": 2, "worst": 3},
         "domains_better_than_reference": int((regret < 0).sum()),
-        "steps_to_baseline": {"reached": reached, "step": 31.0 if reached else None, "of": made.steps,
-                              "speedup": made.steps / 31.0 if reached else None},
+        "steps_to_baseline": {"step": 31.0 if reached else None, "earliest": 29.0 if reached else None,
+                              "latest": None, "of": made.steps, "speedup": made.steps / 31.0 if reached else None},
         "limited": False, "interval_of": "mixture",
         "trainings": {str(node.seed): node.key for node in nodes.find("main", mixture=name)},
     }  # fmt: skip

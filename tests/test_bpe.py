@@ -67,7 +67,7 @@ def test_progress_and_the_same_tokenizer_in_a_process_of_its_own(monkeypatch: py
     assert found.backend.to_str() == expected
     merging = [share for step, share in seen if step == MERGING]
     assert {step for step, _ in seen} <= {READING, MERGING}
-    assert len(merging) > 2
+    assert len(merging) >= 2
     assert merging == sorted(merging)
     assert 0 <= merging[0] < merging[-1] <= 1
 

@@ -53,6 +53,7 @@ def test_overrides_and_dump_round_trip(tmp_path: Path) -> None:
         (MINIMAL + "training: {learning_rate: .nan}", "training.learning_rate: .*finite"),
         (MINIMAL + "training: {batch_size: 2}", "batch_size is 2 but there are 3 domains.*use at least 3"),
         (MINIMAL + "training: {accumulation: 5}", "batch_size 32 is not a multiple of accumulation 5"),
+        (MINIMAL + "training: {final_learning_rate: 0}", "training: .*never reaches 0: use schedule linear"),
         (MINIMAL + "training: 3", "training: should be a mapping"),
         (MINIMAL + "model: {preset: null}", "give either model.preset or model.architecture"),
         (MINIMAL + "candidates: {mixtures: [doremi, doremi]}", "candidates.mixtures: .*only once"),

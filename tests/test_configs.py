@@ -84,6 +84,7 @@ def test_paper_configs_have_the_papers_values() -> None:
         training = config.training
         assert (training.steps, training.batch_size, config.data.sequence_length) == (steps, 512, 1024)
         assert (training.learning_rate, training.final_learning_rate, training.warmup) == (1e-3, 0.1, 0.06)
+        assert (training.schedule, training.initial_spread) == ("exponential", 1.0)
         assert (training.optimizer, training.weight_decay, training.gradient_clip) == ("adafactor", 0.01, 1.0)
         assert (config.proxy.eta, config.proxy.smoothing, config.proxy.sampling) == (1.0, 1e-3, "uniform")
         assert config.data.vocab_size == 256_000

@@ -157,3 +157,31 @@ def test_workers_end_when_their_command_is_killed(text: Path, tmp_path: Path, st
     subprocess.run(command, check=True, capture_output=True)
     paths = [p for p in root.rglob("*") if p.is_file() and OTHER_BYTES.isdisjoint(p.relative_to(root).parts)]
     assert {str(p.relative_to(root)): p.read_bytes() for p in paths if not p.is_symlink()} == straight
+
+
+SCRIPT = """
+from doremi.config import load
+from doremi.distributed import start
+from doremi.executors.choose import chosen
+from doremi.pipeline.run import everything
+from doremi.pipeline.workspace import open_workspace
+from tiny import Silent
+
+print("once", flush=True)
+with open_workspace(load({config!r}), start(), Silent()) as space:
+    everything(space, chosen)
+"""
+
+
+@pytest.mark.slow
+def test_a_script_without_a_guard_is_run_once(text: Path, tmp_path: Path) -> None:
+    """Python's processes run the program's file again, which then would begin the run in each of them."""
+    config = write_tiny(tmp_path / "tiny.yaml", text, tmp_path / "runs", workers=2, **LONG)
+    script = tmp_path / "mine.py"
+    script.write_text(SCRIPT.replace("{config!r}", f"__import__('pathlib').Path({str(config)!r})"))
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
+    )
+    assert (done.returncode, done.stdout) == (0, "once\n"), done.stderr
+    assert (tmp_path / "runs" / "tiny" / "verdict.json").exists()

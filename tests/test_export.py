@@ -77,7 +77,7 @@ NAMES = ("doremi", "natural", "uniform")
 
 def test_recommended_mixture_or_the_found_one_without_a_verdict(run: RunDirectory) -> None:
     assert read_blend(run).mixture == "doremi"
-    write_verdict(run.root, verdict_over(run, NAMES))  # one seed decides nothing: the best plain one
+    write_verdict(run.root, verdict_over(run, [name for name in NAMES if name != "doremi"]))
     blend = read_blend(run)
     assert blend.mixture == "natural"
     assert [decimal_text(d.weight) for d in blend.domains] == [

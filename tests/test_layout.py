@@ -18,11 +18,22 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 
 # A package may import from those before it and from itself, also inside functions.
 ORDER = (
-    "credentials", "errors", "files", "events", "distributed", "mixture", "model", "diagnostics", "corpus", "config",
-    "rundir", "objectives", "methods", "evaluation", "training", "trackers", "verdict", "report", "export", "pipeline",
-    "plan", "executors", "cli", "__main__", "__init__",
+    "credentials", "errors", "files", "events", "distributed", "statistics", "mixture", "model", "diagnostics",
+    "corpus", "config", "rundir", "objectives", "methods", "evaluation", "training", "trackers", "verdict", "report",
+    "export", "pipeline", "plan", "executors", "cli", "__main__", "__init__",
 )  # fmt: skip
-READ_ONLY = {"credentials", "errors", "files", "events", "mixture", "diagnostics", "corpus", "config", "rundir"}
+READ_ONLY = {
+    "credentials",
+    "errors",
+    "files",
+    "events",
+    "statistics",
+    "mixture",
+    "diagnostics",
+    "corpus",
+    "config",
+    "rundir",
+}
 """All that verdict, report and export may know, and the last two the verdict; none of it needs torch."""
 
 
@@ -84,7 +95,7 @@ def test_light_modules_do_not_import_torch() -> None:
         "doremi doremi.cli.commands doremi.cli.init doremi.cli.status doremi.cli.display doremi.config doremi.verdict",
         "doremi.report doremi.export doremi.mixture.plain doremi.mixture.limits doremi.rundir.layout",
         "doremi.rundir.weights doremi.events.stream doremi.events.words doremi.corpus.prepare doremi.corpus.loader",
-        "doremi.diagnostics.health doremi.executors.slurm",
+        "doremi.diagnostics.health doremi.executors.slurm doremi.statistics.judge",
     ))  # fmt: skip
     code = f"import importlib, sys\nfor m in {light.split()!r}: importlib.import_module(m)\n"
     code += "print([m for m in ('torch', 'transformers', 'matplotlib', 'pyarrow') if m in sys.modules])"

@@ -130,8 +130,8 @@ def test_its_models_are_the_plain_candidates(run: RunDirectory) -> None:
 def test_the_verdict_judges_it_as_a_found_mixture(run: RunDirectory) -> None:
     held = json.loads((run.root / "verdict.json").read_text())
     pairs = {(c["candidate"], c["opponent"], c["family"]) for c in held["comparisons"]}
-    assert ("blend", "natural", "learned") in pairs
-    assert ("doremi", "natural", "learned") in pairs
+    assert ("blend", "natural", "primary") in pairs
+    assert ("doremi", "natural", "primary") in pairs
     longer = [(c["name"], c["search"]) for c in held["equal_compute"]["candidates"] if c["longer"]]
     assert longer == [(name, search) for search in ("doremi", "blend") for name in BLENDED]
     stages = {n.method: run.training(n).stage() for n in run.nodes().find("longer", mixture="natural", seed=0)}

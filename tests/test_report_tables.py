@@ -37,8 +37,8 @@ COMPUTE = {
          "mean": {"uniform": 1.4, "natural": 1.45}},
     ],
     "comparisons": [
-        {**ONE, "family": "all", "target": target, "relative": 0.0714, "interval": [0.05, 0.15], "outcome": "loss",
-         "p_value": 0.01, "p_adjusted": 0.02} for target in ("uniform", "natural")
+        {**ONE, "family": "compute", "target": target, "relative": 0.0714, "interval": [0.05, 0.15], "outcome": "loss",
+         "fixed": [0.06, 0.14], "small": False} for target in ("uniform", "natural")
     ],
 }  # fmt: skip
 TASKS = {
@@ -49,7 +49,7 @@ TASKS = {
             "higher_is_better": True, "tasks": ["lambada"],
             "values": {"doremi": {"mean": 0.31, "lambada": 0.31}, "natural": {"mean": 0.25, "lambada": 0.25}},
             "comparisons": [
-                {"candidate": "doremi", "opponent": "natural", "family": "learned", "task": "mean", "difference": 0.06,
+                {"candidate": "doremi", "opponent": "natural", "family": "primary", "task": "mean", "difference": 0.06,
                  "interval": [0.01, 0.11], "outcome": "win"}
             ],
         }

@@ -32,14 +32,15 @@ def run(made: RunDirectory, tmp_path: Path) -> RunDirectory:
 
 def test_several_found_mixtures_are_compared_as_such(made: RunDirectory) -> None:
     verdict = read_verdict(made.root)
-    families = {(one.candidate, one.opponent): one.family for one in verdict.comparisons}
+    families = {(c.candidate, c.opponent): c.family for c in verdict.comparisons if c.target == "uniform"}
     assert families == {
-        ("law", "natural"): "learned", ("law", "uniform"): "learned", ("swarm", "natural"): "learned",
-        ("swarm", "uniform"): "learned", ("swarm", "law"): "learned", ("uniform", "natural"): "plain",
+        ("law", "natural"): "primary", ("law", "uniform"): "primary", ("swarm", "natural"): "primary",
+        ("swarm", "uniform"): "primary", ("swarm", "law"): "method", ("uniform", "natural"): "plain",
     }  # fmt: skip
     chosen = verdict.recommendation
-    assert (chosen.mixture, chosen.outcome) == ("law", "win")
-    assert chosen.reason.startswith("law beats natural, the best plain mixture")
+    assert (chosen.mixture, chosen.proved) == ("law", True)
+    assert chosen.reason.startswith("law is proved better than natural and than every plain mixture.")
+    assert {one.level for one in verdict.claims if one.candidate == "swarm"} == {0.05}  # what law had, passed on
 
 
 def test_a_name_is_no_role(made: RunDirectory) -> None:
@@ -52,7 +53,8 @@ def test_a_name_is_no_role(made: RunDirectory) -> None:
     ]
     verdict = verdict_over(made, [], candidates=named)
     assert verdict.recommendation.mixture == "uniform"
-    assert {one.family for one in verdict.comparisons if "uniform" not in (one.candidate, one.opponent)} == {"plain"}
+    compared = [c for c in verdict.comparisons if c.target == "uniform" and "uniform" not in (c.candidate, c.opponent)]
+    assert {one.family for one in compared} == {"plain"}
 
 
 def test_at_equal_compute_each_stands_against_those_of_its_own_search(made: RunDirectory) -> None:
@@ -103,8 +105,8 @@ def test_a_place_outside_the_run_is_refused(run: RunDirectory) -> None:
 
 def test_a_damaged_verdict_is_named(run: RunDirectory) -> None:
     path = run.root / "verdict.json"
-    path.write_text(path.read_text().replace('"seeds_to_decide": null', '"seeds_to_decide": "many"'))
-    with pytest.raises(DamageError, match=r"verdict\.json: .* damaged at recommendation\.seeds_to_decide .* run again"):
+    path.write_text(path.read_text().replace('"proved": true', '"proved": "surely"'))
+    with pytest.raises(DamageError, match=r"verdict\.json: .* damaged at recommendation\.proved .* run again"):
         read_verdict(run.root)
 
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ from doremi.pipeline.preparing import prepare
 from doremi.pipeline.trainings import fresh_model, make_job
 from doremi.pipeline.workspace import Workspace, open_workspace
 from doremi.rundir.layout import TrainingFolder
-from doremi.rundir.specs import TrainingSpec
+from doremi.rundir.specs import TrainingSpec, canonical
 from doremi.training.log import About, TrainingLog
 from doremi.training.loop import (
     DeviceBatch,
@@ -52,12 +52,33 @@ from tolerances import GOLDEN as GOLDEN_TOLERANCE
 
 def test_schedule_by_hand() -> None:
     """100 steps, 6 % warm-up to 1e-3, exponential decay to 1e-4 at the last step (paper section 3.1)."""
-    settings = TrainingConfig(steps=100, learning_rate=1e-3)
+    paper = {"schedule": "exponential", "final_learning_rate": 0.1, "warmup": 0.06, "learning_rate": 1e-3}
+    settings = TrainingConfig.model_validate({**paper, "steps": 100})
     assert learning_rate(1, settings) == pytest.approx(1e-3 / 6, rel=FLOAT64)
     assert learning_rate(6, settings) == pytest.approx(1e-3, rel=FLOAT64)
     assert learning_rate(53, settings) == pytest.approx(1e-3 * 10**-0.5, rel=FLOAT64)  # half-way down
     assert learning_rate(100, settings) == pytest.approx(1e-4, rel=FLOAT64)
-    assert learning_rate(1, TrainingConfig(steps=1, warmup=0)) == pytest.approx(1e-4)
+    alone = TrainingConfig.model_validate({**paper, "steps": 1, "warmup": 0})
+    assert learning_rate(1, alone) == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize(("schedule", "half_way"), [("linear", 0.6), ("cosine", 0.6)])
+def test_schedules_that_end_where_they_are_told(schedule: Literal["linear", "cosine"], half_way: float) -> None:
+    """Warm-up as ever, half of the way half down, and a last rate of 0.2 or none at all."""
+    settings = TrainingConfig(steps=100, learning_rate=1e-3, schedule=schedule, final_learning_rate=0.2, warmup=0.06)
+    at = {step: learning_rate(step, settings) / 1e-3 for step in (3, 6, 53, 100)}
+    assert at == pytest.approx({3: 0.5, 6: 1.0, 53: half_way, 100: 0.2}, rel=FLOAT64)
+    to_zero = settings.model_copy(update={"final_learning_rate": 0.0})
+    assert learning_rate(100, to_zero) == pytest.approx(0, abs=FLOAT64)
+    assert learning_rate(1, TrainingConfig(steps=1, warmup=0, schedule=schedule, final_learning_rate=0.2)) > 0
+
+
+def test_cosine_is_slow_at_both_ends() -> None:
+    cosine, straight = (
+        TrainingConfig(steps=100, warmup=0, schedule=name, final_learning_rate=0.0) for name in ("cosine", "linear")
+    )
+    assert learning_rate(25, cosine) > learning_rate(25, straight)
+    assert learning_rate(75, cosine) < learning_rate(75, straight)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("adamw", torch.optim.AdamW), ("adafactor", torch.optim.Adafactor)])
@@ -209,10 +230,31 @@ def job_of(space: Workspace, name: str, objective: Objective, reference: LiveRef
     )  # fmt: skip
 
 
+def plain_job(space: Workspace, spec: TrainingSpec) -> Job:
+    corpus = space.directory.whole_corpus()
+    return make_job(
+        corpus, space.root / "plain", spec, space.world, name="plain", objective=("plain", PlainObjective())
+    )
+
+
 def live(space: Workspace) -> LiveReference:
     spec = spec_of(space)
     model = fresh_model(space.directory.whole_corpus(), spec.description, spec.sequence_length, 1)
     return LiveReference(model, model)
+
+
+def test_first_weights_are_as_wide_as_told(space: Workspace) -> None:
+    """Matrices are a multiple of the architecture's own, as if that had a wider spread; vectors stay."""
+    spec = spec_of(space)
+    wide = replace(spec, settings=spec.settings.model_copy(update={"initial_spread": 2.0}))
+    described = {**spec.description, "initializer_range": 0.04}
+    usual, twice, own = (
+        dict(plain_job(space, one).model.lm.named_parameters())
+        for one in (spec, wide, replace(spec, model=canonical(described)))
+    )
+    for name, parameter in usual.items():
+        assert torch.equal(twice[name], parameter * (2 if parameter.ndim >= 2 else 1))
+        assert torch.equal(twice[name], own[name])
 
 
 def test_an_objective_from_outside_is_trained_logged_and_resumed(space: Workspace) -> None:

@@ -18,21 +18,38 @@ def mixtures(*weights: float) -> dict[int, Mixture]:
 
 
 def test_by_hand() -> None:
-    """Weights 0.5, 0.6, 0.7: mean 0.6, standard error 0.1 / sqrt(3), t of 2 degrees at 95 % 4.30265."""
+    """Weights 0.5, 0.6, 0.7: mean 0.6, t of 2 degrees at 95 % 4.30265 on logarithms. Two domains lend nothing."""
     found = uncertainty(mixtures(0.5, 0.6, 0.7), NAMES, 0.95)
-    half = 4.302653 * 0.1 / 3**0.5
     assert found.interval is not None
-    assert found.interval["a"] == pytest.approx([0.6 - half, 0.6 + half], rel=FLOAT32)
-    assert found.interval["b"] == pytest.approx([0.4 - half, 0.4 + half], rel=FLOAT32)
+    for name, weights in (("a", [0.5, 0.6, 0.7]), ("b", [0.5, 0.4, 0.3])):
+        half = 4.302653 * np.log(weights).std(ddof=1) / 3**0.5
+        middle = np.mean(weights)
+        expected = [middle * np.exp(-half), min(1, middle * np.exp(half))]
+        assert found.interval[name] == pytest.approx(expected, rel=FLOAT32)
     assert found.distance is not None
     assert (found.distance.mean, found.distance.largest) == pytest.approx((0.4 / 3, 0.2))
 
 
-def test_intervals_end_at_0_and_1() -> None:
+def test_variances_are_lent_between_domains() -> None:
+    """Four domains, of which one differs more between three proxies: four degrees of the others count."""
+    weights = np.array([[1, 1, 1, 1], [1.1, 1, 0.9, 1.5], [0.9, 1.1, 1, 0.7]])
+    names = DomainSet(["a", "b", "c", "d"])
+    both = {seed: Mixture(dict(zip(names, row, strict=True))) for seed, row in enumerate(weights)}
+    share = weights / weights.sum(axis=1, keepdims=True)
+    own = np.log(share).var(axis=0, ddof=1)
+    half = 2.446912 * np.sqrt((4 * own.mean() + 2 * own) / 6 / 3)  # t of 6 degrees
+    found = uncertainty(both, names, 0.95).interval
+    assert found is not None
+    for k, name in enumerate(names):
+        assert found[name][0] == pytest.approx(share[:, k].mean() * np.exp(-half[k]), rel=FLOAT32)
+
+
+def test_intervals_stay_within_0_and_1() -> None:
     found = uncertainty(mixtures(0.98, 0.6), NAMES, 0.95)
     assert found.interval is not None
     assert found.interval["a"][1] == 1
-    assert found.interval["b"][0] == 0
+    assert found.interval["b"][0] is not None
+    assert 0 < found.interval["b"][0] < 0.02
 
 
 def test_one_proxy_tells_nothing_of_the_spread() -> None:

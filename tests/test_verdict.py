@@ -17,7 +17,10 @@ import pytest
 from doremi.corpus.value import Corpus
 from doremi.errors import ConfigError, DamageError, DataError, RunError
 from doremi.rundir.layout import RunDirectory
-from doremi.verdict import Verdict, format_table, write_verdict
+from doremi.statistics.looks import Record
+from doremi.statistics.values import Outcome
+from doremi.verdict import Verdict, format_table, ranking, read_looks, write_looks, write_verdict
+from doremi.verdict.values import SizeComparison, SizeSummary
 from make_run import MadeRun, make_run
 from tolerances import FLOAT64
 from verdicts import candidates, verdict_over
@@ -64,7 +67,7 @@ def scale_documents(run: RunDirectory, name: str, factor: Callable[[bool], float
 
 @pytest.mark.parametrize(
     ("effect", "noise", "expected"),
-    [(-0.02, 1e-3, "win"), (0.02, 1e-3, "loss"), (0.0, 1e-4, "tie"), (-0.003, 0.01, "undecided")],
+    [(-0.02, 1e-3, "win"), (0.02, 1e-3, "loss"), (0.0, 1e-4, "tie"), (-0.003, 0.02, "undecided")],
 )
 def test_the_planted_outcome_is_found(tmp_path: Path, effect: float, noise: float, expected: str):
     run = run_of(tmp_path, effect={"doremi": effect, "natural": 0.0, "uniform": 0.01}, noise=noise)
@@ -75,11 +78,14 @@ def test_the_planted_outcome_is_found(tmp_path: Path, effect: float, noise: floa
         assert one["interval"][0] < one["difference"] < one["interval"][1]
         assert one["relative"] == pytest.approx(effect, abs=3 * noise)
     chosen = verdict["recommendation"]
-    assert chosen["mixture"] == ("doremi" if expected == "win" else "natural")
-    assert chosen["outcome"] == {"loss": "win"}.get(expected, expected)
-    assert "doremi" in chosen["reason"]  # the rival of a plain one, even if another plain one comes between
-    assert ("doremi" in chosen["tied_with"]) == (expected in ("tie", "undecided"))
-    assert (chosen["seeds_to_decide"] is not None) == (expected == "undecided")
+    assert chosen["proved"] == (expected == "win")
+    assert [claim["held"] for claim in verdict["claims"]] == [expected == "win"] * 2
+    regret = {one["candidate"]: one["expected"] for one in verdict["choices"]["uniform"]}
+    assert chosen["mixture"] == min(regret, key=lambda name: regret[name])
+    if expected in ("win", "loss"):
+        assert chosen["mixture"] == ("doremi" if expected == "win" else "natural")
+    assert (verdict["settle"] is None) == (expected != "undecided")
+    assert verdict["noise"]["effect"] == 0.01
 
 
 def test_a_domain_that_gets_worse_is_named_although_the_mean_wins(tmp_path: Path):
@@ -92,12 +98,11 @@ def test_a_domain_that_gets_worse_is_named_although_the_mean_wins(tmp_path: Path
         nats[start:end] *= 1.04  # two per cent better everywhere else
         nats.tofile(path)
     verdict = verdict_of(run)
-    domains = {
-        one["domain"]: one["outcome"]
-        for one in verdict["domain_comparisons"]
-        if (one["candidate"], one["opponent"]) == ("doremi", "natural")
-    }
-    assert domains == {"web": "win", "code": "loss", "Wikipedia (en)": "win"}
+    (changes,) = [one for one in verdict["domain_changes"] if one["candidate"] == "doremi"]
+    sure = {row["domain"]: np.sign(row["level_interval"]).tolist() for row in changes["domains"]}
+    assert sure == {"web": [-1, -1], "code": [1, 1], "Wikipedia (en)": [-1, -1]}
+    assert changes["words"].startswith("Against natural, doremi surely moves loss from")
+    assert "to code. " in changes["words"]
     doremi = verdict["candidates"][0]
     assert doremi["worst_regret"]["domain"] == "code"
     assert doremi["worst_regret"]["bits_per_byte"] == pytest.approx(0.02 * doremi["bits_per_byte"][1], rel=0.2)
@@ -107,12 +112,14 @@ def test_a_domain_that_gets_worse_is_named_although_the_mean_wins(tmp_path: Path
 
 def test_one_seed_is_undecided(tmp_path: Path):
     verdict = verdict_of(run_of(tmp_path, seeds=(0,)))
-    assert {c["outcome"] for c in verdict["comparisons"] + verdict["domain_comparisons"]} == {"undecided"}
-    assert {str(c[key]) for c in verdict["comparisons"] for key in ("interval", "p_value", "p_adjusted")} == {"None"}
+    assert {c["outcome"] for c in verdict["comparisons"]} == {"undecided"}
+    assert {str(c[key]) for c in verdict["comparisons"] for key in ("interval", "fixed")} == {"None"}
+    assert not any(claim["held"] for claim in verdict["claims"])
     chosen = verdict["recommendation"]
-    assert (chosen["mixture"], chosen["outcome"], chosen["seeds_to_decide"]) == ("natural", "undecided", None)
-    assert chosen["tied_with"] == ["doremi", "uniform"]
-    assert "at least 3 seeds" in chosen["reason"]
+    assert (chosen["mixture"], chosen["proved"]) == ("doremi", False)
+    assert "One seed shows no noise." in chosen["reason"]
+    assert (verdict["noise"], verdict["settle"]) == (None, None)
+    assert "Train at least 3 seeds" in table_of(verdict)
     json.dumps(verdict, allow_nan=False)
 
 
@@ -132,68 +139,63 @@ def test_swapping_names_flips_outcomes_and_never_helps_a_name(tmp_path: Path):
     assert (before["recommendation"]["mixture"], after["recommendation"]["mixture"]) == ("doremi", "uniform")
 
 
-def test_every_pair_is_compared_once_with_the_opponents_behind(tmp_path: Path):
+def test_found_mixtures_stand_against_all_and_plain_ones_against_the_reference(tmp_path: Path):
     effect = {"doremi": 0.0, "unimax": 0.002, "natural": 0.01, "uniform": -0.01, "skewed": 0.02}
     run = run_of(tmp_path, effect=effect, seeds=(0, 1))
     verdict = verdict_of(run, names=list(effect), reference="skewed")
-    pairs = [(c["candidate"], c["opponent"]) for c in verdict["comparisons"] if c["target"] == "natural"]
-    assert len({frozenset(pair) for pair in pairs}) == len(pairs) == 10
-    assert {p for p in pairs if "natural" in p} == {(n, "natural") for n in effect if n != "natural"}
-    assert {("doremi", "skewed"), ("unimax", "skewed"), ("uniform", "skewed")} <= set(pairs)
-    assert {("doremi", "uniform"), ("unimax", "uniform"), ("doremi", "unimax")} <= set(pairs)
-    assert len(verdict["domain_comparisons"]) == 10 * 3
+    for target, families in (("uniform", ("primary", "plain")), ("natural", ("average", "average"))):
+        pairs = {(c["candidate"], c["opponent"]): c["family"] for c in verdict["comparisons"] if c["target"] == target}
+        found_ones = {("doremi", name): families[0] for name in ("skewed", "unimax", "natural", "uniform")}
+        assert pairs == found_ones | {(name, "skewed"): families[1] for name in ("unimax", "natural", "uniform")}
+    assert verdict["baseline"] == "skewed"
+    assert [one["candidate"] for one in verdict["domain_changes"]] == ["doremi", "unimax", "natural", "uniform"]
+    assert verdict["claims"][1]["over"] == ["unimax", "natural", "uniform", "skewed"]
 
 
-# -- select chooses, report shows ------------------------------------------------------------------------------------
+# -- all documents judge ---------------------------------------------------------------------------------------------
 
 
-def test_the_choice_follows_select_where_report_disagrees(tmp_path: Path):
+def test_every_document_judges_whichever_half_it_is_in(tmp_path: Path):
+    """What is better on one half and worse on the other by as much differs in nothing."""
     run = run_of(tmp_path, effect={"doremi": 0.0, "natural": 0.0, "uniform": 0.05}, noise=1e-4)
     scale_documents(run, "doremi", lambda report: 1.03 if report else 0.97)
-    verdict = verdict_of(run)
-    assert found(verdict, "doremi", "natural")["outcome"] == "loss"
-    chosen = verdict["recommendation"]
-    assert (chosen["mixture"], chosen["outcome"]) == ("doremi", "win")
-    assert "more bits per byte (loss)" in chosen["reason"]
-    scale_documents(run, "doremi", lambda report: 0.9 if report else 1.1)
-    verdict = verdict_of(run)
-    assert found(verdict, "doremi", "natural")["outcome"] == "win"
-    assert verdict["recommendation"]["mixture"] == "natural"
+    halves = found(verdict_of(run), "doremi", "natural")
+    assert abs(halves["relative"]) < 0.004
+    scale_documents(run, "doremi", lambda report: 1.0 if report else 0.9)
+    assert found(verdict_of(run), "doremi", "natural")["relative"] == pytest.approx(-0.05, abs=0.01)
 
 
-def test_report_documents_change_nothing_that_is_chosen(tmp_path: Path):
-    run = run_of(tmp_path, effect={"doremi": 0.0, "natural": 0.001, "uniform": 0.0}, noise=0.01)
-    before = verdict_of(run)
-    for name, factor in (("doremi", 0.8), ("uniform", 1.3)):
-        scale_documents(run, name, lambda report, factor=factor: factor if report else 1.0)
-    after = verdict_of(run)
-    assert after["comparisons"] != before["comparisons"]
-    for verdict in (before, after):
-        verdict["recommendation"]["reason"] = verdict["recommendation"]["reason"].split("On the report")[0]
-    assert after["recommendation"] == before["recommendation"]
-
-
-def test_the_best_plain_mixture_is_chosen_on_select_and_on_the_target(tmp_path: Path):
-    run = run_of(tmp_path, effect={"doremi": 0.1, "natural": 0.0, "uniform": 0.0}, noise=1e-4)
-    scale_documents(run, "uniform", lambda report: 1.02 if report else 0.98)
-    verdict = verdict_of(run)
-    assert verdict["recommendation"]["mixture"] == "uniform"
-    assert found(verdict, "uniform", "natural")["outcome"] == "loss"
+def test_the_limits_and_the_methods_reference_seeds_are_told(tmp_path: Path):
+    """Natural's models are the references of the search here, for every seed: nothing is left without them."""
+    run = run_of(tmp_path, seeds=(0, 1, 2))
+    assert candidates(run, NAMES)[1].lent == {0, 1, 2}
+    (all_lent,) = verdict_of(run)["without_lent"]
+    assert all_lent == {"candidate": "doremi", "seeds": [], "relative": None, "interval": None}
+    doremi, natural, uniform = candidates(run, NAMES)
+    held = verdict_of(run, candidates=[doremi, replace(natural, lent=frozenset({0})), uniform])
+    (one,) = held["without_lent"]
+    assert (one["candidate"], one["seeds"]) == ("doremi", [1, 2])
+    assert f"Without their seeds it differs by {one['relative']:+.2%}." in " ".join(table_of(held).split())
 
 
 # -- numbers of a candidate ------------------------------------------------------------------------------------------
 
 
-def test_losses_are_those_of_the_evaluation_on_report(default_run: RunDirectory):
+def test_losses_are_those_of_the_evaluation(default_run: RunDirectory):
     verdict = verdict_of(default_run)
     weights = np.array(verdict["natural_weights"])
     assert weights == pytest.approx(
         np.array(default_run.corpus().count("train", "tokens")) / sum(default_run.corpus().count("train", "tokens"))
     )
     for entry in verdict["candidates"]:
-        saved = [default_run.main("tiny", entry["name"], seed).evaluation()["report"] for seed in (0, 1, 2, 3)]
-        loss = np.mean([s["loss"] for s in saved], axis=0)
-        bits = np.mean([s["bits_per_byte"] for s in saved], axis=0)
+        saved = [default_run.main("tiny", entry["name"], seed).evaluation() for seed in (0, 1, 2, 3)]
+        nats, tokens, size = (
+            np.array([[split[key] for split in (e["select"], e["report"])] for e in saved], float)
+            for key in ("loss", "tokens", "bytes")
+        )
+        total = (nats * tokens).sum(axis=1)
+        loss = (total / tokens.sum(axis=1)).mean(axis=0)
+        bits = (total / size.sum(axis=1) / math.log(2)).mean(axis=0)
         assert entry["loss"] == pytest.approx(loss)
         assert entry["bits_per_byte"] == pytest.approx(bits)
         assert entry["perplexity"] == pytest.approx(np.exp(loss))
@@ -235,7 +237,8 @@ def test_steps_of_a_run_are_against_naturals_final_mean(tmp_path: Path):
     high, low = (0.9 * (1 + 2 * math.exp(-t / 10) - 2 * math.exp(-4)) for t in (20, 30))
     assert doremi["step"] == pytest.approx(20 + 10 * (high - 1) / (high - low))
     assert doremi["speedup"] == pytest.approx(40 / doremi["step"])
-    assert uniform == {"reached": False, "step": None, "of": 40, "speedup": None}
+    assert uniform == {"step": None, "earliest": None, "latest": None, "of": 40, "speedup": None}
+    assert doremi["earliest"] < doremi["step"] < doremi["latest"]
 
 
 # -- baseline, reference, errors -------------------------------------------------------------------------------------
@@ -260,14 +263,14 @@ def test_a_reference_that_is_no_candidate_is_not_counted_against(default_run: Ru
 def test_plain_mixtures_alone(tmp_path: Path):
     effect = {"skewed": 0.03, "natural": 0.0, "uniform": 0.01}
     chosen = verdict_of(run_of(tmp_path, effect=effect), names=list(effect))["recommendation"]
-    assert (chosen["mixture"], chosen["outcome"]) == ("natural", "win")
-    assert "beats uniform" in chosen["reason"]  # the second best, not the worst
+    assert (chosen["mixture"], chosen["proved"]) == ("natural", False)  # nothing was found that could prove anything
+    assert "natural has the smallest expected regret" in chosen["reason"]
 
 
 def test_one_candidate_alone(default_run: RunDirectory):
     alone = verdict_of(default_run, names=["natural"])
-    assert (alone["comparisons"], alone["domain_comparisons"]) == ([], [])
-    assert (alone["recommendation"]["mixture"], alone["recommendation"]["outcome"]) == ("natural", "undecided")
+    assert (alone["comparisons"], alone["domain_changes"], alone["claims"]) == ([], [], [])
+    assert alone["recommendation"]["mixture"] == "natural"
     assert "nothing to compare" in table_of(alone)
 
 
@@ -300,13 +303,13 @@ def test_damaged_losses_are_named(tmp_path: Path, harm: str):
     assert "\n" not in str(error.value)
 
 
-def test_a_domain_without_report_documents_is_named(tmp_path: Path):
+def test_a_domain_without_text_is_named(tmp_path: Path):
     run = run_of(tmp_path)
     path = run.corpus_folder / "code" / "validation.documents"
     records = np.fromfile(path, "<u4").reshape(-1, 2)
-    records[:, 1] = 0
+    records[:, 0] = 0
     records.tofile(path)
-    with pytest.raises(DataError, match=r"'code' has no validation text in its 'report' half"):
+    with pytest.raises(DataError, match=r"'code' has no validation text"):
         verdict_of(run)
 
 
@@ -344,40 +347,7 @@ def test_impossible_arguments(default_run: RunDirectory, options: dict[str, Any]
         verdict_of(default_run, **options)
 
 
-# -- worst domains and ranks -----------------------------------------------------------------------------------------
-
-
-def worst_of(verdict: dict[str, Any], candidate: str, opponent: str) -> dict[str, Any]:
-    wanted = (candidate, opponent)
-    return next(c for c in verdict["worst_comparisons"] if (c["candidate"], c["opponent"]) == wanted)
-
-
-def test_worst_domains_are_compared_with_intervals(default_run: RunDirectory):
-    verdict = verdict_of(default_run)
-    bits = {c["name"]: np.array(c["bits_per_byte"]) for c in verdict["candidates"]}
-    held = worst_of(verdict, "doremi", "natural")
-    assert held["loss"]["difference"] == pytest.approx(bits["doremi"].max() - bits["natural"].max())
-    low, high = held["loss"]["interval"]
-    assert low < held["loss"]["difference"] < high
-    assert held["loss"]["outcome"] == ("win" if high < 0 else "loss" if low > 0 else "undecided")
-    regret = bits["doremi"] - bits["natural"]
-    assert held["regret"]["difference"] == pytest.approx(regret.max())
-    assert held["regret"]["domain"] == verdict["domains"][int(regret.argmax())]
-    assert held["regret"]["interval"][0] < regret.max() < held["regret"]["interval"][1]
-    same = next(e for e in verdict["candidates"] if e["name"] == "doremi")["worst_regret"]
-    assert same["bits_per_byte"] == pytest.approx(regret.max())
-
-
-def test_a_planted_difference_decides_the_worst_domain(tmp_path: Path):
-    run = run_of(tmp_path, effect={"doremi": -0.1, "natural": 0.0, "uniform": 0.1}, noise=0.001)
-    verdict = verdict_of(run)
-    assert worst_of(verdict, "doremi", "natural")["loss"]["outcome"] == "win"
-    assert worst_of(verdict, "uniform", "natural")["loss"]["outcome"] == "loss"
-    assert worst_of(verdict_of(run, margin=0.5), "doremi", "natural")["loss"]["outcome"] == "tie"
-    assert worst_of(verdict_of(run, seeds=[0]), "doremi", "natural")["loss"]["interval"] is None
-    assert [c["rank"] for c in verdict["candidates"]] == [
-        {w: n for w in ("uniform", "natural", "worst")} for n in (1, 2, 3)
-    ]
+# -- ranks -------------------------------------------------------------------------------------------------------------
 
 
 def test_equal_candidates_share_a_rank(tmp_path: Path):
@@ -386,7 +356,68 @@ def test_equal_candidates_share_a_rank(tmp_path: Path):
         source = run.main("tiny", "natural", seed).folder / "evaluation.documents.f64"
         for name in ("doremi", "uniform"):
             shutil.copyfile(source, run.main("tiny", name, seed).folder / source.name)
-    assert [c["rank"]["uniform"] for c in verdict_of(run)["candidates"]] == [1, 1, 1]
+    verdict = verdict_of(run)
+    assert [c["rank"]["uniform"] for c in verdict["candidates"]] == [1, 1, 1]
+    assert verdict["same"] == [["doremi", "natural"], ["uniform", "natural"]]
+    assert "doremi has the trainings of natural, so they are one candidate." in table_of(verdict)
+
+
+# -- sizes -----------------------------------------------------------------------------------------------------------
+
+
+def one_size(size: str, candidate: str, opponent: str, outcome: Outcome) -> SizeSummary:
+    pair = SizeComparison(
+        candidate=candidate, opponent=opponent, difference=0.0, relative=0.0, interval=None, outcome=outcome
+    )
+    return SizeSummary(
+        size=size, parameters=1, tokens=1, bits_per_byte={}, order=(), recommended="a", trainings={},
+        comparisons=(pair,),
+    )  # fmt: skip
+
+
+def test_a_ranking_holds_or_turns_whichever_way_round_a_pair_stands():
+    small = one_size("1m", "a", "b", "win")
+    assert ranking([small, one_size("3m", "b", "a", "loss")]).holds is True
+    turned = ranking([small, one_size("3m", "b", "a", "win")])
+    assert (turned.holds, turned.reason) == (False, "a beats b at 1m, loses to b at 3m.")
+    assert ranking([small, one_size("3m", "a", "b", "undecided")]).holds is None
+
+
+# -- looks -----------------------------------------------------------------------------------------------------------
+
+
+def test_seeds_added_after_a_look_prove_nothing(tmp_path: Path):
+    run = run_of(tmp_path)
+    first = verdict_of(run, seeds=[0, 1, 2])
+    assert (first["level"], first["claims"][0]["held"]) == (0.05, True)
+    record = Record("once").with_look((0, 1, 2))
+    added = verdict_of(run, record=record)
+    assert not any(claim["tested"] for claim in added["claims"])
+    assert "Seeds that are added after a look" in added["exploratory"]
+    assert added["exploratory"] in added["recommendation"]["reason"]
+    assert verdict_of(run, seeds=[0, 1, 2], record=record) == first
+
+
+def test_planned_looks_are_wider(tmp_path: Path):
+    run = run_of(tmp_path)
+    once, planned = (verdict_of(run, seeds=[0, 1, 2], looks=looks) for looks in ("once", "planned"))
+    assert planned["level"] == 0.0175
+    (low, high), (lower, higher) = (found(one, "doremi", "natural")["interval"] for one in (once, planned))
+    assert lower < low < high < higher
+    assert "98.25 % intervals" in table_of(planned)
+
+
+def test_the_record_of_looks_is_a_file(tmp_path: Path):
+    assert read_looks(tmp_path) == {}
+    records = {"1m": Record("planned").with_look((0, 1, 2)).with_look((0, 1, 2, 3, 4))}
+    write_looks(tmp_path, records)
+    assert read_looks(tmp_path) == records
+    stamp = (tmp_path / "looks.json").stat().st_mtime_ns
+    write_looks(tmp_path, records)
+    assert (tmp_path / "looks.json").stat().st_mtime_ns == stamp
+    (tmp_path / "looks.json").write_text('{"format": 1, "sizes": {"1m": {"looks": "often"}}}')
+    with pytest.raises(DamageError, match=r"looks\.json: this record is damaged"):
+        read_looks(tmp_path)
 
 
 # -- the file and the table ------------------------------------------------------------------------------------------
@@ -424,30 +455,30 @@ def test_the_table_is_plain_narrow_and_complete(tmp_path: Path):
     assert table.isascii()
     assert max(map(len, table.splitlines())) <= 110
     for words in (
-        r"doremi +1 +\d\.\d{4} +\d\.\d{4} +\d\.\d{4} \S.* 3 of 3 +\d+ of 40 \(1\.\d\dx\)",
+        r"doremi +1 +\d\.\d{4} +\d\.\d{4} +\d\.\d{4} \S.* 3 of 3 +\d+ of 40 \(\d+ to \d+\)",
         r"uniform .* 0 of 3 +not reached",
         r"doremi vs natural +win +-[12]\.\d\d% +\[-\d\.\d\d%, -\d\.\d\d%\]",
         r"a-mixture-with-a-v\.\. vs natural",
-        "Use doremi. doremi beats natural",
+        r"doremi is better than natural +proved +by at least [12]\.\d\d%",
+        r"doremi +0\.00% expected +at most 0\.00%",
+        r"Use doremi\.\nBy the uniform average it has [12]\.\d\d% fewer bits per byte than natural\.",
+        r"doremi is proved better than natural and than every plain mixture\.",
     ):
         assert re.search(words, table), words
 
 
-def test_the_table_says_what_was_not_told_apart(tmp_path: Path):
+def test_the_table_says_where_there_is_no_interval(tmp_path: Path):
     table = table_of(verdict_of(run_of(tmp_path, seeds=(0,))))
     assert re.search(r"doremi vs natural +undecided +-\d\.\d\d% +no interval", table)
-    assert "No significant difference from it: doremi, uniform." in table
+    assert "One seed gives no range." in table
 
 
 def test_undecided_says_how_many_seeds_would_do(tmp_path: Path):
-    run = run_of(tmp_path, effect={"doremi": -0.01, "natural": 0.0, "uniform": 0.05}, noise=0.003, seeds=(0, 1, 2))
-    chosen = verdict_of(run)["recommendation"]
-    assert chosen["outcome"] == "undecided"
-    assert 3 < chosen["seeds_to_decide"] < 100
-    assert f"About {chosen['seeds_to_decide']} seeds would decide it" in chosen["reason"]
-    wide = verdict_of(run, margin=0.03)["recommendation"]  # for those who mind only 3 %, fewer will do
-    assert wide["outcome"] == "undecided"
-    assert wide["seeds_to_decide"] < chosen["seeds_to_decide"]
+    effect = {"doremi": -0.01, "natural": 0.0, "uniform": 0.05}
+    verdict = verdict_of(run_of(tmp_path, effect=effect, noise=0.02, seeds=(0, 1, 2)))
+    assert not verdict["claims"][0]["held"]
+    assert verdict["settle"]["seeds"] <= (verdict["settle"]["at_most"] or 1000)
+    assert f"takes about {verdict['settle']['seeds']} seeds" in table_of(verdict)
 
 
 @pytest.mark.parametrize("budget", [200_000, None])

@@ -65,4 +65,7 @@ class VerdictConfig(Section):
     margin: float = Field(default=0.005, ge=0, lt=1)
     """Differences smaller than this share of the loss are a tie."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
-    """Confidence of the intervals, before Holm's correction."""
+    """Confidence of claims and intervals."""
+    looks: Literal["once", "planned"] = "once"
+    """How often the run may be judged as seeds are added. `planned` is at 3, 5, 8 and 12 seeds, each at a stricter
+    level. It is fixed with the first verdict. Any other look is marked exploratory and proves nothing."""

@@ -15,10 +15,11 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from doremi.config.neutral import neutral_values
 from doremi.config.paths import Here, from_here
 from doremi.config.prepared import check, completed
 from doremi.config.safe_yaml import parse
-from doremi.config.schema import DataConfig, DomainConfig, RunConfig
+from doremi.config.schema import DataConfig, DomainConfig, RunConfig, TrainingConfig
 from doremi.credentials import masked, secrets_in
 from doremi.errors import ConfigError, RunError, one_line, reason_of
 
@@ -41,13 +42,16 @@ def load(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
 def load_run(folder: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """The configuration that a run directory records, its run being where the folder is now.
 
-    `RunError` if the folder is no run directory, `ConfigError` as in `load`.
+    It records every setting that there was, so one that it lacks is newer, and had its neutral value. `RunError` if the
+    folder is no run directory, `ConfigError` as in `load`.
     """
     path = folder / "config.yaml"
     if not path.exists():
         raise RunError(f"{folder}: is not a run directory (it has no config.yaml); give one, or a configuration")
     place = folder.resolve()
     value = {**read_yaml(path), "name": place.name, "runs": str(place.parent)}
+    if isinstance(training := value.get("training"), dict):
+        value["training"] = {**neutral_values(TrainingConfig), **training}
     for override in overrides:
         _set(value, override)
     return _validated(value, str(path), folder)

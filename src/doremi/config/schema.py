@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -10,6 +11,7 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 
 from doremi.config.comparison import CandidatesConfig, DownstreamConfig, VerdictConfig
 from doremi.config.limits import LimitsConfig
+from doremi.config.neutral import Neutral
 from doremi.config.paths import InputPath
 from doremi.config.reach import TRAININGS, Reaches
 from doremi.config.section import Section
@@ -138,16 +140,20 @@ class TrainingConfig(Section):
     """The paper used Adafactor for all its runs."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Peak learning rate."""
-    final_learning_rate: float = Field(default=0.1, gt=0, le=1)
-    """Last learning rate, as a share of the peak. The decay is exponential."""
-    warmup: float = Field(default=0.06, ge=0, lt=1)
-    """Share of the steps in which the learning rate rises linearly."""
+    schedule: Annotated[Literal["exponential", "linear", "cosine"], Neutral("exponential")] = "exponential"
+    """How the learning rate falls after its peak. The paper has an exponential decay."""
+    final_learning_rate: Annotated[float, Neutral(0.1)] = Field(default=0.1, ge=0, le=1)
+    """Last learning rate, as a share of the peak. 0 needs a linear or cosine schedule."""
+    warmup: Annotated[float, Neutral(0.06)] = Field(default=0.06, ge=0, lt=1)
+    """Share of the steps in which the learning rate rises linearly. Short trainings of small models need much of it."""
     weight_decay: float = Field(default=0.01, ge=0)
     """Decoupled weight decay, on matrices only."""
-    beta1: float = Field(default=0.9, ge=0, lt=1)
+    beta1: Annotated[float, Neutral(0.9)] = Field(default=0.9, ge=0, lt=1)
     """AdamW's first decay rate."""
-    beta2: float = Field(default=0.99, ge=0, lt=1)
+    beta2: Annotated[float, Neutral(0.99)] = Field(default=0.99, ge=0, lt=1)
     """AdamW's second decay rate."""
+    initial_spread: Annotated[float, Neutral(1.0)] = Field(default=1.0, gt=0)
+    """Spread of a model's first weights, as a multiple of its architecture's own. That is made for wide models."""
     gradient_clip: float = Field(default=1.0, gt=0)
     """Largest global norm of the gradient."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -171,6 +177,12 @@ class TrainingConfig(Section):
         if isinstance(value, int) and value < 1:
             raise ValueError("must be at least 1, or auto")
         return value
+
+    @model_validator(mode="after")
+    def _falls_to_zero(self) -> TrainingConfig:
+        if self.schedule == "exponential" and self.final_learning_rate == 0:
+            raise ValueError("an exponential schedule never reaches 0: use schedule linear, or a final_learning_rate")
+        return self
 
     @model_validator(mode="after")
     def _micro_batches(self) -> TrainingConfig:
@@ -248,8 +260,9 @@ class RunConfig(Section):
     workers: Annotated[int | Auto, Reaches()] = "auto"
     """Trainings at once. `auto` does as many as make the run end sooner and fit the memory, one on each GPU."""
     executor: Annotated[str, Reaches()] = "local"
-    """Where trainings go on: `local`, on this machine; `ray`, tasks of a Ray started here; `ray://HOST:PORT`, of that
-    Ray, whose machines must have the same folders. For Slurm see `doremi slurm`."""
+    """Where trainings go on. `local` is this machine. `ray` makes them tasks of a Ray that is started here.
+    `ray://HOST:PORT` joins a Ray whose machines have the same folders and the same doremi. For Slurm see
+    `doremi slurm`."""
     trackers: list[Literal["tensorboard", "wandb", "trackio"]] = Field(default=[])
     """Programs that draw curves while a run works (docs/trackers.md). Each is an extra of the same name. Default is
     none."""
@@ -267,7 +280,7 @@ class RunConfig(Section):
     @field_validator("executor")
     @classmethod
     def _known_executor(cls, value: str) -> str:
-        if value not in ("local", "ray") and not value.startswith("ray://"):
+        if value not in ("local", "ray") and not re.fullmatch(r"ray://[^\s:/@]+(:\d+)?", value):
             raise ValueError(f"{value!r} is none: use local, ray or ray://HOST:PORT")
         return value
 

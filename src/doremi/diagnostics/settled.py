@@ -58,8 +58,11 @@ class Settled:
     lag: float
 
 
-def judge(alpha_TK: np.ndarray) -> Settled:
-    """Judge a path of weights `[T, K]` (rows sum to 1), all steps of a run in order."""
+def judge(alpha_TK: np.ndarray, tolerance: float = TOLERANCE) -> Settled:
+    """Judge a path of weights `[T, K]` (rows sum to 1), all steps of a run in order.
+
+    `tolerance`, L1: how well the mean of the recent half must be known.
+    """
     steps, k = alpha_TK.shape
     half = (steps - steps // 2) // BLOCKS * BLOCKS
     short = steps < 2 * EFFECTIVE
@@ -80,7 +83,9 @@ def judge(alpha_TK: np.ndarray) -> Settled:
     apart = _largest_z(mean_BK[:, moving_K], np.sqrt(within_K[moving_K] / blocks_BLK.shape[1]))
     change = float(np.abs(mean_BK[:, None] - mean_BK[None]).sum(axis=-1).max())
     lag = float(np.abs(alpha_TK.mean(axis=0, dtype=np.float64) - recent_NK.mean(axis=0)).sum())
-    fault = _fault(effective, returning, apart, float(error_K.sum())) if moving_K.any() else None
+    fault = _fault(effective, returning, apart) if moving_K.any() else None
+    if fault is None and error_K.sum() > tolerance:
+        fault = f"the mean of the last half is known to {error_K.sum():.3f} (L1) only, and {tolerance:.2g} is needed"
     if fault is None and lag > LAG:
         fault = f"the average still holds the start of the run (it is {lag:.3f} (L1) from the recent mean)"
     reason = (
@@ -89,7 +94,7 @@ def judge(alpha_TK: np.ndarray) -> Settled:
     return Settled(fault is None, reason, change, error_K, mean_BK, effective, steps - half + 1, lag)
 
 
-def _fault(effective: float, returning: float, apart: tuple[float, float], error: float) -> str | None:
+def _fault(effective: float, returning: float, apart: tuple[float, float]) -> str | None:
     """The first thing that speaks against "settled"."""
     z, limit = apart
     if effective < EFFECTIVE:
@@ -101,8 +106,6 @@ def _fault(effective: float, returning: float, apart: tuple[float, float], error
         return f"the weights cycle ({returning:.0%} of their variance comes back at long lags)"
     if z > limit:
         return f"the weights still moved (block means differ by {z:.1f} standard errors, noise gives {limit:.1f})"
-    if error > TOLERANCE:
-        return f"the mean of the last half is known to {error:.3f} (L1) only, and {TOLERANCE} is needed"
     return None
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
-from doremi.config import RunConfig
 from doremi.corpus.value import Corpus
+from doremi.executors.connection import STARTED_HERE, check_installed
 from doremi.executors.here import Here
 from doremi.executors.processes import Processes
 from doremi.pipeline.executor import Executor
@@ -19,13 +19,17 @@ LOCAL = "local"
 class Chosen:
     """As `executor` says: one training after another in this process, several in their own, or tasks of Ray."""
 
-    def host(self, config: RunConfig) -> Host:
-        """What may be used."""
-        if config.executor == LOCAL:
+    def host(self, space: Workspace) -> Host:
+        """What may be used; `RunError` or `ConfigError` where Ray is asked for and is not there."""
+        executor = space.config.executor
+        if space.world.size > 1 or executor == LOCAL:
+            return this_host()
+        if executor == STARTED_HERE:
+            check_installed()
             return this_host()
         from doremi.executors.rays import cluster
 
-        return cluster(config.executor)
+        return cluster(executor)
 
     def open(self, space: Workspace, corpus: Corpus, at_once: int) -> AbstractContextManager[Executor]:
         """Whoever leaves the context has ended what still went on."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing import connection, get_context
 from multiprocessing.connection import Connection
@@ -54,7 +57,8 @@ class Processes:
         device = self.devices[place % len(self.devices)] if self.devices else None
         ours, theirs = self.context.Pipe()
         process = self.context.Process(target=work, args=(task, theirs, device), name=task.node.id)
-        process.start()
+        with _main_left_alone():
+            process.start()
         theirs.close()
         self.workers.append(_Worker(task.node, process, ours, place))
 
@@ -97,6 +101,23 @@ class Processes:
                 worker.pipe.send("stop")
             except OSError:  # it has ended
                 continue
+
+
+@contextlib.contextmanager
+def _main_left_alone() -> Iterator[None]:
+    """Python would run the file of the program once more in each process, unless it finds no such file.
+
+    A worker needs nothing of it, and it may be somebody's script that would begin the run anew.
+    """
+    main = sys.modules["__main__"]
+    kept = {name: getattr(main, name, None) for name in ("__file__", "__spec__")}
+    try:
+        for name in kept:
+            setattr(main, name, None)
+        yield
+    finally:
+        for name, value in kept.items():
+            setattr(main, name, value)
 
 
 def _name(number: int) -> str:

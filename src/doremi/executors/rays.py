@@ -1,112 +1,64 @@
 """The nodes of a run as tasks of Ray, on this machine or on a cluster that has the same folders.
 
-Events come through an actor, which each task asks at most twice a second, and which answers whether to stop.
+Ray gives each its cores, or its part of a GPU, and starts as many as it has room for.
 """
 
 from __future__ import annotations
 
-import os
-import time
-from dataclasses import dataclass
-from importlib import import_module
+import contextlib
+import math
+import socket
+from dataclasses import dataclass, replace
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from doremi.errors import ConfigError, RunError
-from doremi.events.event import Event, Said, Stepped
+from doremi.errors import RunError, one_line
+from doremi.executors.channel import Channel, Told
+from doremi.executors.connection import connected
 from doremi.executors.worker import Result, perform
 from doremi.pipeline.executor import Ended, Task
-from doremi.pipeline.workspace import Workspace
+from doremi.pipeline.workspace import Workspace, versions
 from doremi.rundir.machine import Host
 from doremi.rundir.node import Node
 
-ASK_EVERY_SECONDS = 0.5
 SHORT_WHILE = 0.5  # seconds between looks at whether to stop
-LEAST_SHARE = 0.01  # of a GPU
-
-
-def connect(address: str) -> Any:
-    """Ray, started on this machine (`ray`) or joined (`ray://HOST:PORT`); `ConfigError` where that cannot be."""
-    try:
-        ray = import_module("ray")
-    except ImportError:
-        raise ConfigError("executor: Ray is not installed; run `pip install 'doremi[ray]'`") from None
-    if ray.is_initialized():
-        return ray
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what the next versions of Ray do by themselves
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if address == "ray":
-        options |= {"include_dashboard": False}
-    else:
-        options |= {"address": address}
-    try:
-        ray.init(**options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RunError(f"executor: Ray at {address} cannot be reached ({reason})") from None
-    return ray
+ALIKE = ("doremi", "torch", "python")
+"""What must be the same wherever trainings of a run go on."""
 
 
 def cluster(address: str) -> Host:
-    """What all of its machines have together."""
-    ray = connect(address)
-    found = ray.cluster_resources()
-    devices = tuple(str(i) for i in range(int(found.get("GPU", 0))))
-    return Host(max(1, int(found.get("CPU", 1))), int(found.get("memory", 2**62)), devices)
+    """What all machines of a running Ray have together; `RunError` where its doremi is another than ours."""
+    with connected(address) as ray:
+        _check_versions(ray, address)
+        found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        cores = [int(one["CPU"]) for one in found if one.get("CPU", 0) >= 1]
+        devices = int(sum(one.get("GPU", 0) for one in found))
+        memory = int(sum(one.get("memory", 0) for one in found))
+    if not cores:
+        raise RunError(f"executor: Ray at {address} has no CPUs for trainings")
+    return Host(sum(cores), memory, tuple(str(i) for i in range(devices)), min(cores))
 
 
-class Channel:
-    """Where tasks tell their events; lives in a process of Ray's."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-        self.stopping = False
-
-    def tell(self, events: list[Event]) -> bool:
-        """Whether the teller is to stop."""
-        self.events += events
-        return self.stopping
-
-    def take(self) -> list[Event]:
-        """What has been told since."""
-        events, self.events = self.events, []
-        return events
-
-    def stop(self) -> None:
-        """Whoever tells something next is to stop."""
-        self.stopping = True
-
-
-class Told:
-    """The watch of a task."""
-
-    def __init__(self, channel: Any) -> None:
-        self.channel = channel
-        self.stopping = False
-        self._kept: list[Event] = []
-        self._asked = 0.0
-
-    def emit(self, event: Event) -> None:
-        if isinstance(event, Stepped):  # the last of several is enough
-            self._kept = [kept for kept in self._kept if not isinstance(kept, Stepped)]
-        self._kept.append(event)
-
-    def say(self, message: str) -> None:
-        self.emit(Said(message))
-
-    def stop_requested(self) -> bool:
-        if time.monotonic() - self._asked > ASK_EVERY_SECONDS:
-            self.flush()
-        return self.stopping
-
-    def flush(self) -> None:
-        """Tell what is kept."""
-        kept, self._kept, self._asked = self._kept, [], time.monotonic()
-        self.stopping = import_module("ray").get(self.channel.tell.remote(kept)) or self.stopping
+def _check_versions(ray: Any, address: str) -> None:
+    ours = versions()
+    try:
+        theirs = ray.get(ray.remote(versions).options(num_cpus=0, max_retries=0).remote())
+    except ray.exceptions.RayTaskError:
+        theirs = {"doremi": "no doremi that works"}
+    for name in ALIKE:
+        if ours[name].partition("+")[0] != theirs[name].partition("+")[0]:
+            raise RunError(
+                f"executor: Ray at {address} has {name} {theirs[name]}, here is {ours[name]}. Install the same there"
+            )
 
 
 def work(task: Task, channel: Any) -> Result:
     """A task of Ray's."""
+    root = task.config.root
+    if not (root / "manifest.json").exists():
+        where = socket.gethostname()
+        return Result(RunError(f"{root}: is not there on {where}; all machines of Ray must have the same folders"))
     watch = Told(channel)
     try:
         return perform(task, watch)
@@ -125,24 +77,33 @@ class RayTasks:
 
     def __init__(self, space: Workspace, at_once: int) -> None:
         self.space, self.places = space, at_once
-        self.ray = connect(space.config.executor)
-        self.channel = self.ray.remote(Channel).options(num_cpus=0).remote()
         self.running: list[_Running] = []
-        gpus = self.ray.cluster_resources().get("GPU", 0) if space.world.device.type == "cuda" else 0
-        self.gpus = min(1.0, max(LEAST_SHARE, gpus / at_once)) if gpus else 0
+        self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> RayTasks:
+        self.ray = self._stack.enter_context(connected(self.space.config.executor))
+        self.channel = self.ray.remote(Channel).options(num_cpus=0).remote()
+        resources = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+        self.cores = int(max(one.get("CPU", 1) for one in resources))
+        gpus = int(sum(one.get("GPU", 0) for one in resources)) if self.space.world.device.type == "cuda" else 0
+        self.gpu = 1 / math.ceil(self.places / gpus) if gpus else 0.0
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType | None) -> None:
-        for one in self.running:
-            self.ray.cancel(one.reference, force=True)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        with contextlib.suppress(ConnectionError, self.ray.exceptions.RayError):
+            for one in self.running:
+                self.ray.cancel(one.reference, force=True)
+            self.ray.kill(self.channel)
         self.running = []
-        self.ray.kill(self.channel)
+        return self._stack.__exit__(kind, error, trace)
 
     def start(self, task: Task) -> None:
-        threads = min(int(task.settings.threads), int(self.ray.cluster_resources().get("CPU", 1)))
-        options = {"num_cpus": threads, "num_gpus": self.gpus, "max_retries": 0, "name": task.node.id}
+        runs = str(Path(task.config.runs).absolute())  # a task stands in another folder than we do
+        task = replace(task, config=task.config.model_copy(update={"runs": runs}))
+        cores = 1 if self.gpu else min(int(task.settings.threads), self.cores)
+        options = {"num_cpus": cores, "num_gpus": self.gpu, "max_retries": 0, "name": task.node.id}
         reference = self.ray.remote(work).options(**options).remote(task, self.channel)
         self.running.append(_Running(task.node, reference))
 
@@ -158,7 +119,7 @@ class RayTasks:
         try:
             result = self.ray.get(one.reference)
         except self.ray.exceptions.RayError as error:
-            return Ended(one.node, lost=f"was lost ({str(error).splitlines()[0]})")
+            return Ended(one.node, lost=f"was lost ({one_line(str(error))[:200]})")
         return Ended(one.node, result.error, result.trace)
 
     def stop(self) -> None:

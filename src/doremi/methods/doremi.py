@@ -13,7 +13,7 @@ from typing import Any
 
 from doremi.config import RunConfig, TrainingConfig
 from doremi.diagnostics.health import running_away
-from doremi.diagnostics.uncertainty import CONFIDENCE, uncertainty, whether_settled
+from doremi.diagnostics.uncertainty import CONFIDENCE, spread, uncertainty, whether_settled
 from doremi.errors import ConfigError
 from doremi.methods.method import Results, rounded
 from doremi.mixture.domains import Mixture
@@ -74,6 +74,7 @@ class DoReMi:
         proxies = {int(seed): folder for seed, folder in results.trainings.items()}
         each = {seed: read_mixture(folder.folder / "mixture.json") for seed, folder in proxies.items()}
         mean = {name: sum(m[name] for m in each.values()) / len(each) for name in domains}
+        apart = spread(each, domains)
         return MixtureRecord(
             weights=dict(rounded(Mixture(mean)).weights),
             method=spec.method,
@@ -82,7 +83,7 @@ class DoReMi:
             seeds=tuple(each),
             per_seed={seed: {name: m[name] for name in domains} for seed, m in each.items()},
             uncertainty=uncertainty(each, domains, CONFIDENCE),
-            settled={seed: _settled(folder) for seed, folder in proxies.items()},
+            settled={seed: _settled(folder, apart) for seed, folder in proxies.items()},
         )
 
     def history(self, context: Context) -> tuple[Round, ...]:
@@ -96,10 +97,10 @@ class DoReMi:
         return running_away([step.model_dump() for step in self.history(context)])
 
 
-def _settled(folder: TrainingFolder) -> Settled:
+def _settled(folder: TrainingFolder, apart: float | None) -> Settled:
     """Whether a proxy's weights have settled, and how much of its schedule it has seen."""
-    stage = folder.stage()
-    return whether_settled(folder.trace()["weights"], steps=stage["steps"], learning_rate=stage["learning_rate"])
+    stage, weights_TK = folder.stage(), folder.trace()["weights"]
+    return whether_settled(weights_TK, steps=stage["steps"], learning_rate=stage["learning_rate"], apart=apart)
 
 
 # -- rounds ------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ mistake of ours.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -28,13 +27,13 @@ from doremi.pipeline.workspace import Workspace, this_machine
 from doremi.rundir.at_once import Settled, settled
 from doremi.rundir.context import Context
 from doremi.rundir.graph import Graph
+from doremi.rundir.layout import TrainingFolder
 from doremi.rundir.machine import Host
 from doremi.rundir.node import Node
 from doremi.rundir.schedule import Left
 from doremi.rundir.specs import MixtureSpec, TrainingSpec
 
 Wanted = Callable[[Node], bool]
-MOST_LOSSES = 2  # of a node's process, before that counts as a failure
 TELL_EVERY_SECONDS = 5.0
 
 
@@ -50,8 +49,9 @@ def drive(space: Workspace, executors: Executors, wanted: Wanted = everything) -
     """
     pace = Pace()
     space = replace(space, watch=Followed(space.watch, pace))
+    host = executors.host(space)
     corpus = prepare(space)
-    at_once = settle(space, corpus, executors.host(space.config))
+    at_once = settle(space, corpus, host)
     plan = plan_now(space, corpus)
     _say_what_stays(space, plan)
     with executors.open(space, corpus, at_once) as executor:
@@ -126,8 +126,8 @@ class Driver:
     """By key."""
     failed: dict[str, Ended] = field(default_factory=dict)
     """By key."""
-    lost: Counter[str] = field(default_factory=Counter)
-    """By key, how often its process was lost."""
+    lost: dict[str, int] = field(default_factory=dict)
+    """By key, the saved step of a training when its process was last lost."""
     told: float = 0.0
 
     def run(self) -> Graph:
@@ -207,16 +207,20 @@ class Driver:
             raise error
 
     def _lose(self, ended: Ended, key: str) -> None:
-        """A process that ended without a word may have had bad luck, or no memory: once more, from its checkpoint."""
-        self.lost[key] += 1
+        """A process that ended without a word may have had bad luck: once more, as long as it gets on."""
+        saved, before = self._saved_step(ended.node), self.lost.get(key)
+        self.lost[key] = saved
         what = f"{ended.node.id}: its process {ended.lost}"
-        if self.lost[key] < MOST_LOSSES:
+        if before is None or saved > before:
             self.space.watch.emit(Stopped(ended.node.id))
             self.space.watch.say(f"{what}. It resumes from its last checkpoint.")
             return
         self.space.watch.emit(Failed(ended.node.id, what))
         more = "Is there enough memory? `workers: 1` does one training at a time"
-        self.failed[key] = Ended(ended.node, RunError(f"{what}, for the second time. {more}"))
+        self.failed[key] = Ended(ended.node, RunError(f"{what}, for the second time at the same step. {more}"))
+
+    def _saved_step(self, node: Node) -> int:
+        return TrainingFolder(self.space.root / str(node.place)).saved_step()
 
     def _stopped(self) -> Interrupted:
         """Ask all to stop, and wait until they have."""

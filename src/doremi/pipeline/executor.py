@@ -61,8 +61,8 @@ class Executor(Protocol):
 class Executors(Protocol):
     """Makes one as the configuration says."""
 
-    def host(self, config: RunConfig) -> Host:
-        """What may be used for trainings."""
+    def host(self, space: Workspace) -> Host:
+        """What may be used for trainings. Asked before anything else, so that what is missing is told at once."""
         ...
 
     def open(self, space: Workspace, corpus: Corpus, at_once: int) -> AbstractContextManager[Executor]:

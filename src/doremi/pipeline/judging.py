@@ -7,7 +7,8 @@ from doremi.config import RunConfig
 from doremi.pipeline.planning import as_it_is
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.nodes import Nodes
-from doremi.verdict import Candidate, Verdict
+from doremi.statistics.looks import Record
+from doremi.verdict import Candidate, Rules, Verdict
 
 
 def judge_run(config: RunConfig) -> Verdict:
@@ -17,7 +18,11 @@ def judge_run(config: RunConfig) -> Verdict:
     """
     directory = RunDirectory(config.root)
     nodes = as_it_is(config, directory).record()
-    by_size = [_judge_size(config, directory, nodes, size) for size in config.size_names()]
+    records = verdict.read_looks(directory.root)
+    by_size = [_judge_size(config, directory, nodes, size, records.get(size)) for size in config.size_names()]
+    for judged, _, _ in by_size:
+        record = records.get(judged.size, Record(config.verdict.looks))
+        records[judged.size] = record.with_look(judged.seeds)
     by_size.sort(key=lambda one: one[1])
     result, _, candidates = by_size[-1]
     if len(by_size) > 1:
@@ -31,23 +36,24 @@ def judge_run(config: RunConfig) -> Verdict:
         )  # fmt: skip
         result = result.model_copy(update={"equal_compute": compared})
     result = result.model_copy(update={"downstream": verdict.downstream(directory, candidates, result)})
+    verdict.write_looks(directory.root, records)  # first: a verdict that was seen without a record would be a free look
     verdict.write_verdict(directory.root, result)
     return result
 
 
 def _judge_size(
-    config: RunConfig, directory: RunDirectory, nodes: Nodes, size: str
+    config: RunConfig, directory: RunDirectory, nodes: Nodes, size: str, record: Record | None
 ) -> tuple[Verdict, int, list[Candidate]]:
     """The verdict at one size, how many parameters that is, and who was compared."""
-    candidates = verdict.candidates_of(directory, nodes, size)
+    candidates, rules = verdict.candidates_of(directory, nodes, size), config.verdict
     judged = verdict.judge(
         directory,
         size=size,
         seeds=config.candidate_seeds(),
         candidates=candidates,
         reference_mixture=nodes.reference_mixture,
-        margin=config.verdict.margin,
-        confidence=config.verdict.confidence,
-        target=config.verdict.target,
+        rules=Rules(
+            margin=rules.margin, confidence=rules.confidence, target=rules.target, looks=rules.looks, record=record
+        ),
     )
     return judged, candidates[0].trainings[config.seed].stage()["parameters"], candidates

@@ -52,13 +52,19 @@ for stage.json."""
 # -- parts of a training -----------------------------------------------------------------------------------------------
 
 
-def fresh_model(corpus: Corpus, description: dict[str, Any], sequence_length: int, seed: int) -> TokenLosses:
-    """A model initialised from `init/<seed>`."""
+def fresh_model(
+    corpus: Corpus, description: dict[str, Any], sequence_length: int, seed: int, spread: float = 1.0
+) -> TokenLosses:
+    """A model initialised from `init/<seed>`; its matrices are `spread` times what its architecture says."""
     tokenizer = corpus.tokenizer
     digest = hashlib.sha256(f"init/{seed}".encode()).digest()
     torch.manual_seed(int.from_bytes(digest[:8], "little") >> 1)
     pad_id = padding_id(corpus.folder / "tokenizer")
     lm = build(description, tokenizer.vocab_size, sequence_length, tokenizer.end_of_text_id, pad_id)
+    with torch.no_grad():
+        for parameter in lm.parameters():
+            if parameter.ndim >= 2:
+                parameter.mul_(spread)
     return TokenLosses(lm, sequence_length)
 
 
@@ -105,7 +111,7 @@ def make_job(
         name=name,
         key=spec.key,
         settings=spec.settings,
-        model=fresh_model(corpus, spec.description, spec.sequence_length, spec.seed),
+        model=fresh_model(corpus, spec.description, spec.sequence_length, spec.seed, spec.settings.initial_spread),
         objective=objective[1],
         objective_name=objective[0],
         stream=stream_for(corpus, spec, world),

@@ -128,10 +128,11 @@ class Facts:
 
     @property
     def baseline_name(self) -> str:
-        """What candidates are shown against: natural where it was trained, else the reference mixture."""
-        judged = [one.name for one in self.verdict.candidates] if self.verdict else []
-        trained = judged or [t.mixture for t in self.models()]
-        return "natural" if "natural" in trained else self.reference_name
+        """What candidates are shown against: the verdict's baseline, else the reference mixture, else natural."""
+        if self.verdict is not None:
+            return self.verdict.baseline
+        trained = [t.mixture for t in self.models()]
+        return "natural" if "natural" in trained and self.reference_name not in trained else self.reference_name
 
     def report_documents(self) -> dict[str, int]:
         """Documents of the report half by domain, as the models were evaluated on them; of those domains that say."""

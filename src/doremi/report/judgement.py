@@ -10,9 +10,9 @@ from doremi.report.tables import Cell, Span, Table, lowest
 from doremi.report.words import (
     ABSENT,
     NBSP,
-    TIMES,
     count,
     fixed,
+    listed,
     number,
     numbers,
     passes,
@@ -20,7 +20,9 @@ from doremi.report.words import (
     signed,
     signed_percent,
 )
-from doremi.verdict.values import CandidateResult, Comparison, StepsToBaseline, Target, Verdict, WorstComparison
+from doremi.statistics.table import Target
+from doremi.statistics.values import Claim, Comparison
+from doremi.verdict.values import CandidateResult, Interval, StepsToBaseline, Verdict
 
 
 def candidate_table(facts: Facts) -> Table | None:
@@ -51,14 +53,13 @@ def _candidate(facts: Facts, verdict: Verdict, one: CandidateResult, best: Seque
     base = one.name == facts.baseline_name
     epochs = [x for x in one.epochs if math.isfinite(x)]
     at = _levels(one)
-    worst = _worst_comparison(facts, verdict, one)
     return [
         Cell(one.name, small=_kind(facts, one)),
         Cell(", ".join(count(place) for place in (one.rank.uniform, one.rank.natural, one.rank.worst))),
         _mean_cell(facts, verdict, one, "uniform", at[0] == best[0]),
         _mean_cell(facts, verdict, one, "natural", at[1] == best[1]),
-        _worst(one, worst, best=at[2] == best[2]),
-        Cell(ABSENT) if base else _regret(one, worst),
+        Cell(fixed(one.worst.bits_per_byte, 4), small=one.worst.domain, best=at[2] == best[2]),
+        Cell(ABSENT) if base else Cell(signed(one.worst_regret.bits_per_byte, 4), small=one.worst_regret.domain),
         _better(one, facts),
         Cell(ABSENT) if base else _steps(one.steps_to_baseline),
         Cell(passes(max(epochs)) if epochs else ABSENT, small=_in_the_final_run(facts, one)),
@@ -91,25 +92,6 @@ def _mean_cell(facts: Facts, verdict: Verdict, one: CandidateResult, target: Tar
     return Cell(value, small=small, best=best, outcome=pair.outcome)
 
 
-def _worst(one: CandidateResult, pair: WorstComparison | None, best: bool) -> Cell:
-    """The worst domain's bits, and what they are against the baseline's worst."""
-    outcome = pair.loss.outcome if pair else ""
-    small = NBSP.join(filter(None, (one.worst.domain, outcome)))
-    return Cell(fixed(one.worst.bits_per_byte, 4), small=small, best=best, outcome=outcome)
-
-
-def _regret(one: CandidateResult, pair: WorstComparison | None) -> Cell:
-    """The domain that is furthest behind the baseline, with the interval of how far."""
-    low, high = numbers(pair.regret.interval if pair else None, 2)
-    sure = f" ({signed(low, 4)} to {signed(high, 4)})" if math.isfinite(low) and math.isfinite(high) else ""
-    return Cell(signed(one.worst_regret.bits_per_byte, 4), small=f"{one.worst_regret.domain}{sure}")
-
-
-def _worst_comparison(facts: Facts, verdict: Verdict, one: CandidateResult) -> WorstComparison | None:
-    wanted = (one.name, facts.baseline_name)
-    return next((c for c in verdict.worst_comparisons if (c.candidate, c.opponent) == wanted), None)
-
-
 def _better(one: CandidateResult, facts: Facts) -> Cell:
     better = one.domains_better_than_reference
     if one.name == facts.reference_name or better is None:
@@ -118,11 +100,64 @@ def _better(one: CandidateResult, facts: Facts) -> Cell:
 
 
 def _steps(steps: StepsToBaseline) -> Cell:
-    if not steps.reached:
+    """The step, and below it its interval."""
+    if steps.step is None:
         return Cell("not reached", small=f"in {count(steps.of)}")
-    speedup = number(steps.speedup)
-    small = f"{speedup:.2f}{TIMES} as fast" if math.isfinite(speedup) else ""
-    return Cell(f"{count(steps.step)} of {count(steps.of)}", small=small)
+    ends = (steps.earliest, steps.latest)
+    between = " to ".join("?" if end is None else count(end) for end in ends)
+    return Cell(f"{count(steps.step)} of {count(steps.of)}", small=between if ends != (None, None) else "")
+
+
+def claims_table(facts: Facts) -> Table | None:
+    """What is proved, in the order in which it was tested."""
+    if facts.verdict is None or not facts.verdict.claims:
+        return None
+    rows = [_claim(one) for one in facts.verdict.claims]
+    columns = [
+        ("Claim", "text"),
+        ("Result", "text"),
+        ("Difference to the strongest", "number"),
+        ("By at least", "number"),
+    ]
+    caption = (
+        "Claims are tested one after the other, and each only if the one before it is proved. All together are wrong "
+        f"in at most {percent(1 - facts.verdict.confidence, 0)} of such runs."
+    )
+    return Table("claims", caption, columns, rows)
+
+
+def _claim(one: Claim) -> list[Cell]:
+    held = "proved" if one.held else "not proved" if one.tested else "not tested"
+    least = one.at_least if one.held else None
+    return [
+        Cell(f"{one.candidate} is better than {listed(one.over)}"),
+        Cell(held, outcome="win" if one.held else ""),
+        Cell(signed_percent(one.relative)),
+        Cell(ABSENT if least is None else percent(least, 2)),
+    ]
+
+
+def regret_table(facts: Facts) -> Table | None:
+    """What choosing each candidate costs against the best, as bars."""
+    verdict = facts.verdict
+    if verdict is None:
+        return None
+    held = [one for one in verdict.choices[verdict.recommendation.target] if one.expected is not None]
+    largest = max((one.expected or 0.0 for one in held), default=0.0)
+    rows = [
+        [
+            Cell(one.candidate),
+            Cell(percent(number(one.expected), 2), bar=(one.expected or 0.0) / largest if largest else 0.0),
+            Cell(percent(number(one.at_most), 2)),
+        ]
+        for one in held
+    ]
+    caption = (
+        f"By how much choosing a mixture is worse than the best, by the {verdict.recommendation.target} average. "
+        "All limits hold at once."
+    )
+    columns = [("Mixture", "text"), ("Expected regret", "number"), ("At most", "number")]
+    return Table("regret", caption, columns, rows) if rows else None
 
 
 def comparison_tables(facts: Facts) -> list[Table]:
@@ -146,10 +181,11 @@ def _comparisons(verdict: Verdict, n: int, target: Target) -> Table:
         ("Difference, bits per byte", "number"),
         ("Relative", "number"),
         ("Worse to the right", "interval"),
-        (f"{percent(verdict.confidence, 0)} interval", "text"),
-        ("p, corrected", "number"),
+        (f"{verdict.sure} interval", "text"),
+        ("For these documents only", "text"),
     ]
-    caption = f"By the {target} average. Below zero, the first of the two is better."
+    secondary = "" if target == verdict.recommendation.target else " Nothing is claimed by this average."
+    caption = f"By the {target} average. Below zero, the first of the two is better.{secondary}"
     return Table(f"comparisons-{n}", caption, titles, rows)
 
 
@@ -162,13 +198,13 @@ def _comparison(verdict: Verdict, one: Comparison, scale: float) -> list[Cell]:
         Cell(signed(one.difference, 4)),
         Cell(signed_percent(one.relative)),
         Cell("", interval=_span(verdict, one, scale) if sure else None),
-        Cell(f"{signed(low, 4)} to {signed(high, 4)}" if sure else "none with one seed"),
-        Cell(_probability(one.p_adjusted)),
+        Cell(_to(one.interval)),
+        Cell(_to(one.fixed)),
     ]
 
 
-def _probability(value: float | None) -> str:
-    return "<0.001" if number(value) < 0.0005 else fixed(value, 3)
+def _to(interval: Interval) -> str:
+    return f"{signed(interval[0], 4)} to {signed(interval[1], 4)}" if interval else "none with one seed"
 
 
 def _ends(one: Comparison) -> tuple[float, float, float]:

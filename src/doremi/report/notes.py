@@ -104,7 +104,7 @@ def _early(record: MixtureRecord) -> list[str]:
     ended = {seed: one for seed, one in (record.settled or {}).items() if one.steps < of}
     return [
         f"The search with seed {seed} stopped at step {count(one.steps)} of {count(of)} because its averaged "
-        f"weights had settled. Its learning rate had come down to {percent(number(one.learning_rate), 0)} "
+        f"weights had settled. Its learning rate was at {percent(number(one.learning_rate), 0)} "
         "of the peak, so it has not seen the end of the schedule."
         for seed, one in ended.items()
     ]

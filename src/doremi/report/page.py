@@ -20,7 +20,7 @@ from doremi.report.facts import Facts, read_facts
 from doremi.report.fewshot import fewshot_tables
 from doremi.report.figures import Figure, change_figure, epochs_figure
 from doremi.report.iterated import rounds_tables
-from doremi.report.judgement import candidate_table, comparison_tables
+from doremi.report.judgement import candidate_table, claims_table, comparison_tables, regret_table
 from doremi.report.made import settings_table, time_table, training_table
 from doremi.report.notes import mixture_notes, outdated_words
 from doremi.report.sizes import sizes_table, sizes_words
@@ -28,8 +28,9 @@ from doremi.report.stages import stages
 from doremi.report.svg import drawing, printable
 from doremi.report.tables import SHOWN, Table, domain_tables, mixture_table, shown
 from doremi.report.walks import walk_figures
-from doremi.report.words import count, listed, percent, plural
+from doremi.report.words import count, percent, plural
 from doremi.rundir.layout import RunDirectory
+from doremi.verdict.headline import headline, lent
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,11 @@ def _view(facts: Facts) -> dict[str, Any]:
         "mixture_notes": mixture_notes(facts),
         "cut": _cut(facts),
         "candidates": candidate_table(facts),
+        "claims": claims_table(facts),
+        "regret": regret_table(facts),
         "comparisons": comparison_tables(facts),
+        "lent": lent(facts.verdict) if facts.verdict else [],
+        "moved": [one.words for one in facts.verdict.domain_changes] if facts.verdict else [],
         "sizes": sizes_table(facts),
         "sizes_words": sizes_words(facts),
         "compute": compute_table(facts),
@@ -83,7 +88,7 @@ def _view(facts: Facts) -> dict[str, Any]:
         "figures": figures(facts),
         "baseline": facts.baseline_name,
         "margin": percent(facts.verdict.margin if facts.verdict else None, 1),
-        "confidence": percent(facts.verdict.confidence if facts.verdict else None, 0),
+        "confidence": facts.verdict.sure if facts.verdict else "",
         "made": [t for t in _made(facts) if t is not None],
         "settings": _settings(facts),
     }
@@ -107,19 +112,9 @@ def _answer(facts: Facts) -> Answer:
     if facts.verdict is None:
         return _no_answer(facts)
     chosen = facts.verdict.recommendation
-    is_open = chosen.outcome == "undecided"
-    verb = "Undecided so far. Until then, train on" if is_open else "Train on"
-    notes = []
-    if chosen.tied_with:
-        notes.append(
-            "On the select documents, which the choice used, it does not differ significantly from "
-            f"{listed(chosen.tied_with)}."
-        )
-    seeds = chosen.seeds_to_decide
-    if seeds is not None and f"{seeds} seeds" not in chosen.reason:
-        notes.append(f"About {count(seeds)} seeds would decide it.")
-    tag = "" if is_open else chosen.outcome  # the headline says it already
-    return Answer(verb, chosen.mixture, chosen.reason, notes, tag)
+    _, better, settle = headline(facts.verdict)
+    changes = [one.words for one in facts.verdict.domain_changes if one.candidate == chosen.mixture]
+    return Answer("Train on", chosen.mixture, better, [settle, chosen.reason, *changes], "win" if chosen.proved else "")
 
 
 def _no_answer(facts: Facts) -> Answer:

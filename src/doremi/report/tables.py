@@ -18,7 +18,6 @@ from doremi.report.words import (
     factor,
     fixed,
     inner,
-    number,
     numbers,
     passes,
     percent,
@@ -26,7 +25,8 @@ from doremi.report.words import (
     signed,
     signed_percent,
 )
-from doremi.verdict.values import DomainComparison, Interval, Outcome
+from doremi.statistics.values import DomainDifference
+from doremi.verdict.values import Interval, Outcome
 
 SHOWN = 30  # domains a table or plot shows at most
 
@@ -246,25 +246,30 @@ def _over_seeds(group: list[Training], unit: str, k: int) -> list[float]:
     return [float(x) for x in np.mean(rows, axis=0)]
 
 
+_DOMAINS = (
+    "Bits per byte by domain, lower is better. The best of each row is boxed. Below stands the change against {}, and "
+    "then by how much it differs from the mean change over domains, with its 95 % range."
+)
+
+
 def domain_tables(facts: Facts) -> list[Table]:
     """Bits per byte with outcomes against the baseline, then nats with perplexity: domains x candidates."""
     held = measured(facts)
     if not held:
         return []
-    compared_by = {
-        (one.candidate, one.domain): one
-        for one in (facts.verdict.domain_comparisons if facts.verdict else ())
-        if one.opponent == facts.baseline_name
+    changes = {
+        (one.candidate, row.domain): row
+        for one in (facts.verdict.domain_changes if facts.verdict else ())
+        for row in one.domains
     }
     columns = [("Domain", "text"), *((name, "number") for name in held)]
     bits, nats = [], []
     for i in shown(facts):
         values = {name: row["bits_per_byte"][i] for name, row in held.items()}
         best = lowest(list(values.values()))
-        against = values.get(facts.baseline_name, math.nan)
         head = Cell(facts.domains[i])
         bits.append([head] + [
-            replace(_against(v, against, compared_by.get((name, facts.domains[i]))), best=v == best)
+            replace(_changed(v, changes.get((name, facts.domains[i]))), best=v == best)
             for name, v in values.items()
         ])  # fmt: skip
         losses = lowest([row["loss"][i] for row in held.values()])
@@ -273,17 +278,21 @@ def domain_tables(facts: Facts) -> list[Table]:
             for row in held.values()
         ])  # fmt: skip
     return [
-        Table("domains", "Bits per byte by domain, lower is better. The best of each row is boxed.", columns, bits),
+        Table("domains", _DOMAINS.format(facts.baseline_name), columns, bits),
         Table("nats", "The same in nats a token, with perplexity below.", columns, nats),
     ]
 
 
-def _against(value: float, reference: float, one: DomainComparison | None) -> Cell:
+def _changed(value: float, one: DomainDifference | None) -> Cell:
+    """Bits per byte. Below them the change against the baseline, and how it differs from the mean change."""
     if one is None:
         return Cell(fixed(value, 4))
-    if not reference > 0:
-        return Cell(fixed(value, 4), small=one.outcome, outcome=one.outcome)
-    relative = signed_percent(number(one.difference) / reference)
-    low, high = (100 * end / reference for end in numbers(one.interval, 2))
-    sure = f"{signed(low, 2)} to {signed(high, 2)}{NBSP}%" if math.isfinite(low) and math.isfinite(high) else ""
-    return Cell(fixed(value, 4), small=f"{relative}{NBSP}{one.outcome}", outcome=one.outcome, under=sure)
+    low, high = numbers(one.profile_interval, 2)
+    sure = f" ({signed_percent(low)} to {signed_percent(high)})" if math.isfinite(low) and math.isfinite(high) else ""
+    outcome = "win" if high < 0 else "loss" if low > 0 else ""
+    return Cell(
+        fixed(value, 4),
+        small=signed_percent(one.level),
+        under=f"{signed_percent(one.profile)}{sure}",
+        outcome=outcome,
+    )

@@ -1,7 +1,7 @@
 """How many trainings a run does at once: as many as make it end sooner, and as fit into the memory.
 
 Two small trainings with one thread each do more steps a second than one with two threads: 1.28 times as many for a
-0.3m model, 1.14 for 3m (two cores, `python benchmarks/parallel.py --steps`). But a chain of trainings that wait for one
+0.3m model, 1.14 for 3m (two cores, `python benchmarks/at_once.py`). But a chain of trainings that wait for one
 another has only one to do, which then should have all cores.
 """
 
@@ -65,7 +65,8 @@ def _auto(config: RunConfig, plan: Graph, host: Host, threads: int | None) -> in
 
 
 def _share(host: Host, at_once: int) -> int:
-    return max(1, host.cores // at_once)
+    share = max(1, host.cores // at_once)
+    return share if host.cores_of_one is None else min(share, host.cores_of_one)
 
 
 def _seconds(left: Left, host: Host, at_once: int, threads: int) -> float:

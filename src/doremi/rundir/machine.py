@@ -42,6 +42,8 @@ class Host:
     """Bytes that may still be taken."""
     devices: tuple[str, ...] = ()
     """GPUs, as CUDA_VISIBLE_DEVICES names them."""
+    cores_of_one: int | None = None
+    """Of the smallest machine, where the cores are those of several: a training goes on on one of them."""
 
 
 def resolved(config: RunConfig, machine: Machine, parameters: int) -> TrainingConfig:

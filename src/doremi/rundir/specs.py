@@ -1,8 +1,8 @@
 """What a piece of work consists of, as values that are complete before it begins, and their keys.
 
 A key is the hash of a spec. It depends on what a result depends on and on nothing else: not on a name, a role, a date,
-a place or a version of software. Fields at their default are left out of it, so that a new field with a neutral default
-leaves old keys as they are; a default never changes once it is released. tests/test_specs.py holds golden keys.
+a place or a version of software. Fields at their neutral value (config/neutral.py) are left out of it, so that a new
+field, or a new default, leaves old keys as they are. tests/test_specs.py holds golden keys.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from doremi.config import LimitsConfig, ProxyConfig, TrainingConfig
+from doremi.config.neutral import without_neutral
 from doremi.config.section import reach_of
 from doremi.files import FORMAT, key_of
 from doremi.rundir.nodes import Kind
@@ -33,7 +34,7 @@ class Scoring:
 
     def described(self) -> dict[str, Any]:
         # `sampling` is in the weights that its batches are drawn with, `seeds` is how many such trainings there are
-        options = self.proxy.model_dump(mode="json", exclude_defaults=True, exclude={"seeds", "sampling"})
+        options = without_neutral(self.proxy, ProxyConfig.model_fields.keys() - {"seeds", "sampling"})
         return {**options, "reference": self.reference, "losses": self.losses}
 
 
@@ -84,7 +85,7 @@ class TrainingSpec:
                 "corpus": self.corpus,
                 "sequence_length": self.sequence_length,
                 "model": self.description,
-                "training": self.settings.model_dump(mode="json", include=matters, exclude_defaults=True),
+                "training": without_neutral(self.settings, matters),
                 "weights": list(self.weights),
                 "seed": self.seed,
                 "order": self.order,
@@ -140,7 +141,7 @@ class MixtureSpec:
                 "method": self.method,
                 "corpus": self.corpus,
                 "inputs": [list(pair) for pair in self.inputs],
-                "limits": self.limits.model_dump(mode="json", exclude_defaults=True),
+                "limits": without_neutral(self.limits, LimitsConfig.model_fields.keys()),
                 "budget": self.budget,
                 "options": json.loads(self.options),
             }

@@ -68,12 +68,19 @@ class Job:
 
 
 def learning_rate(step: int, settings: TrainingConfig) -> float:
-    """Rate of step 1 .. steps: linear warm-up to the peak, then exponential decay (paper section 3.1)."""
+    """Rate of step 1 .. steps: linear warm-up to the peak, then down to the last rate along the schedule's curve.
+
+    The exponential one is the paper's (section 3.1).
+    """
     warm = math.ceil(settings.warmup * settings.steps)
     if step <= warm:
         return settings.learning_rate * step / warm
     progress = (step - warm) / max(1, settings.steps - warm)
-    return settings.learning_rate * settings.final_learning_rate**progress
+    if settings.schedule == "exponential":
+        return settings.learning_rate * settings.final_learning_rate**progress
+    left = 1 - progress if settings.schedule == "linear" else (1 + math.cos(math.pi * progress)) / 2
+    last = settings.final_learning_rate
+    return settings.learning_rate * (last + (1 - last) * left)
 
 
 def make_optimizer(module: nn.Module, settings: TrainingConfig) -> torch.optim.Optimizer:

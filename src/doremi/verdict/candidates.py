@@ -15,7 +15,8 @@ class Candidate:
     """A mixture with its main models at one size, by seed; those whose place is not known yet are left out.
 
     `records`: its mixture files by seed, all the same but for the role `per-seed`. `method`: who found it, or, of a
-    plain mixture that was trained for longer, whose search it was given the cost of.
+    plain mixture that was trained for longer, whose search it was given the cost of. `lent`: seeds whose training is
+    also the reference model of a search.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Candidate:
     records: Mapping[int, MixtureRecord] = field(default_factory=dict)
     is_reference: bool = False
     method: str = ""
+    lent: frozenset[int] = frozenset()
 
     @property
     def limited(self) -> bool:
@@ -33,6 +35,7 @@ class Candidate:
 
 def candidates_of(run: RunDirectory, nodes: Nodes, size: str) -> list[Candidate]:
     """All candidates with their main models of one size."""
+    references = {node.key for node in nodes.find("reference")}
     return [
         Candidate(
             name=one.name,
@@ -41,6 +44,9 @@ def candidates_of(run: RunDirectory, nodes: Nodes, size: str) -> list[Candidate]
             records=_records(run, one),
             is_reference=one.name == nodes.reference_mixture,
             method=one.method,
+            lent=frozenset(
+                node.seed for node in nodes.find("main", mixture=one.name, size=size) if node.key in references
+            ),
         )
         for one in nodes.candidates
     ]

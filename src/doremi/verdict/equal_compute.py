@@ -6,12 +6,15 @@ A comparison of its own: these models have seen different numbers of tokens, whi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from doremi.rundir.layout import RunDirectory
+from doremi.statistics.intervals import between
+from doremi.statistics.setting import Terms
+from doremi.statistics.table import TARGETS
 from doremi.verdict.candidates import Candidate
-from doremi.verdict.describe import comparisons, targets
+from doremi.verdict.describe import digits
 from doremi.verdict.measure import measure
-from doremi.verdict.pairs import compare_overall
 from doremi.verdict.values import ComputeCandidate, EqualCompute
 
 
@@ -27,20 +30,19 @@ def equal_compute(
 ) -> EqualCompute:
     """The entry `equal_compute` of verdict.json: each found mixture against the plain ones `longer` of its own search.
 
-    Steps of each, means on both targets, and the comparisons, corrected together.
+    Steps of each, means on both targets, and the comparisons, whose intervals hold at once on each target.
     """
     first = [one for one in candidates if one.role == "found"]
     everyone = [*first, *longer]
     measured = measure(run, size, seeds, everyone, equal_tokens=False)
-    weightings = targets(measured)
     pairs = [
         (i, len(first) + j)
         for i, one in enumerate(first)
         for j, other in enumerate(longer)
         if other.method == one.method
     ]
-    compared = compare_overall(measured.samples["report"], pairs, weightings, confidence, margin)
-    bits_CK = measured.samples["report"].bits.mean(axis=1)
+    compared = between(measured.table, pairs, Terms(level=round(1 - confidence, 10), margin=margin), "compute")
+    bits_CK = measured.table.bits().mean(axis=1)
     stages = [one.trainings[seeds[0]].stage() for one in everyone]
     return EqualCompute(
         candidates=tuple(
@@ -51,9 +53,9 @@ def equal_compute(
                 trainings=keys,
                 steps=stage["steps"],
                 tokens=stage["tokens"],
-                mean={target: float(bits_K @ weights) for target, weights in weightings.items()},
+                mean={target: float(bits_K @ measured.table.weights_of(target)) for target in TARGETS},
             )
             for one, stage, bits_K, keys in zip(everyone, stages, bits_CK, measured.keys, strict=True)
         ),
-        comparisons=comparisons(measured.names, compared),
+        comparisons=tuple(digits(asdict(one)) for one in compared),
     )

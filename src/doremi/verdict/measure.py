@@ -1,4 +1,4 @@
-"""What a run directory says about its finished candidates, as arrays; nothing is judged here.
+"""What a run directory says about its finished candidates, as a typed table; nothing is judged here.
 
 Shapes: C candidates, S seeds, K domains, D documents of one domain, E evaluations.
 """
@@ -17,24 +17,25 @@ from doremi.errors import DamageError, DataError, RunError
 from doremi.mixture.domains import DomainSet, Mixture
 from doremi.mixture.plain import natural
 from doremi.mixture.record import same_weights
-from doremi.rundir.layout import SPLITS, RunDirectory, TrainingFolder
-from doremi.verdict.bootstrap import DomainSample, Sample, gather, sample_domain
+from doremi.rundir.layout import RunDirectory, TrainingFolder
+from doremi.statistics.table import DomainLosses, Entrant, Measurements
 from doremi.verdict.candidates import Candidate
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Curve:
-    """Mean loss of one candidate over training: `step` `[E]` rising, `loss` `[E]` in nats a token, report split."""
+    """One candidate over training, mean over seeds: `step` `[E]` rising, `bits` `[E, K]` on the report documents."""
 
     step: np.ndarray
-    loss: np.ndarray
+    bits: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Measured:
     """All candidates of one size. `weights` and `epochs` are means over seeds, `[C, K]`.
 
-    `steps` and `tokens` are the first one's, `keys` those of its trainings by seed, for each candidate.
+    `table` is what is judged, `loss` `[C, S, K]` the same in nats a token. `steps` and `tokens` are the first one's,
+    `keys` those of its trainings by seed, for each candidate.
     """
 
     names: tuple[str, ...]
@@ -46,7 +47,8 @@ class Measured:
     epochs: np.ndarray
     steps: int
     tokens: int
-    samples: dict[str, Sample]
+    table: Measurements
+    loss: np.ndarray
     curves: tuple[Curve, ...]
     keys: tuple[dict[int, str], ...]
 
@@ -58,8 +60,8 @@ def measure(
 
     `RunError`: one is missing, was trained on other weights than its mixture has or, with `equal_tokens`, they were
     trained on different numbers of tokens.
-    `DamageError`: its document losses don't fit the corpus or are not finite. `DataError`: a domain has no documents
-    in a split.
+    `DamageError`: its document losses don't fit the corpus or are not finite. `DataError`: a domain has no validation
+    text.
     """
     corpus = run.corpus()
     domains = corpus.domains
@@ -67,23 +69,59 @@ def measure(
     stages = [[folder.stage() for folder in row] for row in folders]
     for one, row in zip(candidates, stages, strict=True):
         _check_weights(run, one, dict(zip(seeds, row, strict=True)))
-    by_size = natural(corpus.natural_sizes(run.passes()))
+    by_size = np.array(natural(corpus.natural_sizes(run.passes())).aligned(domains))
     consumed = np.array([[stage["consumed_tokens"] for stage in row] for row in stages], float)
     once = np.array([[stage["epoch_tokens"] for stage in row] for row in stages], float)
     weights = np.array([[Mixture(stage["mixture"]).aligned(domains) for stage in row] for row in stages])
+    losses, tokens_K = _domains(corpus, by_size, folders)
     return Measured(
         names=tuple(one.name for one in candidates),
         seeds=tuple(seeds),
         size=size,
         domains=domains,
-        natural=np.array(by_size.aligned(domains)),
+        natural=by_size,
         weights=weights.mean(axis=1),
         epochs=(consumed / once).mean(axis=1),
         steps=_same("steps", folders, stages) if equal_tokens else stages[0][0]["steps"],
         tokens=_same("tokens", folders, stages) if equal_tokens else stages[0][0]["tokens"],
-        samples=_samples(corpus, domains, folders),
+        table=Measurements(_entrants(candidates, weights.mean(axis=1)), tuple(seeds), losses),
+        loss=np.stack([one.nats_CSD.sum(axis=2) for one in losses], axis=-1) / tokens_K,
         curves=tuple(_curve(row) for row in folders),
         keys=tuple({seed: stage["key"] for seed, stage in zip(seeds, row, strict=True)} for row in stages),
+    )
+
+
+def baseline_of(candidates: Sequence[Candidate]) -> int:
+    """Place of the candidate that others are measured against: the reference mixture, else natural.
+
+    `RunError` where neither is among them.
+    """
+    for place, one in enumerate(candidates):
+        if one.is_reference:
+            return place
+    for place, one in enumerate(candidates):
+        if one.name == "natural":
+            return place
+    raise RunError(
+        f"neither 'natural' nor the reference mixture is among the candidates "
+        f"({', '.join(one.name for one in candidates)}), so there is no baseline. Add one under candidates.mixtures"
+    )
+
+
+def _entrants(candidates: Sequence[Candidate], weights_CK: np.ndarray) -> tuple[Entrant, ...]:
+    names = [one.name for one in candidates]
+    reference = next((i for i, one in enumerate(candidates) if one.is_reference), None)
+    baseline = names.index("natural") if reference is None and "natural" in names else reference
+    return tuple(
+        Entrant(
+            name=one.name,
+            role=one.role,
+            weights=tuple(weights_K),
+            method=one.method,
+            is_reference=i == baseline,
+            lent=one.lent,
+        )
+        for i, (one, weights_K) in enumerate(zip(candidates, weights_CK.tolist(), strict=True))
     )
 
 
@@ -120,35 +158,28 @@ def _same(key: str, folders: list[list[TrainingFolder]], stages: list[list[dict[
     return int(expected)
 
 
-def _samples(corpus: Corpus, domains: DomainSet, folders: list[list[TrainingFolder]]) -> dict[str, Sample]:
-    """Both splits, one domain in memory at a time."""
+def _domains(
+    corpus: Corpus, natural_K: np.ndarray, folders: list[list[TrainingFolder]]
+) -> tuple[tuple[DomainLosses, ...], np.ndarray]:
+    """Each domain's losses, and its validation tokens `[K]`. Every document judges, in whichever half it is."""
     counts = corpus.count("validation", "documents")
     nats = [[_document_nats(folder, sum(counts)) for folder in row] for row in folders]
-    samples: dict[str, list[DomainSample]] = {split: [] for split in SPLITS}
-    start = 0
-    for k, (domain, count) in enumerate(zip(domains, counts, strict=True)):
+    made, tokens, start = [], [], 0
+    for k, (domain, count) in enumerate(zip(corpus.domains, counts, strict=True)):
         nats_CSD = np.array([[array[start : start + count] for array in row] for row in nats])
         _check_finite(nats_CSD, domain, folders)
         start += count
         documents = corpus.validation_documents(domain)
-        if len(documents["report"]) != count:
+        if len(documents["bytes"]) != count:
             raise DamageError(f"{corpus.path(domain, 'validation.documents')}: does not hold {count} documents")
-        for i, split in enumerate(SPLITS):
-            chosen = documents["report"] == (split == "report")
-            samples[split].append(_domain_sample(domain, split, nats_CSD, documents, chosen, (i, k)))
-    return {split: gather(each) for split, each in samples.items()}
-
-
-def _domain_sample(
-    domain: str, split: str, nats_CSD: np.ndarray, documents: dict[str, np.ndarray], chosen_D: np.ndarray, key: tuple
-) -> DomainSample:
-    tokens, size = documents["tokens"][chosen_D], documents["bytes"][chosen_D]
-    if not size.sum():
-        raise DataError(
-            f"domain {domain!r} has no validation text in its {split!r} half, so nothing can be said of it; "
-            "hold out more of its documents and prepare the corpus again"
-        )
-    return sample_domain(nats_CSD[:, :, chosen_D], tokens, size, key)
+        if not documents["bytes"].sum():
+            raise DataError(
+                f"domain {domain!r} has no validation text, so nothing can be said of it; hold out more of its "
+                "documents and prepare the corpus again"
+            )
+        made.append(DomainLosses(domain, float(natural_K[k]), documents["bytes"].astype(float), nats_CSD))
+        tokens.append(documents["tokens"].sum())
+    return tuple(made), np.array(tokens)
 
 
 def _document_nats(folder: TrainingFolder, documents: int) -> np.ndarray:
@@ -172,12 +203,12 @@ def _check_finite(nats_CSD: np.ndarray, domain: str, folders: list[list[Training
 
 
 def _curve(folders: list[TrainingFolder]) -> Curve:
-    """Mean over seeds of the unweighted mean over domains, at the steps at which every seed was evaluated."""
+    """Mean over seeds, at the steps at which every seed was evaluated."""
     by_seed = [
-        {record["step"]: np.array(record["report"]["loss"], float).mean() for record in folder.records("evaluation")}
+        {record["step"]: np.array(record["report"]["bits_per_byte"], float) for record in folder.records("evaluation")}
         for folder in folders
     ]
     steps = sorted(set(by_seed[0]).intersection(*by_seed))
     if not steps:
         raise DamageError(f"{folders[0].folder / 'metrics.jsonl'}: has no evaluation that its other seeds have too")
-    return Curve(np.array(steps), np.array([np.mean([losses[step] for losses in by_seed]) for step in steps]))
+    return Curve(np.array(steps), np.array([np.mean([bits[step] for bits in by_seed], axis=0) for step in steps]))

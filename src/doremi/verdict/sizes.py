@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from doremi.verdict.compare import FLIPPED, LOSS, WIN
 from doremi.verdict.values import Outcome, Ranking, SizeComparison, SizeSummary, Verdict
+
+_FLIPPED: dict[Outcome, Outcome] = {"win": "loss", "loss": "win", "tie": "tie", "undecided": "undecided"}
 
 
 def summary(verdict: Verdict, parameters: int) -> SizeSummary:
@@ -40,7 +41,7 @@ def ranking(sizes: Sequence[SizeSummary]) -> Ranking:
     decided: dict[tuple[str, str], list[tuple[str, Outcome]]] = {}
     for entry in sizes:
         for one in entry.comparisons:
-            if one.outcome in (WIN, LOSS):
+            if one.outcome in ("win", "loss"):
                 pair, result = _ordered(one)
                 decided.setdefault(pair, []).append((entry.size, result))
     twice = {pair: outcomes for pair, outcomes in decided.items() if len(outcomes) > 1}
@@ -55,9 +56,9 @@ def ranking(sizes: Sequence[SizeSummary]) -> Ranking:
 def _ordered(one: SizeComparison) -> tuple[tuple[str, str], Outcome]:
     """Names in alphabetical order, for a pair may be turned round between sizes, and the result of the first."""
     first, second = one.candidate, one.opponent
-    return ((first, second), one.outcome) if first < second else ((second, first), FLIPPED[one.outcome])
+    return ((first, second), one.outcome) if first < second else ((second, first), _FLIPPED[one.outcome])
 
 
 def _turn(first: str, second: str, outcomes: Sequence[tuple[str, Outcome]]) -> str:
-    words = {WIN: "beats", LOSS: "loses to"}
+    words = {"win": "beats", "loss": "loses to"}
     return f"{first} " + ", ".join(f"{words[result]} {second} at {size}" for size, result in outcomes) + "."

@@ -5,16 +5,17 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 
+from doremi.statistics.table import Target
+from doremi.statistics.values import Claim, Comparison
+from doremi.verdict.headline import headline, lent
 from doremi.verdict.values import (
     CandidateResult,
-    Comparison,
     Downstream,
     EqualCompute,
     Interval,
-    Recommendation,
+    StepsToBaseline,
     TaskComparison,
     Verdict,
-    WorstComparison,
 )
 
 WIDTH = 110
@@ -23,33 +24,37 @@ _HEADINGS = ("mixture", "rank", "mean (uniform)", "mean (natural)", "worst domai
 
 
 def format_table(verdict: Verdict) -> str:
-    """The table of candidates, a line for each comparison on the recommendation's target, the recommendation."""
-    chosen = verdict.recommendation
+    """The candidates, all differences on the recommendation's target, claims, regret, domains, the recommendation."""
+    target = verdict.recommendation.target
     lines = [
-        f"Bits per byte on the {verdict.split} documents. Size {verdict.size}, {verdict.tokens} tokens each, "
+        f"Bits per byte on the validation documents. Size {verdict.size}, {verdict.tokens} tokens each, "
         f"seeds {', '.join(map(str, verdict.seeds))}",
         "",
         *_grid([_HEADINGS, *[_row(candidate, verdict) for candidate in verdict.candidates]]),
         "",
-        f"Differences on the {chosen.target} average, where fewer bits are better. "
-        f"{verdict.confidence:.0%} intervals, corrected for multiple comparisons within each group. "
-        f"A tie is within {verdict.margin:.2%}.",
+        f"Differences on the {target} average, where fewer bits are better. {verdict.sure} intervals "
+        f"that hold at once for each mixture. A tie is within {verdict.margin:.2%}.",
         *_grid(_comparisons(verdict)),
-        *_worst(verdict),
+        *_same(verdict),
+        *lent(verdict),
+        *_claims(verdict),
+        *_choices(verdict),
+        "",
+        *_domains(verdict),
         *_per_seed([one.name for one in verdict.candidates if one.interval_of == "method"]),
         *_sizes(verdict),
-        *_equal_compute(verdict.equal_compute, chosen),
+        *_equal_compute(verdict.equal_compute, target),
         *_downstream(verdict.downstream),
         "",
-        f"{_lead(chosen)} {chosen.mixture}. {chosen.reason}",
-        *_tied(chosen.tied_with),
+        *headline(verdict),
+        verdict.recommendation.reason,
         *_limited([one.name for one in verdict.candidates if one.limited]),
     ]
     return "\n".join(folded for line in lines for folded in _fold(line)) + "\n"
 
 
 def _row(candidate: CandidateResult, verdict: Verdict) -> tuple[str, ...]:
-    worst, steps, better = candidate.worst, candidate.steps_to_baseline, candidate.domains_better_than_reference
+    worst, better = candidate.worst, candidate.domains_better_than_reference
     return (
         _short(candidate.name),
         str(getattr(candidate.rank, verdict.recommendation.target)),
@@ -57,8 +62,16 @@ def _row(candidate: CandidateResult, verdict: Verdict) -> tuple[str, ...]:
         f"{candidate.mean['natural'].bits_per_byte:.4f}",
         f"{worst.bits_per_byte:.4f} {_short(worst.domain)}",
         "-" if better is None else f"{better} of {len(verdict.domains)}",
-        "not reached" if steps.step is None else f"{steps.step:.0f} of {steps.of} ({steps.speedup:.2f}x)",
+        _steps(candidate.steps_to_baseline),
     )
+
+
+def _steps(steps: StepsToBaseline) -> str:
+    if steps.step is None:
+        return "not reached"
+    ends = (steps.earliest, steps.latest)
+    between = " to ".join("?" if end is None else f"{end:.0f}" for end in ends)
+    return f"{steps.step:.0f} of {steps.of}" + (f" ({between})" if ends != (None, None) else "")
 
 
 def _comparisons(verdict: Verdict) -> list[tuple[str, ...]]:
@@ -72,27 +85,43 @@ def _comparison(one: Comparison, opponent: float) -> tuple[str, ...]:
     return (
         f"{_short(one.candidate)} vs {_short(one.opponent)}",
         one.outcome,
-        "-" if one.relative is None else f"{one.relative:+.2%}",
+        f"{one.relative:+.2%}",
         f"[{bounds[0]:+.2%}, {bounds[1]:+.2%}]" if bounds else "no interval",
     )
 
 
-def _worst(verdict: Verdict) -> list[str]:
-    """Pairs of the recommended mixture: whose worst domain is worse, and where the first of a pair loses most."""
-    name = verdict.recommendation.mixture
-    rows = [_worst_row(one) for one in verdict.worst_comparisons if name in (one.candidate, one.opponent)]
-    return ["Worst domains, bits per byte:", *_grid(rows)] if rows else []
+def _claims(verdict: Verdict) -> list[str]:
+    """What is proved, what was tested in vain, and what was not tested."""
+    rows = [_claim(one) for one in verdict.claims]
+    title = f"Claims, each only after the one before it. One-sided, {verdict.sure} for all together."
+    return ["", title, *_grid(rows)] if rows else []
 
 
-def _worst_row(one: WorstComparison) -> tuple[str, ...]:
-    loss, regret, name = one.loss, one.regret, _short(one.candidate)
-    most = f"{_signed(regret.difference)} {_ends(regret.interval)}"
-    return (
-        f"{name} vs {_short(one.opponent)}",
-        loss.outcome,
-        f"{_signed(loss.difference)} {_ends(loss.interval)}",
-        f"{name} loses most on {_short(regret.domain)}: {most}",
-    )
+def _claim(one: Claim) -> tuple[str, ...]:
+    over = _short(one.over[0]) if len(one.over) == 1 else f"each of {', '.join(map(_short, one.over))}"
+    if not one.tested:
+        return (f"{_short(one.candidate)} is better than {over}", "not tested", "")
+    least = f"by at least {one.at_least:.2%}" if one.held and one.at_least is not None else f"p = {one.p_value:.3f}"
+    return (f"{_short(one.candidate)} is better than {over}", "proved" if one.held else "not proved", least)
+
+
+def _choices(verdict: Verdict) -> list[str]:
+    """What choosing each candidate costs."""
+    rows = [
+        (_short(one.candidate), f"{one.expected:.2%} expected", f"at most {one.at_most:.2%}")
+        for one in verdict.choices[verdict.recommendation.target]
+        if one.expected is not None and one.at_most is not None
+    ]
+    title = f"Regret: how much worse than the best candidate. All limits hold at once ({verdict.sure})."
+    return ["", title, *_grid(rows)] if rows else []
+
+
+def _domains(verdict: Verdict) -> list[str]:
+    return [one.words for one in verdict.domain_changes]
+
+
+def _same(verdict: Verdict) -> list[str]:
+    return [f"{name} has the trainings of {other}, so they are one candidate." for name, other in verdict.same]
 
 
 def _signed(difference: float | None) -> str:
@@ -101,10 +130,6 @@ def _signed(difference: float | None) -> str:
 
 def _ends(interval: Interval) -> str:
     return f"[{interval[0]:+.4f}, {interval[1]:+.4f}]" if interval else "no interval"
-
-
-def _lead(chosen: Recommendation) -> str:
-    return "Undecided. Until then use" if chosen.outcome == "undecided" else "Use"
 
 
 def _limited(names: Sequence[str]) -> list[str]:
@@ -132,14 +157,14 @@ def _sizes(verdict: Verdict) -> list[str]:
     return ["", *lines, f"{holds[verdict.ranking.holds]}: {verdict.ranking.reason}"]
 
 
-def _equal_compute(compute: EqualCompute | None, chosen: Recommendation) -> list[str]:
+def _equal_compute(compute: EqualCompute | None, target: Target) -> list[str]:
     """Found mixtures against plain mixtures that trained on for what the search cost."""
     if compute is None:
         return []
     rows = [
-        (*_comparison(one, opponent.mean[chosen.target]), f"{opponent.steps} steps")
+        (*_comparison(one, opponent.mean[target]), f"{opponent.steps} steps")
         for one, opponent in compute.pairs()
-        if one.target == chosen.target
+        if one.target == target
     ]
     return ["", "At equal total compute (plain mixtures trained longer, for what the search cost)", *_grid(rows)]
 
@@ -170,10 +195,6 @@ def _task_difference(one: TaskComparison) -> tuple[str, ...]:
         _signed(one.difference),
         _ends(one.interval),
     )
-
-
-def _tied(names: Sequence[str]) -> list[str]:
-    return [f"No significant difference from it: {', '.join(_short(name) for name in names)}."] if names else []
 
 
 def _grid(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -12,13 +12,24 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from doremi.errors import DamageError, one_line
 from doremi.files import FORMAT, read_json, write_json
+from doremi.statistics.looks import Looks
+from doremi.statistics.needed import Needed
+from doremi.statistics.table import Target
+from doremi.statistics.values import (
+    CandidateDomains,
+    Choice,
+    Claim,
+    Comparison,
+    Ends,
+    Family,
+    Outcome,
+    Recommended,
+    WithoutLent,
+)
 
 FILE = "verdict.json"
 
-Outcome = Literal["win", "loss", "tie", "undecided"]
-Family = Literal["learned", "method", "plain", "all"]
-Target = Literal["uniform", "natural"]
-Interval = tuple[float, float] | None
+Interval = Ends | None
 
 
 class _Value(BaseModel):
@@ -48,10 +59,11 @@ class LargestRegret(_Value):
 
 
 class StepsToBaseline(_Value):
-    """The step from which the baseline's last mean loss is kept; None where it is not reached."""
+    """The step from which the baseline's last mean is kept, on the target, with its interval; None: not reached."""
 
-    reached: bool
     step: float | None
+    earliest: float | None
+    latest: float | None
     of: int
     speedup: float | None
 
@@ -63,7 +75,7 @@ class Ranks(_Value):
 
 
 class CandidateResult(_Value):
-    """One candidate by itself, means over seeds on the report split."""
+    """One candidate by itself, means over seeds and all validation documents."""
 
     name: str
     weights: tuple[float, ...]
@@ -82,63 +94,6 @@ class CandidateResult(_Value):
     rank: Ranks
     trainings: dict[int, str]
     """By seed, the key of the training that was judged."""
-
-
-class Comparison(_Value):
-    """Candidate minus opponent in bits per byte, on one average of the domains."""
-
-    candidate: str
-    opponent: str
-    family: Family
-    target: Target
-    difference: float | None
-    relative: float | None
-    interval: Interval
-    p_value: float | None
-    p_adjusted: float | None
-    outcome: Outcome
-
-
-class DomainComparison(_Value):
-    candidate: str
-    opponent: str
-    domain: str
-    difference: float | None
-    interval: Interval
-    outcome: Outcome
-
-
-class WorstLoss(_Value):
-    """Difference of both worst domains, the candidate's and the opponent's."""
-
-    domains: tuple[str, str]
-    difference: float | None
-    interval: Interval
-    outcome: Outcome
-
-
-class WorstRegret(_Value):
-    """The domain where the candidate is furthest behind the opponent."""
-
-    domain: str
-    difference: float | None
-    interval: Interval
-
-
-class WorstComparison(_Value):
-    candidate: str
-    opponent: str
-    loss: WorstLoss
-    regret: WorstRegret
-
-
-class Recommendation(_Value):
-    mixture: str
-    reason: str
-    outcome: Outcome
-    tied_with: tuple[str, ...]
-    seeds_to_decide: int | None
-    target: Target
 
 
 class SizeComparison(_Value):
@@ -226,35 +181,55 @@ class Downstream(_Value):
 
 
 class Verdict(_Value):
-    """The whole file. The last four are there only where they were asked for."""
+    """The whole file. The last four are there only where they were asked for.
+
+    `baseline`: the candidate that others are measured by, the reference mixture where it was trained.
+    """
 
     format: int = FORMAT
-    split: str = "report"
     unit: str = "bits_per_byte"
     confidence: float
+    level: float
+    """Of this look: claims one-sided, intervals two-sided."""
+    looks: Looks
+    exploratory: str | None = None
+    """Why nothing is claimed, where this look was not planned."""
     margin: float
     domains: tuple[str, ...]
     natural_weights: tuple[float, ...]
     reference_mixture: str
+    baseline: str
     size: str
     seeds: tuple[int, ...]
     tokens: int
     candidates: tuple[CandidateResult, ...]
+    same: tuple[tuple[str, str], ...]
+    """Candidates that share all trainings with another one, and with which."""
+    claims: tuple[Claim, ...]
     comparisons: tuple[Comparison, ...]
-    domain_comparisons: tuple[DomainComparison, ...]
-    worst_comparisons: tuple[WorstComparison, ...]
-    recommendation: Recommendation
+    choices: dict[Target, tuple[Choice, ...]]
+    domain_changes: tuple[CandidateDomains, ...]
+    without_lent: tuple[WithoutLent, ...]
+    noise: Needed | None
+    settle: Needed | None
+    recommendation: Recommended
     sizes: tuple[SizeSummary, ...] | None = None
     ranking: Ranking | None = None
     equal_compute: EqualCompute | None = None
     downstream: Downstream | None = None
+
+    @property
+    def sure(self) -> str:
+        """The confidence of this look in words."""
+        return f"{100 * (1 - self.level):.4g} %"
 
     def candidate(self, name: str) -> CandidateResult | None:
         return next((one for one in self.candidates if one.name == name), None)
 
     def values(self) -> dict[str, Any]:
         """The file as plain JSON values."""
-        return {key: value for key, value in self.model_dump(mode="json").items() if value is not None}
+        dumped = self.model_dump(mode="json")
+        return {key: value for key, value in dumped.items() if value is not None or key in ("noise", "settle")}
 
 
 def read_verdict(root: Path) -> Verdict:

@@ -1,0 +1,89 @@
+"""What to use: the candidate with the smallest expected regret, why, and what that risks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from doremi.errors import RunError
+from doremi.statistics import regret
+from doremi.statistics.setting import Setting
+from doremi.statistics.table import Target
+from doremi.statistics.values import Choice, Claim, Recommended
+
+OTHER: Mapping[Target, Target] = {"uniform": "natural", "natural": "uniform"}
+
+
+def choices(setting: Setting, target: Target) -> tuple[Choice, ...]:
+    """Every candidate that may be used, in their order; `RunError` where the limits leave none."""
+    among = np.array([one.allowed for one in setting.entrants])
+    names = [name for name, allowed in zip(setting.names, among, strict=True) if allowed]
+    if not names:
+        raise RunError("no candidate keeps the limits; add one under candidates.mixtures, or change limits")
+    compared = setting.compared[target]
+    if len(names) < 2 or compared.seeds < 2:
+        return tuple(Choice(name, None, None) for name in names)
+    expected = regret.expected_regret(compared, among)
+    at_most = regret.largest_regret(compared, among, setting.terms.level) / compared.means[among]
+    return tuple(Choice(n, float(e), float(m)) for n, e, m in zip(names, expected, at_most, strict=True))
+
+
+def recommended(setting: Setting, claims: Sequence[Claim], by_target: Mapping[Target, Sequence[Choice]]) -> Recommended:
+    """The smallest expected regret on the target, and in words what is proved."""
+    target = setting.terms.target
+    best, other = (_best(setting, one, by_target[one]) for one in (target, OTHER[target]))
+    held = [one for one in claims if one.held]
+    reasons = [_proved(setting, best.candidate, held), _regret(setting, target, best), *_others(best, held)]
+    reasons += [_other_average(target, best.candidate, other.candidate)]
+    reasons += [setting.terms.exploratory] if setting.terms.exploratory else []
+    return Recommended(
+        mixture=best.candidate,
+        target=target,
+        proved=any(one.candidate == best.candidate for one in held),
+        reason=" ".join(filter(None, reasons)),
+        other_mixture=other.candidate,
+    )
+
+
+def _best(setting: Setting, target: Target, choices: Sequence[Choice]) -> Choice:
+    """Of equals the reference mixture, as it changes nothing, then who stands first."""
+    means = dict(zip(setting.names, setting.compared[target].means, strict=True))
+    reference = setting.names[setting.reference]
+    return min(choices, key=lambda one: (means[one.candidate], one.candidate != reference))
+
+
+def _proved(setting: Setting, best: str, held: Sequence[Claim]) -> str:
+    reference, own = setting.names[setting.reference], [one for one in held if one.candidate == best]
+    if not own:
+        return "" if held else "Nothing is proved."
+    if len(own) > 1:
+        over = (
+            f"{reference} and than every plain mixture" if len(own[1].over) > 1 else f"{reference}, the only plain one"
+        )
+        return f"{best} is proved better than {over}."
+    return f"{best} is proved better than {reference}. It is not proved better than every plain mixture."
+
+
+def _regret(setting: Setting, target: Target, best: Choice) -> str:
+    if best.expected is None or best.at_most is None:
+        if setting.compared[target].seeds < 2:
+            return f"One seed shows no noise. {best.candidate} has the fewest bits per byte."
+        return f"{best.candidate} is the only candidate that may be used."
+    sure = f"{100 * (1 - setting.terms.level):.4g} %"
+    return (
+        f"{best.candidate} has the smallest expected regret, {best.expected:.2%}. It is at most {best.at_most:.2%} "
+        f"worse than the best candidate ({sure})."
+    )
+
+
+def _others(best: Choice, held: Sequence[Claim]) -> list[str]:
+    """What is proved of others than the one that is recommended."""
+    proved = dict.fromkeys((one.candidate, one.over[0]) for one in held if one.candidate != best.candidate)
+    return [f"{name} is proved better than {over}." for name, over in proved]
+
+
+def _other_average(target: Target, best: str, other: str) -> str:
+    if best == other:
+        return f"This is by the {target} average. The {OTHER[target]} average says the same."
+    return f"This is by the {target} average. The {OTHER[target]} average prefers {other}."

@@ -1,0 +1,75 @@
+"""The verdict over a table of measurements: claims, intervals, regret, domains, and what to use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from doremi.statistics import choice, claims, intervals, moving
+from doremi.statistics.needed import Needed, needed
+from doremi.statistics.setting import Setting, Terms
+from doremi.statistics.table import TARGETS, Measurements, Target
+from doremi.statistics.values import Choice, Claim, Comparison, Judged
+
+USUAL = 0.01  # the relative difference that the noise is told by
+
+
+def judge(table: Measurements, terms: Terms) -> Judged:
+    """Judge the candidates of `table`. Reads nothing else: the same table gives the same value.
+
+    `RunError`: the reference mixture is not among the candidates, no candidate may be used, or every seed is spent.
+    """
+    table = table.fresh()
+    setting = Setting.of(table, terms)
+    claimed = claims.claims(setting)
+    compared = tuple(one for target in TARGETS for one in intervals.comparisons(setting, target, claimed))
+    choices: dict[Target, tuple[Choice, ...]] = {t: choice.choices(setting, t) for t in TARGETS}
+    return Judged(
+        target=terms.target,
+        baseline=setting.names[setting.reference],
+        level=terms.level,
+        margin=terms.margin,
+        seeds=table.seeds,
+        same=setting.same(),
+        claims=claimed,
+        comparisons=compared,
+        choices=choices,
+        domains=moving.domains(setting, compared),
+        without_lent=intervals.without_lent(setting),
+        noise=_noise(setting),
+        settle=_settle(setting, claimed, compared),
+        recommended=choice.recommended(setting, claimed, choices),
+        exploratory=terms.exploratory,
+    )
+
+
+def _noise(setting: Setting) -> Needed | None:
+    """Seeds for one per cent, for the first found mixture against the reference mixture, or for any other."""
+    others = [*setting.found(), *(i for i in setting.plain() if i != setting.reference)]
+    return _seeds(setting, others[0], setting.reference, USUAL) if others else None
+
+
+def _settle(setting: Setting, claimed: Sequence[Claim], compared: Sequence[Comparison]) -> Needed | None:
+    """What would prove the first claim that failed, if the truth is what was seen, or the margin where that is more.
+
+    None where it is known to be smaller than the margin, which nobody needs to prove.
+    """
+    failed = next((one for one in claimed if one.tested and not one.held), None)
+    if failed is None or failed.relative >= 0:
+        return None
+    place = setting.names.index(failed.candidate)
+    means = setting.compared[setting.terms.target].means
+    strongest = min((setting.names.index(name) for name in failed.over), key=lambda i: means[i])
+    pair = (failed.candidate, setting.names[strongest], setting.terms.target)
+    if any(one.small for one in compared if (one.candidate, one.opponent, one.target) == pair):
+        return None
+    return _seeds(setting, place, strongest, max(-failed.relative, setting.terms.margin))
+
+
+def _seeds(setting: Setting, one: int, other: int, effect: float) -> Needed | None:
+    target = setting.terms.target
+    compared = setting.compared[target]
+    parts = compared.pair(one, other)[1]
+    return needed(
+        parts, compared.seeds, setting.terms.level, effect,
+        bits=setting.relative(target, other), candidates=len(setting.names),
+    )  # fmt: skip
