@@ -23,11 +23,11 @@ from doremi.objectives.dro import GroupDRO
 from doremi.objectives.objective import Objective
 from doremi.objectives.plain import PlainObjective
 from doremi.objectives.reweighting import Reweighting
-from doremi.pipeline.drive import plan_now
 from doremi.pipeline.driver import settle
 from doremi.pipeline.host import this_host
 from doremi.pipeline.preparing import prepare
 from doremi.pipeline.trainings import fresh_model, make_job
+from doremi.pipeline.work import plan_now
 from doremi.pipeline.workspace import Workspace, open_workspace
 from doremi.rundir.layout import TrainingFolder
 from doremi.rundir.specs import TrainingSpec, canonical

@@ -6,8 +6,8 @@ from types import TracebackType
 
 from doremi.corpus.value import Corpus
 from doremi.errors import DoremiError
-from doremi.pipeline.drive import do
 from doremi.pipeline.executor import Ended, Task
+from doremi.pipeline.work import do
 from doremi.pipeline.workspace import Workspace
 
 

@@ -19,9 +19,9 @@ from doremi.distributed import start
 from doremi.errors import DoremiError, Interrupted, RunError
 from doremi.events.event import Event, Said, Stepped
 from doremi.events.stream import Watch
-from doremi.pipeline.drive import do
 from doremi.pipeline.executor import Task
 from doremi.pipeline.preparing import trained_on
+from doremi.pipeline.work import do
 from doremi.pipeline.workspace import joined
 
 FOR_THE_COMMAND = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)

@@ -18,11 +18,11 @@ from doremi.events.event import Event, Failed, Stopped, Whole
 from doremi.events.stream import Watch
 from doremi.methods import by_mixture
 from doremi.pipeline.counting import count_models
-from doremi.pipeline.drive import do, plan_now
 from doremi.pipeline.executor import Ended, Executor, Executors, Task
 from doremi.pipeline.look import look
 from doremi.pipeline.pace import Pace
 from doremi.pipeline.preparing import prepare
+from doremi.pipeline.work import do, plan_now
 from doremi.pipeline.workspace import Workspace, this_machine
 from doremi.rundir.at_once import Settled, settled
 from doremi.rundir.context import Context

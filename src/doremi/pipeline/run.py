@@ -13,12 +13,12 @@ from doremi.mixture.files import read_mixture
 from doremi.mixture.record import MixtureRecord, write_record
 from doremi.pipeline import look
 from doremi.pipeline.checks import check_mixtures
-from doremi.pipeline.drive import do, plan_now
 from doremi.pipeline.driver import complete, drive, settle
 from doremi.pipeline.executor import Executors
 from doremi.pipeline.host import this_host
 from doremi.pipeline.judging import judge_run
 from doremi.pipeline.preparing import prepare
+from doremi.pipeline.work import do, plan_now
 from doremi.pipeline.workspace import Workspace
 from doremi.report import write_report
 from doremi.rundir.context import Context
