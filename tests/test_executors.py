@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,10 @@ def test_two_at_once_give_the_same_bytes(text: Path, tmp_path: Path, straight: d
     watch = run(config)
     assert contents(config) == straight
     assert most_at_once(watch.events) == 2
+    server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    assert (
+        len(list(Path(f"/proc/{server}/task").iterdir())) == 1
+    )  # a forked process would wait for other threads for ever
     assert any(isinstance(event, Alarmed) for event in watch.events)  # a worker's events come through
     wholes = [event for event in watch.events if isinstance(event, Whole)]
     assert (wholes[-1].trainings_done, wholes[-1].trainings) == (4, 4)  # the reference is the candidate natural
@@ -116,7 +121,7 @@ def test_a_killed_worker_and_a_stop_change_no_byte(text: Path, tmp_path: Path, s
     assert f"{killed[0]}: its process was ended by SIGKILL. It resumes from its last checkpoint" in watch.said()
     assert multiprocessing.active_children() == []
     assert not (config.root / "verdict.json").exists()
-    run(config)
+    run(config.model_copy(update={"workers": 1}))  # begun with one executor, finished with another
     assert contents(config) == straight
 
 
