@@ -84,7 +84,10 @@ def _init(failure: str, **options: Any) -> Any:
     with _signals_kept(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            ray.init(log_to_driver=False, logging_level="ERROR", **options)
+            try:
+                ray.init(log_to_driver=False, logging_level="ERROR", **options)
+            except ConnectionAbortedError:  # Ray forks a server for each client, which now and then never begins
+                ray.init(log_to_driver=False, logging_level="ERROR", **options)
         except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise RunError(f"executor: Ray {failure} ({one_line(str(error))[:300]})") from None
     return ray
