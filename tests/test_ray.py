@@ -243,7 +243,7 @@ def _answers(port: int) -> bool:
 @needs_ray
 @pytest.mark.slow
 def test_a_ray_that_is_joined(config: Path, straight: dict[str, bytes], place: Place, tmp_path: Path) -> None:
-    """Its tasks stand in another folder."""
+    """Its tasks stand in another folder, where the command's relative paths would lead nowhere."""
     with head(place) as address:
         place.environment["RAY_AUTH_MODE"] = "disabled"
         place.doremi(tmp_path, "run", config, "--set", f"executor={address}", "--set", "workers=2")
