@@ -125,8 +125,12 @@ class Place:
         assert process.returncode == 0, said
         return said
 
-    def is_empty(self) -> bool:
-        return not self.processes()
+    def is_left(self) -> None:
+        """All processes end, soon."""
+        deadline = time.monotonic() + PATIENCE
+        while self.processes() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert self.processes() == {}
 
 
 @pytest.fixture
@@ -139,11 +143,11 @@ def place(tmp_path: Path) -> Iterator[Place]:
     shutil.rmtree(place.temporary, ignore_errors=True)
 
 
-def wait_for(what: Callable[[], object], process: subprocess.Popen[str] | None = None) -> None:
+def wait_for(what: Callable[[], object], process: subprocess.Popen[Any]) -> None:
     deadline = time.monotonic() + PATIENCE
     while not what():
         assert time.monotonic() < deadline, "it takes too long"
-        assert process is None or process.poll() is None, process.communicate()
+        assert process.poll() is None, process.communicate()
         time.sleep(0.05)
 
 
@@ -190,7 +194,7 @@ def test_a_ray_of_our_own(config: Path, straight: dict[str, bytes], place: Place
     assert "It resumes from its last checkpoint" in told
     process.kill()
     process.communicate()
-    wait_for(place.is_empty)
+    place.is_left()
 
     process = place.start(*command)
     wait_for(lambda: at_work(place), process)
@@ -198,14 +202,14 @@ def test_a_ray_of_our_own(config: Path, straight: dict[str, bytes], place: Place
     _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, said
     assert said.endswith("Run the same command to resume.\n")
-    wait_for(place.is_empty)
+    place.is_left()
     assert not (tmp_path / "runs/tiny/verdict.json").exists()
 
     shutil.rmtree(place.temporary)  # of the command that was killed
     Path(place.temporary).mkdir()
     place.doremi(*command)
     assert files(tmp_path) == straight
-    wait_for(place.is_empty)
+    place.is_left()
     assert not (place.home / ".ray").exists()
     assert list(Path(place.temporary).glob("ray*")) == []
 
@@ -243,7 +247,7 @@ def _answers(port: int) -> bool:
 @needs_ray
 @pytest.mark.slow
 def test_a_ray_that_is_joined(config: Path, straight: dict[str, bytes], place: Place, tmp_path: Path) -> None:
-    """Its tasks stand in another folder."""
+    """Its tasks stand in another folder, where the command's relative paths would lead nowhere."""
     with head(place) as address:
         place.environment["RAY_AUTH_MODE"] = "disabled"
         place.doremi(tmp_path, "run", config, "--set", f"executor={address}", "--set", "workers=2")

@@ -27,6 +27,7 @@ STARTED_HERE = "ray"
 """The value of `executor` for a Ray of our own; any other is the address of one that runs."""
 PORT = 10001  # where Ray listens for clients unless it is told another
 ANSWER_SECONDS = 10.0
+GONE_SECONDS = "20"  # after which processes whose Ray was killed end too: a minute by itself
 OBJECTS_BYTES = 80 * 2**20  # for what goes between its processes, which are events: about the least that Ray takes
 FOR_THE_COMMAND = {signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU}
 
@@ -58,7 +59,7 @@ def connected(address: str) -> Iterator[Any]:
 
 
 def _started(folder: str) -> Any:
-    ours = {"RAY_USAGE_STATS_ENABLED": "0"}
+    ours = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_gcs_rpc_server_reconnect_timeout_s": GONE_SECONDS}
     if not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
         ours["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     with _environment(ours):
@@ -84,7 +85,10 @@ def _init(failure: str, **options: Any) -> Any:
     with _signals_kept(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            ray.init(log_to_driver=False, logging_level="ERROR", **options)
+            try:
+                ray.init(log_to_driver=False, logging_level="ERROR", **options)
+            except ConnectionAbortedError:  # Ray forks a server for each client, which now and then never begins
+                ray.init(log_to_driver=False, logging_level="ERROR", **options)
         except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise RunError(f"executor: Ray {failure} ({one_line(str(error))[:300]})") from None
     return ray

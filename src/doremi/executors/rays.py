@@ -8,8 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 import socket
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -100,8 +99,6 @@ class RayTasks:
         return self._stack.__exit__(kind, error, trace)
 
     def start(self, task: Task) -> None:
-        runs = str(Path(task.config.runs).absolute())  # a task stands in another folder than we do
-        task = replace(task, config=task.config.model_copy(update={"runs": runs}))
         cores = 1 if self.gpu else min(int(task.settings.threads), self.cores)
         options = {"num_cpus": cores, "num_gpus": self.gpu, "max_retries": 0, "name": task.node.id}
         reference = self.ray.remote(work).options(**options).remote(task, self.channel)
