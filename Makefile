@@ -40,8 +40,7 @@ $(VENV)/.installed-slow: $(VENV)/.installed-dev
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]' || echo "no atheris here"
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[eval]' || echo "no lm-eval here"
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]' || echo "no ray here"
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[tensorboard]' || \
-	    echo "no TensorBoard or Weights & Biases here"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[tensorboard]' || echo "no TensorBoard here"
 	touch $@
 
 install: $(VENV)/.installed
