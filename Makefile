@@ -18,7 +18,7 @@ help:
 	@echo "make check   formatting, lint, types, plain English and tests; edits nothing"
 	@echo "make words   only plain English: sentences of README, docs, help, messages and report"
 	@echo "make slow    the tests that take minutes each (about 15 minutes)"
-	@echo "make wide    what CI has no time for: 100 kills at random moments"
+	@echo "make wide    what CI has no time for: 100 kills at random moments, and those of a Ray"
 	@echo "make bench   speed, as ratios within one run"
 	@echo "make fix     format and fix what can be fixed"
 
@@ -74,10 +74,11 @@ slow: $(VENV)/.installed-slow
 	$(BIN)/pytest -q $(WORKERS) -m "slow and not network" --timeout 1800
 
 # before an issue is closed; what it prints goes into docs/results with the date and the commit
-wide: dev
+wide: $(VENV)/.installed-slow
 	@echo "$$(date -u +%F), commit $$(git rev-parse --short HEAD)"
 	$(BIN)/python tests/kill.py --kills 60
 	$(BIN)/python tests/kill_workers.py --kills 40
+	$(BIN)/pytest -q -m wide --timeout 1800
 
 bench: dev
 	$(BIN)/python benchmarks/run.py

@@ -183,7 +183,16 @@ def at_work(place: Place) -> list[int]:
 
 @needs_ray
 @pytest.mark.slow
-def test_a_ray_of_our_own(config: Path, straight: dict[str, bytes], place: Place, tmp_path: Path) -> None:
+def test_a_run_on_a_ray_of_our_own(config: Path, straight: dict[str, bytes], place: Place, tmp_path: Path) -> None:
+    place.doremi(tmp_path, "run", config, "--set", "executor=ray", "--set", "workers=2")
+    assert files(tmp_path) == straight
+    assert not (place.home / ".ray").exists()
+    assert list(Path(place.temporary).glob("ray*")) == []
+
+
+@needs_ray
+@pytest.mark.wide
+def test_a_ray_of_our_own_killed(config: Path, straight: dict[str, bytes], place: Place, tmp_path: Path) -> None:
     """The same bytes, also when a worker and then the command is killed, and another is asked to stop."""
     command = (tmp_path, "run", config, "--set", "executor=ray", "--set", "workers=2")
     process = place.start(*command)
@@ -245,7 +254,7 @@ def _answers(port: int) -> bool:
 
 
 @needs_ray
-@pytest.mark.slow
+@pytest.mark.wide
 def test_a_ray_that_is_joined(config: Path, straight: dict[str, bytes], place: Place, tmp_path: Path) -> None:
     """Its tasks stand in another folder, where the command's relative paths would lead nowhere."""
     with head(place) as address:
