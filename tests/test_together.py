@@ -66,7 +66,10 @@ def config(prepared: Path, tmp_path: Path) -> RunConfig:
     return load(write_tiny(tmp_path / "tiny.yaml", prepared / "text", tmp_path / "runs", **SETTINGS))
 
 
-@pytest.fixture(params=[0, errno.ENOLCK], ids=["flock", "no flock"], autouse=True)
+@pytest.fixture(
+    params=[pytest.param(0, id="flock"), pytest.param(errno.ENOLCK, id="no flock", marks=pytest.mark.slow)],
+    autouse=True,
+)
 def any_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "write_report", lambda _: None)
     if request.param:
