@@ -79,7 +79,7 @@ def test_another_version_on_the_machines_of_ray() -> None:
 def test_a_machine_without_the_folders(tmp_path: Path) -> None:
     """Nothing is made there."""
     config = tiny_config(tmp_path, tmp_path / "text")
-    task = SimpleNamespace(config=config)
+    task = SimpleNamespace(config=config, node=None)
     result = work(task, Channel())  # type: ignore[arg-type]
     assert str(result.error).endswith("all machines of Ray must have the same folders")
     assert not config.root.exists()

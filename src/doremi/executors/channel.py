@@ -9,7 +9,8 @@ import time
 from importlib import import_module
 from typing import Any
 
-from doremi.events.event import Event, Said, Stepped
+from doremi.events.event import Event, Stepped
+from doremi.events.stream import Watch
 
 ASK_EVERY_SECONDS = 0.5
 
@@ -36,7 +37,7 @@ class Channel:
         self.stopping = True
 
 
-class Told:
+class Told(Watch):
     """The watch of a task."""
 
     def __init__(self, channel: Any) -> None:
@@ -49,9 +50,6 @@ class Told:
         if isinstance(event, Stepped):  # the last of several is enough
             self._kept = [kept for kept in self._kept if not isinstance(kept, Stepped)]
         self._kept.append(event)
-
-    def say(self, message: str) -> None:
-        self.emit(Said(message))
 
     def stop_requested(self) -> bool:
         if time.monotonic() - self._asked > ASK_EVERY_SECONDS:

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from types import TracebackType
 
-from doremi.executors.worker import Result, work
+from doremi.executors.worker import work
 from doremi.pipeline.executor import Ended, Task
 from doremi.pipeline.host import visible_devices
 from doremi.pipeline.workspace import Workspace
@@ -29,7 +29,6 @@ class _Worker:
     process: ForkServerProcess
     pipe: Connection
     place: int
-    result: Result | None = None
 
 
 class Processes:
@@ -63,37 +62,31 @@ class Processes:
         self.workers.append(_Worker(task.node, process, ours, place))
 
     def wait(self) -> list[Ended]:
-        pipes = {worker.pipe: worker for worker in self.workers if worker.result is None}
-        ended = []
-        for pipe in connection.wait(list(pipes), SHORT_WHILE):
-            worker = pipes[pipe]  # type: ignore[index]
-            if self._hear(worker):
-                ended.append(self._ended(worker))
-        return ended
+        told = connection.wait([worker.pipe for worker in self.workers], SHORT_WHILE)
+        heard = [self._hear(worker) for worker in list(self.workers) if worker.pipe in told]
+        return [ended for ended in heard if ended is not None]
 
-    def _hear(self, worker: _Worker) -> bool:
-        """Pass on what a worker has told; whether it has ended."""
+    def _hear(self, worker: _Worker) -> Ended | None:
+        """Pass on what a worker has told; what became of it, if it has ended."""
         try:
             while worker.pipe.poll():
                 message = worker.pipe.recv()
-                if isinstance(message, Result):
-                    worker.result = message
-                    return True
+                if isinstance(message, Ended):
+                    self._leave(worker)
+                    return message
                 self.space.watch.emit(message)
         except (EOFError, OSError):
-            return True
-        return False
+            self._leave(worker)
+            code = worker.process.exitcode or 0
+            return Ended(worker.node, lost=f"was ended by {_name(-code)}" if code < 0 else f"ended with code {code}")
+        return None
 
-    def _ended(self, worker: _Worker) -> Ended:
+    def _leave(self, worker: _Worker) -> None:
         self.workers.remove(worker)
         worker.process.join(PATIENCE)
         worker.process.kill()
         worker.process.join()
         worker.pipe.close()
-        if worker.result is not None:
-            return Ended(worker.node, worker.result.error, worker.result.trace)
-        code = worker.process.exitcode or 0
-        return Ended(worker.node, lost=f"was ended by {_name(-code)}" if code < 0 else f"ended with code {code}")
 
     def stop(self) -> None:
         for worker in self.workers:

@@ -15,7 +15,7 @@ from typing import Any
 from doremi.errors import RunError, one_line
 from doremi.executors.channel import Channel, Told
 from doremi.executors.connection import connected
-from doremi.executors.worker import Result, perform
+from doremi.executors.worker import perform
 from doremi.pipeline.executor import Ended, Task
 from doremi.pipeline.workspace import Workspace, versions
 from doremi.rundir.machine import Host
@@ -52,12 +52,13 @@ def _check_versions(ray: Any, address: str) -> None:
             )
 
 
-def work(task: Task, channel: Any) -> Result:
+def work(task: Task, channel: Any) -> Ended:
     """A task of Ray's."""
     root = task.config.root
     if not (root / "manifest.json").exists():
         where = socket.gethostname()
-        return Result(RunError(f"{root}: is not there on {where}; all machines of Ray must have the same folders"))
+        error = RunError(f"{root}: is not there on {where}; all machines of Ray must have the same folders")
+        return Ended(task.node, error)
     watch = Told(channel)
     try:
         return perform(task, watch)
@@ -114,10 +115,9 @@ class RayTasks:
     def _ended(self, one: _Running) -> Ended:
         self.running.remove(one)
         try:
-            result = self.ray.get(one.reference)
+            return self.ray.get(one.reference)
         except self.ray.exceptions.RayError as error:
             return Ended(one.node, lost=f"was lost ({one_line(str(error))[:200]})")
-        return Ended(one.node, result.error, result.trace)
 
     def stop(self) -> None:
         self.ray.get(self.channel.stop.remote())

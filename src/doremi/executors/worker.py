@@ -11,15 +11,14 @@ import os
 import signal
 import time
 import traceback
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from types import FrameType
 
 from doremi.distributed import start
 from doremi.errors import DoremiError, Interrupted, RunError
-from doremi.events.event import Event, Said, Stepped
+from doremi.events.event import Event, Stepped
 from doremi.events.stream import Watch
-from doremi.pipeline.executor import Task
+from doremi.pipeline.executor import Ended, Task
 from doremi.pipeline.preparing import trained_on
 from doremi.pipeline.work import do
 from doremi.pipeline.workspace import joined
@@ -28,15 +27,7 @@ FOR_THE_COMMAND = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2,
 STEPS_EVERY_SECONDS = 0.1  # faster than anybody reads
 
 
-@dataclass(frozen=True)
-class Result:
-    """The last that a worker says."""
-
-    error: BaseException | None = None
-    trace: str = ""
-
-
-class Told:
+class Told(Watch):
     """The watch of a worker: events go through the pipe, a request to stop comes through it."""
 
     def __init__(self, pipe: Connection) -> None:
@@ -54,9 +45,6 @@ class Told:
             self.pipe.send(event)
         except OSError:  # nobody listens any more
             self.stopping = True
-
-    def say(self, message: str) -> None:
-        self.emit(Said(message))
 
     def stop_requested(self) -> bool:
         try:
@@ -79,23 +67,23 @@ def work(task: Task, pipe: Connection, device: str | None) -> None:
     signal.signal(signal.SIGTERM, watch.on_signal)
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
-    result = perform(task, watch)
+    ended = perform(task, watch)
     try:
-        pipe.send(result)
+        pipe.send(ended)
     except OSError:  # whoever would hear it is gone
         return
 
 
-def perform(task: Task, watch: Watch) -> Result:
+def perform(task: Task, watch: Watch) -> Ended:
     """Do a node, and say what came of it."""
     try:
         with joined(task.config, start(task.config.training.timeout), watch) as space:
             do(space, trained_on(task.config, space.directory), task.node, task.settings)
     except (DoremiError, Interrupted, OSError) as error:
-        return Result(_sendable(error))
+        return Ended(task.node, _sendable(error))
     except Exception as error:
-        return Result(RunError(f"{type(error).__name__}: {error}"), traceback.format_exc())
-    return Result()
+        return Ended(task.node, RunError(f"{type(error).__name__}: {error}"), traceback.format_exc())
+    return Ended(task.node)
 
 
 def _sendable(error: BaseException) -> BaseException:

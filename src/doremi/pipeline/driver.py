@@ -95,7 +95,7 @@ def _say_what_stays(space: Workspace, plan: Graph) -> None:
 
 
 @dataclass
-class Followed:
+class Followed(Watch):
     """A watch whose events a pace hears as well."""
 
     watch: Watch
@@ -104,9 +104,6 @@ class Followed:
     def emit(self, event: Event) -> None:
         self.pace.hear(event)
         self.watch.emit(event)
-
-    def say(self, message: str) -> None:
-        self.watch.say(message)
 
     def stop_requested(self) -> bool:
         return self.watch.stop_requested()
@@ -224,9 +221,7 @@ class Driver:
 
     def _stopped(self) -> Interrupted:
         """Ask all to stop, and wait until they have."""
-        last = self._drain()
-        words = "stopped between two stages." if last is None else str(last)
-        return Interrupted(words if last else f"{words} Run the same command to resume.")
+        return self._drain() or Interrupted("stopped between two stages. Run the same command to resume.")
 
     def _drain(self) -> Interrupted | None:
         """What the last one said that was stopped."""
