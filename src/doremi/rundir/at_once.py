@@ -1,7 +1,7 @@
 """How many trainings a run does at once: as many as make it end sooner, and as fit into the memory.
 
-Two small trainings with one thread each do more steps a second than one with two threads: 1.28 times as many for a
-0.3m model, 1.14 for 3m (two cores, `python benchmarks/at_once.py`). But a chain of trainings that wait for one
+Two small trainings with one thread each do more steps a second than one with two threads: 1.33 times as many for a
+0.3m model, 1.08 for 3m (two cores, `python benchmarks/at_once.py`). But a chain of trainings that wait for one
 another has only one to do, which then should have all cores.
 """
 
@@ -20,7 +20,7 @@ from doremi.rundir.node import Node
 from doremi.rundir.schedule import Left
 from doremi.rundir.specs import TrainingSpec
 
-PARALLEL_SHARE = 0.8  # of a step that more threads make shorter: 0.73 (0.3m) to 0.85 (10m)
+PARALLEL_SHARE = 0.8  # of a step that more threads make shorter: 0.7 (0.3m) to 0.9 (3m)
 START_SECONDS = 6.0  # that a second process costs: it loads what the first has loaded, builds, warms up
 PROCESS_BYTES, CUDA_PROCESS_BYTES = 400 * 10**6, 4 * 10**9  # of host memory, beside what a model takes
 OPTIMIZER_BYTES = 16  # a parameter: itself, its gradient, two moments
