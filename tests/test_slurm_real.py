@@ -28,7 +28,8 @@ pytestmark = [
 ]
 CORES = 2
 ASKED: dict[str, Any] = {
-    "training": {"steps": 600, "evaluate_every": 200, "checkpoint_every": 50, "log_every": 50},
+    # some seconds each: the jobs that are stopped must still be at work
+    "training": {"steps": 1500, "evaluate_every": 200, "checkpoint_every": 50, "log_every": 50},
     "candidates": {"mixtures": ["doremi", "natural", "uniform"], "seeds": 1},
     "rounds": {"max": 2},
 }
@@ -86,10 +87,10 @@ def test_a_run_by_arrays_has_the_bytes_of_a_local_one(cluster: dict[str, str], t
     ask(secret, str(out / "part-1/submit.sh"))
 
     main = out / "part-2/logs/1-main-custom-1.log"
-    wait_for(lambda: main.exists() and ": step " in main.read_text(), cluster, out)
+    wait_for(lambda: main.exists() and ": begins" in main.read_text(), cluster, out)
     ask(cluster, "scontrol", "requeue", numbers(out / "part-2")["1-main-custom"] + "_1")
     proxy = out / "part-2/logs/3-proxy-1.log"
-    wait_for(lambda: proxy.exists() and ": step " in proxy.read_text(), cluster, out)
+    wait_for(lambda: proxy.exists() and ": begins" in proxy.read_text(), cluster, out)
     ask(cluster, "scancel", "--batch", "--signal=USR1", numbers(out / "part-2")["3-proxy"] + "_1")
     wait_for(lambda: not ask(cluster, "squeue", "--noheader"), cluster, out)
 
