@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from doremi import __version__
+from doremi.cli.opened import opened
 from doremi.cli.slurm import AfterOption, GpuOption, OutOption, SbatchOption
 from doremi.cli.streams import lasting_streams
 from doremi.credentials import masked
@@ -22,10 +20,8 @@ from doremi.errors import DoremiError, Interrupted
 if TYPE_CHECKING:
     from doremi.config import RunConfig
     from doremi.corpus.value import Corpus
-    from doremi.pipeline.workspace import Workspace
     from doremi.verdict import Verdict
 
-RUN_AGAIN = 75  # exit code after any signal but Ctrl-C's: saved, give the same command again (EX_TEMPFAIL)
 # What the machine may refuse at any moment, and a person can mend; any other is a mistake of ours and shown whole.
 SURROUNDINGS = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE,
@@ -57,40 +53,6 @@ def _load(place: Path, overrides: list[str] | None) -> RunConfig:
     from doremi.config import load, load_run
 
     return (load_run if place.is_dir() else load)(place, overrides or [])
-
-
-@contextlib.contextmanager
-def _workspace(
-    config: RunConfig, *, search: bool = False, own_model: bool = False, joins: bool = False
-) -> Iterator[Workspace]:
-    """The run directory opened for training; on the way out, how it ended stands in its status file."""
-    from doremi.cli.display import Display
-
-    with Display(quiet=int(os.environ.get("RANK", "0")) != 0) as display:
-        display.say("loading torch and transformers ...")
-        from doremi import distributed
-        from doremi.pipeline.checks import check, model_remarks
-        from doremi.pipeline.workspace import open_workspace
-
-        check(config, search=search)
-        for remark in model_remarks(config):
-            display.say(remark)
-        world = distributed.start(config.training.timeout)
-        with open_workspace(config, world, display, own_model=own_model, joins=joins) as space:
-            try:
-                yield space
-            except BaseException as error:
-                if isinstance(error, KeyboardInterrupt):
-                    error = Interrupted("stopped at once. Finished work is kept. Run the same command to resume.")
-                if isinstance(error, Interrupted) and display.signal != signal.SIGINT:  # None: another process heard it
-                    error.exit_code = RUN_AGAIN
-                stopped, code = isinstance(error, Interrupted), getattr(error, "exit_code", 1)
-                state, kind = ("interrupted", None) if stopped else ("failed", type(error).__name__)
-                with contextlib.suppress(OSError):  # on a full disk, say
-                    space.status(state, display.stage, str(error), code, kind)
-                raise error
-            space.status("done", display.stage, exit_code=0)
-        distributed.stop()
 
 
 def _version(wanted: bool) -> None:
@@ -138,7 +100,7 @@ def run(
 
         typer.echo(describe(loaded))
         return
-    with _workspace(loaded, search=True) as space:
+    with opened(loaded, search=True, drives=True) as space:
         from doremi.executors.choose import chosen
         from doremi.pipeline.run import everything
 
@@ -168,7 +130,7 @@ def plan(
 @app.command()
 def prepare(place: PlaceArgument, set_: SetOption = None) -> None:
     """Tokenize the corpus. If that is done already, verify the checksums of its files."""
-    with _workspace(_load(place, set_)) as space:
+    with opened(_load(place, set_)) as space:
         from doremi.pipeline.run import prepare_only
 
         corpus = prepare_only(space)
@@ -189,7 +151,7 @@ def proxy(place: PlaceArgument, set_: SetOption = None) -> None:
 
 
 def _search(place: Path, set_: list[str] | None, *, references_only: bool) -> None:
-    with _workspace(_load(place, set_), search=True) as space:
+    with opened(_load(place, set_), search=True, drives=True) as space:
         from doremi.executors.choose import chosen
         from doremi.pipeline.run import search
 
@@ -210,7 +172,7 @@ def train(
     ] = None,
 ) -> None:
     """Step 3 of DoReMi. Train the main models of the configuration, or one model on a given mixture."""
-    with _workspace(_load(place, set_), own_model=mixture is not None) as space:
+    with opened(_load(place, set_), own_model=mixture is not None, drives=mixture is None) as space:
         from doremi.executors.choose import chosen
         from doremi.pipeline.run import candidates, own_model
 
@@ -237,7 +199,7 @@ def job(
     set_: SetOption = None,
 ) -> None:
     """Do one job of a run, whose needs are done. Doing it again is harmless."""
-    with _workspace(_load(place, set_), search=True, joins=True) as space:
+    with opened(_load(place, set_), search=True, joins=True) as space:
         from doremi.pipeline.run import one_job
 
         one_job(space, name)
@@ -257,7 +219,7 @@ def slurm(
 
     config = _load(place, set_)
     if after is None and not is_recorded(config):
-        with _workspace(config, search=True):
+        with opened(config, search=True):
             pass  # checks it, and records it for the jobs
     typer.echo(scripts(config, out, sbatch, gpu=gpu, after=after))
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from doremi.config import TrainingConfig
 from doremi.corpus.value import Corpus
 from doremi.errors import DoremiError, Interrupted, RunError
-from doremi.events.event import Event, Failed, Stopped, Whole
+from doremi.events.event import Event, Failed, Stepped, Stopped, Whole
 from doremi.events.stream import Watch
 from doremi.methods import by_mixture
 from doremi.pipeline.counting import count_models
@@ -48,14 +48,17 @@ def drive(space: Workspace, executors: Executors, wanted: Wanted = everything) -
     `Interrupted` where somebody has asked to stop.
     """
     pace = Pace()
-    space = replace(space, watch=Followed(space.watch, pace))
+    watch = Followed(space.watch, pace)
+    space = replace(space, watch=watch)
     host = executors.host(space)
     corpus = prepare(space)
     at_once = settle(space, corpus, host)
     plan = plan_now(space, corpus)
     _say_what_stays(space, plan)
     with executors.open(space, corpus, at_once) as executor:
-        return Driver(space, corpus, plan, wanted, executor, pace).run()
+        driver = Driver(space, corpus, plan, wanted, executor, pace)
+        watch.tell = driver.tell
+        return driver.run()
 
 
 def settle(space: Workspace, corpus: Corpus, host: Host) -> int:
@@ -96,14 +99,20 @@ def _say_what_stays(space: Workspace, plan: Graph) -> None:
 
 @dataclass
 class Followed(Watch):
-    """A watch whose events a pace hears as well."""
+    """A watch whose events a pace hears as well. With each step it may be told how far the whole is.
+
+    A training in this very process lets nobody else speak until it has ended.
+    """
 
     watch: Watch
     pace: Pace
+    tell: Callable[[], None] = lambda: None
 
     def emit(self, event: Event) -> None:
         self.pace.hear(event)
         self.watch.emit(event)
+        if isinstance(event, Stepped):
+            self.tell()
 
     def stop_requested(self) -> bool:
         return self.watch.stop_requested()
@@ -133,7 +142,7 @@ class Driver:
             if self.space.world.any(self.space.watch.stop_requested()):
                 raise self._stopped()
             self._start()
-            self._tell()
+            self.tell()
             if not self.running:
                 break
             if ended := self.executor.wait():
@@ -236,7 +245,7 @@ class Driver:
 
     # -- telling -------------------------------------------------------------------------------------------------
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
         """How far the whole is, now and then."""
         now = time.monotonic()
         if now - self.told < TELL_EVERY_SECONDS and self.running:

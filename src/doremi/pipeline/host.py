@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import torch
-
 from doremi.rundir.machine import Host
 
 CGROUPS = Path("/sys/fs/cgroup")
@@ -38,6 +36,8 @@ def available_memory() -> int:
 
 def visible_devices() -> tuple[str, ...]:
     """GPUs by the names under which a process can be given one of them."""
+    import torch  # takes a second, and cores are asked for before it is loaded
+
     number = torch.cuda.device_count()
     named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     return tuple(named[:number]) if named else tuple(str(i) for i in range(number))
