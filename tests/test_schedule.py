@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +92,18 @@ def test_no_more_trainings_than_fit_into_the_memory() -> None:
 def test_one_training_on_each_gpu() -> None:
     many = {"mixtures": ["doremi", "natural", "uniform"], "seeds": 4}
     assert at_once(Host(16, 128 * GIGABYTE, ("0", "1")), candidates=many) == (2, 8)
+
+
+def test_a_training_that_fits_nowhere_is_told() -> None:
+    config = configured(training={"steps": 100})
+    looked = known(config)
+    small = Host(16, 128 * GIGABYTE, ("0", "1"), device_memory=1000)
+    told = settled(config, looked, small, by_mixture(), threads_stay=False).warning
+    assert told is not None
+    assert re.match(r"\S+/seed-0 needs about [\d.]+ \w+ of memory, and a GPU has 1.0 kB", told)
+    for other in (Host(2, 1000), replace(small, device_memory=None), replace(small, device_memory=GIGABYTE)):
+        told = settled(config, looked, other, by_mixture(), threads_stay=False).warning
+        assert (told is not None) == (not other.devices)
 
 
 def test_what_is_written_is_done() -> None:

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from doremi.cli.commands import app
 from doremi.config import RunConfig
 from doremi.errors import ConfigError, RunError
-from doremi.executors import slurm
+from doremi.executors import parts, slurm
 from doremi.executors.parts import Group, next_part
 from doremi.rundir.graph import Graph
 from doremi.rundir.known import Known
@@ -93,6 +93,25 @@ def test_nothing_goes_before_the_corpus() -> None:
     assert [group.jobs for group in next_part(made(config(), Known()))] == [("prepare",)]
     uncounted = replace(known(config()), machine=None)
     assert [group.jobs for group in next_part(made(config(), uncounted))] == [("prepare",)]
+
+
+def jobs_of(groups: dict[str, Group]) -> list[str]:
+    return [job for group in groups.values() for job in group.jobs]
+
+
+def test_more_jobs_than_an_array_holds_are_several_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each in one of them, and what follows waits for those that it needs."""
+    asked = config(proxy={"seeds": 3})
+    whole = {group.name: group for group in next_part(made(asked))}
+    monkeypatch.setattr(parts, "LARGEST", 2)
+    found = {group.name: group for group in next_part(made(asked))}
+    assert max(len(group.jobs) for group in found.values()) == 2
+    assert found["1-reference"].jobs + found["1-reference-piece-2"].jobs == whole["1-reference"].jobs
+    assert [job for group in found.values() for job in group.jobs] == [
+        j for group in whole.values() for j in group.jobs
+    ]
+    proxies = [group for name, group in found.items() if "proxy" in name]
+    assert [group.after for group in proxies] == [("1-reference",), ("1-reference-piece-2",)]
 
 
 def test_later_rounds_and_what_needs_them_are_a_later_part() -> None:

@@ -39,6 +39,10 @@ class CandidatesConfig(Section):
         return value
 
 
+TASKS = ("triviaqa", "nq_open", "webquestions", "squad_v2", "lambada")
+"""The paper's five evaluation sets, by the names of their files."""
+
+
 class DownstreamConfig(Section):
     """The paper's five few-shot tasks, for the main models (fewshot.json in docs/formats.md)."""
 

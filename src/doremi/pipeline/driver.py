@@ -75,6 +75,8 @@ def settle(space: Workspace, corpus: Corpus, host: Host) -> int:
     if space.world.size == 1:
         known = replace(known, machine=machine)
         found = settled(space.config, known, host, by_mixture(), threads_stay=stays)
+        if found.warning is not None:
+            space.watch.say(f"warning: {found.warning}")
     space.world.on_main(lambda: space.record_machine(found.machine))
     return found.at_once
 

@@ -13,7 +13,7 @@ MEMORY = Path("/proc/meminfo")
 
 def this_host() -> Host:
     """What this process may use."""
-    return Host(available_cores(), available_memory(), visible_devices())
+    return Host(available_cores(), available_memory(), visible_devices(), device_memory=_device_memory())
 
 
 def available_cores() -> int:
@@ -41,6 +41,13 @@ def visible_devices() -> tuple[str, ...]:
     number = torch.cuda.device_count()
     named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     return tuple(named[:number]) if named else tuple(str(i) for i in range(number))
+
+
+def _device_memory() -> int | None:
+    import torch
+
+    each = [torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count())]
+    return min(each, default=None)
 
 
 # -- files of the kernel -----------------------------------------------------------------------------------------------

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from doremi.config import PLAIN_MIXTURES, RunConfig, TrainingConfig
+from doremi.config.comparison import TASKS
 from doremi.corpus.value import Corpus
 from doremi.errors import DoremiError
 from doremi.files import FORMAT, file_sha256, read_json, write_bytes, write_json
@@ -23,7 +25,6 @@ from doremi.rundir.specs import FewshotSpec, LossesSpec, TrainingSpec, canonical
 from doremi.rundir.weights import candidate_name
 
 COUNTS, ASKED = "counts.json", "asked.json"
-TASKS = ("triviaqa", "nq_open", "webquestions", "squad_v2", "lambada")
 
 
 def look(config: RunConfig, directory: RunDirectory, corpus: Corpus | None) -> Known:
@@ -173,7 +174,20 @@ def _tasks(config: RunConfig) -> str:
     if config.downstream.tasks is None:
         return ""
     paths = {name: Path(config.downstream.tasks) / f"{name}.jsonl" for name in TASKS}
-    return canonical({name: file_sha256(path) if path.is_file() else None for name, path in paths.items()})
+    return canonical({name: _hash(path) for name, path in paths.items()})
+
+
+def _hash(path: Path) -> str | None:
+    """Of a file that a run looks at whenever it plans anew; read again only where it has changed."""
+    if not path.is_file():
+        return None
+    found = path.stat()
+    return _hash_of(path, found.st_size, found.st_mtime_ns)
+
+
+@cache
+def _hash_of(path: Path, size: int, changed: int) -> str:  # the last two: what the answer is kept by
+    return file_sha256(path)
 
 
 def _answered(root: Path) -> list[str]:
