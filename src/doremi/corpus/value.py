@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,7 +62,7 @@ class Corpus:
         tokenizer = tokenizer_entry(manifest["tokenizer"])
         return cls(folder, tokenizer, manifest["dtype"], entries, manifest["fingerprint"], **known)
 
-    @property
+    @cached_property
     def domains(self) -> DomainSet:
         return DomainSet(self.entries)
 

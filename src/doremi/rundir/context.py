@@ -52,6 +52,16 @@ class Context:
 
     def plain(self, name: str, *, limits: bool = True) -> Weights | None:
         """Weights of a mixture that no search has found, in the corpus' order, as limits allow them."""
+        if (name, limits) not in self._plain:
+            self._plain[name, limits] = self._make_plain(name, limits=limits)
+        return self._plain[name, limits]
+
+    @cached_property
+    def _plain(self) -> dict[tuple[str, bool], Weights | None]:
+        """What has been asked for: every seed and size asks for the same."""
+        return {}
+
+    def _make_plain(self, name: str, *, limits: bool) -> Weights | None:
         mixture = self._named(name)
         if mixture is None or self.corpus is None:
             return None
