@@ -58,6 +58,15 @@ def test_the_same_training_under_two_names_counts_once() -> None:
     assert len(left_of().nodes) < len(left_of(reference={"mixture": "temperature"}).nodes)
 
 
+def test_of_what_is_alike_the_one_that_is_wanted_is_done() -> None:
+    """The candidate on the natural mixture is the reference, also for who asks for candidates alone."""
+    config = configured()
+    plan = graph(config, known(config), by_mixture())
+    left = Left.of(plan, lambda node: node.role == "main")
+    assert "0.1m/natural/seed-0" in left.nodes
+    assert "doremi/reference/seed-0" not in left.nodes
+
+
 # -- how many at once --------------------------------------------------------------------------------------------------
 
 
