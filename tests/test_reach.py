@@ -64,6 +64,7 @@ OTHERS: dict[str, list[Any]] = {
     "limits.min_weight": [0.3, 0.08], "limits.max_epochs": [6.0], "limits.groups.min_weight": [0.55],
     "limits.groups.max_weight": [0.51, 0.5], "data.on_bad_record": ["skip"], "candidates.max_epochs": [2.0, 3.0],
     "rounds.until": [0.5], "workers": [2, 3], "executor": ["ray"],
+    "training.learning_rates": [{"1m": 0.02, "0.1m": 0.02, "custom": 0.02}],
 }  # fmt: skip
 """Other values of a setting, where the next number or the next word will not do."""
 PLACES = {"data.domains": "web", "limits.domains": "law", "limits.groups": "some"}

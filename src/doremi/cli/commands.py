@@ -14,6 +14,7 @@ from doremi import __version__
 from doremi.cli.opened import opened
 from doremi.cli.slurm import AfterOption, GpuOption, OutOption, SbatchOption
 from doremi.cli.streams import lasting_streams
+from doremi.cli.tune import SizesOption
 from doremi.credentials import masked
 from doremi.errors import DoremiError, Interrupted
 
@@ -182,6 +183,26 @@ def train(
             folder = own_model(space, mixture)
             if space.world.is_main:
                 typer.echo(f"model: {folder.folder / 'model'}")
+
+
+@app.command()
+def tune(place: PlaceArgument, set_: SetOption = None, sizes: SizesOption = None) -> None:
+    """Find the peak learning rate of each size of model, by training it with five. Write it into the configuration."""
+    from doremi.cli import tune as telling
+
+    config = _load(place, set_)
+    names = list(dict.fromkeys(sizes.split(",") if sizes else [config.size_name, *config.size_names()]))
+    with opened(config, drives=True) as space:
+        from doremi.executors.choose import chosen
+        from doremi.pipeline.tuning import tune as sweep
+        from doremi.report import write_report
+
+        found = sweep(space, chosen, names)
+        if not space.world.is_main:
+            return
+        typer.echo(telling.words(found))
+        typer.echo(f"report: {write_report(space.directory)}")
+    typer.echo(telling.settle(place, {one.size: one.best for one in found if one.best is not None}))
 
 
 @app.command()

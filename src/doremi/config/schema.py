@@ -140,6 +140,8 @@ class TrainingConfig(Section):
     """The paper used Adafactor for all its runs."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Peak learning rate."""
+    learning_rates: dict[str, Annotated[float, Field(gt=0)]] = Field(default={})
+    """Peak learning rates of single sizes of model, where they need another. `doremi tune` finds them."""
     schedule: Annotated[Literal["exponential", "linear", "cosine"], Neutral("exponential")] = "exponential"
     """How the learning rate falls after its peak. The paper has an exponential decay."""
     final_learning_rate: Annotated[float, Neutral(0.1)] = Field(default=0.1, ge=0, le=1)

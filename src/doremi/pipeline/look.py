@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from functools import cache
 from pathlib import Path
@@ -43,7 +43,7 @@ def look(config: RunConfig, directory: RunDirectory, corpus: Corpus | None) -> K
         tasks=_tasks(config),
         answered=frozenset(_answered(root)),
         judged=frozenset(_judged(root)),
-        own=asked(root),
+        asked=asked(root),
     )
 
 
@@ -128,13 +128,13 @@ def copy_files(config: RunConfig, root: Path) -> None:
                 write_bytes(copy, data)
 
 
-# -- models of the user's own ------------------------------------------------------------------------------------------
+# -- models beside the candidates --------------------------------------------------------------------------------------
 
 
 def asked(root: Path) -> tuple[Asked, ...]:
-    """What `doremi train --mixture` was asked for."""
+    """What `doremi train --mixture` and `doremi tune` were asked for."""
     path = root / ASKED
-    held = read_json(path, "list of own models")["models"] if path.exists() else []
+    held = read_json(path, "list of models beside the candidates")["models"] if path.exists() else []
     return tuple(
         Asked(
             TrainingSpec(
@@ -146,6 +146,7 @@ def asked(root: Path) -> tuple[Asked, ...]:
             ),
             entry["size"],
             entry["mixture"],
+            entry["role"],
         )
         for entry in held
     )
@@ -153,9 +154,17 @@ def asked(root: Path) -> tuple[Asked, ...]:
 
 def ask(root: Path, wanted: Asked) -> None:
     """Add a model; one of the same size, mixture and seed is asked for no more."""
-    same = (wanted.size, wanted.mixture, wanted.spec.seed)
-    others = [held for held in asked(root) if (held.size, held.mixture, held.spec.seed) != same]
-    write_json(root / ASKED, {"format": FORMAT, "models": [_described(held) for held in (*others, wanted)]})
+    _ask(root, [held for held in asked(root) if held.id != wanted.id], [wanted])
+
+
+def ask_sweep(root: Path, wanted: Sequence[Asked]) -> None:
+    """Add a sweep; an earlier one of the same sizes is asked for no more."""
+    sizes = {one.size for one in wanted}
+    _ask(root, [held for held in asked(root) if held.role != "tune" or held.size not in sizes], wanted)
+
+
+def _ask(root: Path, others: Sequence[Asked], wanted: Sequence[Asked]) -> None:
+    write_json(root / ASKED, {"format": FORMAT, "models": [_described(held) for held in (*others, *wanted)]})
 
 
 def _described(held: Asked) -> dict[str, Any]:
@@ -163,7 +172,7 @@ def _described(held: Asked) -> dict[str, Any]:
         **{f.name: getattr(held.spec, f.name) for f in fields(held.spec)},
         "settings": held.spec.settings.model_dump(mode="json"),
     }
-    return {"size": held.size, "mixture": held.mixture, "spec": spec}
+    return {"role": held.role, "size": held.size, "mixture": held.mixture, "spec": spec}
 
 
 # -- few-shot tasks and the verdict ------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from doremi.report.facts import Facts
 from doremi.report.tables import Cell, Table
 from doremi.report.trainings import SEARCH_ROLES, Training, in_round, records
 from doremi.report.words import ABSENT, count, duration, fixed, flattened, inner, listed, number
+from doremi.verdict.rates import swept
 
 SETTINGS = 300  # lines of settings that are shown at most
 
@@ -25,6 +26,23 @@ def training_table(facts: Facts) -> Table | None:
     columns = [(t, "text" if n < 2 else "number") for n, t in enumerate(titles)]
     caption = "Models trained in this run. Means are over domains, then over seeds."
     return Table("models", caption, columns, rows) if rows else None
+
+
+def rates_table(facts: Facts) -> Table | None:
+    """The loss at each peak learning rate that `doremi tune` has tried."""
+    found = swept(facts.run, facts.nodes) if facts.nodes else []
+    if not found:
+        return None
+    rows = [
+        [
+            Cell(one.size),
+            Cell(ABSENT if one.best is None else f"{one.best:g}", small="at an end" if one.at_an_end else ""),
+            Cell(", ".join(f"{rate:g}: {fixed(bits, 4)}" for rate, bits in zip(one.rates, one.bits, strict=True))),
+        ]
+        for one in found
+    ]
+    caption = "Peak learning rates that were tried, with the mean bits per byte that each gave. Lower is better."
+    return Table("rates", caption, [("Size", "text"), ("Best", "number"), ("Tried", "text")], rows)
 
 
 def _training_row(facts: Facts, group: list[Training]) -> list[Cell]:

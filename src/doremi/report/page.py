@@ -21,7 +21,7 @@ from doremi.report.fewshot import fewshot_tables
 from doremi.report.figures import Figure, change_figure, epochs_figure
 from doremi.report.iterated import rounds_tables
 from doremi.report.judgement import candidate_table, claims_table, comparison_tables, regret_table
-from doremi.report.made import settings_table, time_table, training_table
+from doremi.report.made import rates_table, settings_table, time_table, training_table
 from doremi.report.notes import mixture_notes, outdated_words
 from doremi.report.sizes import sizes_table, sizes_words
 from doremi.report.stages import stages
@@ -95,7 +95,14 @@ def _view(facts: Facts) -> dict[str, Any]:
 
 
 def _made(facts: Facts) -> list[Table | None]:
-    return [data_table(facts), *rounds_tables(facts), alarm_table(facts), training_table(facts), time_table(facts)]
+    return [
+        data_table(facts),
+        *rounds_tables(facts),
+        alarm_table(facts),
+        training_table(facts),
+        rates_table(facts),
+        time_table(facts),
+    ]
 
 
 def figures(facts: Facts) -> dict[str, Figure]:

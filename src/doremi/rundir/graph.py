@@ -168,7 +168,7 @@ def graph(config: RunConfig, known: Known, methods: Mapping[str, Method]) -> Gra
     nodes += mains
     if config.candidates.equal_compute:
         nodes += _longer(context, found, nodes)
-    nodes += _own(known)
+    nodes += _asked_for(known)
     nodes += _fewshot(config, known, [node for node in nodes if node.role in ("main", "longer")])
     judged = tuple(node.id for node in nodes if node.role in ("main", "longer", "fewshot"))
     nodes.append(Node(VERDICT, "verdict", "verdict", needs=judged))
@@ -259,11 +259,13 @@ def _steps_of_search(context: Context, search: Sequence[Node], size: str) -> int
 # -- the rest ----------------------------------------------------------------------------------------------------------
 
 
-def _own(known: Known) -> list[Node]:
-    names = [f"own/{asked.size}/{asked.mixture}/seed-{asked.spec.seed}" for asked in known.own]
+def _asked_for(known: Known) -> list[Node]:
+    """What was asked for of this corpus; of another one, nothing can be trained any more."""
+    ours = None if known.corpus is None else known.corpus.training.fingerprint
     return [
-        Node(name, "training", "own", asked.spec, (PREPARE,), "", asked.mixture, asked.size, asked.spec.seed)
-        for name, asked in zip(names, known.own, strict=True)
+        Node(one.id, "training", one.role, one.spec, (PREPARE,), "", one.mixture, one.size, one.spec.seed)
+        for one in known.asked
+        if ours in (None, one.spec.corpus) or one.spec.key in known.trained
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from doremi.corpus.value import Corpus
 from doremi.files import key_of
@@ -45,11 +46,19 @@ class Trained:
 
 @dataclass(frozen=True)
 class Asked:
-    """A model of the user's own: `doremi train --mixture`."""
+    """A model that no candidate needs: the user's own (`doremi train --mixture`), or one of a sweep (`doremi tune`)."""
 
     spec: TrainingSpec
     size: str
     mixture: str
+    role: Literal["own", "tune"] = "own"
+
+    @property
+    def id(self) -> str:
+        """Of its node."""
+        if self.role == "tune":
+            return f"tune/{self.size}/rate-{self.spec.settings.learning_rate!r}"
+        return f"own/{self.size}/{self.mixture}/seed-{self.spec.seed}"
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,6 @@ class Known:
     """Keys of finished few-shot evaluations."""
     judged: frozenset[str] = frozenset()
     """Keys of the trainings that verdict.json compares."""
-    own: tuple[Asked, ...] = ()
+    asked: tuple[Asked, ...] = ()
     assumed: bool = False
     """Whether unfinished trainings count as if they took all their steps: to say what a run costs at most."""

@@ -17,7 +17,9 @@ from doremi.files import FORMAT, read_json, write_json
 FILE = "nodes.json"
 
 Kind = Literal["prepare", "training", "losses", "mixture", "fewshot", "verdict"]
-Role = Literal["prepare", "reference", "proxy", "losses", "mixture", "main", "longer", "own", "fewshot", "verdict"]
+Role = Literal[
+    "prepare", "reference", "proxy", "losses", "mixture", "main", "longer", "own", "tune", "fewshot", "verdict"
+]
 CandidateRole = Literal["found", "per-seed", "plain"]
 
 
