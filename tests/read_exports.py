@@ -71,6 +71,12 @@ def same_documents(found: list[Any], expected: list[np.ndarray]) -> bool:
 
 # Independent readers of the documented forms: names (or folders, or paths) in order and weights, exact.
 
+
+def load_yaml(text: str) -> Any:
+    """By libyaml where it is there, which is ten times as fast."""
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
 Reader = Callable[[Path], tuple[list[str], list[Decimal]]]
 
 
@@ -90,19 +96,19 @@ def read_huggingface(folder: Path) -> tuple[list[str], list[Decimal]]:
 
 
 def read_olmo(folder: Path) -> tuple[list[str], list[Decimal]]:
-    sources = yaml.safe_load((folder / "sources.yaml").read_text(encoding="utf-8"))["sources"]
+    sources = load_yaml((folder / "sources.yaml").read_text(encoding="utf-8"))["sources"]
     return [s["source_name"] for s in sources], [Decimal(repr(s["target_ratio"])) for s in sources]
 
 
 def read_nanotron(folder: Path) -> tuple[list[str], list[Decimal]]:
-    (stage,) = yaml.safe_load((folder / "data_stages.yaml").read_text(encoding="utf-8"))["data_stages"]
+    (stage,) = load_yaml((folder / "data_stages.yaml").read_text(encoding="utf-8"))["data_stages"]
     dataset = stage["data"]["dataset"]
     return [Path(f).name for f in dataset["dataset_folder"]], [Decimal(repr(w)) for w in dataset["dataset_weights"]]
 
 
 def read_yaml_list(file: str, *keys: str, name: str, weight: str) -> Reader:
     def read(folder: Path) -> tuple[list[str], list[Decimal]]:
-        value = yaml.safe_load((folder / file).read_text(encoding="utf-8"))
+        value = load_yaml((folder / file).read_text(encoding="utf-8"))
         for key in keys:
             value = value[key]
         listed = value.values() if isinstance(value, dict) else value
@@ -113,7 +119,7 @@ def read_yaml_list(file: str, *keys: str, name: str, weight: str) -> Reader:
 
 def read_yaml_map(file: str, *keys: str) -> Reader:
     def read(folder: Path) -> tuple[list[str], list[Decimal]]:
-        value = yaml.safe_load((folder / file).read_text(encoding="utf-8"))
+        value = load_yaml((folder / file).read_text(encoding="utf-8"))
         for key in keys:
             value = value[key]
         return list(value), [Decimal(repr(weight)) for weight in value.values()]
@@ -130,18 +136,18 @@ def read_python(file: str, name: str) -> Reader:
 
 
 def read_nemo(folder: Path) -> tuple[list[str], list[Decimal]]:
-    value = yaml.safe_load((folder / "blend.yaml").read_text(encoding="utf-8"))
+    value = load_yaml((folder / "blend.yaml").read_text(encoding="utf-8"))
     assert value["paths"] == value["data_prefix"]
     return value["paths"][1::2], [Decimal(word) for word in value["paths"][::2]]
 
 
 def read_neox(folder: Path) -> tuple[list[str], list[Decimal]]:
-    value = yaml.safe_load((folder / "data.yml").read_text(encoding="utf-8"))
+    value = load_yaml((folder / "data.yml").read_text(encoding="utf-8"))
     return value["train-data-paths"], [Decimal(repr(weight)) for weight in value["train-data-weights"]]
 
 
 def read_automodel(folder: Path) -> tuple[list[str], list[Decimal]]:
-    value = yaml.safe_load((folder / "domain_mixture.yaml").read_text(encoding="utf-8"))
+    value = load_yaml((folder / "domain_mixture.yaml").read_text(encoding="utf-8"))
     listed, words = value["domain_mixture"]["domains"], value["dataset"]["paths"]
     assert [one["path"] for one in listed] == words[1::2]
     assert [one["objective_weight"] for one in listed] == [float(word) for word in words[::2]]
@@ -149,13 +155,13 @@ def read_automodel(folder: Path) -> tuple[list[str], list[Decimal]]:
 
 
 def read_foundry(folder: Path) -> tuple[list[str], list[Decimal]]:
-    value = yaml.safe_load((folder / "train_loader.yaml").read_text(encoding="utf-8"))
+    value = load_yaml((folder / "train_loader.yaml").read_text(encoding="utf-8"))
     streams = value["train_loader"]["dataset"]["streams"]
     return list(streams), [Decimal(repr(stream["proportion"])) for stream in streams.values()]
 
 
 def read_llama_factory(folder: Path) -> tuple[list[str], list[Decimal]]:
-    value = yaml.safe_load((folder / "train.yaml").read_text(encoding="utf-8"))
+    value = load_yaml((folder / "train.yaml").read_text(encoding="utf-8"))
     names = value["dataset"].split(",")
     assert list(json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))) == names
     return names, [Decimal(word) for word in value["interleave_probs"].split(",")]

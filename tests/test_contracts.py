@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import json
 import pkgutil
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
@@ -215,13 +216,10 @@ def test_impossible_constants_are_refused(scoring: type[GroupDRO], bad: dict[str
 every_target = pytest.mark.parametrize("target", TARGETS)
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> RunDirectory:
-    return RunDirectory(make_run(tmp_path / "demo", MadeRun(domains=AWKWARD, seeds=(0,))))
-
-
-def blend_of(run: RunDirectory, target: str, folder: Path, mixture: Path | None = None) -> Blend:
-    return with_entries(read_blend(run, mixture), TARGETS[target], folder)
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    """One for all targets, which write elsewhere."""
+    return RunDirectory(make_run(tmp_path_factory.mktemp("run") / "demo", MadeRun(domains=AWKWARD, seeds=(0,))))
 
 
 def test_every_exporter_has_a_reader_of_ours() -> None:
@@ -232,10 +230,10 @@ def test_every_exporter_has_a_reader_of_ours() -> None:
 def test_weights_in_its_unit_and_in_order(run: RunDirectory, target: str, tmp_path: Path) -> None:
     """One in a million stays; the sum is exact, and what the unit says is what is counted."""
     path = weights_file(tmp_path / "a.json", dict(zip(AWKWARD, [1e-6, 0.2, 0.3, 0.499999], strict=True)))
-    export(run, target, mixture=path)
+    export(run, target, mixture=path, out=tmp_path / "out")
     if target not in READERS:
         return
-    names, weights = READERS[target](run.root / "export" / target)
+    names, weights = READERS[target](tmp_path / "out")
     domains = read_blend(run, path).domains
     assert domains[0].weight == Decimal("0.000001")
     shares = [float(d.weight) / (d.length if TARGETS[target].counts == "documents" else 1) for d in domains]
@@ -248,7 +246,7 @@ def test_weights_in_its_unit_and_in_order(run: RunDirectory, target: str, tmp_pa
 
 
 @pytest.fixture(scope="module")
-def many(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+def many(tmp_path_factory: pytest.TempPathFactory) -> Blend:
     """A thousand domains (all with the files of one), with weights from 1e-12 to about a half."""
     run = RunDirectory(make_run(tmp_path_factory.mktemp("many") / "run", MadeRun(domains=["web"], seeds=())))
     entry = json.loads((run.corpus_folder / "manifest.json").read_text())["domains"]["web"]
@@ -257,13 +255,14 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     for i in range(1000):
         for folder in (whole, run.corpus_folder):
             (folder / f"domain-{i}").symlink_to("web")
-    weights_file(run.root / "skewed.json", {f"domain {i}": 10 ** (-12 * i / 999) for i in range(1000)})
-    return run
+    return read_blend(
+        run, weights_file(run.root / "a.json", {f"domain {i}": 10 ** (-12 * i / 999) for i in range(1000)})
+    )
 
 
 @every_target
-def test_a_thousand_domains_in_order(target: str, tmp_path: Path, many: RunDirectory) -> None:
-    files = files_of(blend_of(many, target, tmp_path, many.root / "skewed.json"), TARGETS[target], tmp_path)
+def test_a_thousand_domains_in_order(target: str, tmp_path: Path, many: Blend) -> None:
+    files = files_of(with_entries(many, TARGETS[target], tmp_path), TARGETS[target], tmp_path)
     write_all(((name, content) for name, content in files if "/" not in name), tmp_path)
     if target not in READERS:
         return
@@ -276,8 +275,8 @@ def test_a_thousand_domains_in_order(target: str, tmp_path: Path, many: RunDirec
 @every_target
 def test_zero_weights(run: RunDirectory, target: str, tmp_path: Path) -> None:
     path = weights_file(tmp_path / "a.json", dict(zip(AWKWARD, [0.0, 0.7, 0.3, 0.0], strict=True)))
-    export(run, target, mixture=path)
-    folder, kept = run.root / "export" / target, TARGETS[target].keeps_zeros
+    folder, kept = tmp_path / "out", TARGETS[target].keeps_zeros
+    export(run, target, mixture=path, out=folder)
     text = (folder / "README.txt").read_text(encoding="utf-8")
     assert (f"Left out, because their weight is 0: 'web', {AWKWARD[3]!r}" in text) == (not kept)
     assert json.loads((folder / "doremi-export.json").read_text())["dropped"] == (
@@ -296,17 +295,17 @@ def test_zero_weights(run: RunDirectory, target: str, tmp_path: Path) -> None:
 def test_weights_of_other_domains_name_file_and_domain(run: RunDirectory, target: str, tmp_path: Path) -> None:
     path = weights_file(tmp_path / "mine.json", {"web": 0.5, "books": 0.5})
     with pytest.raises(MixtureError, match=r"mine\.json: .*'books'"):
-        export(run, target, mixture=path)
-    assert not (run.root / "export").exists()
+        export(run, target, mixture=path, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @every_target
-def test_readme_says_unit_tokenizer_and_epochs(run: RunDirectory, target: str) -> None:
-    export(run, target)
-    text = (run.root / "export" / target / "README.txt").read_text(encoding="utf-8")
+def test_readme_says_unit_tokenizer_and_epochs(run: RunDirectory, target: str, tmp_path: Path) -> None:
+    written = export(run, target, out=tmp_path / "out")
+    text = (tmp_path / "out/README.txt").read_text(encoding="utf-8")
     domain = read_blend(run).domains[1]
     assert f"The weights count  {TARGETS[target].unit}," in text
-    assert str(TARGETS[target].main) in [path.name for path in (run.root / "export" / target).iterdir()]
+    assert tmp_path / "out" / TARGETS[target].main in written
     assert "ab" * 32 in text
     assert "100000 tokens" in text
     line = next(line for line in text.splitlines() if line.endswith(domain.name))
@@ -322,13 +321,14 @@ def test_readme_says_unit_tokenizer_and_epochs(run: RunDirectory, target: str) -
 
 @every_target
 def test_export_twice_gives_the_same_files_and_leaves_the_run_alone(run: RunDirectory, target: str) -> None:
-    before = {p: p.read_bytes() for p in run.root.rglob("*") if p.is_file()}
+    before = {p: p.stat().st_mtime_ns for p in run.root.rglob("*") if p.is_file()}
     first = export(run, target)
     contents = [path.read_bytes() for path in first]
     assert export(run, target) == first
     assert [path.read_bytes() for path in first] == contents
-    assert {p: p.read_bytes() for p in before} == before
+    assert {p: p.stat().st_mtime_ns for p in before} == before
     assert {p for p in (run.root / "export" / target).rglob("*") if not p.is_dir()} == set(first)
+    shutil.rmtree(run.root / "export")
 
 
 @every_target

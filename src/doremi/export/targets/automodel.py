@@ -6,6 +6,7 @@ weights here, so every token counts 1: that is what training on the mixture mean
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from doremi.errors import ExportError
@@ -45,10 +46,12 @@ def files(blend: Blend, folder: Path) -> Files:
 
 def _names(blend: Blend) -> list[str]:
     """Distinct names of the entries: a domain with several paths has a number after the first."""
-    names: list[str] = []
+    seen: Counter[str] = Counter()
+    names = []
     for entry in blend.entries:
-        before = sum(one.domain.name == entry.domain.name for one in blend.entries[: len(names)])
-        names.append(entry.domain.name if before == 0 else f"{entry.domain.name} {before + 1}")
+        seen[entry.domain.name] += 1
+        count = seen[entry.domain.name]
+        names.append(entry.domain.name if count == 1 else f"{entry.domain.name} {count}")
     if RESERVED in names:
         raise ExportError(f"domain {RESERVED!r}: NeMo AutoModel keeps this name for itself; rename the domain")
     return names
