@@ -77,7 +77,7 @@ def import_(
     from doremi.rundir.layout import RunDirectory
 
     source = Source(file, form, _unit(unit), paths, tuple(path or ()))
-    written = import_mixtures(RunDirectory(run), source, name)
+    written = import_mixtures(RunDirectory(run), source, name, _say)
     for one in written:
         typer.echo(str(one))
     _say(f"export it with --mixture {written[0].stem}. To compare it, add its file to candidates.mixtures")

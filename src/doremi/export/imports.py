@@ -6,7 +6,7 @@ is told by `--from`, and what the form does not say is asked for: the unit, mean
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -47,21 +47,32 @@ class Source:
     path: tuple[str, ...] = ()
 
 
-def import_mixtures(run: RunDirectory, source: Source, name: str) -> list[Path]:
+def import_mixtures(
+    run: RunDirectory, source: Source, name: str, say: Callable[[str], None] = lambda note: None
+) -> list[Path]:
     """Write what `source` holds as mixtures of `run` called `name`, those of a swarm `name-ROW`; returns their files.
 
     `source.file` may be the name of a published mixture. Raises `ExportError` for a file of another form, and for what
     has to be said and is not; `MixtureError` for a name that is taken, and for weights that do not fit the domains.
     """
     corpus = run.corpus()
-    found = _published(source.file) or _of_file(source, corpus)
+    found = _published(source, corpus) or _of_file(source, corpus)
     records = {(f"{name}-{label}" if label else name): record for label, record in found.items()}
     taken = {one.name for one in named_mixtures(nodes_of(run))}
     for one, record in records.items():
         _check(one, taken, corpus, record, source.file)
     for one, record in records.items():
         write_record(imported_place(run, one), record)
+    for note in _unnamed(records):
+        say(note)
     return [imported_place(run, one) for one in records]
+
+
+def _unnamed(records: Mapping[str, MixtureRecord]) -> Iterator[str]:
+    for name, record in records.items():
+        zeros = [domain for domain, weight in record.weights.items() if weight == 0]
+        if zeros:
+            yield f"{name} has weight 0 for {', '.join(map(repr, zeros))}"
 
 
 def _check(name: str, taken: set[str], corpus: Corpus, record: MixtureRecord, file: str) -> None:
@@ -74,11 +85,14 @@ def _check(name: str, taken: set[str], corpus: Corpus, record: MixtureRecord, fi
         raise MixtureError(f"{file}: {error}") from None
 
 
-def _published(name: str) -> dict[str, MixtureRecord]:
-    if name not in published_names():
+def _published(source: Source, corpus: Corpus) -> dict[str, MixtureRecord]:
+    """A mixture that ships with doremi, in fractions of tokens; `--path NAME=THEIRS` says whose names differ."""
+    if source.file not in published_names():
         return {}
-    weights = dict(published_mixture(name).weights)
-    return {"": MixtureRecord(weights=weights, method="imported", source=published_source(name))}
+    weights = [(name, Decimal(repr(weight))) for name, weight in published_mixture(source.file).weights.items()]
+    places = read_places(source.paths, source.path, list(corpus.domains))
+    tokens = _by_domain(weights, "tokens", places, corpus, Path(source.file))
+    return {"": MixtureRecord(weights=tokens, method="imported", source=published_source(source.file))}
 
 
 def _of_file(source: Source, corpus: Corpus) -> dict[str, MixtureRecord]:

@@ -15,7 +15,7 @@ from doremi.export.target import Weights
 def number(value: Any) -> Decimal:
     """A weight; its digits as they are written."""
     try:
-        found = Decimal(value if isinstance(value, str) else repr(value))
+        found = Decimal(value if isinstance(value, str | Decimal) else repr(value))
     except InvalidOperation:
         raise ValueError(f"the weight {value!r} is not a number") from None
     if isinstance(value, bool) or not found.is_finite() or found < 0:
