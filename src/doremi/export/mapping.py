@@ -134,5 +134,5 @@ def _validated(where: str, value: Any) -> Places:
         return Places.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise ExportError(one_line(f"{where}: {place}: {first['msg']} in the paths; correct it")) from None
+        place = "".join(f"{part}: " for part in first["loc"])
+        raise ExportError(one_line(f"{where}: {place}{first['msg']} in the paths; correct it")) from None
