@@ -12,7 +12,7 @@ from doremi.export.targets.parsing import assigned, mapping
 UNIT = "blocks of one length, hence tokens"
 _CODE = '''
 def combined(block_size, seed=42):
-    """One endless data set of token blocks; a path that ends starts again, so that no small one ends the training."""
+    """One data set of token blocks, which ends where its first path ends."""
     from litdata import CombinedStreamingDataset, StreamingDataset
     from litdata.streaming.item_loader import TokensLoader
 

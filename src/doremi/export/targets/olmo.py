@@ -65,6 +65,8 @@ def _usage(blend: Blend, place: Path) -> list[str]:
         "",
         *_paths(blend),
         "A larger budget needs a larger max_repetition_ratio, else OLMo-core refuses it.",
+        "Where a source is repeated, OLMo-core drops the end of each pass that fills no sequence, and gives what is",
+        "missing to other sources. That shows where small files are repeated very often.",
     ]
 
 
