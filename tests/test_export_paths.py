@@ -228,6 +228,7 @@ def test_stages_for_trainers_that_take_them(run: RunDirectory, tmp_path: Path) -
     assert [len(stage["data"]["dataset"]["dataset_folder"]) for stage in stages] == [3, 2]
     assert stages[1]["data"]["dataset"]["dataset_weights"] == [0.25, 0.75]
     export(run, "levanter", out=tmp_path / "l", options=options)
+    assert "weights change along the training, and the table has their average" in readme(tmp_path / "l")
     data = yaml.safe_load((tmp_path / "l/data.yaml").read_text(encoding="utf-8"))["data"]
     (first, second), block = data["train_weights"], data["mixture_block_size"]
     assert (first[0], list(second[1].values())) == (0, [0, 0.25, 0.75])

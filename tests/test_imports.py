@@ -35,7 +35,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
 def places(tmp_path: Path) -> Path:
     """Paths of the user's, one domain with two, of different lengths."""
     value: dict[str, object] = {
-        name: {"path": f"/data/{i}", "tokens": "3B", "tokens_per_document": length}
+        name: {"path": f"/data/{i}/", "tokens": "3B", "tokens_per_document": length}
         for i, (name, length) in enumerate(LENGTHS.items())
     }
     value["code"] = [

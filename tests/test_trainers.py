@@ -236,8 +236,8 @@ def test_streaming(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     check_tokens(sample["domain"] for sample in dataset)
 
 
-def test_litdata(case: Case) -> None:
-    """Blocks of tokens, drawn by the combined data set."""
+def write_blocks(case: Case) -> None:
+    """480,000 tokens of each domain in LitData's form, all of them its number."""
     import torch
     from litdata.streaming.item_loader import TokensLoader
     from litdata.streaming.writer import BinaryWriter
@@ -248,11 +248,27 @@ def test_litdata(case: Case) -> None:
         writer.add_item(0, torch.full((8 * 60_000,), i, dtype=torch.int32))
         writer.done()
         writer.merge()
+
+
+def test_litdata(case: Case) -> None:
+    """Blocks of tokens, drawn by the combined data set."""
+    write_blocks(case)
     module = runpy.run_path(str(case.export("litdata", mapped=True) / "mixture.py"))
     mixed = module["combined"](block_size=8, seed=3)
     assert mixed._weights == pytest.approx(list(WEIGHTS), abs=1e-12)
     stream = iter(mixed)
     check_blocks(np.bincount([int(next(stream)[0]) for _ in range(DRAWS)], minlength=4))
+
+
+def test_litgpt(case: Case) -> None:
+    """Batches of the data module, as litgpt's trainer asks for them."""
+    write_blocks(case)
+    module = runpy.run_path(str(case.export("litgpt", mapped=True) / "mixture.py"))
+    data = module["data_module"](seed=3, num_workers=0)
+    data.connect(batch_size=100, max_seq_length=7)
+    stream = iter(data.train_dataloader())
+    rows = np.concatenate([next(stream)[:, 0].numpy() for _ in range(DRAWS // 100)])
+    check_blocks(np.bincount(rows, minlength=4))
 
 
 def test_energon(case: Case) -> None:

@@ -81,6 +81,12 @@ TRAINERS = {
         "10^5 blocks drawn from its combined data set",
         (*AMAZON, "lightning-utilities"),
     ),
+    "litgpt": Trainer(
+        "litgpt==0.5.13",
+        ("test_litgpt",),
+        "10^5 blocks in batches of its data module",
+        (*AMAZON, "litdata==0.2.76", "lightning", "lightning-utilities", "torchmetrics", "jsonargparse"),
+    ),
     "energon": Trainer(
         "megatron-energon==7.4.1",
         ("test_energon",),

@@ -103,7 +103,8 @@ def with_stages(blend: Blend, schedule: Schedule) -> Blend:
         for (start, weights), part in zip(stages, parts, strict=True)
     )
     whole = _reweighed(blend, average, Fraction(1))
-    return replace(whole, stages=made, step_tokens=step_tokens)
+    note = "weights change along the training, and the table has their average; no model was trained so in this run"
+    return replace(whole, stages=made, step_tokens=step_tokens).noted(note)
 
 
 def _reweighed(blend: Blend, weights: Sequence[Fraction | int], part: Fraction) -> Blend:

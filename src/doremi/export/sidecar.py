@@ -7,6 +7,7 @@ Weights themselves are read from the trainer's own file, which a person may have
 from __future__ import annotations
 
 import json
+import posixpath
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -105,16 +106,20 @@ def to_tokens(weights: Weights, sidecar: Sidecar, file: Path) -> dict[str, float
 
     `ExportError` for an entry that the export did not have, or one that is gone.
     """
-    known = {entry.key: entry for entry in sidecar.entries}
-    keys = [key for key, _ in weights]
-    for key in (*keys, *known):
-        if key not in known or key not in keys:
-            raise ExportError(
-                f"{file}: {key!r} is only in one of the file and {NAME}; remove {NAME} and say what the names mean "
-                "with --path"
-            )
+    known = {_plain(entry.key): entry for entry in sidecar.entries}
+    found = [(_plain(key), weight) for key, weight in weights]
+    for key in {key for key, _ in found} ^ set(known):
+        raise ExportError(
+            f"{file}: {key!r} is only in one of the file and {NAME}; remove {NAME}, "
+            "and say what the names mean with --path"
+        )
     tokens: dict[str, Decimal] = dict.fromkeys(sidecar.domains, Decimal(0))
-    for key, weight in weights:
+    for key, weight in found:
         tokens[known[key].domain] += weight * Decimal(known[key].tokens_per_unit)
     total = sum(tokens.values())
     return {name: float(value / total) for name, value in tokens.items()}
+
+
+def _plain(key: str) -> str:
+    """A path as a trainer's file may spell it, which some write without the slash at its end."""
+    return key if "://" in key else posixpath.normpath(key)
