@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from doremi import __version__
+from doremi.cli import exporting
 from doremi.cli.opened import opened
 from doremi.cli.slurm import AfterOption, GpuOption, OutOption, SbatchOption
 from doremi.cli.streams import lasting_streams
@@ -297,29 +298,8 @@ def status(place: PlaceArgument, set_: SetOption = None) -> None:
     typer.echo(status_table(_load(place, set_)))
 
 
-@app.command()
-def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, such as runs/demo.")],
-    to: Annotated[str, typer.Option("--to", metavar="TARGET", help="json, megatron, huggingface, olmo or nanotron.")],
-    mixture: Annotated[
-        str | None,
-        typer.Option(
-            "--mixture", metavar="NAME", help="A mixture of the run, or a file. Default: the recommended one."
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="FOLDER", help="Where to write. Default: RUN/export/TARGET.")
-    ] = None,
-) -> None:
-    """Write a mixture as the data configuration of another training framework."""
-    from doremi.export import export as write_export
-    from doremi.rundir.layout import RunDirectory
-
-    def say(note: str) -> None:
-        typer.echo(f"note: {note}", err=True)
-
-    for path in write_export(RunDirectory(run), to, mixture=mixture, out=out, say=say):
-        typer.echo(str(path))
+app.command()(exporting.export)
+app.command("import")(exporting.import_)
 
 
 # -- printing ---------------------------------------------------------------------------------------------------------
