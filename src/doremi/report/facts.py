@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from doremi.corpus.value import Corpus
 from doremi.errors import RunError
+from doremi.files import json_lines
 from doremi.mixture.record import MixtureRecord, read_own_record
 from doremi.report.trainings import (
     MODEL_ROLES,
@@ -21,7 +22,6 @@ from doremi.report.trainings import (
     Training,
     Trainings,
     in_round,
-    json_lines,
     read_trainings,
     records,
 )

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from doremi.statistics.table import Target
 from doremi.statistics.values import Claim, Comparison
-from doremi.verdict.headline import headline, lent
+from doremi.verdict.headline import headline, lent, noise
+from doremi.verdict.price import Price
 from doremi.verdict.values import (
     CandidateResult,
     Downstream,
@@ -23,7 +24,7 @@ _NAME = 20
 _HEADINGS = ("mixture", "rank", "mean (uniform)", "mean (natural)", "worst domain", "better", "steps to baseline")
 
 
-def format_table(verdict: Verdict) -> str:
+def format_table(verdict: Verdict, price: Price) -> str:
     """The candidates, all differences on the recommendation's target, claims, regret, domains, the recommendation."""
     target = verdict.recommendation.target
     lines = [
@@ -46,8 +47,9 @@ def format_table(verdict: Verdict) -> str:
         *_equal_compute(verdict.equal_compute, target),
         *_downstream(verdict.downstream),
         "",
-        *headline(verdict),
+        *headline(verdict, price),
         verdict.recommendation.reason,
+        *filter(None, [noise(verdict, price)]),
         *_limited([one.name for one in verdict.candidates if one.limited]),
     ]
     return "\n".join(folded for line in lines for folded in _fold(line)) + "\n"
