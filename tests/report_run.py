@@ -106,6 +106,8 @@ def a_run(root: Path, made: MadeRun | None = None) -> Path:
     made = made or MadeRun()
     make_run(root, made)
     (root / "verdict.json").write_text(json.dumps(a_verdict(made, root)))
+    counted = {"body": 2_345, "parameters": 12_345, "forward": None, "training": None, "saved": None}
+    (root / "counts.json").write_text(json.dumps({"format": 1, "counts": {"tiny": counted}}))
     lines = [{"stage": f"proxy/seed-{s}", "seconds": 90.0, "tokens": 5120} for s in (0, 1)]
     (root / "timings.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return root

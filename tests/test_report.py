@@ -58,6 +58,7 @@ def test_the_answer_comes_first_and_in_words(page: Page) -> None:
     assert "`doremi run demo --set name=NEW --set seed=2 --set candidates.seeds=7`" in answer
     assert "With these steps 1 % takes about 6 seeds (80 %: at most 10)" in answer
     assert "Against natural, doremi surely moves loss from web to Wikipedia (en)." in words(page.by_id("by-domain"))
+    assert "Short training. Models of size tiny train on 2.2 tokens a body parameter, and 20 are usual." in answer
     assert "3 domains, 3 mixtures compared, models of size tiny on 5,120 tokens each, 2 seeds." in answer
 
 
@@ -172,7 +173,8 @@ def test_what_is_proved_and_what_choosing_costs(page: Page) -> None:
 def test_how_it_was_made_is_told(page: Page) -> None:
     models = page.table("models")
     assert models["reference on natural"]["Seeds"] == "0 and 1"
-    assert models["proxy"]["Parameters"] == "12.3 k"
+    assert models["proxy"]["Body parameters"] == "2,345"
+    assert models["proxy"]["With embeddings"] == "12.3 k"
     assert page.table("times")["proxy"] == {"Time": "3.0 min", "Tokens": "10.2 k"}
     assert page.table("configuration")["verdict.margin"] == {"Value": "0.005"}
     assert page.table("versions")["versions.torch"] == {"Value": "2.13.0"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from doremi.diagnostics.few_tokens import few_tokens
 from doremi.diagnostics.health import few_documents
 from doremi.mixture.record import MixtureRecord
 from doremi.report.facts import Facts, Search
@@ -18,7 +19,17 @@ def outdated_words(facts: Facts) -> str:
 def warnings(facts: Facts) -> list[tuple[str, str]]:
     """What decides on how much the answer is worth: a word or two, and the warning."""
     few = few_documents(facts.report_documents())
-    return [("Few documents", few)] if few else []
+    return [*([("Few documents", few)] if few else []), *(("Short training", words) for words in _short(facts))]
+
+
+def _short(facts: Facts) -> list[str]:
+    """Of each size of the candidates that trains on few tokens for its parameters."""
+    stages = {t.size: t.folder.stage() for t in facts.models() if t.role == "main"}
+    told = []
+    for size, stage in stages.items():
+        body = facts.bodies.get(stage["parameters"])
+        told.append(None if body is None else few_tokens(size, stage["tokens"], body))
+    return [words for words in told if words]
 
 
 def mixture_notes(facts: Facts) -> list[str]:

@@ -35,12 +35,16 @@ from doremi.verdict.price import price
 
 @dataclass(frozen=True)
 class Answer:
-    """`verb` and `mixture` make the headline, `reason` and `notes` stand below; `proved`: better than another one."""
+    """`verb` and `mixture` are the first line, `reason` and `settle` the other two; `notes` stand below all warnings.
+
+    `proved`: better than another candidate.
+    """
 
     verb: str
     mixture: str
     reason: str
-    notes: list[str]
+    settle: str = ""
+    notes: tuple[str, ...] = ()
     proved: bool = False
 
 
@@ -121,23 +125,23 @@ def _answer(facts: Facts) -> Answer:
     verdict, cost = facts.verdict, price(facts.run, facts.nodes, facts.name)
     _, better, settle = headline(verdict, cost)
     chosen = verdict.recommendation
-    notes = [settle, chosen.reason, noise(verdict, cost)]
-    return Answer("Use", chosen.mixture, better, [note for note in notes if note], chosen.proved)
+    notes = filter(None, (chosen.reason, noise(verdict, cost)))
+    return Answer("Use", chosen.mixture, better, settle, tuple(notes), chosen.proved)
 
 
 def _no_answer(facts: Facts) -> Answer:
     none = "There is no answer yet."
     if facts.nodes is None:
-        return Answer(none, "", f"Nothing is planned here yet. `doremi run {facts.name}` plans and trains.", [])
+        return Answer(none, "", f"Nothing is planned here yet. `doremi run {facts.name}` plans and trains.")
     if facts.outdated:
-        return Answer(none, "", outdated_words(facts), [])
+        return Answer(none, "", outdated_words(facts))
     if not facts.found:
-        return Answer(none, "", "The mixture and the verdict are still to come.", [])
+        return Answer(none, "", "The mixture and the verdict are still to come.")
     reason = (
         "The search has found the mixture below. It is not known whether it beats the plain ones, since "
         "the candidates have not been compared."
     )
-    return Answer("There is a mixture, but no verdict yet.", "", reason, [])
+    return Answer("There is a mixture, but no verdict yet.", "", reason)
 
 
 def _setting(facts: Facts) -> str:
