@@ -133,7 +133,8 @@ def _command(verdict: Verdict, wanted: int, price: Price) -> str:
     have = len(verdict.seeds)
     if verdict.looks == "once":
         run = _run(price, "name=NEW", f"seed={max(verdict.seeds) + 1}", f"candidates.seeds={max(wanted, FEWEST_SEEDS)}")
-        return f"A run of its own can do it{_takes(max(wanted, FEWEST_SEEDS), price)} and its search: {run}."
+        search = " and its search" if price.one_seed else ""
+        return f"A run of its own can do it{_takes(max(wanted, FEWEST_SEEDS), price)}{search}: {run}."
     later = [count for count in PLAN if count > have]
     if not later:
         return f"The plan of {PLAN[-1]} seeds is at its end."
