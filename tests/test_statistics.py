@@ -276,7 +276,9 @@ def test_the_smallest_regret_is_recommended_and_only_proofs_are_called_so() -> N
     first = judge(world([60, 60], [-0.03, 0, -0.03]), Terms()).recommended
     assert "doremi is proved better than natural." in first.reason
     assert "and than every" not in first.reason
-    none = judge(world([60, 60], [0.03, 0, 0.02]), Terms()).recommended
+    lost = judge(world([60, 60], [0.03, 0, 0.02]), Terms())
+    assert min(one.expected or 0.0 for one in lost.choices["uniform"]) >= 0
+    none = lost.recommended
     assert (none.mixture, none.proved) == ("natural", False)
     assert none.reason.startswith("No found mixture is proved better than natural.")
     assert "natural is the best of the candidates (95 %)." in none.reason

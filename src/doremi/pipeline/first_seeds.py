@@ -19,8 +19,6 @@ from doremi.verdict.measure import measure
 from doremi.verdict.price import price
 from doremi.verdict.rules import Rules
 
-FEWEST = 2  # seeds, and candidates, that show noise
-
 
 def first_noise(config: RunConfig, directory: RunDirectory, nodes: Nodes) -> tuple[Needed, int] | None:
     """What it takes, and by how many seeds that is known, of the size with the most of them.
@@ -47,7 +45,7 @@ def noise_words(config: RunConfig, directory: RunDirectory, nodes: Nodes, at_onc
 def _of_size(config: RunConfig, directory: RunDirectory, nodes: Nodes, size: str) -> tuple[Needed, int] | None:
     everyone = [one for one in candidates_of(directory, nodes, size) if one.role != "per-seed"]
     there, seeds = _complete(everyone, config.candidate_seeds())
-    if len(there) < FEWEST or len(seeds) < FEWEST:
+    if len(there) < 2:
         return None
     verdict = config.verdict
     level = look(None, verdict.looks, seeds, Rules(confidence=verdict.confidence).level).level
