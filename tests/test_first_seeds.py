@@ -86,6 +86,10 @@ def test_a_damaged_training_does_not_end_the_run(run: RunDirectory) -> None:
 def test_the_price_of_a_seed_is_that_of_all_its_trainings(run: RunDirectory) -> None:
     assert price(run, run.nodes(), "demo").one_seed == 3 * 61.0  # medians of 60, 61 and 62 s
     assert price(run, run.nodes(), "demo", at_once=2).one_seed == 1.5 * 61.0
+    with (run.root / "timings.jsonl").open("a") as timings:  # a resumed training is no measure of a whole one
+        for node in run.nodes().find("main"):
+            timings.write(json.dumps({"stage": node.id, "seconds": 2.0, "from_step": 39}) + "\n")
+    assert price(run, run.nodes(), "demo").one_seed == 3 * 61.0
     manifest = json.loads((run.root / "manifest.json").read_text())
     machine = {"device": "cpu", "bfloat16": False, "cores": 6, "threads": 2}
     (run.root / "manifest.json").write_text(json.dumps({**manifest, "machine": machine}))

@@ -34,8 +34,8 @@ def price(directory: RunDirectory, nodes: Nodes | None, run: str, at_once: int |
 
 
 def _seconds(directory: RunDirectory) -> dict[str, float]:
-    """Seconds of finished work by the id of its node."""
-    entries = json_lines(directory.root / "timings.jsonl")
+    """Seconds of finished work by the id of its node, without what was resumed: only its last part is measured."""
+    entries = [one for one in json_lines(directory.root / "timings.jsonl") if "from_step" not in one]
     return {str(one.get("stage")): one["seconds"] for one in entries if isinstance(one.get("seconds"), float | int)}
 
 
