@@ -469,9 +469,12 @@ def test_the_table_is_plain_narrow_and_complete(tmp_path: Path):
 
 
 def test_the_table_says_where_there_is_no_interval(tmp_path: Path):
-    table = table_of(verdict_of(run_of(tmp_path, seeds=(0,))))
+    verdict = verdict_of(run_of(tmp_path, seeds=(0,)))
+    table, place = table_of(verdict), "/home/somebody/experiments/second/runs/demo"
     assert re.search(r"doremi vs natural +undecided +-\d\.\d\d% +no interval", table)
-    assert "One seed gives no range." in table
+    assert "One seed gives no range." in " ".join(table.split())
+    longer = format_table(Verdict.model_validate(verdict), Price(place, 60.0))
+    assert f"\n`doremi run {place} --set candidates.seeds=3`" in longer  # whole, to be copied
 
 
 def test_undecided_says_how_many_seeds_would_do(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 
@@ -208,7 +209,11 @@ def _grid(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _fold(line: str) -> list[str]:
-    return textwrap.wrap(_ascii(line), WIDTH) if len(line) > WIDTH else [_ascii(line)]
+    """Lines of at most `WIDTH` columns. A command in backquotes stays whole, so that it can be copied, if it fits."""
+    if len(line) <= WIDTH:
+        return [_ascii(line)]
+    kept = re.sub(r"`[^`]*`", lambda command: command[0].replace(" ", "\0"), _ascii(line))
+    return [part.replace("\0", " ") for part in textwrap.wrap(kept, WIDTH, break_on_hyphens=False)]
 
 
 def _short(name: str) -> str:
