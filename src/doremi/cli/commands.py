@@ -22,7 +22,6 @@ from doremi.errors import DoremiError, Interrupted
 if TYPE_CHECKING:
     from doremi.config import RunConfig
     from doremi.corpus.value import Corpus
-    from doremi.verdict import Verdict
 
 # What the machine may refuse at any moment, and a person can mend; any other is a mistake of ours and shown whole.
 SURROUNDINGS = (
@@ -103,12 +102,13 @@ def run(
         typer.echo(describe(loaded))
         return
     with opened(loaded, search=True, drives=True) as space:
+        from doremi.cli.result import result_text
         from doremi.executors.choose import chosen
         from doremi.pipeline.run import everything
 
         verdict = everything(space, chosen)
         if verdict is not None:
-            _print_result(loaded, verdict)
+            typer.echo(result_text(loaded, verdict))
 
 
 @app.command()
@@ -261,10 +261,11 @@ def clean(
 @app.command()
 def evaluate(place: PlaceArgument, set_: SetOption = None) -> None:
     """Compare the finished main models. Write verdict.json and print it as a table."""
+    from doremi.cli.result import verdict_text
     from doremi.pipeline.judging import judge_run
-    from doremi.verdict import format_table
 
-    typer.echo(format_table(judge_run(_load(place, set_))))
+    loaded = _load(place, set_)
+    typer.echo(verdict_text(loaded, judge_run(loaded)))
 
 
 @app.command()
@@ -313,16 +314,6 @@ def _corpus_table(corpus: Corpus) -> str:
             f"{name:<24} {part.documents:>10,} {part.bytes:>14,} {part.tokens:>14,} {entry.validation.tokens:>18,}"
         )
     return "\n".join([*lines, f"corpus: {corpus.folder}"])
-
-
-def _print_result(config: RunConfig, verdict: Verdict) -> None:
-    from doremi.cli.status import mixture_tables
-    from doremi.rundir.layout import RunDirectory
-    from doremi.verdict import format_table
-
-    typer.echo(mixture_tables(RunDirectory(config.root)))
-    typer.echo(format_table(verdict))
-    typer.echo(f"report: {(config.root / 'report.html').resolve()}")
 
 
 def main() -> None:

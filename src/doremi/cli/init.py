@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shlex
 from dataclasses import dataclass
@@ -10,7 +9,9 @@ from pathlib import Path
 
 import yaml
 
+from doremi.cli.suggestion import suggest
 from doremi.config import schema
+from doremi.corpus.encoding import worker_count
 from doremi.corpus.readers import read_documents
 from doremi.corpus.sources import DomainFiles, DomainSource, describe, find_files, paths
 from doremi.corpus.splits import is_split_name
@@ -39,11 +40,11 @@ data:
   epoch_matched: false        # true repeats each domain as a run of budget_tokens will
 
 model:
-  preset: 1m                  # 0.1m 0.3m 1m 3m 10m 30m, or the paper's 70m 150m 280m 510m 760m 1b 8b
+  preset: {preset:<20}# 0.1m 0.3m 1m 3m 10m 30m, or the paper's 70m 150m 280m 510m 760m 1b 8b
 
 training:                     # the same for reference, proxy and main models
-  steps: {steps}
-  batch_size: {batch_size}            # sequences, at least one for each domain
+  steps: {steps:<21}# enough for the usual 20 tokens a body parameter, where text and time allow
+  batch_size: {batch_size:<16}# sequences, at least one for each domain
   learning_rate: 0.003
 
 reference:
@@ -82,8 +83,7 @@ def write_config(config: Path, folder: Path, *, force: bool = False) -> str:
         raise ConfigError(f"{config}: exists already; choose another name or add --force")
     counts = count_domains(folder)
     tokens = sum(count.tokens for count in counts)
-    batch_size = max(32, 8 * math.ceil(len(counts) / 8))
-    steps = min(2000, max(100, round(tokens / (batch_size * 256) / 50) * 50))
+    suggested = suggest(len(counts), tokens, worker_count(0))
     domains = "\n".join(
         f"    {_quoted(c.name)}: {_quoted(_seen_from(config, c.path))}"
         f"  # {c.documents:,} documents, {c.bytes:,} bytes, about {c.tokens:,} tokens"
@@ -91,13 +91,14 @@ def write_config(config: Path, folder: Path, *, force: bool = False) -> str:
     )
     command = shlex.quote(str(config))
     text = _TEMPLATE.format(
-        command=one_line(command), schema=schema.__file__, domains=domains, steps=steps, batch_size=batch_size
-    )
+        command=one_line(command), schema=schema.__file__, domains=domains,
+        preset=suggested.preset, steps=suggested.steps, batch_size=suggested.batch_size,
+    )  # fmt: skip
     write_bytes(config, text.encode())
     rows = [f"{'domain':<28} {'documents':>11} {'bytes':>15} {'tokens (about)':>15}"]
     rows += [f"{c.name:<28} {c.documents:>11,} {c.bytes:>15,} {c.tokens:>15,}" for c in counts]
     rows += [f"{c.name}: {describe(c.files)}" for c in counts]
-    return "\n".join([*rows, f"wrote {config}; next: doremi run {command}"])
+    return "\n".join([*rows, suggested.words(), f"wrote {config}; next: doremi run {command}"])
 
 
 def _seen_from(config: Path, path: Path) -> str:

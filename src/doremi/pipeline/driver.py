@@ -19,6 +19,7 @@ from doremi.events.stream import Watch
 from doremi.methods import by_mixture
 from doremi.pipeline.counting import count_models
 from doremi.pipeline.executor import Ended, Executor, Executors, Task
+from doremi.pipeline.first_seeds import noise_words
 from doremi.pipeline.look import look
 from doremi.pipeline.pace import Pace
 from doremi.pipeline.preparing import prepare
@@ -137,6 +138,7 @@ class Driver:
     lost: dict[str, int] = field(default_factory=dict)
     """By key, the saved step of a training when its process was last lost."""
     told: float = 0.0
+    told_noise: bool = False
 
     def run(self) -> Graph:
         """The last plan; `Interrupted` where somebody has asked to stop, else the error of what failed."""
@@ -151,6 +153,7 @@ class Driver:
                 for one in ended:
                     self._end(one)
                 self.plan = plan_now(self.space, self.corpus)
+                self._tell_noise()
         if self.failed:
             raise _failure(list(self.failed.values()))
         return self.plan
@@ -257,6 +260,15 @@ class Driver:
         known = [n for n in trainings if not n.optional or n.spec is not None]
         left = self.pace.seconds_left(self.plan, self.wanted, self.executor.places)
         self.space.watch.emit(Whole(sum(self.plan.done(n) for n in known), len(known), left))
+
+    def _tell_noise(self) -> None:
+        """What the noise means, once, after the first seeds, while there are seeds to come."""
+        if self.told_noise or not self.space.world.is_main:
+            return
+        words = noise_words(self.space.config, self.space.directory, self.plan.record(), self.executor.places)
+        if words:
+            self.told_noise = True
+            self.space.watch.say(words)
 
 
 def _failure(failed: list[Ended]) -> BaseException:

@@ -18,13 +18,13 @@ from doremi.mixture.domains import Mixture
 from doremi.mixture.files import read_mixture
 from doremi.mixture.published import published_names
 from doremi.mixture.record import MixtureRecord, read_own_record
-from doremi.rundir.known import Asked, Counts, Known, Trained
+from doremi.rundir.known import COUNTS, Asked, Counts, Known, Trained, counts
 from doremi.rundir.layout import RunDirectory, TrainingFolder
 from doremi.rundir.machine import Machine
 from doremi.rundir.specs import FewshotSpec, LossesSpec, TrainingSpec, canonical
 from doremi.rundir.weights import candidate_name
 
-COUNTS, ASKED = "counts.json", "asked.json"
+ASKED = "asked.json"
 
 
 def look(config: RunConfig, directory: RunDirectory, corpus: Corpus | None) -> Known:
@@ -65,13 +65,6 @@ def machine(root: Path) -> Machine | None:
     path = root / "manifest.json"
     held = read_json(path, "run manifest").get("machine") if path.exists() else None
     return None if held is None else Machine(**held)
-
-
-def counts(root: Path) -> dict[str, Counts]:
-    """What models cost, as it was counted before."""
-    path = root / COUNTS
-    held = read_json(path, "counts of models")["counts"] if path.exists() else {}
-    return {key: Counts(**value) for key, value in held.items()}
 
 
 def write_counts(root: Path, found: Mapping[str, Counts]) -> None:

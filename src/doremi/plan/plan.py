@@ -19,6 +19,7 @@ from doremi.config.limits import LimitsConfig
 from doremi.corpus.kept import check_batches
 from doremi.corpus.sources import describe, find_all
 from doremi.corpus.value import Corpus
+from doremi.diagnostics.few_tokens import few_tokens
 from doremi.distributed import start
 from doremi.errors import ConfigError, DataError, MixtureError, TrainingError
 from doremi.methods import by_mixture
@@ -26,6 +27,7 @@ from doremi.model.operations import of_model
 from doremi.model.presets import shape
 from doremi.pipeline import look
 from doremi.pipeline.checks import check
+from doremi.pipeline.first_seeds import first_noise
 from doremi.plan import calibration, footprint
 from doremi.plan.calibration import Measured
 from doremi.plan.stages import Stage, stages
@@ -39,6 +41,7 @@ from doremi.rundir.layout import RunDirectory
 from doremi.rundir.schedule import Left
 from doremi.rundir.specs import LossesSpec
 from doremi.rundir.weights import candidate_name, check_limits, plain_record, shape_of
+from doremi.statistics.needed import Needed
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ class Plan:
     final_operations: int
     at_once: int = 1
     """Trainings that go on at the same time."""
+    noise: tuple[Needed, int] | None = None
+    """What it takes to prove one per cent, and with how many seeds that is known; None before two are trained."""
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -174,6 +179,18 @@ class Plan:
         preparation = self.preparation["seconds"] if self.preparation else 0.0
         return self.loading + preparation + work.makespan(self.at_once, lambda node: each[node.id])
 
+    def one_seed(self) -> float | None:
+        """Seconds on the clock of one more seed of every candidate; None if a part is not known."""
+        total = 0.0
+        for stage in self.stages:
+            if stage.role not in ("main", "longer"):
+                continue
+            seconds, mixtures = self.seconds(stage), {(node.mixture, node.method) for node in stage.nodes}
+            if seconds is None:
+                return None
+            total += len(mixtures) * seconds / stage.number
+        return total / self.at_once or None
+
     def total_memory(self) -> int | None:
         """The largest of any stage, among those that can be tried here, as often as trainings go on at once."""
         parts = [None if (one := self.memory(stage)) is None else self.at_once * one for stage in self.stages]
@@ -212,11 +229,27 @@ def make(config: RunConfig, final_size: str | None, say: Callable[[str], None]) 
     if any(node.role == "own" and not graph.done(node) for node in graph.nodes):
         notes.append("not counted: models of your own that `doremi train --mixture` has begun")
     found = stages(config, graph)
+    notes += filter(None, (few_tokens(stage.size, config.run_tokens, stage.body) for stage in _each_size(found)))
     measured = dict(_measured(config, corpus, found, notes, say))
     operations = round(training * config.budget / config.data.sequence_length)
     return Plan(
-        config, graph, found, world.device, measured, preparation, name, operations, at_once=at_once, notes=notes
+        config,
+        graph,
+        found,
+        world.device,
+        measured,
+        preparation,
+        name,
+        operations,
+        at_once=at_once,
+        noise=first_noise(config, directory, graph.record()),
+        notes=notes,
     )
+
+
+def _each_size(stages: list[Stage]) -> list[Stage]:
+    """One stage of each size that is trained."""
+    return list({stage.size: stage for stage in stages}.values())
 
 
 def _final_run(

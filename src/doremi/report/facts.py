@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from doremi.corpus.value import Corpus
 from doremi.errors import RunError
+from doremi.files import json_lines
 from doremi.mixture.record import MixtureRecord, read_own_record
 from doremi.report.trainings import (
     MODEL_ROLES,
@@ -21,11 +22,11 @@ from doremi.report.trainings import (
     Training,
     Trainings,
     in_round,
-    json_lines,
     read_trainings,
     records,
 )
 from doremi.report.words import inner, number, numbers
+from doremi.rundir.known import counts
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.named import NamedMixture, named_mixtures, nodes_of
 from doremi.rundir.nodes import Nodes, Role
@@ -87,6 +88,8 @@ class Facts:
     trainings: tuple[Training, ...]
     foreign: tuple[Training, ...]
     timings: list[Mapping[str, Any]]
+    bodies: Mapping[int, int]
+    """Parameters without embeddings, by all parameters, of the run's models as far as they were counted."""
 
     def every(self, *roles: Role) -> list[Training]:
         """Trainings of some roles, in all rounds."""
@@ -249,6 +252,7 @@ def read_facts(run: RunDirectory) -> Facts:
         trainings=trainings.own,
         foreign=trainings.foreign,
         timings=json_lines(run.root / "timings.jsonl"),
+        bodies={one.parameters: one.body for one in counts(run.root).values()},
     )
 
 

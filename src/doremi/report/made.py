@@ -22,7 +22,7 @@ def training_table(facts: Facts) -> Table | None:
     for t in facts.trainings:
         groups.setdefault((str(t.round), t.role, t.method, t.size, t.mixture), []).append(t)
     rows = [_training_row(facts, group) for group in groups.values()]
-    titles = ("Model", "Seeds", "Parameters", "Steps", "Tokens", "Mean bits per byte")
+    titles = ("Model", "Seeds", "Body parameters", "With embeddings", "Steps", "Tokens", "Mean bits per byte")
     columns = [(t, "text" if n < 2 else "number") for n, t in enumerate(titles)]
     caption = "Models trained in this run. Means are over domains, then over seeds."
     return Table("models", caption, columns, rows) if rows else None
@@ -54,6 +54,7 @@ def _training_row(facts: Facts, group: list[Training]) -> list[Cell]:
     return [
         Cell(_model(facts, one), small=next((t.same_as for t in group if t.same_as), "")),
         Cell(seeds, small="; ".join(_progress(t) for t in group if not t.finished)),
+        Cell(count(facts.bodies.get(stage.get("parameters", 0)))),
         *(Cell(count(stage.get(what))) for what in ("parameters", "steps", "tokens")),
         Cell(fixed(float(np.mean(means)), 4) if means else ABSENT),
     ]

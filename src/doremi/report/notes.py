@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
+from doremi.diagnostics.few_tokens import few_tokens
+from doremi.diagnostics.health import few_documents
 from doremi.mixture.record import MixtureRecord
 from doremi.report.facts import Facts, Search
 from doremi.report.words import count, listed, number, percent, plural
@@ -10,6 +14,22 @@ from doremi.report.words import count, listed, number, percent, plural
 def outdated_words(facts: Facts) -> str:
     """Why there are no results of the verdict on the page, and what brings new ones."""
     return f"{facts.outdated} `doremi run {facts.name}` trains what is missing and compares again."
+
+
+def warnings(facts: Facts) -> list[tuple[str, str]]:
+    """What decides on how much the answer is worth: a word or two, and the warning."""
+    few = few_documents(facts.report_documents())
+    return [*([("Few documents", few)] if few else []), *(("Short training", words) for words in _short(facts))]
+
+
+def _short(facts: Facts) -> list[str]:
+    """Of each size of the candidates that trains on few tokens for its parameters."""
+    stages = {t.size: t.folder.stage() for t in facts.models() if t.role == "main"}
+    told = []
+    for size, stage in stages.items():
+        body = facts.bodies.get(stage["parameters"])
+        told.append(None if body is None else few_tokens(size, stage["tokens"], body))
+    return [words for words in told if words]
 
 
 def mixture_notes(facts: Facts) -> list[str]:
@@ -38,6 +58,7 @@ def _of_search(facts: Facts, search: Search) -> list[str]:
     if record is None:
         return [f"The mixture {search.name} is made when its search is finished."]
     return [
+        *_moved(facts, search),
         *_repeated(facts, search.name, record),
         *_limited(facts, search.name, record),
         *_mean(search.name, record),
@@ -45,6 +66,17 @@ def _of_search(facts: Facts, search: Search) -> list[str]:
         *_unsettled(record),
         *_early(record),
     ]
+
+
+def _moved(facts: Facts, search: Search) -> list[str]:
+    """How many of the tokens a mixture gives to other domains than what its search started from."""
+    reference = facts.reference_weights(search)
+    if search.record is None or reference is None:
+        return []
+    pairs = zip(facts.in_order(search.record.weights), reference, strict=True)
+    distance = 0.5 * math.fsum(abs(after - before) for after, before in pairs)
+    start = facts.searched_from(search)
+    return [f"{search.name} gives {percent(distance, 1)} of the tokens to other domains than {start} does."]
 
 
 def _repeated(facts: Facts, name: str, record: MixtureRecord) -> list[str]:

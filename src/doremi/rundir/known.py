@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from doremi.corpus.value import Corpus
-from doremi.files import key_of
+from doremi.files import key_of, read_json
 from doremi.mixture.domains import Mixture
 from doremi.mixture.record import MixtureRecord
 from doremi.rundir.machine import Machine
 from doremi.rundir.specs import TrainingSpec
+
+COUNTS = "counts.json"
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,13 @@ class Counts:
     """With their gradients."""
     saved: int | None
     """Bytes that a sequence's forward pass leaves for its backward pass."""
+
+
+def counts(root: Path) -> dict[str, Counts]:
+    """What models cost, as it was counted before."""
+    path = root / COUNTS
+    held = read_json(path, "counts of models")["counts"] if path.exists() else {}
+    return {key: Counts(**value) for key, value in held.items()}
 
 
 def counts_key(model: str, vocab_size: int, sequence_length: int) -> str:

@@ -35,7 +35,6 @@ def recommended(setting: Setting, claims: Sequence[Claim], by_target: Mapping[Ta
     best, other = (_best(setting, one, by_target[one]) for one in (target, OTHER[target]))
     held = [one for one in claims if one.held]
     reasons = [_proved(setting, best.candidate, held), _regret(setting, target, best), *_others(best, held)]
-    reasons += [_other_average(target, best.candidate, other.candidate)]
     reasons += [setting.terms.exploratory] if setting.terms.exploratory else []
     return Recommended(
         mixture=best.candidate,
@@ -56,7 +55,7 @@ def _best(setting: Setting, target: Target, choices: Sequence[Choice]) -> Choice
 def _proved(setting: Setting, best: str, held: Sequence[Claim]) -> str:
     reference, own = setting.names[setting.reference], [one for one in held if one.candidate == best]
     if not own:
-        return "" if held else "Nothing is proved."
+        return "" if held or not setting.found() else f"No found mixture is proved better than {reference}."
     if len(own) > 1:
         over = (
             f"{reference} and than every plain mixture" if len(own[1].over) > 1 else f"{reference}, the only plain one"
@@ -70,20 +69,26 @@ def _regret(setting: Setting, target: Target, best: Choice) -> str:
         if setting.compared[target].seeds < 2:
             return f"One seed shows no noise. {best.candidate} has the fewest bits per byte."
         return f"{best.candidate} is the only candidate that may be used."
-    sure = f"{100 * (1 - setting.terms.level):.4g} %"
-    return (
-        f"{best.candidate} has the smallest expected regret, {best.expected:.2%}. It is at most {best.at_most:.2%} "
-        f"worse than the best candidate ({sure})."
+    sure, few = (
+        f"{100 * (1 - setting.terms.level):.4g} %",
+        f"It has the smallest expected regret, {_small(best.expected)}.",
     )
+    if best.at_most == 0:  # every other candidate is surely worse
+        return f"{best.candidate} is the best of {_among(setting)} ({sure}). {few}"
+    few = few.replace("It", best.candidate, 1)
+    return f"{few} It is at most {_small(best.at_most)} worse than the best of {_among(setting)} ({sure})."
+
+
+def _among(setting: Setting) -> str:
+    return "the candidates" if all(one.allowed for one in setting.entrants) else "those within the limits"
+
+
+def _small(share: float) -> str:
+    """A share in per cent; what has no digit is told as a bound."""
+    return "less than 0.01%" if share < 0.00005 else f"{share:.2%}"
 
 
 def _others(best: Choice, held: Sequence[Claim]) -> list[str]:
     """What is proved of others than the one that is recommended."""
     proved = dict.fromkeys((one.candidate, one.over[0]) for one in held if one.candidate != best.candidate)
     return [f"{name} is proved better than {over}." for name, over in proved]
-
-
-def _other_average(target: Target, best: str, other: str) -> str:
-    if best == other:
-        return f"This is by the {target} average. The {OTHER[target]} average says the same."
-    return f"This is by the {target} average. The {OTHER[target]} average prefers {other}."

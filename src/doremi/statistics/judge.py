@@ -42,10 +42,18 @@ def judge(table: Measurements, terms: Terms) -> Judged:
     )
 
 
-def _noise(setting: Setting) -> Needed | None:
+def noise(table: Measurements, terms: Terms, candidates: int) -> Needed | None:
+    """What the noise means, before all is trained; `candidates` are to be compared in the end.
+
+    Only variances are used. None with one seed, and with nobody beside the reference mixture.
+    """
+    return _noise(Setting.of(table, terms), candidates)
+
+
+def _noise(setting: Setting, candidates: int | None = None) -> Needed | None:
     """Seeds for one per cent, for the first found mixture against the reference mixture, or for any other."""
     others = [*setting.found(), *(i for i in setting.plain() if i != setting.reference)]
-    return _seeds(setting, others[0], setting.reference, USUAL) if others else None
+    return _seeds(setting, others[0], setting.reference, USUAL, candidates) if others else None
 
 
 def _settle(setting: Setting, claimed: Sequence[Claim], compared: Sequence[Comparison]) -> Needed | None:
@@ -65,11 +73,11 @@ def _settle(setting: Setting, claimed: Sequence[Claim], compared: Sequence[Compa
     return _seeds(setting, place, strongest, max(-failed.relative, setting.terms.margin))
 
 
-def _seeds(setting: Setting, one: int, other: int, effect: float) -> Needed | None:
+def _seeds(setting: Setting, one: int, other: int, effect: float, candidates: int | None = None) -> Needed | None:
     target = setting.terms.target
     compared = setting.compared[target]
     parts = compared.pair(one, other)[1]
     return needed(
         parts, compared.seeds, setting.terms.level, effect,
-        bits=setting.relative(target, other), candidates=len(setting.names),
+        bits=setting.relative(target, other), candidates=candidates or len(setting.names),
     )  # fmt: skip

@@ -23,14 +23,16 @@ from doremi.verdict.downstream import downstream
 from doremi.verdict.equal_compute import equal_compute
 from doremi.verdict.looking import read_looks, write_looks
 from doremi.verdict.measure import Measured, baseline_of, measure
+from doremi.verdict.price import Price, price
 from doremi.verdict.rules import Rules
 from doremi.verdict.sizes import ranking, summary
 from doremi.verdict.table import format_table
 from doremi.verdict.values import Verdict, read_verdict, write_verdict
 
 __all__ = [
-    "Candidate", "Rules", "Verdict", "candidates_of", "downstream", "equal_compute", "format_table", "judge",
-    "longer_of", "outdated", "ranking", "read_looks", "read_verdict", "summary", "write_looks", "write_verdict",
+    "Candidate", "Price", "Rules", "Verdict", "candidates_of", "downstream", "equal_compute", "format_table", "judge",
+    "longer_of", "outdated", "price", "ranking", "read_looks", "read_verdict", "summary", "write_looks",
+    "write_verdict",
 ]  # fmt: skip
 
 
@@ -120,5 +122,5 @@ def _half(judged: Judged, name: str) -> float:
     own = dict(judged.same).get(name, name)
     for one in judged.comparisons:
         if (one.candidate, one.target) == (own, judged.target) and one.opponent == judged.baseline and one.interval:
-            return (one.interval[1] - one.interval[0]) / 2
+            return one.interval[1] - one.difference  # the lower end may be cut off
     return math.nan

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 
 from doremi.statistics.table import Target
 from doremi.statistics.values import Claim, Comparison
-from doremi.verdict.headline import headline, lent
+from doremi.verdict.headline import headline, lent, noise
+from doremi.verdict.price import Price
 from doremi.verdict.values import (
     CandidateResult,
     Downstream,
@@ -23,7 +25,7 @@ _NAME = 20
 _HEADINGS = ("mixture", "rank", "mean (uniform)", "mean (natural)", "worst domain", "better", "steps to baseline")
 
 
-def format_table(verdict: Verdict) -> str:
+def format_table(verdict: Verdict, price: Price) -> str:
     """The candidates, all differences on the recommendation's target, claims, regret, domains, the recommendation."""
     target = verdict.recommendation.target
     lines = [
@@ -46,8 +48,9 @@ def format_table(verdict: Verdict) -> str:
         *_equal_compute(verdict.equal_compute, target),
         *_downstream(verdict.downstream),
         "",
-        *headline(verdict),
+        *headline(verdict, price),
         verdict.recommendation.reason,
+        *filter(None, [noise(verdict, price)]),
         *_limited([one.name for one in verdict.candidates if one.limited]),
     ]
     return "\n".join(folded for line in lines for folded in _fold(line)) + "\n"
@@ -206,7 +209,11 @@ def _grid(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _fold(line: str) -> list[str]:
-    return textwrap.wrap(_ascii(line), WIDTH) if len(line) > WIDTH else [_ascii(line)]
+    """Lines of at most `WIDTH` columns. A command in backquotes stays whole, so that it can be copied, if it fits."""
+    if len(line) <= WIDTH:
+        return [_ascii(line)]
+    kept = re.sub(r"`[^`]*`", lambda command: command[0].replace(" ", "\0"), _ascii(line))
+    return [part.replace("\0", " ") for part in textwrap.wrap(kept, WIDTH, break_on_hyphens=False)]
 
 
 def _short(name: str) -> str:
