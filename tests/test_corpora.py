@@ -397,6 +397,7 @@ OTHER: dict[str, Any] = {
     "text_field": "body", "tokenizer": "gpt2", "vocab_size": 310, "tokenizer_sample_bytes": 2000,
     "sequence_length": 32, "validation_fraction": 0.2, "validation_max_tokens": 200, "on_bad_record": "skip",
     "duplicates": "drop", "max_unknown": 0.5, "epoch_matched": True, "workers": 2, "corpus": "nowhere",
+    "sample_tokens": 5000,
 }  # fmt: skip
 
 

@@ -12,21 +12,29 @@ from pathlib import Path
 from typing import Any
 
 from doremi.config.paths import InputPath
-from doremi.config.schema import DataConfig
+from doremi.config.schema import DataConfig, DomainConfig
 from doremi.config.section import reach_of
 from doremi.errors import ConfigError
 from doremi.files import FORMAT, key_of, read_json, write_json
 
 FILE = "data.json"
 NOT_IN_CORPUS = frozenset(name for name in DataConfig.model_fields if "corpus" not in reach_of(DataConfig, name))
-"""Settings of `data` that change no token: they belong to the run. So do the `epochs` of a domain."""
+"""Settings of `data` that change no token: they belong to the run."""
+NOT_IN_DOMAIN = {name for name in DomainConfig.model_fields if "corpus" not in reach_of(DomainConfig, name)}
+"""The same of a domain: `epochs`, and how large the whole of it is."""
+NEWER = ("sample_tokens",)  # than some corpora: it is left out where it is not given, so that these are found
 
 
 def settings(data: DataConfig) -> dict[str, Any]:
     """What a corpus is made of, as plain values."""
-    return data.model_dump(
-        mode="json", exclude={**dict.fromkeys(NOT_IN_CORPUS, True), "domains": {"__all__": {"epochs"}}}
+    found = data.model_dump(
+        mode="json", exclude={**dict.fromkeys(NOT_IN_CORPUS, True), "domains": {"__all__": NOT_IN_DOMAIN}}
     )
+    for section in (found, *found["domains"].values()):
+        for name in NEWER:
+            if section[name] is None:
+                del section[name]
+    return found
 
 
 def asked(data: DataConfig) -> str:
@@ -94,10 +102,11 @@ def check(data: DataConfig) -> None:
     if made_of is None:
         return
     theirs, ours = _flat(made_of), _flat(settings(data))
-    for key in theirs:
-        if theirs[key] != ours.get(key):
+    for key in {**theirs, **ours}:
+        here, there = ours.get(key), theirs.get(key)
+        if here != there:
             raise ConfigError(
-                f"data.{key} is {ours.get(key)!r} here, but the corpus {data.corpus} was made with {theirs[key]!r}; "
+                f"data.{key} is {here!r} here, but the corpus {data.corpus} was made with {there!r}; "
                 "leave it out, or leave data.corpus out to prepare another corpus"
             )
 

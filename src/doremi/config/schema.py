@@ -16,6 +16,7 @@ from doremi.config.paths import InputPath
 from doremi.config.reach import TRAININGS, Reaches
 from doremi.config.section import Section
 from doremi.corpus.library import CORPORA
+from doremi.corpus.size import Given
 from doremi.errors import MixtureError
 from doremi.mixture.domains import DomainSet, is_file_name
 
@@ -38,11 +39,32 @@ class DomainConfig(Section):
     """How many times the natural mixture counts this domain. The Pile's baseline has 3 for Wikipedia."""
     text_field: str | None = None
     """Field or column of the text. Default is data.text_field."""
+    sample_tokens: int | None = Field(default=None, ge=1)
+    """About how many tokens of this domain are read. Default is data.sample_tokens."""
+    tokens: Annotated[int | None, Reaches(*TRAININGS)] = Field(default=None, ge=1)
+    """Tokens of the whole domain, where only a part of it is here or is read. Default is what is counted, or estimated
+    from a sample."""
+    bytes: Annotated[int | None, Reaches(*TRAININGS)] = Field(default=None, ge=1)
+    """The same as UTF-8 bytes of text. Its tokens are then estimated."""
+    documents: Annotated[int | None, Reaches(*TRAININGS)] = Field(default=None, ge=1)
+    """The same in documents. Its tokens are then estimated."""
 
     @field_validator("train", "validation", mode="before")
     @classmethod
     def _one_path_is_a_list(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_size(self) -> DomainConfig:
+        if sum(size is not None for size in (self.tokens, self.bytes, self.documents)) > 1:
+            raise ValueError("give one of tokens, bytes and documents: each is the size of the whole domain")
+        return self
+
+    @property
+    def given(self) -> Given | None:
+        """How large the whole domain is, where that is said."""
+        given = Given(self.tokens, self.bytes, self.documents)
+        return None if given.said is None else given
 
 
 class DataConfig(Section):
@@ -76,10 +98,17 @@ class DataConfig(Section):
     """Whether equal documents all count, or only the first, over all domains. Both count how many there are."""
     max_unknown: Annotated[float, Reaches()] = Field(default=0.1, ge=0, le=1)
     """Largest share of a domain's tokens that the tokenizer may not know. Such text looks easy to predict."""
+    sample_tokens: int | None = Field(default=None, ge=1)
+    """About how many tokens of each domain are read, spread over its files. Default is all of them."""
     epoch_matched: Annotated[bool, Reaches(*TRAININGS)] = False
     """Train on a share of every domain, run tokens / budget_tokens, so that each repeats as in the final run."""
     workers: Annotated[int, Reaches()] = Field(default=0, ge=0)
     """Processes that tokenize. 0 means one for each core."""
+
+    @property
+    def given(self) -> dict[str, Given]:
+        """How large whole domains are, of those where that is said."""
+        return {name: domain.given for name, domain in self.domains.items() if domain.given is not None}
 
     @field_validator("domains", mode="before")
     @classmethod

@@ -12,7 +12,8 @@ _FOUND = {"empty": int, "excluded": int, "duplicates": _DUPLICATES, "bad": {"*":
 _DOMAIN = {"folder": str, "tokens": int, "found": _FOUND, "train": _SPLIT, "validation": _SPLIT}
 _TOKENIZER = {"source": str, "sha256": str, "vocab_size": int, "end_of_text": str, "end_of_text_id": int}
 _TEXTS = {"dtype": str, "fingerprint": str, "key": str, "corpus": str, "share": str}
-_MANIFEST = {"tokenizer": _TOKENIZER, "domains": {"*": _DOMAIN}, **_TEXTS}
+_SAMPLE = {"units": int, "files": int, "of_files": int, "bytes": int, "of_bytes": int}
+_MANIFEST = {"tokenizer": _TOKENIZER, "domains": {"*": _DOMAIN}, "samples": {"*": _SAMPLE}, **_TEXTS}
 
 
 def wrong_value(manifest: Any) -> str | None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any, NamedTuple
 
 from doremi.corpus.duplicates import DigestSet
 from doremi.corpus.readers import Meter, read_documents
+from doremi.corpus.sampling import TEXT_FIELD, Drawn
 from doremi.corpus.sources import DomainFiles, DomainSource, File, paths
 from doremi.corpus.validation import (
     DISTINCT,
@@ -106,14 +107,18 @@ class DomainPlan:
     files: DomainFiles
     rule: Rule
     request: PrepareRequest
+    drawn: Drawn | None = None
+    """The sample that its training file is, where only a sample is read."""
     meter: Meter = field(default_factory=Meter)
     """How far the reading is that goes on."""
 
     def texts(self, files: list[File], stop: Stop, bad: Counter[str] | None = None) -> Generator[str, None, None]:
         """Documents with text or without; bad records are counted in `bad` where they are skipped."""
         skipped = (Counter() if bad is None else bad) if self.request.skip_bad_records else None
+        own = self.drawn is None or files is not self.files.train
+        text_field = self.source.text_field if own else TEXT_FIELD
         documents = read_documents(
-            paths(files), text_field=self.source.text_field, domain=self.name, skipped=skipped, meter=self.meter
+            paths(files), text_field=text_field, domain=self.name, skipped=skipped, meter=self.meter
         )
         for text in documents:
             if stop():
@@ -129,11 +134,18 @@ class DomainPlan:
         return [piece for piece in cut(text, self.request.piece_length) if has_text(piece)]
 
 
-def make_plan(name: str, source: DomainSource, files: DomainFiles, request: PrepareRequest, stop: Stop) -> DomainPlan:
-    """Read as far as the validation rule needs, so that most mistakes show before any work."""
+def make_plan(
+    name: str, files: DomainFiles, request: PrepareRequest, stop: Stop, drawn: Drawn | None = None
+) -> DomainPlan:
+    """Read as far as the validation rule needs, so that most mistakes show before any work.
+
+    Training text is what was `drawn` of its files, where only a sample is read."""
+    source = request.domains[name]
+    if drawn is not None:
+        files = replace(files, train=[drawn.file])
     given = bool(files.validation)
     fraction = 1.0 if given else request.validation_fraction
-    plan = DomainPlan(name, source, files, Rule(fraction), request)
+    plan = DomainPlan(name, source, files, Rule(fraction), request, drawn)
     with closing(plan.pieces(files.validation or files.train, stop)) as pieces:
         rule, distinct = make_rule(map(digest_of, pieces), fraction)
     if given and distinct < 2:
@@ -145,7 +157,7 @@ def make_plan(name: str, source: DomainSource, files: DomainFiles, request: Prep
             f"domain {name!r} has {_count(distinct)}; give it at least {DISTINCT} different ones, or longer ones, "
             "or validation files"
         )
-    return DomainPlan(name, source, files, rule, request)
+    return DomainPlan(name, source, files, rule, request, drawn)
 
 
 def _count(documents: int) -> str:

@@ -14,7 +14,7 @@ import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from doremi.corpus.parts import (
     sample,
     training_parts,
 )
+from doremi.corpus.sampling import Drawing, rate_of
 from doremi.corpus.source_record import record_sources
 from doremi.corpus.sources import File, find_all
 from doremi.corpus.store import DomainWriter, disk_errors, expected_size
@@ -80,26 +81,35 @@ def prepare(
     _check_names(request)
     key = key or corpus_key(request)
     found = find_all(request.domains)
-    plans = [make_plan(name, request.domains[name], files, request, stop) for name, files in found.items()]
-    tokenizer = _tokenizer(request, plans, stop, training)
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "manifest.json").unlink(missing_ok=True)
+    progress = progress or (lambda what, done, total: None)
+    loaded = load_tokenizer(request.tokenizer) if request.tokenizer is not None else None
+    rate = rate_of(loaded.spec) if loaded is not None else None
+    drawing = Drawing(folder, rate, stop, request.skip_bad_records, progress)
+    plans = [
+        make_plan(name, files, request, stop, drawing.of(name, request.domains[name], files))
+        for name, files in found.items()
+    ]
+    tokenizer = loaded or _trained(request, plans, stop, training)
+    with disk_errors(folder):
         tokenizer.save(folder / "tokenizer")
     try:
         with Encoder(tokenizer.spec, worker_count(request.workers)) as encoder:
-            work = _Work(request, folder, tokenizer, encoder, progress or (lambda what, done, total: None), stop)
+            work = _Work(request, folder, tokenizer, encoder, progress, stop)
             entries = _entries(plans, work)
     except RunError:
         if stop():  # a signal to the whole group ends the workers too, and they are not to blame
             raise Interrupted("stopped while preparing the corpus") from None
         raise
     with disk_errors(folder):
-        record_sources(folder, found)
+        record_sources(folder, found, sampled=[plan.name for plan in plans if plan.drawn is not None])
         if corpus_key(request) != key:
             raise DataError("the files of the domains changed while they were read; run the same command again")
-        write_json(folder / "manifest.json", {**_manifest(tokenizer, entries), "key": key})
+        write_json(folder / "manifest.json", {**_manifest(tokenizer, entries), **_samples(plans), "key": key})
         for plan in plans:
+            drawing.forget(plan.name)
             for file in (_finished_file(folder, plan), _digests_file(folder, plan)):
                 file.unlink(missing_ok=True)
     return Corpus.read(folder)
@@ -114,11 +124,9 @@ def _check_names(request: PrepareRequest) -> None:
             raise DataError(f"domain name {name!r} is the name of a file of the corpus folder; rename the domain")
 
 
-def _tokenizer(
+def _trained(
     request: PrepareRequest, plans: list[DomainPlan], stop: Stop, training: TrainingProgress | None
 ) -> TextTokenizer:
-    if request.tokenizer is not None:
-        return load_tokenizer(request.tokenizer)
     share = request.tokenizer_sample_bytes // len(plans)
     texts = (text for plan in plans for text in sample(plan, share, stop))
     return train_tokenizer(texts, request.vocab_size, progress=training, stop=stop)
@@ -190,7 +198,7 @@ def _entry(
     counts = _finished(place, key, work)
     if counts is None:
         place.unlink(missing_ok=True)
-        found = Counts()
+        found = Counts(bad=Counter(plan.drawn.bad if plan.drawn else {}))
         _write_train(plan, work, shared, found, writer, share)
         own = Counter() if plan.files.validation else Counter(writer.validation.counts)
         found.excluded -= own["documents"]  # what is held out of this domain, once each, is no loss
@@ -298,6 +306,12 @@ def _encoded(
 
 
 # -- the manifest ----------------------------------------------------------------------------------------------------
+
+
+def _samples(plans: list[DomainPlan]) -> dict[str, Any]:
+    """What was read of domains that were not read whole. It is no part of the identity: the text is."""
+    samples = {plan.name: asdict(plan.drawn.sample) for plan in plans if plan.drawn and plan.drawn.sample}
+    return {"samples": samples} if samples else {}
 
 
 def _manifest(tokenizer: TextTokenizer, entries: dict[str, Any]) -> dict[str, Any]:

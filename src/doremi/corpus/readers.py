@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
+from doremi.corpus.excerpt import Excerpt, opened_exactly
 from doremi.corpus.formats import Format, format_of
 from doremi.corpus.unpack import BLOCK, UNREADABLE, opened, unpacked
 from doremi.errors import DataError, one_line, reason_of
@@ -68,6 +69,11 @@ class _Place:
     skipped: Counter[str] | None = None
     """Bad records by reason, where they are skipped."""
     meter: Meter = field(default_factory=Meter)
+    excerpt: Excerpt | None = None
+    """The part of the file that is read; None for all of it."""
+
+    def opened(self) -> AbstractContextManager[BinaryIO]:
+        return opened(self.file) if self.excerpt is None else opened_exactly(self.file)
 
     def error(self, what: str) -> DataError:
         where = f", {self.unit} {self.number}" if self.number else ""
@@ -96,17 +102,21 @@ def read_documents(
     domain: str,
     skipped: Counter[str] | None = None,
     meter: Meter | None = None,
+    excerpt: Excerpt | None = None,
 ) -> Iterator[str]:
     """The texts of all documents in order, empty ones included; `text_field` names the JSON field or Parquet column.
 
     A text file is one document. Blank lines between JSON lines and a byte-order mark are passed over. Records that are
     no document are counted in `skipped`, by reason, where it is given. `DataError` for whatever else cannot be read,
     and for such records where it is not: it names `domain`, the file, and the line or row. `meter` shows how far it is.
+    `excerpt` is the part that is read of a single file.
     """
     meter = meter or Meter()
     meter.begin()
     for file in files:
-        place = _Place(domain, file, skipped=skipped, meter=meter)
+        place = _Place(domain, file, skipped=skipped, meter=meter, excerpt=excerpt)
+        if excerpt is not None:
+            place.unit = excerpt.unit
         form = format_of(file) or Format("lines")
         if form.container == "parquet":
             texts = _parquet(place, text_field)
@@ -119,8 +129,8 @@ def read_documents(
 
 def _json(place: _Place, form: Format, text_field: str) -> Iterator[str | None]:
     try:
-        with opened(place.file) as raw, place.meter.of(raw.tell):
-            blocks = unpacked(raw, form.packing)
+        with place.opened() as raw, place.meter.of(raw.tell):
+            blocks = unpacked(raw if place.excerpt is None else place.excerpt.of(raw), form.packing)
             if form.container == "json":
                 first = next(blocks, b"")
                 blocks = chain([first], blocks)
@@ -255,20 +265,37 @@ def _parquet(place: _Place, text_field: str) -> Iterator[str | None]:
     import pyarrow
     from pyarrow import parquet
 
-    place.unit = "row"
+    part = place.excerpt
+    place.unit = "row" if part is None else part.unit
+    known, groups = (None, None) if part is None else (part.footer, list(part.row_groups))
     try:
         # A buffered column, not whole row groups: a row group may hold gigabytes.
-        with opened(place.file) as raw, parquet.ParquetFile(raw, buffer_size=BLOCK, pre_buffer=False) as table:
+        with (
+            place.opened() as raw,
+            parquet.ParquetFile(raw, metadata=known, buffer_size=BLOCK, pre_buffer=False) as table,
+        ):
             size = raw.seek(0, os.SEEK_END)  # whoever reads the table goes where it must
             _check_column(table.schema_arrow, text_field, place)
             rows = max(1, table.metadata.num_rows)
             with place.meter.of(lambda: size * place.number // rows):
-                for batch in table.iter_batches(_ROWS, columns=[text_field]):
+                for batch in table.iter_batches(_ROWS, row_groups=groups, columns=[text_field]):
                     for value in batch.column(0):
                         place.number += 1
                         yield _cell(value, text_field, place)
     except (*UNREADABLE, pyarrow.ArrowException, ValueError) as error:
         raise place.unreadable(error) from None
+
+
+def parquet_footer(file: str, domain: str) -> Any:
+    """What the end of a Parquet file says of its row groups, which holds no text; `DataError` as for its documents."""
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with opened_exactly(file) as raw:
+            return parquet.read_metadata(raw)
+    except (*UNREADABLE, pyarrow.ArrowException, ValueError) as error:
+        raise _Place(domain, file).unreadable(error) from None
 
 
 def _cell(value: Any, text_field: str, place: _Place) -> str | None:

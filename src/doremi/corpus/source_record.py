@@ -7,7 +7,7 @@ decide.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,11 @@ class Change:
     what: str
 
 
-def record_sources(folder: Path, found: Mapping[str, DomainFiles]) -> None:
-    """Write sources.json into the corpus folder; reads every local file once more."""
+def record_sources(folder: Path, found: Mapping[str, DomainFiles], *, sampled: Collection[str] = ()) -> None:
+    """Write sources.json into the corpus folder; reads every local file once more, but those that are `sampled`."""
     domains = {
         name: {
-            "train": [_entry(file) for file in files.train],
+            "train": [_entry(file, whole=name not in sampled) for file in files.train],
             "validation": [_entry(file) for file in files.validation],
             "test": [file.name for file in files.test],
             "left_out": {kind: {"files": one.files, "bytes": one.bytes} for kind, one in files.left_out.items()},
@@ -45,8 +45,8 @@ def record_sources(folder: Path, found: Mapping[str, DomainFiles]) -> None:
     write_json(folder / "sources.json", {"format": FORMAT, "domains": domains})
 
 
-def _entry(file: File) -> dict[str, Any]:
-    checksum = None if is_remote(file.path) else file_sha256(Path(file.path))
+def _entry(file: File, *, whole: bool = True) -> dict[str, Any]:
+    checksum = file_sha256(Path(file.path)) if whole and not is_remote(file.path) else None
     return {"name": file.name, "path": file.path, "size": file.size, "version": file.version, "sha256": checksum}
 
 

@@ -46,6 +46,8 @@ class DomainSource:
     train: Sequence[str]
     validation: Sequence[str] = ()
     text_field: str = "text"
+    sample_tokens: int | None = None
+    """About how many tokens of its training files are read; None for all."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import Any
 from doremi.corpus.formats import is_packed
 from doremi.corpus.parts import Counts, DomainPlan, PrepareRequest, Shared, candidates, make_plan, training_parts
 from doremi.corpus.prepare import prepare
+from doremi.corpus.sampling import BYTES_PER_TOKEN, Drawing
 from doremi.corpus.sources import DomainSource, find_all
 from doremi.corpus.validation import DISTINCT, Holdout
 from doremi.corpus.value import Corpus
@@ -38,18 +39,39 @@ def survey(request: PrepareRequest, folder: Path) -> dict[str, Any]:
 
     `DataError` for files that cannot be read.
     """
-    found = find_all(request.domains)
-    plans = [make_plan(name, request.domains[name], files, request, _never) for name, files in found.items()]
+    found, limit = find_all(request.domains), READ_BYTES // len(request.domains)
+    drawing = Drawing(folder / "samples", None, _never, request.skip_bad_records, most=round(limit / BYTES_PER_TOKEN))
+    plans = [
+        make_plan(name, files, request, _never, drawing.of(name, request.domains[name], files))
+        for name, files in found.items()
+    ]
     sampled, seconds = _sampled(request, plans, folder)
     tokenizer = sampled.tokenizer
     parts = {name: entry.train for name, entry in sampled.entries.items()}
     rates = {name: max(1e-3, (part.tokens - part.documents) / part.bytes) for name, part in parts.items()}
-    domains = _counted(plans, rates, READ_BYTES // len(plans))
+    domains = _counted(plans, rates, limit)
     vocab_size = tokenizer.vocab_size if request.tokenizer else request.vocab_size
     described = asdict(replace(tokenizer, vocab_size=vocab_size))
     text = sum(entry[split]["bytes"] for entry in domains.values() for split in ("train", "validation"))
     manifest = {"format": FORMAT, "tokenizer": described, "dtype": sampled.dtype, "domains": domains}
-    return {"manifest": {**manifest, "fingerprint": ""}, "seconds": seconds["fixed"] + seconds["a_byte"] * text}
+    manifest = {**manifest, "samples": dict(_samples(plans)), "fingerprint": ""}
+    return {"manifest": manifest, "seconds": seconds["fixed"] + seconds["a_byte"] * text}
+
+
+def _samples(plans: list[DomainPlan]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What will be read of domains that are not read whole."""
+    for plan in plans:
+        if plan.drawn is not None and (sample := plan.drawn.sample) is not None:
+            yield plan.name, asdict(replace(sample, bytes=round(sample.bytes * _more(plan))))
+
+
+def _more(plan: DomainPlan) -> float:
+    """How many times as much will be read of a domain as was drawn for this estimate."""
+    drawn, wanted = plan.drawn, plan.source.sample_tokens
+    if drawn is None or drawn.sample is None or wanted is None:
+        return 1.0
+    most = drawn.sample.of_bytes / max(1, drawn.sample.bytes)
+    return max(1.0, min(most, wanted * BYTES_PER_TOKEN / max(1, drawn.text)))
 
 
 # -- a sample, really prepared ---------------------------------------------------------------------------------------
@@ -152,10 +174,11 @@ def _domain(plan: DomainPlan, rate: float, limit: int, shared: Shared, validatio
         _add(train, part.size, rate)
         left -= part.size
         if left <= 0:
-            _scale(train, plan)
+            _scale(train, _text(plan) / train["bytes"])
             break
     if not train["documents"]:
         raise DataError(f"domain {plan.name!r} has no training documents; give it more text")
+    _scale(train, _more(plan))
     found.excluded = max(0, found.excluded - (not plan.files.validation) * validation["documents"])
     train["skipped"] = found.empty + found.excluded + found.dropped
     shared.seen.update(found.documents)
@@ -164,12 +187,15 @@ def _domain(plan: DomainPlan, rate: float, limit: int, shared: Shared, validatio
     return {"folder": folder_name(plan.name), **size, "train": train, "validation": validation}
 
 
-def _scale(count: dict[str, Any], plan: DomainPlan) -> None:
-    """What was read of large files, scaled to all of them."""
-    text = sum(file.size * (PACKED if is_packed(file.path) else 1.0) for file in plan.files.train)
-    factor = max(1.0, text / count["bytes"])
+def _text(plan: DomainPlan) -> float:
+    """Bytes of text in the training files, about."""
+    return sum(file.size * (PACKED if is_packed(file.path) else 1.0) for file in plan.files.train)
+
+
+def _scale(count: dict[str, Any], factor: float) -> None:
+    """What was read, scaled to what there is."""
     for what in ("documents", "bytes", "tokens"):
-        count[what] = round(count[what] * factor)
+        count[what] = round(count[what] * max(1.0, factor))
 
 
 def _never() -> bool:

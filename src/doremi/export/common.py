@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from doremi.corpus.manifest import DomainEntry, TokenizerEntry
+from doremi.corpus.size import Size
 from doremi.corpus.value import Corpus
 from doremi.errors import ExportError, MixtureError, RunError
 from doremi.mixture.domains import Mixture
@@ -36,7 +37,9 @@ _DTYPES = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
 
 @dataclass(frozen=True)
 class Domain:
-    """One domain of a blend; `epochs` is how often `weight` x budget tokens go through its training tokens."""
+    """One domain of a blend; `epochs` is how often `weight` x budget tokens go through the `size` of the whole of it.
+
+    `tokens`, `documents` and `bytes` are those of the token files, which may hold a sample."""
 
     name: str
     folder: str
@@ -45,6 +48,7 @@ class Domain:
     documents: int
     bytes: int
     epochs: Fraction
+    size: Size
 
     @property
     def tokens_per_document(self) -> float:
@@ -178,7 +182,8 @@ def read_blend(run: RunDirectory, mixture: str | Path | None = None) -> Blend:
         notes.append("the weights were found with another tokenizer than this corpus has")
     if not _is_trained_on(run, nodes, record.mixture):
         notes.append("no model of this run was trained on these weights, so it is not known how good they are")
-    tokens = sum(corpus.count("train", "tokens")) if budget is None else budget
+    notes += _parts(corpus)
+    tokens = sum(corpus.true_tokens()) if budget is None else budget
     return Blend(label, _domains(corpus, round_to_one(exact), tokens), tokens, run, corpus, record, tuple(notes))
 
 
@@ -236,17 +241,28 @@ def _is_trained_on(run: RunDirectory, nodes: Nodes | None, mixture: Mixture) -> 
 
 def _domains(corpus: Corpus, weights: Sequence[Decimal], budget: int) -> tuple[Domain, ...]:
     return tuple(
-        _domain(name, entry, weight, budget)
+        _domain(name, entry, weight, budget, corpus.sizes[name])
         for (name, entry), weight in zip(corpus.entries.items(), weights, strict=True)
     )
 
 
-def _domain(name: str, entry: DomainEntry, weight: Decimal, budget: int) -> Domain:
+def _domain(name: str, entry: DomainEntry, weight: Decimal, budget: int, size: Size) -> Domain:
     tokens, documents = entry.train.tokens, entry.train.documents
     if weight > 0 and not (tokens and documents):
         raise ExportError(f"domain {name!r} has weight {decimal_text(weight)} but no training tokens; give it weight 0")
-    epochs = Fraction(weight) * budget / tokens if tokens else Fraction(0)
-    return Domain(name, entry.folder, weight, tokens, documents, entry.train.bytes, epochs)
+    epochs = Fraction(weight) * budget / size.train if tokens else Fraction(0)
+    return Domain(name, entry.folder, weight, tokens, documents, entry.train.bytes, epochs, size)
+
+
+def _parts(corpus: Corpus) -> list[str]:
+    """A note on the domains whose token files hold only a part of them."""
+    about = {True: "", False: "about "}
+    parts = [
+        f"{name!r} ({corpus.entries[name].train.tokens:,} of {about[size.exact]}{size.train:,} tokens)"
+        for name, size in corpus.sizes.items()
+        if size.how != "counted"
+    ]
+    return [f"the token files hold only a part of {', '.join(parts)}: epochs count the whole"] if parts else []
 
 
 def _other_tokenizer(record: MixtureRecord, corpus: Corpus) -> bool:

@@ -73,7 +73,7 @@ def table(blend: Blend) -> list[str]:
     rows = [
         (
             decimal_text(domain.weight),
-            str(domain.tokens),
+            str(domain.size.train),
             str(domain.documents),
             f"{domain.tokens_per_document:.1f}" if domain.documents else "-",
             f"{float(domain.epochs):.4g}",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,16 @@ def _mixture(blend: Blend, weights: dict[str, float]) -> MixtureRecord:
 
 
 def _counts(domain: Domain) -> DomainCounts:
+    size = domain.size
+    whole = Fraction(size.train, domain.tokens) if size.how != "counted" and domain.tokens else 1
     return DomainCounts(
-        tokens=domain.tokens,
-        documents=domain.documents,
-        bytes=domain.bytes,
+        tokens=domain.size.train,
+        documents=round(domain.documents * whole),
+        bytes=round(domain.bytes * whole),
         tokens_per_document=domain.tokens_per_document if domain.documents else None,
         epochs=float(domain.epochs),
+        size=None if size.how == "counted" else size.how,
+        read_tokens=None if size.how == "counted" else domain.tokens,
     )
 
 

@@ -44,7 +44,7 @@ def prepare(space: Workspace, *, full_check: bool = False) -> Corpus:
 
 def trained_on(config: RunConfig, directory: RunDirectory) -> Corpus:
     """The corpus of a run that is prepared, with what epoch-matched runs keep of it."""
-    corpus = directory.whole_corpus()
+    corpus = directory.whole_corpus().sized(config.data.given)
     if config.kept_share == 1:
         return corpus
     return replace(corpus, kept=Corpus.read(kept_folder(corpus, config.kept_share)))
@@ -55,7 +55,7 @@ def _on_main(space: Workspace, full_check: bool) -> None:
     found = find(space.config)
     if found is not None and (warning := changes(space.config, found)) is not None:
         space.watch.say(f"warning: {warning}")
-    corpus = found or _made(space)
+    corpus = found or _made(space).sized(space.config.data.given)
     full = full_check or sum(corpus.count("train", "tokens")) * 2 < FULL_CHECK_BYTES
     store.verify(corpus, full=full)
     with space.locks.records():

@@ -10,7 +10,12 @@ from doremi.corpus.sources import DomainSource
 def domain_sources(config: RunConfig) -> dict[str, DomainSource]:
     """Where the text of each domain is."""
     return {
-        name: DomainSource(d.train, d.validation, d.text_field or config.data.text_field)
+        name: DomainSource(
+            d.train,
+            d.validation,
+            d.text_field or config.data.text_field,
+            d.sample_tokens or config.data.sample_tokens,
+        )
         for name, d in config.data.domains.items()
     }
 
