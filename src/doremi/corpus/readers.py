@@ -24,6 +24,7 @@ from doremi.errors import DataError, one_line, reason_of
 
 MOST_LINE_BYTES = 256 << 20  # of JSON; more is no document but a file without line breaks, or one made to fill memory
 _ROWS = 64  # Parquet rows at a time: documents of 1 MB make that 64 MB
+_TAIL = 8  # bytes at the end of a Parquet file: how long what is before them is, and a mark
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -287,13 +288,19 @@ def _parquet(place: _Place, text_field: str) -> Iterator[str | None]:
 
 
 def parquet_footer(file: str, domain: str) -> Any:
-    """What the end of a Parquet file says of its row groups, which holds no text; `DataError` as for its documents."""
+    """What the end of a Parquet file says of its row groups, and nothing else of it is read.
+
+    `DataError` as for its documents."""
     import pyarrow
     from pyarrow import parquet
 
     try:
         with opened_exactly(file) as raw:
-            return parquet.read_metadata(raw)
+            raw.seek(-_TAIL, os.SEEK_END)
+            tail = raw.read(_TAIL)
+            length = int.from_bytes(tail[:4], "little")
+            raw.seek(-_TAIL - length, os.SEEK_END)
+            return parquet.read_metadata(pyarrow.BufferReader(raw.read(length) + tail))
     except (*UNREADABLE, pyarrow.ArrowException, ValueError) as error:
         raise _Place(domain, file).unreadable(error) from None
 
