@@ -18,6 +18,7 @@ from pyarrow import parquet
 from typer.testing import CliRunner
 
 from doremi.cli import commands as cli
+from doremi.cli import init
 from doremi.config import load
 from doremi.corpus import sampling
 from doremi.corpus.excerpt import Excerpt
@@ -120,7 +121,8 @@ def test_a_larger_sample_contains_a_smaller_and_is_spread(
         assert smaller < set(found) < set(everything)
         assert len(found) == len(set(found))
         assert 3.5 * tokens <= how.text == sum(len(text.encode()) for text in found)
-        assert how.sample is not None and how.sample.bytes < how.sample.of_bytes
+        assert how.sample is not None
+        assert how.sample.bytes < how.sample.of_bytes
         assert how.sample.packed == (write is write_packed)
         smaller = set(found)
     assert len({text.split()[0] for text in smaller}) >= 5  # of the files' seeds
@@ -271,7 +273,8 @@ def test_natural_weights_of_a_sample_are_those_of_the_whole(tmp_path: Path, monk
     epochs = [one["domains"]["prose"]["epochs"] for one in weights]
     assert epochs[0] == pytest.approx(epochs[1], rel=0.02)
     assert weights[1]["domains"]["prose"]["size"] == "given"
-    assert "size" not in weights[1]["domains"]["code"] and "size" not in weights[0]["domains"]["prose"]
+    assert "size" not in weights[1]["domains"]["code"]
+    assert "size" not in weights[0]["domains"]["prose"]
     assert "prose" in said
 
 
@@ -304,3 +307,54 @@ def test_a_large_budget_over_a_sample_is_planned_with_true_sizes(tmp_path: Path)
     for name in ("natural", "unimax"):
         record = json.loads((tmp_path / "runs" / "tiny" / "mixtures" / f"{name}.json").read_text())
         assert all(counts["epochs"] == pytest.approx(1.0, rel=1e-3) for counts in record["domains"].values())
+
+
+# -- init --------------------------------------------------------------------------------------------------------------
+
+
+def test_init_opens_twenty_files_of_a_thousand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = 0
+    for domain in ("a", "b"):
+        for i in range(1000):
+            path = tmp_path / "text" / domain / f"part-{i // 100}" / f"{i}.jsonl"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(lines(texts(i, 1 + i % 3, 10)))
+            size += path.stat().st_size
+    opened: list[str] = []
+    original = Path.open
+
+    def counted_open(self: Path, *options: Any, **more: Any) -> Any:
+        opened.extend([str(self)] if "text" in self.parts else [])
+        return original(self, *options, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", counted_open)
+        done = CliRunner().invoke(cli.app, ["init", str(tmp_path / "my.yaml"), str(tmp_path / "text")])
+    assert done.exit_code == 0, done.output
+    for domain in ("a", "b"):
+        mine = {path for path in opened if f"/{domain}/" in path}
+        assert len(mine) == len([path for path in opened if f"/{domain}/" in path]) == 20
+        assert len({Path(path).parent for path in mine}) >= 6  # spread over the folders
+    assert done.output.count("(estimated from 20 of 1,000 files)") == 2
+    said = next(line for line in done.output.splitlines() if line.startswith("a "))
+    documents, counted = (int(word.strip("~").replace(",", "")) for word in said.split()[1:3])
+    assert documents == pytest.approx(2000, rel=0.3)
+    assert counted == pytest.approx(0.8 * size / 2, rel=0.3)
+    assert load(tmp_path / "my.yaml", []).data.sample_tokens is None  # it is small, and read whole
+
+
+def test_init_proposes_a_sample_of_a_large_domain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(init, "LARGE_TOKENS", 4000)
+    monkeypatch.setattr(init, "SAMPLE_TOKENS", 5000)
+    corpus = write_corpus(tmp_path / "a, b: {c}")
+    done = CliRunner().invoke(cli.app, ["init", str(tmp_path / "my.yaml"), str(corpus)])
+    assert done.exit_code == 0, done.output
+    found = load(tmp_path / "my.yaml", []).data
+    assert found.sample_tokens == 5000
+    assert found.domains["prose"].train == [str(corpus / "prose")]
+    sizes = {name: sum(len(text.encode()) for text in read_documents(
+        [str(corpus / name / "text.jsonl")], text_field="text", domain=name)) for name in DOMAINS}  # fmt: skip
+    assert {name: domain.bytes for name, domain in found.domains.items()} == {
+        name: size if size > 3.5 * 5000 else None for name, size in sizes.items()
+    }
+    assert "large domains: about 5,000 tokens of each are read (data.sample_tokens)" in done.output

@@ -11,14 +11,17 @@ from pathlib import Path
 import yaml
 
 from doremi.config import schema
-from doremi.corpus.readers import read_documents
-from doremi.corpus.sources import DomainFiles, DomainSource, describe, find_files, paths
+from doremi.corpus.glance import Glance, glance
+from doremi.corpus.sampling import BYTES_PER_TOKEN
+from doremi.corpus.sources import DomainSource, describe
 from doremi.corpus.splits import is_split_name
 from doremi.errors import ConfigError, DataError, one_line
 from doremi.files import write_bytes
 from doremi.mixture.domains import DomainSet, check_domain_name
 
-BYTES_PER_TOKEN = 3.5  # of a byte-level BPE with 8,192 entries on English text; only for the estimate that is shown
+LARGE_TOKENS = 10**9  # of a domain: tokenizing more takes one core over twenty minutes, so a sample is proposed
+SAMPLE_TOKENS = 10**8  # of it: more than the configuration here trains on
+_SAMPLE = "  {sign}sample_tokens: {tokens}   # read about so many tokens of each domain, spread over its files"
 
 _TEMPLATE = """\
 # A run of doremi. Only data.domains is required. `doremi run {command} --dry-run` shows what would happen.
@@ -35,6 +38,7 @@ data:
   text_field: text            # field (JSON lines) or column (parquet) that holds the text
   tokenizer: null             # null trains one on your data. Better is the folder or name of your model's own.
   vocab_size: 8192            # entries of the tokenizer to train
+{sample}
   sequence_length: 256        # tokens
   epoch_matched: false        # true repeats each domain as a run of budget_tokens will
 
@@ -66,14 +70,31 @@ class DomainCount:
 
     name: str
     path: Path
-    files: DomainFiles
-    documents: int
-    bytes: int
+    found: Glance
+
+    @property
+    def documents(self) -> int:
+        return self.found.documents
+
+    @property
+    def bytes(self) -> int:
+        return self.found.bytes
 
     @property
     def tokens(self) -> int:
         """Estimated."""
         return round(self.bytes / BYTES_PER_TOKEN)
+
+    def shown(self, number: int) -> str:
+        """A count, and that it is an estimate where it is one."""
+        return f"{'' if self.found.exact else '~'}{number:,}"
+
+    @property
+    def remark(self) -> str:
+        """What an estimate was made from."""
+        found = self.found
+        number = len(found.files.train) + len(found.files.validation)
+        return "" if found.exact else f" (estimated from {found.opened} of {number:,} files)"
 
 
 def write_config(config: Path, folder: Path, *, force: bool = False) -> str:
@@ -84,19 +105,18 @@ def write_config(config: Path, folder: Path, *, force: bool = False) -> str:
     tokens = sum(count.tokens for count in counts)
     batch_size = max(32, 8 * math.ceil(len(counts) / 8))
     steps = min(2000, max(100, round(tokens / (batch_size * 256) / 50) * 50))
-    domains = "\n".join(
-        f"    {_quoted(c.name)}: {_quoted(_seen_from(config, c.path))}"
-        f"  # {c.documents:,} documents, {c.bytes:,} bytes, about {c.tokens:,} tokens"
-        for c in counts
-    )
+    sampled = any(count.tokens > LARGE_TOKENS for count in counts)
+    domains = "\n".join(_domain_line(config, count, sampled=sampled) for count in counts)
     command = shlex.quote(str(config))
     text = _TEMPLATE.format(
-        command=one_line(command), schema=schema.__file__, domains=domains, steps=steps, batch_size=batch_size
-    )
+        command=one_line(command), schema=schema.__file__, domains=domains, steps=steps, batch_size=batch_size,
+        sample=_SAMPLE.format(sign="" if sampled else "# ", tokens=SAMPLE_TOKENS),
+    )  # fmt: skip
     write_bytes(config, text.encode())
     rows = [f"{'domain':<28} {'documents':>11} {'bytes':>15} {'tokens (about)':>15}"]
-    rows += [f"{c.name:<28} {c.documents:>11,} {c.bytes:>15,} {c.tokens:>15,}" for c in counts]
-    rows += [f"{c.name}: {describe(c.files)}" for c in counts]
+    rows += [f"{c.name:<28} {c.shown(c.documents):>11} {c.shown(c.bytes):>15} {c.tokens:>15,}" for c in counts]
+    rows += [f"{c.name}: {describe(c.found.files)}{c.remark}" for c in counts]
+    rows += [f"large domains: about {SAMPLE_TOKENS:,} tokens of each are read (data.sample_tokens)"] if sampled else []
     return "\n".join([*rows, f"wrote {config}; next: doremi run {command}"])
 
 
@@ -106,7 +126,7 @@ def _seen_from(config: Path, path: Path) -> str:
 
 
 def count_domains(folder: Path) -> list[DomainCount]:
-    """Documents and bytes of each folder below `folder`; it reads everything once."""
+    """Documents and bytes of each folder below `folder`; of large ones estimates, from a few files each."""
     if not folder.is_dir():
         raise DataError(f"{folder}: is not a folder; give one that holds a folder of text files for each domain")
     places = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
@@ -125,13 +145,24 @@ def count_domains(folder: Path) -> list[DomainCount]:
 
 
 def _count(place: Path) -> DomainCount:
-    files = find_files(DomainSource([str(place)]), key=f"domain {place.name!r}")
-    documents = size = 0
-    for text in read_documents(paths([*files.train, *files.validation]), text_field="text", domain=place.name):
-        documents, size = documents + 1, size + len(text.encode())
-    if not size:
+    found = glance(place.name, DomainSource([str(place)]))
+    if not found.bytes:
         raise DataError(f"domain {place.name!r}: {place}: its files hold no text; add some, or remove the folder")
-    return DomainCount(place.name, place, files, documents, size)
+    return DomainCount(place.name, place, found)
+
+
+def _domain_line(config: Path, count: DomainCount, *, sampled: bool) -> str:
+    """A domain in the configuration, with its size where only a sample of it is read."""
+    name, path = _quoted(count.name), _quoted(_seen_from(config, count.path))
+    if sampled and count.tokens > SAMPLE_TOKENS:
+        path = f"{{train: {_in_flow(_seen_from(config, count.path))}, bytes: {count.bytes}}}"
+    documents, size = count.shown(count.documents), count.shown(count.bytes)
+    return f"    {name}: {path}  # {documents} documents, {size} bytes, about {count.tokens:,} tokens{count.remark}"
+
+
+def _in_flow(text: str) -> str:
+    """A text inside braces."""
+    return yaml.safe_dump([text], default_flow_style=True, width=10**9).strip()[1:-1]
 
 
 def _quoted(text: str) -> str:

@@ -189,7 +189,7 @@ def _readable(files: list[File], text_field: str | None, leave: Any) -> list[Fil
             leave(HIDDEN, file)
         elif form is None:
             leave(kind_of(file.path), file)
-        elif text_field is not None and _is_recordless(file, form, text_field):
+        elif text_field is not None and is_recordless(file, text_field):
             leave(RECORDLESS, file)
         else:
             kept.append(file)
@@ -233,9 +233,9 @@ def _head(file: File) -> bytes:
     return held[:_HEAD]
 
 
-def _is_recordless(file: File, form: Format, text_field: str) -> bool:
+def is_recordless(file: File, text_field: str) -> bool:
     """Whether a bare .json that nobody named holds metadata, and no documents."""
-    bare = form.container == "json" and not form.packing and not file.explicit
+    bare = format_of(file.path) == Format("json") and not file.explicit
     return bare and not _has_records(file, text_field)
 
 
