@@ -13,7 +13,8 @@ from typing import Any
 
 from doremi.config.paths import InputPath
 from doremi.config.schema import DataConfig, DomainConfig
-from doremi.config.section import reach_of
+from doremi.config.section import Section, reach_of
+from doremi.config.shapes import RecordsConfig, SharedFilesConfig
 from doremi.errors import ConfigError
 from doremi.files import FORMAT, key_of, read_json, write_json
 
@@ -22,19 +23,28 @@ NOT_IN_CORPUS = frozenset(name for name in DataConfig.model_fields if "corpus" n
 """Settings of `data` that change no token: they belong to the run."""
 NOT_IN_DOMAIN = {name for name in DomainConfig.model_fields if "corpus" not in reach_of(DomainConfig, name)}
 """The same of a domain: `epochs`, and how large the whole of it is."""
-NEWER = ("sample_tokens",)  # than some corpora: it is left out where it is not given, so that these are found
 
 
 def settings(data: DataConfig) -> dict[str, Any]:
-    """What a corpus is made of, as plain values."""
-    found = data.model_dump(
+    """What a corpus is made of, as plain values; newer settings only where they are given."""
+    made_of = data.model_dump(
         mode="json", exclude={**dict.fromkeys(NOT_IN_CORPUS, True), "domains": {"__all__": NOT_IN_DOMAIN}}
     )
-    for section in (found, *found["domains"].values()):
-        for name in NEWER:
-            if section[name] is None:
-                del section[name]
-    return found
+    domains = {name: _as_said(entry, _OF_DOMAIN) for name, entry in made_of["domains"].items()}
+    return {**_as_said(made_of, _OF_ALL), "domains": domains}
+
+
+def _defaults(*sections: type[Section]) -> dict[str, Any]:
+    return {name: field.default for section in sections for name, field in section.model_fields.items()}
+
+
+_OF_ALL = {**_defaults(RecordsConfig, SharedFilesConfig), "sample_tokens": None}
+_OF_DOMAIN = {**_defaults(RecordsConfig), "values": [], "sample_tokens": None}
+"""Settings newer than some corpora: they are left out where they are not given, so that these are found."""
+
+
+def _as_said(values: Mapping[str, Any], neutral: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in neutral or value != neutral[name]}
 
 
 def asked(data: DataConfig) -> str:

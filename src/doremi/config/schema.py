@@ -15,6 +15,7 @@ from doremi.config.neutral import Neutral
 from doremi.config.paths import InputPath
 from doremi.config.reach import TRAININGS, Reaches
 from doremi.config.section import Section
+from doremi.config.shapes import RecordsConfig, SharedFilesConfig, check_shared
 from doremi.corpus.library import CORPORA
 from doremi.corpus.size import Given
 from doremi.errors import MixtureError
@@ -24,14 +25,12 @@ Auto = Literal["auto"]
 PLAIN_MIXTURES = ("natural", "uniform", "temperature", "unimax")
 
 
-class DomainConfig(Section):
+class DomainConfig(RecordsConfig):
     """Where one domain's documents are. A path or a list of paths is short for `train`."""
 
-    reaches: ClassVar[Reaches] = Reaches("corpus")
-
-    train: list[Annotated[str, InputPath()]] = Field(min_length=1)
-    """Files, folders, globs or fsspec addresses. They hold JSON lines, JSON arrays, Parquet, or text (one document a
-    file). Packed files (.gz .zst .bz2 .xz) are read too."""
+    train: list[Annotated[str, InputPath()]] = Field(default=[])
+    """Files, folders, globs or fsspec addresses. They hold JSON lines, JSON arrays, tables (Parquet, Arrow, CSV), or
+    text (one document a file). Packed files (.gz .zst .bz2 .xz) and .tar are read too."""
     validation: list[Annotated[str, InputPath()]] = Field(default=[])
     """The same for held-out documents. Without it, files named validation, valid, val or dev under `train` are held
     out, or else a share of the text is. Files named test, eval or holdout are not read."""
@@ -39,6 +38,8 @@ class DomainConfig(Section):
     """How many times the natural mixture counts this domain. The Pile's baseline has 3 for Wikipedia."""
     text_field: str | None = None
     """Field or column of the text. Default is data.text_field."""
+    values: list[str] = Field(default=[])
+    """What data.domain_field says of this domain's documents. Default is the domain's name."""
     sample_tokens: int | None = Field(default=None, ge=1)
     """About how many tokens of this domain are read. Default is data.sample_tokens."""
     tokens: Annotated[int | None, Reaches(*TRAININGS)] = Field(default=None, ge=1)
@@ -49,7 +50,7 @@ class DomainConfig(Section):
     documents: Annotated[int | None, Reaches(*TRAININGS)] = Field(default=None, ge=1)
     """The same in documents. Its tokens are then estimated."""
 
-    @field_validator("train", "validation", mode="before")
+    @field_validator("train", "validation", "values", mode="before")
     @classmethod
     def _one_path_is_a_list(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
@@ -67,10 +68,8 @@ class DomainConfig(Section):
         return None if given.said is None else given
 
 
-class DataConfig(Section):
+class DataConfig(RecordsConfig, SharedFilesConfig):
     """The corpus, its domains and tokenizer, and what is held out."""
-
-    reaches: ClassVar[Reaches] = Reaches("corpus")
 
     domains: dict[str, DomainConfig]
     """Where the documents are, by name of the domain."""
@@ -78,7 +77,7 @@ class DataConfig(Section):
     """Folder of a prepared corpus, such as one in runs/corpora. What it was made of need not be said again, but for
     `epochs`. Without it, the corpus is looked for beside the runs, and prepared there."""
     text_field: str = "text"
-    """Field of a JSON line, or column of a parquet file, that holds the text."""
+    """Field of a record, or column of a table, that holds the text. One inside others is `meta.text`."""
     tokenizer: Annotated[str, InputPath("tokenizer")] | None = None
     """Name or folder of a Hugging Face tokenizer. Without it a byte-level BPE is trained on the corpus."""
     vocab_size: int = Field(default=8192, ge=260, le=2**31 - 1)
@@ -119,6 +118,11 @@ class DataConfig(Section):
             if not isinstance(name, str):  # no, 2024, null, ...
                 raise ValueError(f"domain name {name!r} is not a string; put it in quotes")
         return {name: {"train": entry} if isinstance(entry, str | list) else entry for name, entry in value.items()}
+
+    @model_validator(mode="after")
+    def _files_of_domains_or_of_all(self) -> DataConfig:
+        check_shared(self, self.domains)
+        return self
 
     @field_validator("domains")
     @classmethod

@@ -6,9 +6,11 @@ import hashlib
 from contextlib import closing
 from dataclasses import dataclass
 
-from doremi.corpus.formats import format_of
-from doremi.corpus.readers import Meter, read_documents
-from doremi.corpus.sources import DomainFiles, DomainSource, File, find_files, is_recordless
+from doremi.corpus.patterns import File
+from doremi.corpus.peek import why_not
+from doremi.corpus.place import Meter
+from doremi.corpus.readers import read_shaped
+from doremi.corpus.sources import DomainFiles, DomainSource, find_files
 
 FILES = 20  # of a domain that are opened at most
 WHOLE = 64 << 20  # bytes of a domain's files that are read to their end
@@ -42,7 +44,7 @@ def glance(name: str, source: DomainSource) -> Glance:
     whole = not many and sum(file.size for file in files) <= WHOLE
     documents = text = read = 0
     for file in chosen:
-        seen = _Seen() if many and is_recordless(file, source.text_field) else _look(name, source, file, whole=whole)
+        seen = _Seen() if many and why_not(file, source.text_field) else _look(name, source, file, whole=whole)
         documents, text, read = documents + seen.documents, text + seen.text, read + (seen.read or file.size)
     factor = 1.0 if whole else sum(file.size for file in files) / max(1, read)
     return Glance(found, round(documents * factor), round(text * factor), len(chosen), whole)
@@ -69,11 +71,11 @@ class _Seen:
 def _look(name: str, source: DomainSource, file: File, *, whole: bool) -> _Seen:
     """What a file holds: all of it, or as far as it is read."""
     seen, meter = _Seen(), Meter()
-    texts = read_documents([file.path], text_field=source.text_field, domain=name, meter=meter)
-    with closing(texts):  # pyright: ignore[reportArgumentType]
-        for text in texts:
+    documents = read_shaped([file.path], shape=source.shape, domain=name, meter=meter)
+    with closing(documents):  # pyright: ignore[reportArgumentType]
+        for document in documents:
             seen.documents += 1
-            seen.text += len(text.encode())
+            seen.text += len(document.text.encode())
             if seen.text >= BEGINNING and not whole:
                 seen.read = 0 if _is_text(file) else max(1, min(file.size, meter.bytes))
                 break
@@ -81,5 +83,5 @@ def _look(name: str, source: DomainSource, file: File, *, whole: bool) -> _Seen:
 
 
 def _is_text(file: File) -> bool:
-    form = format_of(file.path)
+    form = file.format
     return form is not None and form.container == "text"

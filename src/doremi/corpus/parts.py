@@ -14,9 +14,11 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from doremi.corpus.duplicates import DigestSet
-from doremi.corpus.readers import Meter, read_documents
-from doremi.corpus.sampling import TEXT_FIELD, Drawn
-from doremi.corpus.sources import DomainFiles, DomainSource, File, paths
+from doremi.corpus.patterns import File
+from doremi.corpus.place import Meter
+from doremi.corpus.readers import read_shaped
+from doremi.corpus.sampling import SHAPE, Drawn
+from doremi.corpus.sources import DomainFiles, DomainSource, paths
 from doremi.corpus.validation import (
     DISTINCT,
     Holdout,
@@ -85,6 +87,8 @@ class Counts:
     """Of these, those that were left out."""
     bad: Counter[str] = field(default_factory=Counter)
     """Records that are no document, by reason."""
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Documents that were not asked for, by reason."""
     documents: DigestSet = field(default_factory=DigestSet)
     """All documents that the domain has."""
 
@@ -95,6 +99,7 @@ class Counts:
             "excluded": self.excluded,
             "duplicates": duplicates,
             "bad": dict(sorted(self.bad.items())),
+            **({"left_out": dict(sorted(self.left_out.items()))} if self.left_out else {}),
         }
 
 
@@ -112,21 +117,21 @@ class DomainPlan:
     meter: Meter = field(default_factory=Meter)
     """How far the reading is that goes on."""
 
-    def texts(self, files: list[File], stop: Stop, bad: Counter[str] | None = None) -> Generator[str, None, None]:
-        """Documents with text or without; bad records are counted in `bad` where they are skipped."""
-        skipped = (Counter() if bad is None else bad) if self.request.skip_bad_records else None
+    def texts(self, files: list[File], stop: Stop, found: Counts | None = None) -> Generator[str, None, None]:
+        """Documents with text or without; what is left out, or skipped, is counted in `found`."""
+        found = Counts() if found is None else found
         own = self.drawn is None or files is not self.files.train
-        text_field = self.source.text_field if own else TEXT_FIELD
-        documents = read_documents(
-            paths(files), text_field=text_field, domain=self.name, skipped=skipped, meter=self.meter
-        )
-        for text in documents:
+        documents = read_shaped(
+            paths(files), shape=self.source.shape if own else SHAPE, domain=self.name, meter=self.meter,
+            skipped=found.bad if self.request.skip_bad_records else None, left_out=found.left_out,
+        )  # fmt: skip
+        for document in documents:
             if stop():
                 raise Interrupted(f"stopped while reading domain {self.name!r}")
-            yield text
+            yield document.text
 
-    def pieces(self, files: list[File], stop: Stop) -> Generator[str, None, None]:
-        for text in self.texts(files, stop):
+    def pieces(self, files: list[File], stop: Stop, found: Counts | None = None) -> Generator[str, None, None]:
+        for text in self.texts(files, stop, found):
             yield from self.cut(text)
 
     def cut(self, text: str) -> list[str]:
@@ -145,19 +150,25 @@ def make_plan(
         files = replace(files, train=[drawn.file])
     given = bool(files.validation)
     fraction = 1.0 if given else request.validation_fraction
-    plan = DomainPlan(name, source, files, Rule(fraction), request, drawn)
-    with closing(plan.pieces(files.validation or files.train, stop)) as pieces:
+    plan, found = DomainPlan(name, source, files, Rule(fraction), request, drawn), Counts()
+    with closing(plan.pieces(files.validation or files.train, stop, found)) as pieces:
         rule, distinct = make_rule(map(digest_of, pieces), fraction)
+    left = f" ({counted_words(found.left_out)} are left out)" if found.left_out else ""
     if given and distinct < 2:
         raise DataError(
-            f"domain {name!r}: its validation files hold {_count(distinct)}; at least 2 different ones are needed"
+            f"domain {name!r}: its validation files hold {_count(distinct)}{left}; at least 2 different ones are needed"
         )
     if not given and distinct < DISTINCT:
         raise DataError(
-            f"domain {name!r} has {_count(distinct)}; give it at least {DISTINCT} different ones, or longer ones, "
-            "or validation files"
+            f"domain {name!r} has {_count(distinct)}{left}; give it at least {DISTINCT} different ones, or longer "
+            "ones, or validation files"
         )
     return DomainPlan(name, source, files, rule, request, drawn)
+
+
+def counted_words(reasons: Mapping[str, int]) -> str:
+    """`1,200 where language, 34 .png in an archive`."""
+    return ", ".join(f"{number:,} {reason}" for reason, number in reasons.items())
 
 
 def _count(documents: int) -> str:
@@ -221,7 +232,7 @@ def candidates(plan: DomainPlan, holdout: Holdout, given: set[bytes], stop: Stop
 
 def training_parts(plan: DomainPlan, shared: Shared, found: Counts, stop: Stop) -> Iterator[tuple[str, Piece]]:
     """Training text in order, without the pieces that are held out anywhere."""
-    for text in plan.texts(plan.files.train, stop, found.bad):
+    for text in plan.texts(plan.files.train, stop, found):
         if not has_text(text):
             found.empty += 1
             continue

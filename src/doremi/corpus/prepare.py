@@ -5,16 +5,17 @@
 Held-out text is chosen first, over all domains, so that none of it is trained on in any. The parent reads, decides and
 writes in the order of the files, so the same bytes come out for any number of workers. A domain is published when it is
 complete; the manifest comes last. What was interrupted keeps its finished domains, if nothing about them has changed,
-and starts the others again.
+and starts the others again. Files that hold documents of all domains are parted first (parting.py).
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from doremi.corpus.duplicates import save as save_digests
 from doremi.corpus.encoding import Encoded, Encoder, worker_count
 from doremi.corpus.key import corpus_key
 from doremi.corpus.manifest import SplitCounts, split_counts
+from doremi.corpus.parting import FOLDER as PARTED
+from doremi.corpus.parting import Pass, part_files
 from doremi.corpus.parts import (
     METHOD,
     Counts,
@@ -40,9 +43,10 @@ from doremi.corpus.parts import (
     sample,
     training_parts,
 )
+from doremi.corpus.patterns import File
 from doremi.corpus.sampling import Drawing, rate_of
 from doremi.corpus.source_record import record_sources
-from doremi.corpus.sources import File, find_all
+from doremi.corpus.sources import find_all
 from doremi.corpus.store import DomainWriter, disk_errors, expected_size
 from doremi.corpus.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
 from doremi.corpus.validation import Holdout
@@ -85,12 +89,14 @@ def prepare(
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "manifest.json").unlink(missing_ok=True)
     progress = progress or (lambda what, done, total: None)
+    own = part_files(request.domains, found, folder / PARTED, Pass(key, request.skip_bad_records, stop, progress))
+    asked, request = request, replace(request, domains=own.sources)
     loaded = load_tokenizer(request.tokenizer) if request.tokenizer is not None else None
     rate = rate_of(loaded.spec) if loaded is not None else None
     drawing = Drawing(folder, rate, stop, request.skip_bad_records, progress)
     plans = [
         make_plan(name, files, request, stop, drawing.of(name, request.domains[name], files))
-        for name, files in found.items()
+        for name, files in own.found.items()
     ]
     tokenizer = loaded or _trained(request, plans, stop, training)
     with disk_errors(folder):
@@ -104,14 +110,16 @@ def prepare(
             raise Interrupted("stopped while preparing the corpus") from None
         raise
     with disk_errors(folder):
-        record_sources(folder, found, sampled=[plan.name for plan in plans if plan.drawn is not None])
-        if corpus_key(request) != key:
+        sampled = [plan.name for plan in plans if plan.drawn is not None]
+        record_sources(folder, found, sampled=sampled, of_no_domain=own.of_no_domain)
+        if corpus_key(asked) != key:
             raise DataError("the files of the domains changed while they were read; run the same command again")
         write_json(folder / "manifest.json", {**_manifest(tokenizer, entries), **_samples(plans), "key": key})
         for plan in plans:
             drawing.forget(plan.name)
             for file in (_finished_file(folder, plan), _digests_file(folder, plan)):
                 file.unlink(missing_ok=True)
+        shutil.rmtree(folder / PARTED, ignore_errors=True)
     return Corpus.read(folder)
 
 
@@ -198,7 +206,10 @@ def _entry(
     counts = _finished(place, key, work)
     if counts is None:
         place.unlink(missing_ok=True)
-        found = Counts(bad=Counter(plan.drawn.bad if plan.drawn else {}))
+        found = Counts()
+        if plan.drawn is not None:
+            found.bad.update(plan.drawn.bad)
+            found.left_out.update(plan.drawn.left_out)
         _write_train(plan, work, shared, found, writer, share)
         own = Counter() if plan.files.validation else Counter(writer.validation.counts)
         found.excluded -= own["documents"]  # what is held out of this domain, once each, is no loss
@@ -236,6 +247,7 @@ def _key(plan: DomainPlan, work: _Work, frozen: str, seen: DigestSet) -> str:
             "method": METHOD,
             "tokenizer": work.tokenizer.sha256,
             "text_field": plan.source.text_field,
+            **({"shape": plan.source.said} if plan.source.said else {}),
             "files": [[(file.path, file.size, file.version) for file in files] for files in sides],
             "validation": [request.validation_fraction, request.validation_max_tokens],
             "held_out": frozen,

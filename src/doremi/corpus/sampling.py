@@ -27,17 +27,21 @@ import orjson
 
 from doremi.corpus.encoding import Encoder, Spec
 from doremi.corpus.excerpt import Excerpt
-from doremi.corpus.formats import format_of, is_packed
-from doremi.corpus.readers import Meter, parquet_footer, read_documents
+from doremi.corpus.formats import is_packed
+from doremi.corpus.patterns import File
+from doremi.corpus.place import Meter
+from doremi.corpus.readers import read_shaped
+from doremi.corpus.shape import Shape
 from doremi.corpus.size import Sample, sample_of
-from doremi.corpus.sources import DomainFiles, DomainSource, File
+from doremi.corpus.sources import DomainFiles, DomainSource
 from doremi.corpus.store import disk_errors
+from doremi.corpus.tables import parquet_footer
 from doremi.errors import DoremiError, Interrupted
 from doremi.files import FORMAT, key_of, read_json, write_json
 from doremi.mixture.domains import folder_name
 
 SLOT = 1 << 20  # bytes of a file
-TEXT_FIELD = "text"  # of the file that a sample is written into
+SHAPE = Shape()  # of the file that a sample is written into
 BYTES_PER_TOKEN = 3.5  # of a byte-level BPE with 8,192 entries on English text, where no tokenizer can be asked
 RATE_TEXT = 1 << 18  # bytes of text that a tokenizer is asked about
 _PACKED = 4  # bytes of text for each byte of a packed file, at least: of each slot's share of a beginning
@@ -58,6 +62,8 @@ class Drawn:
     """UTF-8 bytes of its texts."""
     bad: Counter[str] = field(default_factory=Counter)
     """Records that are no document, by reason."""
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Documents that were not asked for, by reason."""
 
 
 def order(files: list[File]) -> Iterator[tuple[File, int]]:
@@ -101,7 +107,7 @@ class Draw:
     def key(self) -> str:
         """What a sample depends on, but for the tokenizer's rate."""
         looks = [(file.path, file.name, file.size, file.version) for file in self.files]
-        return key_of([looks, self.source.text_field, self.tokens, self.skip_bad, SLOT])
+        return key_of([looks, self.source.text_field, self.tokens, self.skip_bad, SLOT, *self.source.said])
 
 
 def draw(what: Draw, path: Path, *, rate: Rate | None, stop: Stop, progress: Progress | None = None) -> Drawn:
@@ -128,7 +134,7 @@ def draw(what: Draw, path: Path, *, rate: Rate | None, stop: Stop, progress: Pro
                     break
             else:
                 units.complete = True
-    drawn = Drawn(_file(path, writing.sha.hexdigest()), units.sample(), writing.text, units.bad)
+    drawn = Drawn(_file(path, writing.sha.hexdigest()), units.sample(), writing.text, units.bad, units.left_out)
     _record(what, drawn, path)
     return drawn
 
@@ -147,7 +153,7 @@ class _Writing:
     held: list[str] = field(default_factory=list)
 
     def add(self, text: str) -> None:
-        line = orjson.dumps({TEXT_FIELD: text}) + b"\n"
+        line = orjson.dumps({SHAPE.text_field: text}) + b"\n"
         self.file.write(line)
         self.sha.update(line)
         self.text += len(text.encode())
@@ -217,7 +223,9 @@ def _drawn_before(what: Draw, path: Path) -> Drawn | None:
         if found["key"] != what.key or path.stat().st_size != found["size"]:
             return None
         sample = None if found["sample"] is None else sample_of(found["sample"])
-        return Drawn(_file(path, found["version"]), sample, found["text"], Counter(found["bad"]))
+        return Drawn(
+            _file(path, found["version"]), sample, found["text"], Counter(found["bad"]), Counter(found["left_out"])
+        )
     except (DoremiError, OSError, KeyError):
         return None
 
@@ -226,7 +234,8 @@ def _record(what: Draw, drawn: Drawn, path: Path) -> None:
     sample = None if drawn.sample is None else asdict(drawn.sample)
     value = {"format": FORMAT, "key": what.key, "size": drawn.file.size, "version": drawn.file.version}
     with disk_errors(path):
-        write_json(path.with_suffix(".json"), {**value, "sample": sample, "text": drawn.text, "bad": drawn.bad})
+        counts = {"text": drawn.text, "bad": drawn.bad, "left_out": drawn.left_out}
+        write_json(path.with_suffix(".json"), {**value, "sample": sample, **counts})
 
 
 # -- units -----------------------------------------------------------------------------------------------------------
@@ -238,6 +247,7 @@ class _Units:
     def __init__(self, what: Draw) -> None:
         self.complete = False
         self.bad: Counter[str] = Counter()
+        self.left_out: Counter[str] = Counter()
         self._what = what
         self._read: Counter[str] = Counter()  # bytes, by path
         self._number = 0
@@ -264,7 +274,7 @@ class _Units:
 
     def _unit(self, file: File, slot: int) -> Iterator[str] | None:
         """What a slot stands for; None where that is read already."""
-        form = format_of(file.path)
+        form = file.format
         if form is not None and form.container == "parquet":
             return self._row_groups(file, slot)
         if file.size <= SLOT or (form is not None and form.container == "text"):
@@ -282,14 +292,18 @@ class _Units:
         return texts
 
     def _texts(self, file: File, excerpt: Excerpt | None = None, meter: Meter | None = None) -> Iterator[str]:
-        return read_documents(
+        found = read_shaped(
             [file.path],
-            text_field=self._what.source.text_field,
+            shape=self._what.source.shape,
             domain=self._what.name,
             skipped=self.bad if self._what.skip_bad else None,
+            left_out=self.left_out,
             meter=meter,
             excerpt=excerpt,
         )
+        with closing(found):  # pyright: ignore[reportArgumentType]
+            for document in found:
+                yield document.text
 
     def _row_groups(self, file: File, slot: int) -> Iterator[str] | None:
         if (table := self._tables.get(file.path)) is None:

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from doremi.corpus.manifest import Found
-from doremi.corpus.sources import DomainFiles, DomainSource, File, LeftOut, find_files, left_out_words
+from doremi.corpus.parts import counted_words
+from doremi.corpus.patterns import File
+from doremi.corpus.sources import DomainFiles, DomainSource, LeftOut, find_files, left_out_words
 from doremi.corpus.unpack import is_remote
 from doremi.corpus.value import Corpus
 from doremi.diagnostics.health import unknown_share
@@ -31,18 +34,29 @@ class Change:
     what: str
 
 
-def record_sources(folder: Path, found: Mapping[str, DomainFiles], *, sampled: Collection[str] = ()) -> None:
-    """Write sources.json into the corpus folder; reads every local file once more, but those that are `sampled`."""
+def record_sources(
+    folder: Path,
+    found: Mapping[str, DomainFiles],
+    *,
+    sampled: Collection[str] = (),
+    of_no_domain: Mapping[str, Any] | None = None,
+) -> None:
+    """Write sources.json into the corpus folder; reads every local file once more, but those that are `sampled`.
+
+    `of_no_domain` counts documents, where all domains share their files.
+    """
+    entry = cache(_entry)  # of files that all domains share
     domains = {
         name: {
-            "train": [_entry(file, whole=name not in sampled) for file in files.train],
-            "validation": [_entry(file) for file in files.validation],
+            "train": [entry(file, whole=name not in sampled) for file in files.train],
+            "validation": [entry(file) for file in files.validation],
             "test": [file.name for file in files.test],
             "left_out": {kind: {"files": one.files, "bytes": one.bytes} for kind, one in files.left_out.items()},
         }
         for name, files in found.items()
     }
-    write_json(folder / "sources.json", {"format": FORMAT, "domains": domains})
+    of_none = {"of_no_domain": of_no_domain} if of_no_domain else {}
+    write_json(folder / "sources.json", {"format": FORMAT, "domains": domains, **of_none})
 
 
 def _entry(file: File, *, whole: bool = True) -> dict[str, Any]:
@@ -152,6 +166,20 @@ def what_was_read(corpus: Corpus) -> dict[str, DomainRead]:
     return read
 
 
+def what_no_domain_took(corpus: Corpus) -> str | None:
+    """Documents of files that all domains share which belong to none; None where there are none."""
+    path = corpus.folder / "sources.json"
+    found = read_json(path, "record of sources").get("of_no_domain") if path.exists() else None
+    if found is None:
+        return None
+    parts = [f"{sum(found['left_out'].values()):,} documents of no domain"] if found["left_out"] else []
+    largest = sorted(found["left_out"].items(), key=lambda item: -item[1])
+    more = f" and {len(largest) - NAMED} more" if len(largest) > NAMED else ""
+    parts += [f"left out: {counted_words(dict(largest[:NAMED]))}{more}"] if largest else []
+    parts += [f"skipped: {counted_words(found['bad'])}"] if found["bad"] else []
+    return "; ".join(parts)
+
+
 def _found_words(found: Found) -> list[str]:
     parts = []
     if found.within + found.across:
@@ -161,6 +189,8 @@ def _found_words(found: Found) -> list[str]:
         parts.append(f"{found.excluded:,} not trained on because their text is held out")
     if found.empty:
         parts.append(f"{found.empty:,} empty")
+    if found.left_out:
+        parts.append("left out: " + counted_words(found.left_out))
     if found.bad:
-        parts.append("skipped: " + ", ".join(f"{number:,} {reason}" for reason, number in found.bad.items()))
+        parts.append("skipped: " + counted_words(found.bad))
     return parts

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from doremi.corpus.formats import is_packed
+from doremi.corpus.parting import Pass, part_files
 from doremi.corpus.parts import Counts, DomainPlan, PrepareRequest, Shared, candidates, make_plan, training_parts
 from doremi.corpus.prepare import prepare
 from doremi.corpus.sampling import BYTES_PER_TOKEN, Drawing
@@ -39,17 +40,21 @@ def survey(request: PrepareRequest, folder: Path) -> dict[str, Any]:
 
     `DataError` for files that cannot be read.
     """
-    found, limit = find_all(request.domains), READ_BYTES // len(request.domains)
+    enough = Pass("", request.skip_bad_records, _never, limit=READ_BYTES)
+    own = part_files(request.domains, find_all(request.domains), folder / "parted", enough)
+    request, limit = replace(request, domains=own.sources), READ_BYTES // len(request.domains)
     drawing = Drawing(folder / "samples", None, _never, request.skip_bad_records, most=round(limit / BYTES_PER_TOKEN))
     plans = [
         make_plan(name, files, request, _never, drawing.of(name, request.domains[name], files))
-        for name, files in found.items()
+        for name, files in own.found.items()
     ]
     sampled, seconds = _sampled(request, plans, folder)
     tokenizer = sampled.tokenizer
     parts = {name: entry.train for name, entry in sampled.entries.items()}
     rates = {name: max(1e-3, (part.tokens - part.documents) / part.bytes) for name, part in parts.items()}
     domains = _counted(plans, rates, limit)
+    for entry in domains.values():
+        _grow(entry, 1 / max(own.share, 1e-9))
     vocab_size = tokenizer.vocab_size if request.tokenizer else request.vocab_size
     described = asdict(replace(tokenizer, vocab_size=vocab_size))
     text = sum(entry[split]["bytes"] for entry in domains.values() for split in ("train", "validation"))
@@ -196,6 +201,13 @@ def _scale(count: dict[str, Any], factor: float) -> None:
     """What was read, scaled to what there is."""
     for what in ("documents", "bytes", "tokens"):
         count[what] = round(count[what] * max(1.0, factor))
+
+
+def _grow(entry: dict[str, Any], factor: float) -> None:
+    """What was read of files that all domains share, scaled to all of these."""
+    before = entry["train"]["tokens"]
+    _scale(entry["train"], factor)
+    entry["tokens"] += entry["train"]["tokens"] - before
 
 
 def _never() -> bool:

@@ -17,7 +17,7 @@ from doremi.corpus.checks import Limits, check
 from doremi.corpus.kept import check_batches, keep, kept_folder
 from doremi.corpus.key import corpus_key
 from doremi.corpus.prepare import prepare as prepare_corpus
-from doremi.corpus.source_record import what_was_read
+from doremi.corpus.source_record import what_no_domain_took, what_was_read
 from doremi.corpus.value import Corpus
 from doremi.diagnostics.health import few_documents, unknown_share, unknown_tokens
 from doremi.events.event import Learning, Reading
@@ -122,6 +122,8 @@ def _kept(space: Workspace, corpus: Corpus, share: Fraction) -> Corpus:
 def _say_what_was_read(space: Workspace, corpus: Corpus) -> None:
     for name, domain in what_was_read(corpus).items():
         space.watch.say(f"{name}: {domain}")
+    if (of_none := what_no_domain_took(corpus)) is not None:
+        space.watch.say(of_none)
     shares = {name: unknown_share(entry.train.unknown, entry.train.tokens) for name, entry in corpus.entries.items()}
     warning = unknown_tokens(shares)
     if warning is not None:
