@@ -55,9 +55,10 @@ def read_documents(
     domain: str,
     skipped: Counter[str] | None = None,
     meter: Meter | None = None,
+    excerpt: Excerpt | None = None,
 ) -> Iterator[str]:
     """The texts of all records, of which `text_field` names the JSON field or the column."""
-    found = read_shaped(files, shape=Shape(text_field), domain=domain, skipped=skipped, meter=meter)
+    found = read_shaped(files, shape=Shape(text_field), domain=domain, skipped=skipped, meter=meter, excerpt=excerpt)
     return (document.text for document in found)
 
 

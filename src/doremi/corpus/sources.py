@@ -181,16 +181,21 @@ def _matches(patterns: Sequence[str], key: str, text_field: str | None, leave: A
         all_of_it = expand(str(pattern), key)
         readable = _readable(all_of_it, text_field, leave)
         if not readable:
-            kinds = Counter(_why_not_read(file, text_field) for file in all_of_it)
-            there = "".join(f", but {kind} ({n})" for kind, n in kinds.most_common(1))
-            raise DataError(
-                one_line(f"{key}: {pattern}: has no file that doremi reads{there}; it reads {KNOWN}; check the path")
-            )
+            raise DataError(one_line(f"{key}: {pattern}: {_nothing_to_read(all_of_it, text_field)}"))
         if key.endswith(".validation"):
             own = [file for file in readable if file.split == "validation"]
             readable = own or [file for file in readable if file.split is None]
         found += readable
     return found
+
+
+def _nothing_to_read(files: list[File], text_field: str | None) -> str:
+    odd = [file for file in files if file.format is not None]
+    if odd and text_field is not None:
+        reasons = Counter(_why_not_read(file, text_field) for file in odd)
+        shown = ", ".join(f"{reason} ({number:,})" for reason, number in reasons.most_common(NAMED))
+        return f"has no file with documents, but {shown}; set text_field to the right one"
+    return f"has no file that doremi reads; it reads {KNOWN}; check the path"
 
 
 def _readable(files: list[File], text_field: str | None, leave: Any) -> list[File]:
