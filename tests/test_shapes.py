@@ -161,3 +161,67 @@ def test_several_values_are_one_domain_and_a_pass_is_not_made_twice(monkeypatch:
     doremi("prepare", "my.yaml")
     assert seen == [before]
     assert everything("prose") == sorted([*texts_of("web"), *texts_of("law")])
+
+
+# -- init ------------------------------------------------------------------------------------------------------------
+
+
+def test_init_of_one_file_with_a_field_for_the_domain() -> None:
+    names = {"web": "https://web", "code": "code", "law": "Law & Order"}
+    records = [
+        {"body": {"text": r["text"]}, "source": names.get(r["meta"].get("source"), "")} for r in mixed(TOPICS)
+    ] + [{"body": {"text": "x"}, "source": "blog"}]
+    write(Path("all.jsonl"), lines(records))
+    said = doremi("init", "my.yaml", "all.jsonl", "--text-field", "body.text", "--domain-field", "source")
+    assert "left out: 1 rare values and documents without one (3 documents, of which 2 without)" in said
+    made = yaml.safe_load(Path("my.yaml").read_text())["data"]
+    assert (made["train"], made["domain_field"], made["text_field"]) == ("all.jsonl", "source", "body.text")
+    assert made["domains"] == {"https:--web": {"values": ["https://web"]}, "Law & Order": {}, "code": {}}
+    doremi("prepare", "my.yaml")
+    assert everything("https:--web") == sorted(texts_of("web"))
+
+
+def test_init_of_a_folder_of_files() -> None:
+    for topic in TOPICS:
+        half = len(texts_of(topic)) // 2
+        for part, texts in enumerate((texts_of(topic)[:half], texts_of(topic)[half:])):
+            write(
+                Path(f"data/{topic}-{part:05}-of-00002.jsonl"), lines([{"parts": text.split("\n")} for text in texts])
+            )
+    write(Path("data/README.md"), b"about")
+    said = doremi("init", "my.yaml", "data", "--text-field", "parts")
+    assert "web: 2 training files" in said
+    made = yaml.safe_load(Path("my.yaml").read_text())["data"]
+    assert list(made["domains"]) == ["code", "law", "web"]
+    assert made["join"] == "\n\n"
+    doremi("prepare", "my.yaml", data__join='"\\n"')
+    assert everything("law") == sorted(texts_of("law"))
+
+
+def test_an_odd_file_and_an_odd_folder_do_not_end_init(monkeypatch: pytest.MonkeyPatch) -> None:
+    for topic in TOPICS:
+        write(Path(f"data/{topic}/a.jsonl"), lines([{"text": text} for text in texts_of(topic)]))
+    write(Path("data/web/b.jsonl.gz"), b"no archive")
+    write(Path("data/law/b.jsonl"), b'{"text": null}\n')
+    write(Path("data/pictures/a.png"), b"x")
+    write(Path("data/broken/a.parquet"), b"x")
+    said = doremi("init", "my.yaml", "data")
+    assert "web: domain 'web': " in said
+    assert "b.jsonl.gz: cannot be read (Not a gzipped file" in said
+    assert "law: 1 records are no text; data.on_bad_record: skip leaves them out" in said
+    assert "left out: pictures: domain 'pictures'.train: " in said
+    assert "left out: broken: domain 'broken': " in said
+    assert list(yaml.safe_load(Path("my.yaml").read_text())["data"]["domains"]) == ["code", "law", "web"]
+
+
+def test_what_init_cannot_describe_is_one_line() -> None:
+    write(Path("all.jsonl"), lines(mixed(["web"])))
+    assert "is a single file; say with --domain-field" in refused("init", "my.yaml", "all.jsonl")
+    assert "has 1 frequent values" in refused("init", "my.yaml", "all.jsonl", "--domain-field", "meta.source")
+    for topic in TOPICS:
+        write(Path(f"data/{topic}.jsonl"), lines([{"body": text} for text in texts_of(topic)]))
+    assert "has 'body'; say with --text-field which is the right one" in refused("init", "my.yaml", "data")
+    assert "in the environment" in refused("init", "my.yaml", "s3://name:password@bucket/data")
+    for topic in range(120):
+        write(Path(f"many/book {topic}.txt.gz"), b"x")
+    assert not Path("my.yaml").exists()

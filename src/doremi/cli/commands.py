@@ -114,15 +114,25 @@ def _options(
 @app.command()
 def init(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML file to write.")],
-    folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="A folder that holds one folder of text files for each domain.")
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="FOLDER",
+            help="A folder with a folder or a file for each domain, or its address. With --domain-field also a file.",
+        ),
     ],
+    text_field: Annotated[
+        str, typer.Option(metavar="NAME", help="Field or column of the text, such as text or meta.body.")
+    ] = "text",
+    domain_field: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Field that names each document's domain, such as meta.source.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
-    """Write a commented configuration for a folder of domain folders, and show what is in them."""
-    from doremi.cli.init import write_config
+    """Write a commented configuration for a corpus, and show what is in it."""
+    from doremi.cli.init import Asked, write_config
 
-    typer.echo(write_config(config, folder, force=force))
+    typer.echo(write_config(config, Asked(source, text_field, domain_field), force=force))
 
 
 @app.command()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from doremi.corpus.remote import open_remote
 from doremi.corpus.unpack import BLOCK, is_remote
 
 _TAIL = 1 << 16  # bytes at a time beyond the span, where its last line ends
@@ -35,13 +36,7 @@ class Excerpt:
 
 def opened_exactly(file: str) -> AbstractContextManager[BinaryIO]:
     """A file, or what is at an address, of which nothing is fetched but what is asked for."""
-    if not is_remote(file):
-        return Path(file).open("rb")
-    import fsspec
-
-    system, path = fsspec.url_to_fs(file)
-    remote: Any = system.open(path, "rb", cache_type="none")
-    return remote
+    return open_remote(file, exactly=True) if is_remote(file) else Path(file).open("rb")
 
 
 class _Span:

@@ -54,9 +54,14 @@ def text_format(file: str) -> Format:
     return Format("text", packing_of(_name(file)))
 
 
+def is_web(address: str) -> bool:
+    """Whether a path is an address of a web server."""
+    return _WEB.match(address) is not None
+
+
 def _name(file: str) -> str:
     """A file's own name, in small letters; of an address without what follows a question mark."""
-    path = re.split("[?#]", file, maxsplit=1)[0] if _WEB.match(file) else file
+    path = re.split("[?#]", file, maxsplit=1)[0] if is_web(file) else file
     name = path.rsplit("/", 1)[-1].lower()
     return next((name.removesuffix(end) + long for end, long in _SHORT.items() if name.endswith(end)), name)
 
@@ -74,6 +79,15 @@ def is_packed(file: str) -> bool:
 def unpacked_name(file: str) -> str:
     """The name that a file has when it is unpacked."""
     return file[: len(file) - len(packing_of(file))]
+
+
+def stem_of(file: str) -> str:
+    """A file's own name without what says how to read it."""
+    stem = file.rsplit("/", 1)[-1]
+    for end in (*_SHORT, *PACKINGS, *_CONTAINERS):
+        if stem.lower().endswith(end):
+            stem = stem[: -len(end)]
+    return stem
 
 
 def kind_of(file: str) -> str:

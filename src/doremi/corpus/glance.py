@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -10,7 +11,8 @@ from doremi.corpus.patterns import File
 from doremi.corpus.peek import why_not
 from doremi.corpus.place import Meter
 from doremi.corpus.readers import read_shaped
-from doremi.corpus.sources import DomainFiles, DomainSource, find_files
+from doremi.corpus.sources import DomainFiles, DomainSource, find_files, paths
+from doremi.errors import DataError
 
 FILES = 20  # of a domain that are opened at most
 WHOLE = 64 << 20  # bytes of a domain's files that are read to their end
@@ -27,35 +29,56 @@ class Glance:
     """UTF-8 bytes of text."""
     opened: int
     exact: bool
+    odd: tuple[str, ...] = ()
+    """What is wrong with files that cannot be read."""
+    bad: int = 0
+    """Records that are no document, among those that were read."""
 
 
 def glance(name: str, source: DomainSource) -> Glance:
     """Look at a domain. Of many files only some are opened, evenly over the order of their names' hashes.
 
-    `DataError` where there is nothing to read, or for a file that cannot be read.
+    `DataError` where there is nothing to read, or no file that can be read.
     """
     key = f"domain {name!r}"
     found = find_files(source, key=key, look_inside=False)
-    many = len(_all(found)) > FILES
+    many = len(all_files(found)) > FILES
     if not many:
         found = find_files(source, key=key)
-    files = _all(found)
-    chosen = _evenly(files) if many else files
+    files = all_files(found)
+    chosen = evenly(files)
     whole = not many and sum(file.size for file in files) <= WHOLE
     documents = text = read = 0
+    bad, odd = Counter[str](), list[DataError]()
     for file in chosen:
-        seen = _Seen() if many and why_not(file, source.text_field) else _look(name, source, file, whole=whole)
+        try:
+            seen = _Seen() if many and why_not(file, source.text_field) else _look(name, source, file, bad, whole=whole)
+        except DataError as error:
+            odd.append(error)
+            continue
         documents, text, read = documents + seen.documents, text + seen.text, read + (seen.read or file.size)
+    if not documents:
+        _say_why(name, source, chosen, odd)
     factor = 1.0 if whole else sum(file.size for file in files) / max(1, read)
-    return Glance(found, round(documents * factor), round(text * factor), len(chosen), whole)
+    wrong = tuple(map(str, odd))
+    return Glance(found, round(documents * factor), round(text * factor), len(chosen), whole, wrong, bad.total())
 
 
-def _all(files: DomainFiles) -> list[File]:
+def _say_why(name: str, source: DomainSource, chosen: list[File], odd: list[DataError]) -> None:
+    """Raise what is wrong with the first file, or with its first record, where no document was found."""
+    if odd:
+        raise odd[0]
+    next(read_shaped(paths(chosen), shape=source.shape, domain=name), None)
+
+
+def all_files(files: DomainFiles) -> list[File]:
     return [*files.train, *files.validation]
 
 
-def _evenly(files: list[File]) -> list[File]:
-    """As many as are opened, evenly over the order of hashes."""
+def evenly(files: list[File]) -> list[File]:
+    """As many as are opened, evenly over the order of hashes; all where they are few."""
+    if len(files) <= FILES:
+        return files
     hashed = sorted(files, key=lambda file: hashlib.sha256(file.name.encode()).digest())
     return [hashed[i * len(hashed) // FILES] for i in range(FILES)]
 
@@ -68,10 +91,10 @@ class _Seen:
     """Bytes of the file, as it lies on the disk; 0 for all of it."""
 
 
-def _look(name: str, source: DomainSource, file: File, *, whole: bool) -> _Seen:
-    """What a file holds: all of it, or as far as it is read."""
+def _look(name: str, source: DomainSource, file: File, bad: Counter[str], *, whole: bool) -> _Seen:
+    """What a file holds: all of it, or as far as it is read. Records that are no document are counted in `bad`."""
     seen, meter = _Seen(), Meter()
-    documents = read_shaped([file.path], shape=source.shape, domain=name, meter=meter)
+    documents = read_shaped([file.path], shape=source.shape, domain=name, meter=meter, skipped=bad)
     with closing(documents):  # pyright: ignore[reportArgumentType]
         for document in documents:
             seen.documents += 1

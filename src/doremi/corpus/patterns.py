@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from doremi.corpus.formats import Format, format_of, text_format
+from doremi.corpus.formats import Format, format_of, is_web, text_format
+from doremi.corpus.remote import patiently
 from doremi.corpus.splits import Split, split_of, splits_named
 from doremi.corpus.unpack import is_remote
 from doremi.errors import DataError, one_line, reason_of
 
 _MAGIC = re.compile(r"[*?[]")
+_VERSIONS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "Last-Modified", "updated", "created")
 _ENDING = re.compile(r"\.[^./*?\[\]]+$")  # of a pattern that says which kind of file it means
 
 
@@ -121,27 +123,41 @@ def _file(path: Path, name: str, *, explicit: bool = False) -> File:
 
 
 def _remote_files(pattern: str) -> list[File] | None:
+    """The same at an address. A web server's folder is an address that ends with a slash."""
     import fsspec
 
     system, path = fsspec.url_to_fs(pattern)
-    path = path.rstrip("/")
-    if system.isdir(path):
-        found = system.find(path, detail=True)
-        return [_remote_file(system, info, place, path) for place, info in found.items()]
-    if system.exists(path):
-        return [_remote_file(system, system.info(path), path, path.rpartition("/")[0], explicit=True)]
-    base = str(_before_magic(Path(path)))
+    system.invalidate_cache()  # what was listed before may have changed
+    if pattern.endswith("/") if is_web(pattern) else patiently(lambda: system.isdir(path)):
+        base = path.rstrip("/")
+        found = patiently(lambda: system.find(path, detail=True))
+        return [_remote_file(system, info, place, base) for place, info in found.items()]
+    if (info := _info(system, path)) is not None:
+        return [_remote_file(system, info, path, path.rpartition("/")[0], explicit=True)]
+    magic = _MAGIC.search(path)
+    if magic is None:
+        return None
+    base = path[: magic.start()].rpartition("/")[0]
     named = frozenset(splits_named(path.removeprefix(base)))
     found: dict[str, Any] = {}
-    for match, details in system.glob(path, detail=True).items():
+    for match, details in patiently(lambda: system.glob(path, detail=True)).items():
         found |= system.find(match, detail=True) if details["type"] == "directory" else {match: details}
     files = [_remote_file(system, info, place, base) for place, info in found.items()]
     return [replace(file, named=named, ending=_ending(pattern)) for file in files] or None
 
 
+def _info(system: Any, path: str) -> dict[str, Any] | None:
+    try:
+        return patiently(lambda: system.info(path))
+    except FileNotFoundError:
+        return None
+
+
 def _remote_file(system: Any, info: Mapping[str, Any], place: str, base: str, *, explicit: bool = False) -> File:
     address = system.unstrip_protocol(place)
-    known = (info.get(name) for name in ("ETag", "etag", "md5Hash", "mtime", "LastModified", "updated", "created"))
+    if is_web(address) and info.get("size") is None:  # a list of links says nothing of them
+        info = _info(system, place) or info
+    known = (info.get(name) for name in _VERSIONS)
     version = str(next((value for value in known if value is not None), ""))
     name = place.removeprefix(base).lstrip("/")
     return File(address, name, int(info.get("size") or 0), version, address, explicit)
