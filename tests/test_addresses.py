@@ -83,6 +83,17 @@ def test_reading_goes_on_where_it_broke_off_and_asks_for_less() -> None:
     assert system.blocks[-1] == remote.SMALLEST_BLOCK
 
 
+def test_a_server_that_is_calm_again_is_asked_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "CALM", 2000)
+    system = System(os.urandom(10_000), 999, OSError("reset by peer"))
+    file = file_of(system)
+    assert file.read(1500) == system.data[:1500]
+    assert system.blocks == [remote.BLOCK, remote.BLOCK // 4]
+    system.gives = 10**6
+    assert file.read(8000) == system.data[1500:9500]
+    assert system.blocks[-1] == remote.BLOCK
+
+
 def test_what_never_passes_is_told_after_some_tries() -> None:
     system = System(b"x" * 10, 0, OSError("reset by peer"))
     with pytest.raises(OSError, match="reset by peer"):
@@ -137,7 +148,7 @@ def of_web(address: str) -> None:
     ids=str,
 )
 def test_a_run_over_a_web_server(how: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "SMALLEST_BLOCK", 512)
+    monkeypatch.setattr(remote, "SMALLEST_BLOCK", 256)
     monkeypatch.setattr(remote, "BLOCK", 4096)
     monkeypatch.setattr(remote, "TRIES", 12)
     stored = files()
@@ -145,7 +156,7 @@ def test_a_run_over_a_web_server(how: dict[str, Any], monkeypatch: pytest.Monkey
     behaviour = Behaviour(stored, **how)
     with served(behaviour) as address:
         of_web(address)
-        doremi("run", "my.yaml")
+        doremi("prepare" if how else "run", "my.yaml")
         for topic in TOPICS:
             assert everything(topic) == sorted(texts_of(topic))
         assert "changed" not in doremi("status", "my.yaml")
@@ -260,13 +271,13 @@ def test_what_s3_says_is_one_line(s3: Any, monkeypatch: pytest.MonkeyPatch) -> N
     s3.pipe_file("texts/web/a.jsonl", lines([{"text": text} for text in texts_of("web")]))
     config(domains={"web": "s3://texts/web", "law": "s3://texts/law"})
     assert "s3://texts/law: there is no such file or folder; check the path" in refused("prepare", "my.yaml")
-    config(domains={"web": "s3://other/web", "law": "s3://texts/law"})
-    assert "s3://other/web: there is no such file or folder" in refused("prepare", "my.yaml")
+    config(domains={"web": "s3://texts/web", "law": "s3://other/law"})
+    assert "s3://other/law: there is no such file or folder" in refused("prepare", "my.yaml")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     s3fs.S3FileSystem.clear_instance_cache()
-    config(domains={"web": "s3://texts/web", "law": "s3://texts/web2"})
+    config(domains={"law": "s3://texts/web", "web": "s3://texts/web"})
     assert "check the credentials in the environment" in refused("prepare", "my.yaml")
 
 

@@ -20,6 +20,7 @@ FIRST_WAIT = 0.5  # seconds; each further one is twice as long
 LONGEST_WAIT = 30.0
 BLOCK = 5 << 20  # bytes of a request
 SMALLEST_BLOCK = 1 << 16
+CALM = 32 << 20  # bytes without a break, after which a server is trusted again
 _PASSING = (408, 425, 429)  # of a web server's numbers, beside those from 500
 _REFUSED = (401, 403, 407)
 _FOR_GOOD = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "InvalidURL", "ParamValidationError")
@@ -66,7 +67,7 @@ class _Patient(io.RawIOBase):
         self._options: dict[str, Any] = {"cache_type": "none"} if exactly else {}
         if web:  # what lies there packed must not come unpacked
             self._options["headers"] = {"Accept-Encoding": "identity"}
-        self._block, self._at, self._file = BLOCK, 0, None
+        self._block, self._at, self._good, self._file = BLOCK, 0, 0, None
 
     def readable(self) -> bool:
         return True
@@ -85,30 +86,46 @@ class _Patient(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        data = self.read(len(buffer))
+        data = self._next(len(buffer))
         buffer[: len(data)] = data
         return len(data)
 
     def read(self, size: int = -1) -> bytes:
+        """As many bytes as there are up to `size`: less only at the end."""
         if size is None or size < 0:
             return self.readall()
+        parts, left = [], size
+        while left and (data := self._next(left)):
+            parts.append(data)
+            left -= len(data)
+        return b"".join(parts)
+
+    def _next(self, size: int) -> bytes:
+        """Some of the bytes that come next, at most `size`; none at the end."""
         tries = 0
-        while size:
+        while True:
             try:
-                data = self._placed().read(size)
+                data = self._placed().read(min(size, self._block or size))
                 if data or self._at >= (self._size or 0):
-                    self._at += len(data)
+                    self._calm(len(data))
                     return data
                 raise ConnectionError("the connection ended before the file did")
             except Exception as error:
                 self._drop()
+                self._good = 0
                 if self._block and _serves_no_parts(error):
                     self._block = 0
                     continue
                 self._block = max(SMALLEST_BLOCK, self._block // 4) if self._block else 0
                 tries += 1
                 give_up_or_wait(error, tries)
-        return b""
+
+    def _calm(self, size: int) -> None:
+        """So many bytes came; after many without a break, as much is asked for at once as in the beginning."""
+        self._at, self._good = self._at + size, self._good + size
+        if 0 < self._block < BLOCK and self._good >= CALM:
+            self._drop()
+            self._block, self._good = BLOCK, 0
 
     def close(self) -> None:
         self._drop()
