@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -27,7 +28,7 @@ class Glance:
     exact: bool
 
 
-def glance(name: str, source: DomainSource) -> Glance:
+def glance(name: str, source: DomainSource, *, skip_bad: bool = False) -> Glance:
     """Look at a domain. Of many files only some are opened, evenly over the order of their names' hashes.
 
     `DataError` where there is nothing to read, or for a file that cannot be read.
@@ -42,7 +43,8 @@ def glance(name: str, source: DomainSource) -> Glance:
     whole = not many and sum(file.size for file in files) <= WHOLE
     documents = text = read = 0
     for file in chosen:
-        seen = _Seen() if many and is_recordless(file, source.text_field) else _look(name, source, file, whole=whole)
+        none = many and is_recordless(file, source.text_field)
+        seen = _Seen() if none else _look(name, source, file, whole=whole, skip_bad=skip_bad)
         documents, text, read = documents + seen.documents, text + seen.text, read + (seen.read or file.size)
     factor = 1.0 if whole else sum(file.size for file in files) / max(1, read)
     return Glance(found, round(documents * factor), round(text * factor), len(chosen), whole)
@@ -66,10 +68,11 @@ class _Seen:
     """Bytes of the file, as it lies on the disk; 0 for all of it."""
 
 
-def _look(name: str, source: DomainSource, file: File, *, whole: bool) -> _Seen:
+def _look(name: str, source: DomainSource, file: File, *, whole: bool, skip_bad: bool) -> _Seen:
     """What a file holds: all of it, or as far as it is read."""
     seen, meter = _Seen(), Meter()
-    texts = read_documents([file.path], text_field=source.text_field, domain=name, meter=meter)
+    skipped = Counter[str]() if skip_bad else None
+    texts = read_documents([file.path], text_field=source.text_field, domain=name, skipped=skipped, meter=meter)
     with closing(texts):  # pyright: ignore[reportArgumentType]
         for text in texts:
             seen.documents += 1

@@ -38,12 +38,11 @@ def outgrown_by(
 ) -> dict[str, Outgrown]:
     """The same of trainings by their weights, in the order of the domains, and their tokens."""
     drawn_TK = [[weight * tokens for weight in weights] for weights, tokens in trainings]
-    if not drawn_TK:
-        return {}
     found = {}
-    for (name, size), drawn in zip(corpus.sizes.items(), map(max, zip(*drawn_TK, strict=True)), strict=True):
-        read = corpus.training.entries[name].train.tokens
-        if size.how != "counted" and _ROOM * read < drawn <= share * size.train:
+    for i, (name, size) in enumerate(corpus.sizes.items()):
+        read, most = corpus.training.entries[name].train.tokens, share * size.train
+        drawn = max((row_K[i] for row_K in drawn_TK if row_K[i] <= most), default=0.0)
+        if size.how != "counted" and drawn > _ROOM * read:
             entry = corpus.entries[name]
             wanted = drawn / float(share) + entry.tokens - entry.train.tokens
             found[name] = Outgrown(read, drawn, _two_digits(_SPARE * wanted))
