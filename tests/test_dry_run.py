@@ -95,7 +95,8 @@ def test_a_sample_that_a_training_repeats_is_told_with_the_size_that_would_do(
     assert 51_000 <= wanted <= 60_000
     said(tmp_path, values, "prepare")
     assert "A training repeats what was read of code" in said(tmp_path, values)
-    values["data"]["domains"]["code"]["tokens"] = 40_000  # the whole would be repeated too
+    manifest = json.loads((tmp_path / "runs" / "tiny" / "corpus" / "manifest.json").read_text())
+    values["data"]["domains"]["code"]["tokens"] = manifest["domains"]["code"]["tokens"]  # repeated like the whole
     assert "A training repeats" not in said(tmp_path, values)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from doremi.config import schema
-from doremi.corpus.glance import Glance, glance
+from doremi.corpus.glance import Glance, found_at_a_glance, glance
 from doremi.corpus.sampling import BYTES_PER_TOKEN
 from doremi.corpus.sources import DomainSource, describe
 from doremi.corpus.splits import is_split_name
@@ -145,7 +145,8 @@ def count_domains(folder: Path) -> list[DomainCount]:
 
 
 def _count(place: Path) -> DomainCount:
-    found = glance(place.name, DomainSource([str(place)]))
+    source = DomainSource([str(place)])
+    found = glance(place.name, source, found_at_a_glance(place.name, source))
     if not found.bytes:
         raise DataError(f"domain {place.name!r}: {place}: its files hold no text; add some, or remove the folder")
     return DomainCount(place.name, place, found)

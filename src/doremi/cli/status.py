@@ -11,8 +11,8 @@ from typing import Any
 from doremi.config import RunConfig
 from doremi.corpus.data_table import data_table
 from doremi.corpus.source_record import change_warning, source_changes, what_was_read
+from doremi.corpus.sources import DomainFiles, find_all
 from doremi.corpus.sources import describe as describe_files
-from doremi.corpus.sources import find_all
 from doremi.corpus.value import Corpus
 from doremi.files import bytes_below, read_json, size_in_words
 from doremi.mixture.domains import Mixture
@@ -136,13 +136,13 @@ def describe(config: RunConfig) -> str:
 
     check(config, search=True)
     corpus = find(config)
-    files, training = _data_lines(config, corpus), config.training
-    found = forecast(config, start(training.timeout))
+    files, lines = _data_lines(config, corpus)
+    found, training = forecast(config, start(config.training.timeout), corpus, files), config.training
     return "\n".join(
         [
             f"run directory {config.root}",
             f"{len(config.domains)} domains:",
-            *files,
+            *lines,
             _corpus_line(found.corpus, prepared=found.prepared),
             *([data_table(what_was_read(found.corpus))] if found.prepared else []),
             f"tokenizer: {config.data.tokenizer or f'to train, {config.data.vocab_size} entries'}",
@@ -177,16 +177,17 @@ def _matched_line(config: RunConfig) -> list[str]:
     ]
 
 
-def _data_lines(config: RunConfig, prepared: Corpus | None) -> list[str]:
-    """What lies where each domain's files are, and whether a prepared corpus is still made of it."""
+def _data_lines(config: RunConfig, prepared: Corpus | None) -> tuple[dict[str, DomainFiles], list[str]]:
+    """What lies where each domain's files are, and whether a prepared corpus is still made of it; and that in words."""
     sources = domain_sources(config)
     changed = source_changes(prepared.folder, sources) if prepared else []
     gone = {change.domain for change in changed if not change.what}
     here = {name: source for name, source in sources.items() if name not in gone}
-    lines = [f"  {name:<28} {describe_files(files)}" for name, files in find_all(here).items()]
+    found = find_all(here)
+    lines = [f"  {name:<28} {describe_files(files)}" for name, files in found.items()]
     lines += [f"  {name:<28} its files are not here; the prepared corpus is used" for name in sorted(gone)]
     warning = change_warning(changed, prepared.folder) if prepared else None
-    return lines + ([f"warning: {warning}"] if warning else [])
+    return found, lines + ([f"warning: {warning}"] if warning else [])
 
 
 def _model_lines(config: RunConfig, vocab_size: int) -> list[str]:

@@ -28,16 +28,19 @@ class Glance:
     exact: bool
 
 
-def glance(name: str, source: DomainSource, *, skip_bad: bool = False) -> Glance:
-    """Look at a domain. Of many files only some are opened, evenly over the order of their names' hashes.
-
-    `DataError` where there is nothing to read, or for a file that cannot be read.
-    """
+def found_at_a_glance(name: str, source: DomainSource) -> DomainFiles:
+    """The files of a domain. Where there are many, none is opened to see whether it holds documents."""
     key = f"domain {name!r}"
     found = find_files(source, key=key, look_inside=False)
+    return found if len(_all(found)) > FILES else find_files(source, key=key)
+
+
+def glance(name: str, source: DomainSource, found: DomainFiles, *, skip_bad: bool = False) -> Glance:
+    """Look at the files of a domain. Of many only some are opened, evenly over the order of their names' hashes.
+
+    `DataError` for a file that cannot be read.
+    """
     many = len(_all(found)) > FILES
-    if not many:
-        found = find_files(source, key=key)
     files = _all(found)
     chosen = _evenly(files) if many else files
     whole = not many and sum(file.size for file in files) <= WHOLE

@@ -6,6 +6,7 @@ what follows from that is said as an estimate.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from doremi.corpus.glance import Glance, glance
 from doremi.corpus.manifest import DomainEntry, SplitCounts, TokenizerEntry
 from doremi.corpus.sampling import BYTES_PER_TOKEN
 from doremi.corpus.size import Sample
+from doremi.corpus.sources import DomainFiles
 from doremi.corpus.tokenizer import END_OF_TEXT, load_tokenizer
 from doremi.corpus.value import Corpus
 from doremi.distributed import World
@@ -27,7 +29,6 @@ from doremi.mixture.domains import folder_name
 from doremi.pipeline.host import this_host
 from doremi.plan.whole import as_trained_on, whole_run
 from doremi.rundir.at_once import PROCESS_BYTES, training_bytes
-from doremi.rundir.corpora import find
 from doremi.rundir.data_request import domain_sources
 from doremi.rundir.graph import Graph
 from doremi.rundir.outgrown import in_words, outgrown
@@ -47,18 +48,18 @@ class Forecast:
     notes: list[str]
 
 
-def forecast(config: RunConfig, world: World) -> Forecast:
+def forecast(config: RunConfig, world: World, found: Corpus | None, files: Mapping[str, DomainFiles]) -> Forecast:
     """What `doremi run` would meet; `ConfigError`, `DataError` and `MixtureError` as that would raise them.
 
-    What only an estimate refuses is a note.
+    `found` is the prepared corpus. `files` are those of the domains, of which some are read where there is none. What
+    only an estimate refuses is a note.
     """
-    found = find(config)
     if found is not None:
         corpus = as_trained_on(config, found)
         check_limits(config, corpus)
         graph, notes = whole_run(config, corpus, world), []
     else:
-        corpus = as_trained_on(config, _at_a_glance(config))
+        corpus = as_trained_on(config, _at_a_glance(config, files))
         notes = _refused(config, corpus)
         try:
             graph = whole_run(config, corpus, world)
@@ -86,12 +87,12 @@ def _refused(config: RunConfig, corpus: Corpus) -> list[str]:
 # -- a corpus at a glance ----------------------------------------------------------------------------------------------
 
 
-def _at_a_glance(config: RunConfig) -> Corpus:
+def _at_a_glance(config: RunConfig, files: Mapping[str, DomainFiles]) -> Corpus:
     """About what the corpus will be, from a few files of each domain and the tokenizer that is named."""
     tokenizer = _tokenizer(config)
     sources = domain_sources(config)
     skip_bad = config.data.on_bad_record == "skip"
-    found = {name: glance(name, source, skip_bad=skip_bad) for name, source in sources.items()}
+    found = {name: glance(name, source, files[name], skip_bad=skip_bad) for name, source in sources.items()}
     entries, samples = {}, {}
     for name, one in found.items():
         tokens = max(1, round(one.bytes / BYTES_PER_TOKEN))
