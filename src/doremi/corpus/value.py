@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -83,7 +84,7 @@ class Corpus:
         """`[K]`."""
         return [getattr(getattr(entry, split), what) for entry in self.entries.values()]
 
-    @property
+    @cached_property
     def sizes(self) -> dict[str, Size]:
         """How large each domain is, whatever was read of it."""
         return {
