@@ -90,8 +90,9 @@ def test_a_server_that_is_calm_again_is_asked_for_more(monkeypatch: pytest.Monke
     assert file.read(1500) == system.data[:1500]
     assert system.blocks == [remote.BLOCK, remote.BLOCK // 4]
     system.gives = 10**6
-    assert file.read(8000) == system.data[1500:9500]
-    assert system.blocks[-1] == remote.BLOCK
+    assert file.read(4000) == system.data[1500:5500]
+    assert file.read(4000) == system.data[5500:9500]
+    assert system.blocks == [remote.BLOCK, remote.BLOCK // 4, remote.BLOCK]
 
 
 def test_what_never_passes_is_told_after_some_tries() -> None:

@@ -21,7 +21,6 @@ from doremi.errors import DoremiError, Interrupted
 
 if TYPE_CHECKING:
     from doremi.config import RunConfig
-    from doremi.corpus.value import Corpus
     from doremi.pipeline.workspace import Workspace
     from doremi.verdict import Verdict
 
@@ -179,11 +178,13 @@ def plan(
 def prepare(place: PlaceArgument, set_: SetOption = None) -> None:
     """Tokenize the corpus. If that is done already, verify the checksums of its files."""
     with _workspace(_load(place, set_)) as space:
+        from doremi.corpus.data_table import data_table
+        from doremi.corpus.source_record import what_was_read
         from doremi.pipeline.run import prepare_only
 
         corpus = prepare_only(space)
         if space.world.is_main:
-            typer.echo(_corpus_table(corpus))
+            typer.echo(f"{data_table(what_was_read(corpus))}\ncorpus: {corpus.folder}")
 
 
 @app.command()
@@ -350,16 +351,6 @@ def export(
 
 
 # -- printing ---------------------------------------------------------------------------------------------------------
-
-
-def _corpus_table(corpus: Corpus) -> str:
-    lines = [f"{'domain':<24} {'documents':>10} {'bytes':>14} {'tokens':>14} {'validation tokens':>18}"]
-    for name, entry in corpus.entries.items():
-        part = entry.train
-        lines.append(
-            f"{name:<24} {part.documents:>10,} {part.bytes:>14,} {part.tokens:>14,} {entry.validation.tokens:>18,}"
-        )
-    return "\n".join([*lines, f"corpus: {corpus.folder}"])
 
 
 def _print_result(config: RunConfig, verdict: Verdict) -> None:

@@ -13,7 +13,7 @@ import yaml
 
 from doremi.config import schema
 from doremi.corpus.by_field import Values, values_of
-from doremi.corpus.glance import Glance, all_files, evenly, glance
+from doremi.corpus.glance import Glance, all_files, evenly, found_at_a_glance, glance
 from doremi.corpus.places import places
 from doremi.corpus.readers import read_shaped
 from doremi.corpus.sampling import BYTES_PER_TOKEN
@@ -191,7 +191,8 @@ def count_domains(
     counts, odd = [], {}
     for name, paths in domains.items():
         try:
-            found = glance(name, DomainSource(paths, text_field=text_field, join=join))
+            source = DomainSource(paths, text_field=text_field, join=join)
+            found = glance(name, source, found_at_a_glance(name, source), skip_bad=True, skip_odd=True)
             if not found.bytes:
                 raise DataError(f"domain {name!r}: {paths[0]}: its files hold no text; add some, or remove it")
             counts.append(DomainCount(name, paths, found))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 
-from doremi.corpus.glance import all_files, evenly
+from doremi.corpus.glance import Glance, all_files, evenly
 from doremi.corpus.place import Meter
 from doremi.corpus.readers import read_shaped
 from doremi.corpus.sources import DomainFiles, DomainSource, Part, find_files
@@ -74,6 +74,21 @@ def values_of(source: DomainSource, key: str) -> Values:
     lost = Count(sum(count.documents for count in rare), sum(count.bytes for count in rare))
     chosen = {value: counts[value] for value in large}
     return Values(files, chosen, lost, len(rare) - 1, unnamed.documents, factor == 1)
+
+
+def glances(sources: Mapping[str, DomainSource], files: DomainFiles) -> dict[str, Glance]:
+    """What files that all domains share hold of each, about: a reading as far as it goes, scaled."""
+    counts, unnamed, factor = _counted(next(iter(sources.values())), files)
+    owners = {value: name for name, source in sources.items() for value in (source.part.values if source.part else ())}
+    found = {name: Count() for name in sources}
+    for value, count in [*counts.items(), ("", unnamed)]:
+        part = next(iter(sources.values())).part
+        name = owners.get(value, part.others if part else "")
+        if name in found:
+            found[name].documents += round(count.documents * factor)
+            found[name].bytes += round(count.bytes * factor)
+    opened = len(evenly(all_files(files)))
+    return {name: Glance(files, one.documents, one.bytes, opened, factor == 1) for name, one in found.items()}
 
 
 def _counted(source: DomainSource, files: DomainFiles) -> tuple[dict[str, Count], Count, float]:

@@ -35,25 +35,34 @@ class Glance:
     """Records that are no document, among those that were read."""
 
 
-def glance(name: str, source: DomainSource) -> Glance:
-    """Look at a domain. Of many files only some are opened, evenly over the order of their names' hashes.
-
-    `DataError` where there is nothing to read, or no file that can be read.
-    """
+def found_at_a_glance(name: str, source: DomainSource) -> DomainFiles:
+    """The files of a domain. Where there are many, none is opened to see whether it holds documents."""
     key = f"domain {name!r}"
     found = find_files(source, key=key, look_inside=False)
-    many = len(all_files(found)) > FILES
-    if not many:
-        found = find_files(source, key=key)
+    return found if len(all_files(found)) > FILES else find_files(source, key=key)
+
+
+def glance(
+    name: str, source: DomainSource, found: DomainFiles, *, skip_bad: bool = False, skip_odd: bool = False
+) -> Glance:
+    """Look at the files of a domain. Of many only some are opened, evenly over the order of their names' hashes.
+
+    `DataError` for a record that is no document, unless such are to be skipped, and for a file that cannot be read,
+    unless it is one of those to be skipped and another can be.
+    """
     files = all_files(found)
+    many = len(files) > FILES
     chosen = evenly(files)
     whole = not many and sum(file.size for file in files) <= WHOLE
     documents = text = read = 0
     bad, odd = Counter[str](), list[DataError]()
     for file in chosen:
         try:
-            seen = _Seen() if many and why_not(file, source.text_field) else _look(name, source, file, bad, whole=whole)
+            none = many and why_not(file, source.text_field)
+            seen = _Seen() if none else _look(name, source, file, bad if skip_bad else None, whole=whole)
         except DataError as error:
+            if not skip_odd:
+                raise
             odd.append(error)
             continue
         documents, text, read = documents + seen.documents, text + seen.text, read + (seen.read or file.size)
@@ -91,7 +100,7 @@ class _Seen:
     """Bytes of the file, as it lies on the disk; 0 for all of it."""
 
 
-def _look(name: str, source: DomainSource, file: File, bad: Counter[str], *, whole: bool) -> _Seen:
+def _look(name: str, source: DomainSource, file: File, bad: Counter[str] | None, *, whole: bool) -> _Seen:
     """What a file holds: all of it, or as far as it is read. Records that are no document are counted in `bad`."""
     seen, meter = _Seen(), Meter()
     documents = read_shaped([file.path], shape=source.shape, domain=name, meter=meter, skipped=bad)

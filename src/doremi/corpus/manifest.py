@@ -13,7 +13,14 @@ _DOMAIN = {"folder": str, "tokens": int, "found": _FOUND, "train": _SPLIT, "vali
 _TOKENIZER = {"source": str, "sha256": str, "vocab_size": int, "end_of_text": str, "end_of_text_id": int}
 _TEXTS = {"dtype": str, "fingerprint": str, "key": str, "corpus": str, "share": str}
 _SAMPLE = {"units": int, "files": int, "of_files": int, "bytes": int, "of_bytes": int}
-_MANIFEST = {"tokenizer": _TOKENIZER, "domains": {"*": _DOMAIN}, "samples": {"*": _SAMPLE}, **_TEXTS}
+_REMARKS = {"longest": int, "special": int}
+_MANIFEST = {
+    "tokenizer": _TOKENIZER,
+    "domains": {"*": _DOMAIN},
+    "samples": {"*": _SAMPLE},
+    "remarks": {"*": _REMARKS},
+    **_TEXTS,
+}
 
 
 def wrong_value(manifest: Any) -> str | None:
@@ -62,6 +69,16 @@ class Found:
     dropped: int = 0
     bad: Mapping[str, int] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Remarks:
+    """What a person should know of a domain's texts. No part of the identity of a corpus."""
+
+    longest: int
+    """Tokens of the longest training text."""
+    special: int
+    """Documents with the text of a special token, such as of the end of text."""
 
 
 @dataclass(frozen=True)

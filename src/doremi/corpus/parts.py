@@ -6,6 +6,7 @@ leave a gap, and what stays on either side of it is a training text of its own.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
@@ -89,6 +90,8 @@ class Counts:
     """Records that are no document, by reason."""
     left_out: Counter[str] = field(default_factory=Counter)
     """Documents that were not asked for, by reason."""
+    special: int = 0
+    """Documents with the text of a special token."""
     documents: DigestSet = field(default_factory=DigestSet)
     """All documents that the domain has."""
 
@@ -230,12 +233,15 @@ def candidates(plan: DomainPlan, holdout: Holdout, given: set[bytes], stop: Stop
             yield piece, Piece(digest, len(piece.encode()))
 
 
-def training_parts(plan: DomainPlan, shared: Shared, found: Counts, stop: Stop) -> Iterator[tuple[str, Piece]]:
-    """Training text in order, without the pieces that are held out anywhere."""
+def training_parts(
+    plan: DomainPlan, shared: Shared, found: Counts, stop: Stop, special: re.Pattern[str] | None = None
+) -> Iterator[tuple[str, Piece]]:
+    """Training text in order, without the pieces that are held out anywhere. `special`: what is counted as such."""
     for text in plan.texts(plan.files.train, stop, found):
         if not has_text(text):
             found.empty += 1
             continue
+        found.special += special is not None and special.search(text) is not None
         pieces = cut(text, plan.request.piece_length)
         digests = [digest_of(piece) for piece in pieces]
         document = document_digest(digests)

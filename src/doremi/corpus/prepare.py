@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,8 @@ def prepare(
         record_sources(folder, found, sampled=sampled, of_no_domain=own.of_no_domain)
         if corpus_key(asked) != key:
             raise DataError("the files of the domains changed while they were read; run the same command again")
-        write_json(folder / "manifest.json", {**_manifest(tokenizer, entries), **_samples(plans), "key": key})
+        beside = {**_samples(plans), "remarks": work.remarks, "key": key}
+        write_json(folder / "manifest.json", {**_manifest(tokenizer, entries), **beside})
         for plan in plans:
             drawing.forget(plan.name)
             for file in (_finished_file(folder, plan), _digests_file(folder, plan)):
@@ -153,10 +155,17 @@ class _Work:
     encoder: Encoder
     progress: Progress
     stop: Stop
+    remarks: dict[str, Any] = field(default_factory=dict)
+    """Of the domains that are done: no part of the identity."""
 
     @cached_property  # asked for at every document
     def itemsize(self) -> int:
         return 2 if self.tokenizer.dtype == "uint16" else 4
+
+    @cached_property
+    def special(self) -> re.Pattern[str]:
+        """The text of any special token."""
+        return re.compile("|".join(map(re.escape, self.tokenizer.special_texts)))
 
 
 def _entries(plans: list[DomainPlan], work: _Work) -> dict[str, Any]:
@@ -203,8 +212,8 @@ def _entry(
     """
     key = _key(plan, work, frozen, shared.seen)
     place = _finished_file(work.folder, plan)
-    counts = _finished(place, key, work)
-    if counts is None:
+    done = _finished(place, key, work)
+    if done is None:
         place.unlink(missing_ok=True)
         found = Counts()
         if plan.drawn is not None:
@@ -221,10 +230,12 @@ def _entry(
         written["train"]["skipped"] = found.empty + found.excluded + found.dropped
         size = written["train"]["tokens"] + own["tokens"]
         counts = {"tokens": size, "found": found.record(), **written}
+        done = counts, {"longest": writer.train.longest, "special": found.special}
         with disk_errors(place.parent):
             save_digests(found.documents, _digests_file(work.folder, plan))
-            write_json(place, {"format": FORMAT, "key": key, "counts": counts})
+            write_json(place, {"format": FORMAT, "key": key, "counts": counts, "remarks": done[1]})
     shared.seen.update(load_digests(_digests_file(work.folder, plan)))
+    counts, work.remarks[plan.name] = done
     return {"folder": place.parent.name, **counts}
 
 
@@ -257,7 +268,8 @@ def _key(plan: DomainPlan, work: _Work, frozen: str, seen: DigestSet) -> str:
     )
 
 
-def _finished(place: Path, key: str, work: _Work) -> dict[str, Any] | None:
+def _finished(place: Path, key: str, work: _Work) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Counts and remarks of a domain that is complete; None where it is not, or not this one."""
     try:
         found = read_json(place, "finished domain")
         counts = found["counts"] if found["key"] == key and (place.parent / "documents.u64").exists() else {}
@@ -267,7 +279,7 @@ def _finished(place: Path, key: str, work: _Work) -> dict[str, Any] | None:
                     Path(name), split_counts(counts[split]), work.itemsize
                 ):
                     return None
-        return counts or None
+        return (counts, found["remarks"]) if counts else None
     except (DoremiError, OSError, KeyError):
         return None
 
@@ -301,7 +313,7 @@ def _write_train(
     plan: DomainPlan, work: _Work, shared: Shared, found: Counts, writer: DomainWriter, share: _Share
 ) -> None:
     reported = 0
-    with _encoded(training_parts(plan, shared, found, work.stop), work) as parts:
+    with _encoded(training_parts(plan, shared, found, work.stop, work.special), work) as parts:
         for tokens, unknown, part in parts:
             writer.train.add(tokens, part.size, unknown=unknown)
             if plan.meter.bytes - reported >= _REPORT_EVERY:

@@ -193,7 +193,7 @@ def _told(error: Exception) -> OSError:
     if isinstance(error, PermissionError) or status in _REFUSED or type(error).__name__ in _FOR_GOOD[:3]:
         said = f"{status}" if status else str(error) or "access denied"
         return PermissionError(f"the server refuses access: {said}; check the credentials in the environment")
-    if isinstance(error, FileNotFoundError) or status in (404, 410):
+    if status in (404, 410) or (status is None and isinstance(error, FileNotFoundError)):
         return FileNotFoundError("there is no such object at this address")
     if status is not None:
         return OSError(f"the server answered {status} {TRIES} times")

@@ -266,9 +266,10 @@ class _Units:
 
     def sample(self) -> Sample | None:
         """What of the files was read; None for all."""
-        if self.complete:
-            return None
         of_bytes = sum(file.size for file in self._what.files)
+        beginnings = all(beginning.whole for beginning in self._beginnings.values())
+        if self.complete or (beginnings and sum(self._read.values()) >= of_bytes):
+            return None
         number = (len(self._read), len(self._what.files), sum(self._read.values()), of_bytes)
         return Sample(self._number, *number, packed=self._packed)
 

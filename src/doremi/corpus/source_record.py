@@ -16,6 +16,8 @@ from typing import Any
 from doremi.corpus.manifest import Found
 from doremi.corpus.parts import counted_words
 from doremi.corpus.patterns import File
+from doremi.corpus.size import Size
+from doremi.corpus.size import read as read_of
 from doremi.corpus.sources import DomainFiles, DomainSource, LeftOut, find_files, left_out_words
 from doremi.corpus.unpack import is_remote
 from doremi.corpus.value import Corpus
@@ -132,19 +134,35 @@ def change_warning(changes: list[Change], record: Path) -> str | None:
 
 @dataclass(frozen=True)
 class DomainRead:
-    """What a prepared domain holds. `tokens` counts held-out text too, where it was split off."""
+    """What a prepared domain holds. `tokens` and `bytes` count held-out text too, where it was split off."""
 
     documents: int
+    bytes: int
     tokens: int
+    size: Size
+    """Of the whole domain, which is more than `tokens` where only a part was read."""
+    within: int
+    """Documents that came before in this domain."""
+    across: int
+    """Documents that came in a domain before this one."""
+    unknown: float
+    """Share of its tokens that the tokenizer does not know."""
+    longest: int | None
+    """Tokens of the longest training text; None where that was not noted."""
+    special: int | None
+    """Documents with the text of a special token; None where that was not noted."""
     held_documents: int
     held_tokens: int
+    held_effective: float | None
+    """As many held-out texts of one length would say as much: (sum n)^2 / sum n^2 over their tokens n.
+
+    None where their lengths are gone."""
     notes: list[str]
     """What was left out, and what came more than once."""
 
-    def __str__(self) -> str:
-        parts = [f"{self.documents:,} documents, {self.tokens:,} tokens"]
-        parts.append(f"{self.held_documents:,} held out, {self.held_tokens:,} tokens")
-        return "; ".join([*parts, *self.notes])
+    @property
+    def bytes_per_token(self) -> float:
+        return self.bytes / max(1, self.tokens)
 
 
 def what_was_read(corpus: Corpus) -> dict[str, DomainRead]:
@@ -154,16 +172,43 @@ def what_was_read(corpus: Corpus) -> dict[str, DomainRead]:
     read = {}
     for name, entry in corpus.entries.items():
         notes = _found_words(entry.found)
-        if share := unknown_share(entry.train.unknown, entry.train.tokens):
-            notes.insert(0, f"{share:.2%} of its tokens unknown to the tokenizer")
+        if (part := corpus.samples.get(name)) is not None:
+            notes.insert(0, str(part))
         files = recorded.get(name, {"test": [], "left_out": {}})
         if files["test"]:
             notes.append(f"not read: {len(files['test'])} test files ({files['test'][0]})")
         if files["left_out"]:
             notes.append(left_out_words({kind: LeftOut(**one) for kind, one in files["left_out"].items()}))
-        held = entry.validation
-        read[name] = DomainRead(entry.train.documents, entry.tokens, held.documents, held.tokens, notes)
+        read[name] = _read(corpus, name, notes)
     return read
+
+
+def _read(corpus: Corpus, name: str, notes: list[str]) -> DomainRead:
+    entry, remarks = corpus.entries[name], corpus.remarks.get(name)
+    found, held = entry.found, entry.validation
+    return DomainRead(
+        documents=entry.train.documents,
+        bytes=read_of(entry, "bytes"),
+        tokens=entry.tokens,
+        size=corpus.sizes[name],
+        within=found.within,
+        across=found.across,
+        unknown=unknown_share(entry.train.unknown, entry.train.tokens),
+        longest=None if remarks is None else remarks.longest,
+        special=None if remarks is None else remarks.special,
+        held_documents=held.documents,
+        held_tokens=held.tokens,
+        held_effective=_effective(corpus, name),
+        notes=notes,
+    )
+
+
+def _effective(corpus: Corpus, name: str) -> float | None:
+    try:
+        tokens = corpus.validation_documents(name)["tokens"].astype(float)
+    except (OSError, ValueError):  # a copy of a run without them
+        return None
+    return float(tokens.sum() ** 2 / max(1.0, (tokens**2).sum()))
 
 
 def what_no_domain_took(corpus: Corpus) -> str | None:

@@ -92,7 +92,8 @@ def _sampled(request: PrepareRequest, plans: list[DomainPlan], folder: Path) -> 
     known = str(folder / "first" / "tokenizer" / "tokenizer.json")
     big, again = _prepared(replace(large, tokenizer=known), folder / "again")
     little, least = _prepared(replace(small, tokenizer=known), folder / "least")
-    a_byte = max(0.0, (again - least) / max(1, _bytes(big) - _bytes(little)))
+    more = _bytes(big) - _bytes(little)  # none where all the text is smaller than both
+    a_byte = max(0.0, (again - least) / more) if more > 0 else 0.0
     fixed = least - a_byte * _bytes(little)
     if request.tokenizer is None:
         used = min(large.tokenizer_sample_bytes, _bytes(big))

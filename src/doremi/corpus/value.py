@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from doremi.corpus.manifest import DomainEntry, TokenizerEntry, domain_entry, tokenizer_entry, wrong_value
+from doremi.corpus.manifest import DomainEntry, Remarks, TokenizerEntry, domain_entry, tokenizer_entry, wrong_value
 from doremi.corpus.size import Given, Sample, Size, check_sizes, sample_of, size_of
 from doremi.errors import DamageError, one_line
 from doremi.files import read_json
@@ -41,6 +42,8 @@ class Corpus:
     """The training documents of epoch-matched runs."""
     samples: Mapping[str, Sample] = field(default_factory=dict)
     """Of domains that were read in part: which part."""
+    remarks: Mapping[str, Remarks] = field(default_factory=dict)
+    """Of its domains, where its preparation has noted them."""
     given: Mapping[str, Given] = field(default_factory=dict)
     """Of domains whose size the configuration says: that size. No manifest has it."""
 
@@ -65,6 +68,7 @@ class Corpus:
         known = {name: manifest[key] for name, key in _MAY_MISS.items() if key in manifest}
         tokenizer = tokenizer_entry(manifest["tokenizer"])
         samples = {name: sample_of(value) for name, value in manifest.get("samples", {}).items()}
+        known["remarks"] = {name: Remarks(**value) for name, value in manifest.get("remarks", {}).items()}
         return cls(folder, tokenizer, manifest["dtype"], entries, manifest["fingerprint"], samples=samples, **known)
 
     def sized(self, given: Mapping[str, Given]) -> Corpus:
@@ -80,7 +84,7 @@ class Corpus:
         """`[K]`."""
         return [getattr(getattr(entry, split), what) for entry in self.entries.values()]
 
-    @property
+    @cached_property
     def sizes(self) -> dict[str, Size]:
         """How large each domain is, whatever was read of it."""
         return {

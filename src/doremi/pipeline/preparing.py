@@ -14,6 +14,7 @@ from doremi.config import RunConfig
 from doremi.config.prepared import asked, record
 from doremi.corpus import library, store
 from doremi.corpus.checks import Limits, check
+from doremi.corpus.data_table import data_table
 from doremi.corpus.kept import check_batches, keep, kept_folder
 from doremi.corpus.key import corpus_key
 from doremi.corpus.prepare import prepare as prepare_corpus
@@ -63,6 +64,8 @@ def _on_main(space: Workspace, full_check: bool) -> None:
         manifest = space.directory.manifest()
         if manifest["fingerprint"] != corpus.fingerprint:
             write_json(space.root / "manifest.json", {**manifest, "fingerprint": corpus.fingerprint})
+    if found is None:
+        _say_what_was_read(space, corpus, table=not full_check)
     if full_check or found is None:
         _say_if_few(space, corpus)
     _keep(space, corpus, full)
@@ -88,7 +91,6 @@ def _made(space: Workspace) -> Corpus:
                 corpus = prepare_corpus(
                     request, folder, key=key, progress=_reading(space), stop=stop, training=_learning(space)
                 )
-            _say_what_was_read(space, corpus)
     return corpus
 
 
@@ -119,9 +121,10 @@ def _kept(space: Workspace, corpus: Corpus, share: Fraction) -> Corpus:
 # -- what is said ----------------------------------------------------------------------------------------------------
 
 
-def _say_what_was_read(space: Workspace, corpus: Corpus) -> None:
-    for name, domain in what_was_read(corpus).items():
-        space.watch.say(f"{name}: {domain}")
+def _say_what_was_read(space: Workspace, corpus: Corpus, *, table: bool) -> None:
+    """Before the first training; `doremi prepare` ends with the table."""
+    if table:
+        space.watch.say(f"data, before the first training:\n{data_table(what_was_read(corpus))}")
     if (of_none := what_no_domain_took(corpus)) is not None:
         space.watch.say(of_none)
     shares = {name: unknown_share(entry.train.unknown, entry.train.tokens) for name, entry in corpus.entries.items()}

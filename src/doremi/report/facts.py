@@ -200,8 +200,12 @@ class Facts:
         """Share of each domain that models were trained on: 1, but for epoch-matched runs; NaN where unknown."""
         if inner(self.config, "data", "epoch_matched") is not True:
             return 1.0
+        return min(1.0, self.run_tokens() / self.budget())
+
+    def run_tokens(self) -> float:
+        """Tokens of one training, by the configuration; NaN where it does not say."""
         sizes = (("training", "steps"), ("training", "batch_size"), ("data", "sequence_length"))
-        return min(1.0, math.prod(number(inner(self.config, *key)) for key in sizes) / self.budget())
+        return math.prod(number(inner(self.config, *key)) for key in sizes)
 
     def epochs(self, weights: list[float] | None) -> list[float]:
         """Passes over each domain's tokens at the budget, weight x budget / tokens; NaN where unknown. `[K]`"""
