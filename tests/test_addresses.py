@@ -92,7 +92,7 @@ def test_a_server_that_is_calm_again_is_asked_for_more(monkeypatch: pytest.Monke
     system.gives = 10**6
     assert file.read(4000) == system.data[1500:5500]
     assert file.read(4000) == system.data[5500:9500]
-    assert system.blocks == [remote.BLOCK, remote.BLOCK // 4, remote.BLOCK]
+    assert system.blocks[-1] == remote.BLOCK > system.blocks[-2]
 
 
 def test_what_never_passes_is_told_after_some_tries() -> None:

@@ -95,6 +95,7 @@ def test_filters_count_what_they_leave_out(tmp_path: Path) -> None:
     shape = Shape(where=(Filter("l", ("en", "no")), Filter("n", (3,))))
     assert read(path, shape, left_out=left) == ["1", "3"]
     assert left == {"where l": 3, "where n": 1}
+    assert read(path, Shape(where=(Filter("n", (1,)),))) == []  # true is no number
     table = put(tmp_path / "a.csv", b"text,n,x\na,3,true\nb,4,True\nc,3,false\n")
     assert read(table, Shape(where=(Filter("n", (3,)),))) == ["a", "c"]
     assert read(table, Shape(where=(Filter("x", (True,)),))) == ["a", "b"]
