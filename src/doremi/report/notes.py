@@ -42,7 +42,7 @@ def _outgrown(facts: Facts) -> list[str]:
     """Samples that one of the mixtures repeats in a training, where whole domains were to be read."""
     if facts.corpus is None or facts.kept_share() != 1:
         return []
-    tokens, names = facts.run_tokens(), tuple(facts.corpus.domains)
+    tokens, names = facts.run_tokens(), tuple(facts.corpus.entries)
     if not math.isfinite(tokens) or any(set(record.weights) != set(names) for record in facts.mixtures.values()):
         return []
     trainings = [([record.weights[name] for name in names], int(tokens)) for record in facts.mixtures.values()]
