@@ -33,7 +33,7 @@ from doremi.objectives.objective import Objective, Scoring
 from doremi.objectives.variants import Choices
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.metrics import TRACE_COLUMNS
-from every import CASES, OBJECTIVES, PACKERS, K, batch, counts, feed, proxies, seen, write_documents
+from every import CASES, ENDS, OBJECTIVES, PACKERS, K, batch, counts, feed, proxies, seen, write_documents
 from make_run import MadeRun, make_run
 from read_exports import (
     AWKWARD,
@@ -365,10 +365,13 @@ def test_a_bad_record_is_named_or_skipped_and_counted(tmp_path: Path, end: str, 
     files = write_documents(tmp_path, end, array, [THREE[0], None, *THREE[1:]])
     with pytest.raises(DataError) as caught:
         list(read_documents(files, text_field="text", domain="web"))
-    unit = "record" if array else "row" if end == ".parquet" else "line"
-    bad = files[1] if len(files) > 1 else files[0]
+    container = ENDS[end]
+    tables = ("parquet", "arrow", "csv", "tsv")
+    unit = "record" if array else "row" if container in tables else "line"
+    bad = f"{files[0]}: 1.txt" if container == "tar" else files[1] if len(files) > 1 else files[0]
     assert f"domain 'web': {bad}, {unit} 2: " in str(caught.value)
     assert "\n" not in str(caught.value)
     skipped: Counter[str] = Counter()
     assert list(read_documents(files, text_field="text", domain="web", skipped=skipped)) == THREE
-    assert skipped == {"not UTF-8" if len(files) > 1 else "null": 1}
+    reasons = {"text": "not UTF-8", "tar": "not UTF-8", "csv": "NUL", "tsv": "NUL"}
+    assert skipped == {reasons.get(container, "null"): 1}

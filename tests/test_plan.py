@@ -636,12 +636,12 @@ def test_errors_are_one_line(prepared: RunConfig, tmp_path: Path, monkeypatch: p
         make(prepared)
 
 
-def test_a_dry_run_counts_with_the_corpus_there_is(prepared: RunConfig, tmp_path: Path) -> None:
-    """The vocabulary of a given tokenizer is known once the corpus is, and so is what is trained once."""
+def test_a_dry_run_counts_with_the_tokenizer_and_the_corpus_there_are(prepared: RunConfig, tmp_path: Path) -> None:
+    """The vocabulary of a given tokenizer is known before the corpus is, as in the plan."""
     tokenizer = RunDirectory(prepared.root).whole_corpus().folder / "tokenizer" / "tokenizer.json"
     config = prepared.model_copy(update={"runs": str(tmp_path)})
     config = changed(config, data={"tokenizer": str(tokenizer), "vocab_size": 5000})
-    assert "model custom: 170,336 parameters" in describe(config)
+    assert "model custom: 19,936 parameters" in describe(config)
     with open_workspace(config, WORLD, Silent()) as space:
         preparing.prepare(space)
     page = describe(config)

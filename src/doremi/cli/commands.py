@@ -21,7 +21,6 @@ from doremi.errors import DoremiError, Interrupted
 
 if TYPE_CHECKING:
     from doremi.config import RunConfig
-    from doremi.corpus.value import Corpus
 
 # What the machine may refuse at any moment, and a person can mend; any other is a mistake of ours and shown whole.
 SURROUNDINGS = (
@@ -77,15 +76,25 @@ def _options(
 @app.command()
 def init(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML file to write.")],
-    folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="A folder that holds one folder of text files for each domain.")
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="FOLDER",
+            help="A folder with a folder or a file for each domain, or its address. With --domain-field also a file.",
+        ),
     ],
+    text_field: Annotated[
+        str, typer.Option(metavar="NAME", help="Field or column of the text, such as text or meta.body.")
+    ] = "text",
+    domain_field: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Field that names each document's domain, such as meta.source.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
-    """Write a commented configuration for a folder of domain folders, and show what is in them."""
-    from doremi.cli.init import write_config
+    """Write a commented configuration for a corpus, and show what is in it."""
+    from doremi.cli.init import Asked, write_config
 
-    typer.echo(write_config(config, folder, force=force))
+    typer.echo(write_config(config, Asked(source, text_field, domain_field), force=force))
 
 
 @app.command()
@@ -133,11 +142,13 @@ def plan(
 def prepare(place: PlaceArgument, set_: SetOption = None) -> None:
     """Tokenize the corpus. If that is done already, verify the checksums of its files."""
     with opened(_load(place, set_)) as space:
+        from doremi.corpus.data_table import data_table
+        from doremi.corpus.source_record import what_was_read
         from doremi.pipeline.run import prepare_only
 
         corpus = prepare_only(space)
         if space.world.is_main:
-            typer.echo(_corpus_table(corpus))
+            typer.echo(f"{data_table(what_was_read(corpus))}\ncorpus: {corpus.folder}")
 
 
 @app.command()
@@ -304,16 +315,6 @@ app.command("import")(exporting.import_)
 
 
 # -- printing ---------------------------------------------------------------------------------------------------------
-
-
-def _corpus_table(corpus: Corpus) -> str:
-    lines = [f"{'domain':<24} {'documents':>10} {'bytes':>14} {'tokens':>14} {'validation tokens':>18}"]
-    for name, entry in corpus.entries.items():
-        part = entry.train
-        lines.append(
-            f"{name:<24} {part.documents:>10,} {part.bytes:>14,} {part.tokens:>14,} {entry.validation.tokens:>18,}"
-        )
-    return "\n".join([*lines, f"corpus: {corpus.folder}"])
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from doremi.export.choose import find_mixture, is_trained_on, recorded_budget
 from doremi.export.mapping import Place, Places, check_complete
 from doremi.export.measure import Measured, bytes_at, measure_index, measure_text
 from doremi.export.rounding import decimal_text, round_to_one
-from doremi.export.sizes import domain_tokens
+from doremi.export.sizes import domain_tokens, parts_read
 from doremi.mixture.record import MixtureRecord, read_record
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.named import nodes_of
@@ -49,6 +49,7 @@ def read_blend(run: RunDirectory, mixture: str | Path | None = None, asked: Aske
     check_complete(asked.places, dict(zip(corpus.domains, exact, strict=True)))
     recorded = recorded_budget(run, nodes, record) if asked.budget is None else asked.budget
     notes = _remarks(record, corpus, recorded)
+    notes += parts_read(corpus, (name for name in corpus.domains if name not in asked.places))
     if not is_trained_on(run, nodes, record.mixture):
         notes.append("no model of this run was trained on these weights, so it is not known how good they are")
     read = [_Reader(corpus, asked, notes).domain(*one) for one in zip(corpus.domains, round_to_one(exact), strict=True)]

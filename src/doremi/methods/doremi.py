@@ -171,9 +171,11 @@ def _mixture(context: Context, name: str, number: int, reference_mixture: str, p
         return replace(node, waits="waits for its proxies")
     config = context.config
     options = canonical(_options(context, context.settings, candidate_name(reference_mixture)))
-    return replace(
-        node, spec=MixtureSpec(NAME, context.corpus.fingerprint, tuple(keys), config.limits, config.budget, options)
+    corpus, inputs = context.corpus, tuple(keys)
+    spec = MixtureSpec(
+        NAME, corpus.fingerprint, inputs, config.limits, config.budget, options, sizes=corpus.stated_sizes()
     )
+    return replace(node, spec=spec)
 
 
 def _options(context: Context, settings: TrainingConfig, reference_mixture: str) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from doremi.rundir.graph import Graph
 from doremi.rundir.layout import TrainingFolder
 from doremi.rundir.machine import Host
 from doremi.rundir.node import Node
+from doremi.rundir.outgrown import in_words, outgrown
 from doremi.rundir.schedule import Left
 from doremi.rundir.specs import MixtureSpec, TrainingSpec
 
@@ -56,6 +57,8 @@ def drive(space: Workspace, executors: Executors, wanted: Wanted = everything) -
     at_once = settle(space, corpus, host)
     plan = plan_now(space, corpus)
     _say_what_stays(space, plan)
+    if (warning := in_words(outgrown(corpus, plan, space.config.kept_share))) is not None:
+        space.watch.say(f"warning: {warning}")
     with executors.open(space, corpus, at_once) as executor:
         driver = Driver(space, corpus, plan, wanted, executor, pace)
         watch.tell = driver.tell

@@ -38,6 +38,7 @@ from doremi.rundir.corpora import find as find_corpus
 from doremi.rundir.data_request import domain_sources
 from doremi.rundir.graph import Graph
 from doremi.rundir.layout import RunDirectory
+from doremi.rundir.outgrown import in_words, outgrown
 from doremi.rundir.schedule import Left
 from doremi.rundir.specs import LossesSpec
 from doremi.rundir.weights import candidate_name, check_limits, plain_record, shape_of
@@ -220,12 +221,15 @@ def make(config: RunConfig, final_size: str | None, say: Callable[[str], None]) 
             say(f"{name}: {describe(files)}")
         say("measuring the preparation of the corpus ...")
         preparation = calibration.measure_preparation(config)
-        corpus = as_trained_on(config, Corpus.said_by(preparation["manifest"], directory.corpus_folder))
+        surveyed = Corpus.said_by(preparation["manifest"], directory.corpus_folder)
+        corpus = as_trained_on(config, replace(surveyed, given=config.data.given))
         config = _within_limits(config, corpus, notes)
     _check_kept(config, corpus, notes)
     name, training = _final_run(config, final_size, final, corpus)
     graph = whole_run(config, corpus, world)
     at_once = trainings_at_once(config, graph, world)
+    if (warning := in_words(outgrown(corpus, graph, config.kept_share))) is not None:
+        notes.append(warning)
     if any(node.role == "own" and not graph.done(node) for node in graph.nodes):
         notes.append("not counted: models of your own that `doremi train --mixture` has begun")
     found = stages(config, graph)

@@ -44,6 +44,9 @@ def _head(plan: Plan) -> str:
     if whole.kept is not None:
         kept = sum(whole.kept.count("train", "tokens"))
         corpus += f" ({'about ' if plan.estimated else ''}{kept:,} of them are trained on, to match epochs)"
+    true = sum(whole.true_tokens())
+    if true != tokens:
+        corpus += f" of {'' if all(size.exact for size in whole.sizes.values()) else 'about '}{true:,}"
     return "\n".join(
         [
             f"plan of {config.root} on this device ({name}, {settings.precision}"
@@ -166,11 +169,11 @@ def _share(value: float) -> str:
 
 def _epochs(plan: Plan) -> str:
     corpus, found = plan.corpus, epochs(plan)
-    about = "~" if plan.preparation else ""
     rows: list[tuple[str, ...]] = [("epochs at the budget", "tokens", *found)]
     for i, name in enumerate(corpus.domains):
-        tokens = corpus.count("train", "tokens")[i]
-        rows.append((name, f"{about}{tokens:,}", *(f"{about}{passes[i]:.3g}" for passes in found.values())))
+        size = corpus.sizes[name]
+        about = "~" if plan.preparation or not size.exact else ""
+        rows.append((name, f"{about}{size.train:,}", *(f"{about}{passes[i]:.3g}" for passes in found.values())))
     return "\n".join(_columns(rows))
 
 

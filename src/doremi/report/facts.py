@@ -143,10 +143,10 @@ class Facts:
         known = zip(self.domains, numbers(held, len(self.domains)), strict=True)
         return {domain: int(number) for domain, number in known if math.isfinite(number)}
 
-    def train_tokens(self) -> list[float]:
-        """Training tokens a domain, `[K]`, NaN where unknown."""
-        entries = {} if self.corpus is None else self.corpus.entries
-        return [float(entries[d].train.tokens) if d in entries else math.nan for d in self.domains]
+    def true_tokens(self) -> list[float]:
+        """Training tokens of each whole domain, `[K]`, NaN where unknown."""
+        sizes = {} if self.corpus is None else self.corpus.sizes
+        return [float(sizes[d].train) if d in sizes else math.nan for d in self.domains]
 
     def weights(self, name: str) -> list[float] | None:
         """Weights of a mixture by name in domain order, `[K]`: its file's, else the verdict's; None if neither is."""
@@ -203,14 +203,18 @@ class Facts:
         """Share of each domain that models were trained on: 1, but for epoch-matched runs; NaN where unknown."""
         if inner(self.config, "data", "epoch_matched") is not True:
             return 1.0
+        return min(1.0, self.run_tokens() / self.budget())
+
+    def run_tokens(self) -> float:
+        """Tokens of one training, by the configuration; NaN where it does not say."""
         sizes = (("training", "steps"), ("training", "batch_size"), ("data", "sequence_length"))
-        return min(1.0, math.prod(number(inner(self.config, *key)) for key in sizes) / self.budget())
+        return math.prod(number(inner(self.config, *key)) for key in sizes)
 
     def epochs(self, weights: list[float] | None) -> list[float]:
         """Passes over each domain's tokens at the budget, weight x budget / tokens; NaN where unknown. `[K]`"""
         if weights is None:
             return [math.nan] * len(self.domains)
-        pairs = zip(weights, self.train_tokens(), strict=True)
+        pairs = zip(weights, self.true_tokens(), strict=True)
         return [w * self.budget() / t if t > 0 else math.nan for w, t in pairs]
 
     def size(self) -> str | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 from doremi.diagnostics.few_tokens import few_tokens
 from doremi.diagnostics.health import few_documents
 from doremi.mixture.record import MixtureRecord
 from doremi.report.facts import Facts, Search
 from doremi.report.words import count, listed, number, percent, plural
+from doremi.rundir.outgrown import in_words, outgrown_by
 
 
 def outdated_words(facts: Facts) -> str:
@@ -43,6 +45,7 @@ def mixture_notes(facts: Facts) -> list[str]:
             f"The configured limits changed {listed(others)}. Below, a candidate of that name is the nearest allowed "
             "mixture, and comparisons are with that one. The reference model was trained on the mixture itself."
         )
+    notes += _outgrown(facts)
     if facts.foreign:
         names = listed(dict.fromkeys(t.name for t in facts.foreign))
         notes.append(
@@ -51,6 +54,18 @@ def mixture_notes(facts: Facts) -> list[str]:
             f"`doremi run {facts.name}` trains what is missing."
         )
     return notes
+
+
+def _outgrown(facts: Facts) -> list[str]:
+    """Samples that one of the mixtures repeats in a training, where whole domains were to be read."""
+    if facts.corpus is None or facts.kept_share() != 1:
+        return []
+    tokens, names = facts.run_tokens(), tuple(facts.corpus.entries)
+    if not math.isfinite(tokens) or any(set(record.weights) != set(names) for record in facts.mixtures.values()):
+        return []
+    trainings = [([record.weights[name] for name in names], int(tokens)) for record in facts.mixtures.values()]
+    found = in_words(outgrown_by(facts.corpus, trainings, Fraction(1)))
+    return [] if found is None else [found]
 
 
 def _of_search(facts: Facts, search: Search) -> list[str]:

@@ -41,7 +41,7 @@ def stages(facts: Facts) -> list[Stage]:
 def _corpus_stage(facts: Facts) -> Stage:
     if facts.corpus is None:
         return Stage("Corpus", "missing", "The corpus has not been prepared, or was not copied with the run.")
-    tokens = sum(t for t in facts.train_tokens() if t == t)
+    tokens = sum(facts.corpus.count("train", "tokens"))
     vocabulary = facts.corpus.tokenizer.vocab_size
     words = (
         f"{plural(len(facts.domains), 'domain')}, {count(tokens)} training tokens, vocabulary of {count(vocabulary)}."

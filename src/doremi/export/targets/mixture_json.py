@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from doremi.corpus.value import Corpus
 from doremi.export.blend import Blend, Domain
 from doremi.export.files import Files, readme
 from doremi.export.target import Target, Weights
@@ -60,18 +62,24 @@ def _mixture(blend: Blend, weights: dict[str, float]) -> MixtureRecord:
         "tokenizer": UsedTokenizer(sha256=tokenizer.sha256, vocab_size=tokenizer.vocab_size),
         "budget_tokens": blend.budget_tokens,
         # of the user's own paths not all of it is known: doremi-export.json has what is
-        "domains": None if blend.mapped else {domain.name: _counts(domain) for domain in blend.domains},
+        "domains": None if blend.mapped else {domain.name: _counts(domain, blend.corpus) for domain in blend.domains},
     }
     return blend.record.model_copy(update=changes)
 
 
-def _counts(domain: Domain) -> DomainCounts:
+def _counts(domain: Domain, corpus: Corpus) -> DomainCounts:
+    """Of the whole domain, where only a part of it was read."""
+    size, read = corpus.sizes[domain.name], corpus.entries[domain.name].train.tokens
+    how = None if size.how == "counted" else size.how
+    whole = Fraction(size.train, read) if how and read else 1
     return DomainCounts(
         tokens=domain.tokens or 0,
-        documents=domain.documents or 0,
-        bytes=domain.bytes or 0,
+        documents=round((domain.documents or 0) * whole),
+        bytes=round((domain.bytes or 0) * whole),
         tokens_per_document=domain.tokens_per_document,
         epochs=float(domain.epochs or 0),
+        size=how,
+        read_tokens=read if how else None,
     )
 
 
