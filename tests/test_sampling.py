@@ -189,7 +189,7 @@ class CountedSystem(MemoryFileSystem):
     def _strip_protocol(cls, path: str) -> str:
         return super()._strip_protocol(path.removeprefix("counted://"))
 
-    def _open(self, path: str, mode: str = "rb", **kwargs: Any) -> Any:
+    def _open(self, path: str, mode: str = "rb", *_: Any, **kwargs: Any) -> Any:
         if mode != "rb":
             return super()._open(path, mode, **kwargs)
         return CountedFile(self, path, mode, **{key: kwargs[key] for key in kwargs if key == "cache_type"})
@@ -215,7 +215,7 @@ def test_one_per_cent_of_a_hundred_tables_fetches_less_than_two(
         text += sum(len(one.encode()) for one in own)
         with counted.open(f"/web/{i:03}.parquet", "wb") as file:
             parquet.write_table(pa.table({"text": own}), file, row_group_size=100, use_dictionary=False)
-        size += counted.size(f"/web/{i:03}.parquet")
+        size += counted.size(f"/web/{i:03}.parquet") or 0
     values = {
         "name": "sampled", "runs": str(tmp_path / "runs"),
         "data": {"domains": {"web": {"train": "counted://web", "sample_tokens": round(text / 100 / 3.5)}},
