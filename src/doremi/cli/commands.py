@@ -12,16 +12,16 @@ import typer
 
 from doremi import __version__
 from doremi.cli.opened import opened
+from doremi.cli.results import corpus_table, result
 from doremi.cli.slurm import AfterOption, GpuOption, OutOption, SbatchOption
 from doremi.cli.streams import lasting_streams
 from doremi.cli.tune import SizesOption
+from doremi.cli.until import UntilOption, may_walk
 from doremi.credentials import masked
 from doremi.errors import DoremiError, Interrupted
 
 if TYPE_CHECKING:
     from doremi.config import RunConfig
-    from doremi.corpus.value import Corpus
-    from doremi.verdict import Verdict
 
 # What the machine may refuse at any moment, and a person can mend; any other is a mistake of ours and shown whole.
 SURROUNDINGS = (
@@ -92,10 +92,13 @@ def init(
 def run(
     place: PlaceArgument,
     set_: SetOption = None,
+    until: UntilOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would happen.")] = False,
 ) -> None:
     """Do everything, from raw text to the report."""
     loaded = _load(place, set_)
+    if until is not None:
+        may_walk(loaded)
     if dry_run:
         from doremi.cli.status import describe
 
@@ -104,10 +107,13 @@ def run(
     with opened(loaded, search=True, drives=True) as space:
         from doremi.executors.choose import chosen
         from doremi.pipeline.run import everything
+        from doremi.pipeline.walking import until_decided
 
-        verdict = everything(space, chosen)
-        if verdict is not None:
-            _print_result(loaded, verdict)
+        if until is None:
+            if (verdict := everything(space, chosen)) is not None:
+                typer.echo(result(loaded, verdict))
+        elif (looked := until_decided(space, chosen)) is not None:
+            typer.echo(result(loaded, looked[0], looked[1].words))
 
 
 @app.command()
@@ -136,7 +142,7 @@ def prepare(place: PlaceArgument, set_: SetOption = None) -> None:
 
         corpus = prepare_only(space)
         if space.world.is_main:
-            typer.echo(_corpus_table(corpus))
+            typer.echo(corpus_table(corpus))
 
 
 @app.command()
@@ -233,16 +239,22 @@ def slurm(
     set_: SetOption = None,
     sbatch: SbatchOption = None,
     gpu: GpuOption = False,
+    until: UntilOption = None,
     after: AfterOption = None,
 ) -> None:
     """Write scripts that do a run on a Slurm cluster, one array for all jobs that are alike."""
     from doremi.cli.slurm import is_recorded, scripts
 
     config = _load(place, set_)
+    if until is not None:
+        may_walk(config)
     if after is None and not is_recorded(config):
         with opened(config, search=True):
             pass  # checks it, and records it for the jobs
-    typer.echo(scripts(config, out, sbatch, gpu=gpu, after=after))
+    from doremi.executors.slurm import Wishes
+
+    wishes = Wishes(gpu=gpu, until_decided=until is not None, options=tuple(sbatch or ()))
+    typer.echo(scripts(config, out, wishes, after))
 
 
 @app.command()
@@ -320,29 +332,6 @@ def export(
 
     for path in write_export(RunDirectory(run), to, mixture=mixture, out=out, say=say):
         typer.echo(str(path))
-
-
-# -- printing ---------------------------------------------------------------------------------------------------------
-
-
-def _corpus_table(corpus: Corpus) -> str:
-    lines = [f"{'domain':<24} {'documents':>10} {'bytes':>14} {'tokens':>14} {'validation tokens':>18}"]
-    for name, entry in corpus.entries.items():
-        part = entry.train
-        lines.append(
-            f"{name:<24} {part.documents:>10,} {part.bytes:>14,} {part.tokens:>14,} {entry.validation.tokens:>18,}"
-        )
-    return "\n".join([*lines, f"corpus: {corpus.folder}"])
-
-
-def _print_result(config: RunConfig, verdict: Verdict) -> None:
-    from doremi.cli.status import mixture_tables
-    from doremi.rundir.layout import RunDirectory
-    from doremi.verdict import format_table
-
-    typer.echo(mixture_tables(RunDirectory(config.root)))
-    typer.echo(format_table(verdict))
-    typer.echo(f"report: {(config.root / 'report.html').resolve()}")
 
 
 def main() -> None:

@@ -343,9 +343,6 @@ class RunConfig(Section):
     def search_seeds(self) -> list[int]:
         return list(range(self.seed, self.seed + self.proxy.seeds))
 
-    def candidate_seeds(self) -> list[int]:
-        return list(range(self.seed, self.seed + self.candidates.seeds))
-
     def candidate_mixtures(self) -> list[str]:
         """What is trained and compared, each once; the reference mixture by its own name."""
         named = (self.reference.mixture if name == "reference" else name for name in self.candidates.mixtures)

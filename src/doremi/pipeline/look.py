@@ -20,6 +20,7 @@ from doremi.mixture.published import published_names
 from doremi.mixture.record import MixtureRecord, read_own_record
 from doremi.rundir.known import Asked, Counts, Known, Trained
 from doremi.rundir.layout import RunDirectory, TrainingFolder
+from doremi.rundir.looks import read_goal
 from doremi.rundir.machine import Machine
 from doremi.rundir.specs import FewshotSpec, LossesSpec, TrainingSpec, canonical
 from doremi.rundir.weights import candidate_name
@@ -44,6 +45,7 @@ def look(config: RunConfig, directory: RunDirectory, corpus: Corpus | None) -> K
         answered=frozenset(_answered(root)),
         judged=frozenset(_judged(root)),
         asked=asked(root),
+        goal=read_goal(root) if config.verdict.looks == "planned" else None,
     )
 
 

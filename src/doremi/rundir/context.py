@@ -54,6 +54,11 @@ class Context:
     def model(self, size: str | None) -> str:
         return canonical(shape_of(self.config, size))
 
+    def candidate_seeds(self) -> list[int]:
+        """Of main models: as many as configured, and more where the plan of looks has come to more."""
+        first, goal = self.config.seed, self.known.goal or 0
+        return list(range(first, first + max(self.config.candidates.seeds, goal)))
+
     # -- mixtures ----------------------------------------------------------------------------------------------------
 
     def plain(self, name: str, *, limits: bool = True) -> Weights | None:

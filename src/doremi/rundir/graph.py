@@ -50,6 +50,14 @@ class Method(Protocol):
 
 
 @dataclass(frozen=True)
+class Final:
+    """Who is compared at one size, by name, and with which seeds."""
+
+    candidates: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Graph:
     """All nodes in the order of the run."""
 
@@ -57,6 +65,8 @@ class Graph:
     known: Known
     candidates: tuple[CandidateRecord, ...]
     reference_mixture: str
+    finals: Mapping[str, Final]
+    """By size."""
     answers: tuple[CandidateRecord, ...] = ()
     """The mixture that each search ends with, candidate or not."""
     by_id: Mapping[str, Node] = field(default_factory=dict, repr=False)
@@ -175,7 +185,8 @@ def graph(config: RunConfig, known: Known, methods: Mapping[str, Method]) -> Gra
     reference = candidate_name(config.reference.mixture)
     candidates = tuple(_candidate(context, name, found) for name in config.candidate_mixtures())
     answers = tuple(_candidate(context, next(iter(part.mixtures)), found) for part in declared if part.mixtures)
-    return Graph(tuple(nodes), known, candidates, reference, answers)
+    final = Final(tuple(one.name for one in candidates), tuple(context.candidate_seeds()))
+    return Graph(tuple(nodes), known, candidates, reference, dict.fromkeys(config.size_names(), final), answers)
 
 
 def _declared(context: Context, methods: Mapping[str, Method]) -> list[Declared]:
@@ -191,7 +202,7 @@ def _declared(context: Context, methods: Mapping[str, Method]) -> list[Declared]
 def _mains(context: Context, found: Mapping[str, Found]) -> Iterator[Node]:
     config = context.config
     for size in config.size_names():
-        for seed in config.candidate_seeds():
+        for seed in context.candidate_seeds():
             for mixture in config.candidate_mixtures():
                 yield _main(context, candidate_name(mixture), mixture, size, seed, found.get(mixture))
 
@@ -217,7 +228,7 @@ def _longer(context: Context, found: Mapping[str, Found], nodes: Sequence[Node])
         search = [node for node in nodes if node.method == method and node.role in ("reference", "proxy")]
         for size in config.size_names():
             steps = _steps_of_search(context, search, size)
-            for seed in config.candidate_seeds():
+            for seed in context.candidate_seeds():
                 made += [_trained_on(context, mixture, size, seed, steps, search) for mixture in plain]
     return made
 
@@ -290,7 +301,7 @@ def _asked(key: str, config: RunConfig, known: Known) -> FewshotSpec:
 
 
 def _candidate(context: Context, mixture: str, found: Mapping[str, Found]) -> CandidateRecord:
-    name, seeds = candidate_name(mixture), context.config.candidate_seeds()
+    name, seeds = candidate_name(mixture), context.candidate_seeds()
     if mixture not in found:
         place = f"mixtures/{name}.json"
         return CandidateRecord(name=name, role="plain", mixtures=dict.fromkeys(seeds, place))

@@ -85,5 +85,7 @@ class Known:
     judged: frozenset[str] = frozenset()
     """Keys of the trainings that verdict.json compares."""
     asked: tuple[Asked, ...] = ()
+    goal: int | None = None
+    """Seeds of the look that a walk along planned looks is at."""
     assumed: bool = False
     """Whether unfinished trainings count as if they took all their steps: to say what a run costs at most."""

@@ -12,6 +12,7 @@ from dataclasses import asdict
 
 from doremi.errors import ConfigError
 from doremi.rundir.layout import RunDirectory
+from doremi.rundir.looks import read_looks, write_looks
 from doremi.statistics.judge import judge as judge_table
 from doremi.statistics.looks import look
 from doremi.statistics.setting import Terms
@@ -21,7 +22,6 @@ from doremi.verdict.current import outdated
 from doremi.verdict.describe import alone, digits, epochs_at_budget, perplexity, ranks, steps_to_baseline
 from doremi.verdict.downstream import downstream
 from doremi.verdict.equal_compute import equal_compute
-from doremi.verdict.looking import read_looks, write_looks
 from doremi.verdict.measure import Measured, baseline_of, measure
 from doremi.verdict.rules import Rules
 from doremi.verdict.sizes import ranking, summary
