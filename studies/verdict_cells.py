@@ -19,7 +19,7 @@ from doremi.statistics.compared import Compared, compare
 from doremi.statistics.dunnett import multiplier
 from doremi.statistics.looks import PLAN, PLANNED_SHARE
 from doremi.statistics.parts import Parts
-from doremi.statistics.race import ROUNDS_LEAVE
+from doremi.statistics.race import OTHERS_LEFT
 from doremi.statistics.seed_noise import pair_variances
 from doremi.statistics.setting import Terms
 from verdict_worlds import DOMAINS, UNIFORM_K, Drawn, World, chunks, draw, draw_full
@@ -228,8 +228,8 @@ def raced(random: np.random.Generator, world: World, effect_CK: np.ndarray, seed
 
 def _heats(candidates: int) -> int:
     others, heats = candidates - 1, 0
-    while others > ROUNDS_LEAVE:
-        others, heats = max(ROUNDS_LEAVE, (others + 1) // 2), heats + 1
+    while others > OTHERS_LEFT:
+        others, heats = max(OTHERS_LEFT, (others + 1) // 2), heats + 1
     return heats
 
 
@@ -243,8 +243,8 @@ def _finalists(bits_MCS: np.ndarray) -> np.ndarray:
     alive = np.ones((count, candidates), dtype=bool)
     alive[:, 1] = False
     for heat in range(bits_MCS.shape[2]):
-        others = max(ROUNDS_LEAVE, (others + 1) // 2)
+        others = max(OTHERS_LEFT, (others + 1) // 2)
         means = np.where(alive, bits_MCS[:, :, : heat + 1].mean(axis=2), np.inf)
         alive &= means.argsort(axis=1).argsort(axis=1) < others
-    rest = np.sort(np.where(alive, np.arange(candidates), candidates), axis=1)[:, :ROUNDS_LEAVE]
+    rest = np.sort(np.where(alive, np.arange(candidates), candidates), axis=1)[:, :OTHERS_LEFT]
     return np.concatenate([rest[:, :1], np.ones((count, 1), int), rest[:, 1:]], axis=1)

@@ -131,7 +131,7 @@ def _judged_alone(compared: Compared, m: int, level: float) -> tuple[tuple[Claim
     names, at = ("doremi", "natural", "uniform"), compared.parts
     one = Compared(
         compared.means[m], compared.difference[m],
-        Parts(np.asarray(at.seeds)[m], at.seed_freedom, np.asarray(at.documents)[m], np.asarray(at.document_freedom)[m]),
+        Parts(at.seeds[m], at.seed_freedom, at.documents[m], np.asarray(at.document_freedom)[m]),
         compared.noise, compared.seeds,
     )  # fmt: skip
     entrants = tuple(
@@ -152,9 +152,11 @@ def test_looks_that_are_not_planned_do_not() -> None:
 
 
 @pytest.mark.parametrize("noise", NOISES)
-def test_a_race_keeps_the_level(noise: str) -> None:
-    first, every, there = raced(np.random.default_rng(0), replace(NOISES[noise], documents=10), same(6), 3, 10_000)
-    print(f"{noise}: {first:.1%}, {every:.1%}, a finalist in {there:.0%}")
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_a_race_keeps_the_level(noise: str, seeds: int) -> None:
+    """Two fresh seeds are the fewest that a race leaves."""
+    first, every, there = raced(np.random.default_rng(0), replace(NOISES[noise], documents=10), same(6), seeds, 10_000)
+    print(f"{noise}, {seeds} fresh seeds: {first:.1%}, {every:.1%}, a finalist in {there:.0%}")
     assert first <= 0.05
 
 

@@ -18,7 +18,7 @@ from doremi.cli.commands import app
 from doremi.errors import ConfigError, RunError
 from doremi.executors import slurm
 from doremi.executors.parts import next_part
-from doremi.rundir.graph import Graph
+from doremi.rundir.graph import Final, Graph
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.looks import read_goal, read_looks, write_goal, write_looks
 from doremi.statistics.decided import standings
@@ -74,8 +74,9 @@ def test_a_claim_is_open_until_it_held_or_cannot(
 def mains(looks: str, goal: int | None, seeds: int = 1) -> list[int]:
     asked = config(verdict={"looks": looks}, candidates={"mixtures": ["doremi", "natural"], "seeds": seeds})
     plan = made(asked, known(asked, goal=goal))
-    assert plan.finals["0.1m"].seeds == tuple(range(len(plan.finals["0.1m"].seeds)))
-    return [node.seed for node in plan.nodes if node.role == "main" and node.mixture == "natural"]
+    found = [node.seed for node in plan.nodes if node.role == "main" and node.mixture == "natural"]
+    assert plan.finals == {"0.1m": Final(("doremi", "natural"), tuple(found))}
+    return found
 
 
 def test_a_run_has_the_seeds_of_its_look_and_the_configured_ones_at_least() -> None:

@@ -42,7 +42,7 @@ def _status_lines(directory: RunDirectory, plan: Graph) -> list[str]:
     rows = [(node.id, _state(plan, node, now)) for node in plan.nodes if node.kind != "losses"]
     width = max(len(name) for name, _ in rows)
     lines = [f"{name:<{width}}  {state}" for name, state in rows]
-    return [*lines, *_looks(directory, plan), *_earlier(directory), *_disk(directory), *_last(directory)]
+    return [*lines, *_races(plan), *_looks(directory, plan), *_earlier(directory), *_disk(directory), *_last(directory)]
 
 
 def _state(plan: Graph, node: Node, now: Collection[str]) -> str:
@@ -58,6 +58,14 @@ def _state(plan: Graph, node: Node, now: Collection[str]) -> str:
     if running:
         return running
     return "waiting, if it is needed" if node.optional else "waiting"
+
+
+def _races(plan: Graph) -> list[str]:
+    """Who dropped out of races, and who is left."""
+    if plan.known.assumed:
+        return ["of a race, those who stand first are listed as finalists"] if plan.races else []
+    several = len(plan.races) > 1
+    return [f"{race.size}: {line}" if several else line for race in plan.races for line in race.words()]
 
 
 def _looks(directory: RunDirectory, plan: Graph) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
-from doremi.config.comparison import CandidatesConfig, DownstreamConfig, VerdictConfig
+from doremi.config.comparison import CandidatesConfig, DownstreamConfig, VerdictConfig, check_race
 from doremi.config.limits import LimitsConfig
 from doremi.config.neutral import Neutral
 from doremi.config.paths import InputPath
@@ -315,6 +315,11 @@ class RunConfig(Section):
                 raise ValueError(f"limits names {name!r}, which is not in data.domains: {', '.join(self.data.domains)}")
         if self.data.epoch_matched and self.budget_tokens is None:
             raise ValueError("data.epoch_matched needs budget_tokens: give the tokens of the final run")
+        return self
+
+    @model_validator(mode="after")
+    def _race_that_can_be(self) -> RunConfig:
+        check_race(self.candidates, self.candidate_mixtures(), self.reference.mixture, self.verdict.looks)
         return self
 
     @property

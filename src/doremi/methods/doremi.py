@@ -50,6 +50,11 @@ class DoReMi:
             raise ConfigError(
                 f"reference.mixture cannot be {config.reference.mixture}: the reference is trained before it is known"
             )
+        if PER_SEED in config.candidates.mixtures and config.candidates.race:
+            raise ConfigError(
+                f"{PER_SEED} cannot take part in candidates.race, as each of its seeds has another mixture: leave it "
+                "out, or set candidates.race to false"
+            )
         if PER_SEED in config.candidates.mixtures and config.proxy.seeds < config.candidates.seeds:
             raise ConfigError(
                 f"{PER_SEED} needs a proxy for each of the {config.candidates.seeds} seeds under candidates: "

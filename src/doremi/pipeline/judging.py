@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from doremi import verdict
 from doremi.config import RunConfig
+from doremi.errors import RunError
 from doremi.pipeline.planning import as_it_is
 from doremi.rundir.graph import Final
 from doremi.rundir.layout import RunDirectory
@@ -46,10 +47,13 @@ def judge_run(config: RunConfig) -> Verdict:
 
 
 def _judge_size(
-    config: RunConfig, directory: RunDirectory, nodes: Nodes, size: str, final: Final, record: Record | None
+    config: RunConfig, directory: RunDirectory, nodes: Nodes, size: str, final: Final | None, record: Record | None
 ) -> tuple[Verdict, int, list[Candidate]]:
     """The verdict at one size, how many parameters that is, and who was compared."""
-    candidates, rules = verdict.candidates_of(directory, nodes, size), config.verdict
+    if final is None:
+        raise RunError(f"{config.root}: the race at {size} is not over; `doremi run` goes on")
+    candidates = [one for one in verdict.candidates_of(directory, nodes, size) if one.name in final.candidates]
+    rules = config.verdict
     judged = verdict.judge(
         directory,
         size=size,
@@ -59,5 +63,6 @@ def _judge_size(
         rules=Rules(
             margin=rules.margin, confidence=rules.confidence, target=rules.target, looks=rules.looks, record=record
         ),
+        race=next((race for race in nodes.races if race.size == size), None),
     )
     return judged, candidates[0].trainings[final.seeds[0]].stage()["parameters"], candidates

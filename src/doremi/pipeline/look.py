@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from functools import cache
 from pathlib import Path
@@ -45,6 +45,7 @@ def look(config: RunConfig, directory: RunDirectory, corpus: Corpus | None) -> K
         answered=frozenset(_answered(root)),
         judged=frozenset(_judged(root)),
         asked=asked(root),
+        bits=dict(_bits(root)) if config.candidates.race else {},
         goal=read_goal(root) if config.verdict.looks == "planned" else None,
     )
 
@@ -60,6 +61,14 @@ def trainings(root: Path) -> tuple[dict[str, Trained], dict[str, int]]:
         else:
             begun[str(path.relative_to(root))] = folder.saved_step()
     return finished, begun
+
+
+def _bits(root: Path) -> Iterator[tuple[str, tuple[float, ...]]]:
+    """Bits per byte of finished trainings by key."""
+    for path in sorted((root / "trainings").glob("*")):
+        folder = TrainingFolder(path)
+        if folder.finished:
+            yield str(folder.stage()["key"]), folder.bits_per_byte()
 
 
 def machine(root: Path) -> Machine | None:

@@ -36,6 +36,8 @@ def recommended(setting: Setting, claims: Sequence[Claim], by_target: Mapping[Ta
     held = [one for one in claims if one.held]
     reasons = [_proved(setting, best.candidate, held), _regret(setting, target, best), *_others(best, held)]
     reasons += [_other_average(target, best.candidate, other.candidate)]
+    if dropped := setting.terms.dropped:
+        reasons.append(f"Nothing is claimed of {', '.join(dropped)}, which a race on other seeds dropped before.")
     reasons += [setting.terms.exploratory] if setting.terms.exploratory else []
     return Recommended(
         mixture=best.candidate,
@@ -54,15 +56,14 @@ def _best(setting: Setting, target: Target, choices: Sequence[Choice]) -> Choice
 
 
 def _proved(setting: Setting, best: str, held: Sequence[Claim]) -> str:
+    every = "every plain finalist" if setting.terms.dropped else "every plain mixture"
     reference, own = setting.names[setting.reference], [one for one in held if one.candidate == best]
     if not own:
         return "" if held else "Nothing is proved."
     if len(own) > 1:
-        over = (
-            f"{reference} and than every plain mixture" if len(own[1].over) > 1 else f"{reference}, the only plain one"
-        )
+        over = f"{reference} and than {every}" if len(own[1].over) > 1 else f"{reference}, the only plain one"
         return f"{best} is proved better than {over}."
-    return f"{best} is proved better than {reference}. It is not proved better than every plain mixture."
+    return f"{best} is proved better than {reference}. It is not proved better than {every}."
 
 
 def _regret(setting: Setting, target: Target, best: Choice) -> str:
@@ -71,9 +72,10 @@ def _regret(setting: Setting, target: Target, best: Choice) -> str:
             return f"One seed shows no noise. {best.candidate} has the fewest bits per byte."
         return f"{best.candidate} is the only candidate that may be used."
     sure = f"{100 * (1 - setting.terms.level):.4g} %"
+    among = "finalist" if setting.terms.dropped else "candidate"
     return (
         f"{best.candidate} has the smallest expected regret, {best.expected:.2%}. It is at most {best.at_most:.2%} "
-        f"worse than the best candidate ({sure})."
+        f"worse than the best {among} ({sure})."
     )
 
 
