@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +31,7 @@ from doremi.rundir.layout import RunDirectory
 from doremi.rundir.node import Node
 from doremi.statistics.race import fresh_seeds, next_heat
 from graphs import DOMAINS, config, finish, known, made
+from test_states import results
 from tiny import write_corpus, write_tiny
 from tolerances import FLOAT64
 
@@ -294,3 +299,21 @@ def test_a_race_that_is_not_over_is_not_judged(run: RunDirectory, config_file: P
     asked = load(config_file, [f"runs={tmp_path}"])
     with pytest.raises(RunError, match=r"the race at custom is not over; `doremi run` goes on"):
         judge_run(asked)
+
+
+@pytest.mark.slow
+def test_a_race_that_was_killed_goes_on_with_the_same_bytes(
+    run: RunDirectory, config_file: Path, tmp_path: Path
+) -> None:
+    """Killed in its heat. `doremi job` then does one of the heat's trainings, and `run` the rest."""
+    again, root = ["--set", f"runs={tmp_path}"], tmp_path / "tiny"
+    command = [sys.executable, "-m", "doremi", "run", str(config_file), *again]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while len(list(root.glob("trainings/*/stage.json"))) < 3:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    for words in (["job", str(config_file), "custom/temperature/seed-0", *again], ["run", str(config_file), *again]):
+        assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
+    ours, theirs = results(RunDirectory(root)), results(run)
+    assert [name for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)] == []

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,8 @@ from doremi.rundir.layout import RunDirectory
 from doremi.rundir.looks import read_goal, read_looks, write_goal, write_looks
 from doremi.statistics.decided import standings
 from doremi.statistics.looks import PLAN, Record
-from doremi.statistics.values import Claim, Comparison, Outcome
-from doremi.verdict import walk
+from doremi.statistics.values import Claim, Comparison, Outcome, Recommended
+from doremi.verdict import Verdict, walk
 from graphs import config, known, made
 from test_slurm import SBATCH, as_slurm_does, begun, environment, program
 from test_states import results
@@ -66,6 +67,37 @@ def test_a_claim_is_open_until_it_held_or_cannot(
     assert len(found) == 1 + first
     assert (found[-1].state, found[-1].against) == (state, who)
     assert standings(both, rows, "natural")[-1].state in ("open", "held")  # rows of the other average decide nothing
+
+
+def looked(seeds: int, *claims: Claim, rows: Sequence[Comparison] = (), exploratory: str | None = None) -> walk.Step:
+    chosen = Recommended("doremi", "uniform", proved=False, reason="", other_mixture="doremi")
+    verdict = Verdict.model_construct(
+        seeds=tuple(range(seeds)), claims=claims, comparisons=tuple(rows), recommendation=chosen, margin=0.005,
+        exploratory=exploratory,
+    )  # fmt: skip
+    return walk.after(verdict)
+
+
+def test_the_walk_says_why_it_goes_on_or_ends() -> None:
+    first, second = claim("natural"), claim("natural", "uniform")
+    proved = claim("natural", held=True)
+    assert looked(3, first, second) == walk.Step(
+        5, "Look at 3 seeds: It is open whether doremi is better than natural (p = 0.200). The plan goes on to 5 seeds."
+    )
+    assert looked(12, proved, second) == walk.Step(
+        None,
+        "Look at 12 seeds: doremi is better than natural. It is open whether doremi is better than natural and uniform "
+        "(p = 0.200). This was the last look of the plan. Further seeds would prove nothing.",
+    )
+    assert looked(5, proved, second, rows=[against("uniform", "loss")]) == walk.Step(
+        None, "Look at 5 seeds: decided. doremi is better than natural. doremi is worse than uniform."
+    )
+    tie = looked(8, first, second, rows=[against("natural", "tie", small=True)])
+    assert tie.words == "Look at 8 seeds: decided. doremi is within 0.50% of natural, which is a tie."
+    assert looked(5, first, second, exploratory="Other seeds.").words == (
+        "Look at 5 seeds: it proves nothing. Other seeds."
+    )
+    assert looked(3).seeds is None
 
 
 # -- how many seeds a run has ------------------------------------------------------------------------------------------

@@ -40,12 +40,12 @@ def candidates_of(run: RunDirectory, nodes: Nodes, size: str) -> list[Candidate]
         Candidate(
             name=one.name,
             role=one.role,
-            trainings=run.trainings(nodes.find("main", mixture=one.name, size=size, round=0)),
+            trainings=run.trainings(nodes.find("main", mixture=one.name, size=size)),
             records=_records(run, one),
             is_reference=one.name == nodes.reference_mixture,
             method=one.method,
             lent=frozenset(
-                node.seed for node in nodes.find("main", mixture=one.name, size=size, round=0) if node.key in references
+                node.seed for node in nodes.find("main", mixture=one.name, size=size) if node.key in references
             ),
         )
         for one in nodes.candidates

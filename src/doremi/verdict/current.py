@@ -44,7 +44,7 @@ def _has_moved(candidate: Candidate, judged: CandidateResult, domains: Sequence[
 
 def _is_trained_anew(nodes: Nodes, judged: CandidateResult, size: str) -> bool:
     """Whether a seed that was judged now stands for another training, or for one that is not known yet."""
-    now = {node.seed: node.key for node in nodes.find("main", mixture=judged.name, size=size, round=0)}
+    now = {node.seed: node.key for node in nodes.find("main", mixture=judged.name, size=size)}
     return any(now[seed] != key for seed, key in judged.trainings.items() if seed in now)
 
 
