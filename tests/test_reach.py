@@ -42,6 +42,7 @@ BASES: dict[str, dict[str, Any]] = {
     "rounds": {"rounds": {"max": 2}, "proxy": {"seeds": 2}},
     "stored losses": {"reference": {"losses": "stored"}},
     "an early stop": {"proxy": {"stop": "auto"}},
+    "who may race": {"candidates": {"mixtures": PLAIN, "seeds": 3}},
     "an architecture": {"model": {"preset": None, "architecture": "llama", "options": {"hidden_size": 32}},
                         "reference": {"losses": "stored"}},
 }  # fmt: skip

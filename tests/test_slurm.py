@@ -27,6 +27,7 @@ from doremi.rundir.node import Node
 from graphs import config, finish, known, made
 from tiny import write_corpus, write_tiny
 
+WISHES = slurm.Wishes(options=("--partition=gpu --account=x", "--mem=4G"))
 ODD = 'a user\'s "folder" é\n $(touch bad) `x`'
 LARGE: dict[str, Any] = {
     "proxy": {"seeds": 2},
@@ -152,7 +153,7 @@ def written(asked: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(slurm, "as_it_is", lambda *_: made(asked, begun(asked)))
     python = program(tmp_path / "bin/a python", 'printf "%s\\n" "$@" > argv; exec sleep 60')
     monkeypatch.setattr(slurm.sys, "executable", str(python))
-    folder = slurm.begin(asked, tmp_path / ODD / "out", options=["--partition=gpu --account=x", "--mem=4G"])
+    folder = slurm.begin(asked, tmp_path / ODD / "out", WISHES)
     assert folder is not None
     return folder
 
@@ -381,7 +382,7 @@ def test_a_job_that_cannot_be_is_not_sent_for_ever(
 )
 def test_options_that_cannot_be_are_refused(written: Path, asked: RunConfig, option: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said) as error:
-        slurm.begin(asked, written.parent, options=[option])
+        slurm.begin(asked, written.parent, slurm.Wishes(options=(option,)))
     assert "secret" not in str(error.value)
     assert [path.name for path in written.parent.glob("part-*")] == ["part-1"]
 

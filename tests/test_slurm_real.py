@@ -126,7 +126,7 @@ def test_time_that_is_over_and_a_job_that_failed(
     monkeypatch.setattr(writing, "as_it_is", lambda *_: made(asked, begun(asked)))
     python = program(tmp_path / "bin/python", STUB.format(seen=tmp_path / "seen"))
     monkeypatch.setattr(writing.sys, "executable", str(python))
-    folder = writing.begin(asked, tmp_path / "out", options=["--time=1", "--signal=B:USR1@45"])
+    folder = writing.begin(asked, tmp_path / "out", writing.Wishes(options=("--time=1", "--signal=B:USR1@45")))
     assert folder is not None
     ask(cluster, str(folder / "submit.sh"))
     wait_for(lambda: not ask(cluster, "squeue", "--noheader"), cluster, folder, 200)

@@ -384,15 +384,6 @@ def test_a_method_is_described_and_never_recommended() -> None:
     assert judged.claims == without.claims
 
 
-def test_spent_seeds_judge_nobody() -> None:
-    table = world([60, 60], [-0.03, 0, 0])
-    judged = judge(replace(table, spent=frozenset({0, 1})), Terms())
-    assert judged.seeds == (2, 3, 4)
-    assert judged == judge(table.only(range(3), (2, 3, 4)), Terms())
-    with pytest.raises(RunError, match="every seed was spent"):
-        judge(replace(table, spent=frozenset(range(5))), Terms())
-
-
 def test_a_table_without_the_reference_mixture_is_refused() -> None:
     table = world([60], [-0.03, 0, 0])
     with pytest.raises(RunError, match=r"the reference mixture is not among the candidates \(doremi, uniform\)"):

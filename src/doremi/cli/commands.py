@@ -16,6 +16,7 @@ from doremi.cli.opened import opened
 from doremi.cli.slurm import AfterOption, GpuOption, OutOption, SbatchOption
 from doremi.cli.streams import lasting_streams
 from doremi.cli.tune import SizesOption
+from doremi.cli.until import UntilOption, may_walk
 from doremi.credentials import masked
 from doremi.errors import DoremiError, Interrupted
 
@@ -101,10 +102,13 @@ def init(
 def run(
     place: PlaceArgument,
     set_: SetOption = None,
+    until: UntilOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would happen.")] = False,
 ) -> None:
     """Do everything, from raw text to the report."""
     loaded = _load(place, set_)
+    if until is not None:
+        may_walk(loaded)
     if dry_run:
         from doremi.cli.status import describe
 
@@ -114,10 +118,13 @@ def run(
         from doremi.cli.result import result_text
         from doremi.executors.choose import chosen
         from doremi.pipeline.run import everything
+        from doremi.pipeline.walking import until_decided
 
-        verdict = everything(space, chosen)
-        if verdict is not None:
-            typer.echo(result_text(loaded, verdict))
+        if until is None:
+            if (verdict := everything(space, chosen)) is not None:
+                typer.echo(result_text(loaded, verdict))
+        elif (looked := until_decided(space, chosen)) is not None:
+            typer.echo(result_text(loaded, looked[0], looked[1].words))
 
 
 @app.command()
@@ -245,16 +252,22 @@ def slurm(
     set_: SetOption = None,
     sbatch: SbatchOption = None,
     gpu: GpuOption = False,
+    until: UntilOption = None,
     after: AfterOption = None,
 ) -> None:
     """Write scripts that do a run on a Slurm cluster, one array for all jobs that are alike."""
     from doremi.cli.slurm import is_recorded, scripts
 
     config = _load(place, set_)
+    if until is not None:
+        may_walk(config)
     if after is None and not is_recorded(config):
         with opened(config, search=True):
             pass  # checks it, and records it for the jobs
-    typer.echo(scripts(config, out, sbatch, gpu=gpu, after=after))
+    from doremi.executors.slurm import Wishes
+
+    wishes = Wishes(gpu=gpu, until_decided=until is not None, options=tuple(sbatch or ()))
+    typer.echo(scripts(config, out, wishes, after))
 
 
 @app.command()
@@ -312,9 +325,6 @@ def status(place: PlaceArgument, set_: SetOption = None) -> None:
 
 app.command()(exporting.export)
 app.command("import")(exporting.import_)
-
-
-# -- printing ---------------------------------------------------------------------------------------------------------
 
 
 def main() -> None:

@@ -8,10 +8,10 @@ from doremi.rundir.layout import RunDirectory
 from doremi.verdict import Verdict, format_table, price
 
 
-def result_text(config: RunConfig, verdict: Verdict) -> str:
-    """All of it."""
+def result_text(config: RunConfig, verdict: Verdict, *words: str) -> str:
+    """All of it; `words` say how it came about."""
     page = f"report: {(config.root / 'report.html').resolve()}"
-    return "\n".join([mixture_tables(RunDirectory(config.root)), verdict_text(config, verdict), page])
+    return "\n".join([mixture_tables(RunDirectory(config.root)), verdict_text(config, verdict), *words, page])
 
 
 def verdict_text(config: RunConfig, verdict: Verdict) -> str:

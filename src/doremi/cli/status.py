@@ -24,10 +24,12 @@ from doremi.rundir.graph import Graph
 from doremi.rundir.known import counts_key
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.locks import at_work
+from doremi.rundir.looks import read_looks
 from doremi.rundir.node import Node
 from doremi.rundir.nodes import FILE as NODES
 from doremi.rundir.specs import TrainingSpec, canonical
 from doremi.rundir.weights import shape_of
+from doremi.statistics.looks import PLAN
 
 
 def status_table(config: RunConfig) -> str:
@@ -41,7 +43,7 @@ def _status_lines(directory: RunDirectory, plan: Graph) -> list[str]:
     rows = [(node.id, _state(plan, node, now)) for node in plan.nodes if node.kind != "losses"]
     width = max(len(name) for name, _ in rows)
     lines = [f"{name:<{width}}  {state}" for name, state in rows]
-    return [*lines, *_earlier(directory), *_disk(directory), *_last(directory)]
+    return [*lines, *_races(plan), *_looks(directory, plan), *_earlier(directory), *_disk(directory), *_last(directory)]
 
 
 def _state(plan: Graph, node: Node, now: Collection[str]) -> str:
@@ -57,6 +59,24 @@ def _state(plan: Graph, node: Node, now: Collection[str]) -> str:
     if running:
         return running
     return "waiting, if it is needed" if node.optional else "waiting"
+
+
+def _races(plan: Graph) -> list[str]:
+    """Who dropped out of races, and who is left."""
+    if plan.known.assumed:
+        return ["of a race, those who stand first are listed as finalists"] if plan.races else []
+    several = len(plan.races) > 1
+    return [f"{race.size}: {line}" if several else line for race in plan.races for line in race.words()]
+
+
+def _looks(directory: RunDirectory, plan: Graph) -> list[str]:
+    """How far a walk along planned looks has come."""
+    goal = plan.known.goal
+    if goal is None:
+        return []
+    taken = sorted({len(seeds) for record in read_looks(directory.root).values() for seeds in record.seeds})
+    judged = f"judged with {', '.join(map(str, taken))} seeds" if taken else "not judged yet"
+    return [f"looks: {judged}. The run is at {goal} seeds of the plan's {', '.join(map(str, PLAN))}"]
 
 
 def _earlier(directory: RunDirectory) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
-from doremi.config.comparison import CandidatesConfig, DownstreamConfig, VerdictConfig
+from doremi.config.comparison import CandidatesConfig, DownstreamConfig, VerdictConfig, check_race
 from doremi.config.limits import LimitsConfig
 from doremi.config.neutral import Neutral
 from doremi.config.paths import InputPath
@@ -350,6 +350,11 @@ class RunConfig(Section):
             raise ValueError("data.epoch_matched needs budget_tokens: give the tokens of the final run")
         return self
 
+    @model_validator(mode="after")
+    def _race_that_can_be(self) -> RunConfig:
+        check_race(self.candidates, self.candidate_mixtures(), self.reference.mixture, self.verdict.looks)
+        return self
+
     @property
     def root(self) -> Path:
         """The run directory."""
@@ -375,9 +380,6 @@ class RunConfig(Section):
 
     def search_seeds(self) -> list[int]:
         return list(range(self.seed, self.seed + self.proxy.seeds))
-
-    def candidate_seeds(self) -> list[int]:
-        return list(range(self.seed, self.seed + self.candidates.seeds))
 
     def candidate_mixtures(self) -> list[str]:
         """What is trained and compared, each once; the reference mixture by its own name."""

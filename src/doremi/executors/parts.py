@@ -72,7 +72,7 @@ def _wave(plan: Graph, node: Node, waves: dict[str, int]) -> int | None:
     """One later than what the node needs; None where it cannot be in this part."""
     before = [waves.get(need.id) for need in _needs(plan, node)]
     known = [wave for wave in before if wave is not None]
-    if len(known) < len(before) or not (_complete(node) or (known and _follows(node))):
+    if len(known) < len(before) or not (node.complete or (known and _follows(node))):
         return None
     return 1 + max(known, default=0)
 
@@ -83,13 +83,9 @@ def _needs(plan: Graph, node: Node) -> list[Node]:
     return [plan.twin(need) or need for need in needs]
 
 
-def _complete(node: Node) -> bool:
-    return node.spec is not None or node.kind in ("prepare", "verdict")
-
-
 def _follows(node: Node) -> bool:
     """Whether a node without a spec has one as soon as its needs are done, whatever they find."""
-    return not node.optional and node.role != "longer"
+    return not node.optional and node.role not in ("longer", "verdict")
 
 
 def _groups(plan: Graph, key: tuple[int, Role, str], nodes: list[Node], earlier: tuple[Group, ...]) -> Iterator[Group]:

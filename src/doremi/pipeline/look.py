@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from functools import cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from doremi.mixture.published import published_names
 from doremi.mixture.record import MixtureRecord, read_own_record
 from doremi.rundir.known import COUNTS, Asked, Counts, Known, Trained, counts
 from doremi.rundir.layout import RunDirectory, TrainingFolder
+from doremi.rundir.looks import read_goal
 from doremi.rundir.machine import Machine
 from doremi.rundir.specs import FewshotSpec, LossesSpec, TrainingSpec, canonical
 from doremi.rundir.weights import candidate_name
@@ -44,6 +45,8 @@ def look(config: RunConfig, directory: RunDirectory, corpus: Corpus | None) -> K
         answered=frozenset(_answered(root)),
         judged=frozenset(_judged(root)),
         asked=asked(root),
+        bits=dict(_bits(root)) if config.candidates.race else {},
+        goal=read_goal(root) if config.verdict.looks == "planned" else None,
     )
 
 
@@ -58,6 +61,14 @@ def trainings(root: Path) -> tuple[dict[str, Trained], dict[str, int]]:
         else:
             begun[str(path.relative_to(root))] = folder.saved_step()
     return finished, begun
+
+
+def _bits(root: Path) -> Iterator[tuple[str, tuple[float, ...]]]:
+    """Bits per byte of finished trainings by key."""
+    for path in sorted((root / "trainings").glob("*")):
+        folder = TrainingFolder(path)
+        if folder.finished:
+            yield str(folder.stage()["key"]), folder.bits_per_byte()
 
 
 def machine(root: Path) -> Machine | None:

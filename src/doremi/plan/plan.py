@@ -42,6 +42,7 @@ from doremi.rundir.outgrown import in_words, outgrown
 from doremi.rundir.schedule import Left
 from doremi.rundir.specs import LossesSpec
 from doremi.rundir.weights import candidate_name, check_limits, plain_record, shape_of
+from doremi.statistics.looks import PLAN
 from doremi.statistics.needed import Needed
 
 
@@ -289,6 +290,10 @@ def _notes(config: RunConfig) -> list[str]:
     if config.rounds.max > 1:
         most = f"at most {config.rounds.max} rounds are counted"
         notes.append(f"{most}. They end when the mixture stays the same{shorter}")
+    if config.candidates.race:
+        notes.append("of a race, those who stand first are counted as finalists. Others cost the same")
+    if config.verdict.looks == "planned":
+        notes.append(f"seeds of the present look are counted. `--until decided` may go on to {PLAN[-1]}")
     if config.proxy.stop == "auto":
         most = "all steps of a proxy are counted"
         notes.append(f"{most}. With proxy.stop auto it ends once its weights have settled{shorter}")

@@ -112,6 +112,8 @@ def claims_table(facts: Facts) -> Table | None:
         "Claims are tested one after the other, and each only if the one before it is proved. All together are wrong "
         f"in at most {percent(1 - facts.verdict.confidence, 0)} of such runs."
     )
+    if facts.verdict.race is not None:
+        caption += " They cover the finalists of the race only."
     return Table("claims", caption, columns, rows)
 
 

@@ -62,7 +62,7 @@ def _training_row(facts: Facts, group: list[Training]) -> list[Cell]:
 
 def _model(facts: Facts, one: Training) -> str:
     if one.role not in SEARCH_ROLES:
-        return f"{one.name}, {one.size}"
+        return f"{one.name}, {one.size}" + (f", heat {one.round} of the race" if one.round else "")
     on = f" on {facts.searched_from(facts.search_of(one), one.round)}" if one.role == "reference" else ""
     return in_round(f"{one.role}{facts.of_which(one)}{on}", one.round)
 

@@ -160,7 +160,8 @@ def _setting(facts: Facts) -> str:
 def _verdict_note(facts: Facts) -> str:
     if facts.verdict is not None:
         target = facts.verdict.recommendation.target
-        return " ".join([f"The recommendation goes by the {target} average.", *_matched(facts)])
+        raced = facts.verdict.race.words() if facts.verdict.race else ()
+        return " ".join([f"The recommendation goes by the {target} average.", *raced, *_matched(facts)])
     if facts.outdated:
         return outdated_words(facts)
     done = len([t for t in facts.every("main") if t.finished])

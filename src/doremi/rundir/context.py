@@ -54,6 +54,19 @@ class Context:
     def model(self, size: str | None) -> str:
         return canonical(shape_of(self.config, size))
 
+    def candidate_seeds(self) -> list[int]:
+        """Of main models: as many as configured, and more where the plan of looks has come to more."""
+        first, goal = self.config.seed, self.known.goal or 0
+        return list(range(first, first + max(self.config.candidates.seeds, goal)))
+
+    def target_weights(self) -> Weights | None:
+        """What domains weigh in the average that decides; None before there is a corpus."""
+        if self.corpus is None:
+            return None
+        if self.config.verdict.target == "natural":
+            return self.plain("natural", limits=False)
+        return (1 / len(self.corpus.domains),) * len(self.corpus.domains)
+
     # -- mixtures ----------------------------------------------------------------------------------------------------
 
     def plain(self, name: str, *, limits: bool = True) -> Weights | None:

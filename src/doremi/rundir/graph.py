@@ -20,7 +20,8 @@ from doremi.rundir import costs
 from doremi.rundir.context import Context
 from doremi.rundir.known import Known
 from doremi.rundir.node import Found, Node
-from doremi.rundir.nodes import CandidateRecord, NodeRecord, Nodes
+from doremi.rundir.nodes import CandidateRecord, NodeRecord, Nodes, Race
+from doremi.rundir.racing import Raced, race
 from doremi.rundir.specs import FewshotSpec, TrainingSpec, canonical
 from doremi.rundir.weights import candidate_name
 
@@ -50,6 +51,14 @@ class Method(Protocol):
 
 
 @dataclass(frozen=True)
+class Final:
+    """Who is compared at one size, by name, and with which seeds."""
+
+    candidates: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Graph:
     """All nodes in the order of the run."""
 
@@ -57,6 +66,10 @@ class Graph:
     known: Known
     candidates: tuple[CandidateRecord, ...]
     reference_mixture: str
+    finals: Mapping[str, Final | None]
+    """By size; None in a race that is not over."""
+    races: tuple[Race, ...] = ()
+    """By size, where candidates race."""
     answers: tuple[CandidateRecord, ...] = ()
     """The mixture that each search ends with, candidate or not."""
     by_id: Mapping[str, Node] = field(default_factory=dict, repr=False)
@@ -89,8 +102,7 @@ class Graph:
 
     def ready(self, node: Node) -> bool:
         """Whether it can be done now."""
-        complete = node.spec is not None or node.kind in ("prepare", "verdict")
-        return complete and not self.done(node) and not self.unfinished(node)
+        return node.complete and not self.done(node) and not self.unfinished(node)
 
     def unfinished(self, node: Node) -> list[str]:
         """Ids of what it needs and what is not done."""
@@ -134,7 +146,9 @@ class Graph:
 
     def _is_judged(self) -> bool:
         """Whether verdict.json is of all main models, and of no others."""
-        mains = {self.key(node) for node in self.nodes if node.role == "main"}
+        if None in self.finals.values():
+            return False
+        mains = {self.key(node) for node in self.nodes if node.role == "main" and not node.round}
         longer = {self.key(node) for node in self.nodes if node.role == "longer"}
         return bool(mains) and mains <= self.known.judged <= mains | longer
 
@@ -144,6 +158,7 @@ class Graph:
             nodes=tuple(self._record(node) for node in self.nodes),
             candidates=self.candidates,
             reference_mixture=self.reference_mixture,
+            races=self.races,
             earlier=tuple(earlier),
         )
 
@@ -164,18 +179,21 @@ def graph(config: RunConfig, known: Known, methods: Mapping[str, Method]) -> Gra
     declared = _declared(context, methods)
     found = {name: mixture for part in declared for name, mixture in part.mixtures.items()}
     nodes = [Node(PREPARE, "prepare", "prepare"), *(node for part in declared for node in part.nodes)]
-    mains = list(_mains(context, found))
+    raced = [_race(context, size, found) for size in config.size_names()] if config.candidates.race else []
+    mains = [node for one in raced for node in one.nodes] or list(_mains(context, found))
     nodes += mains
     if config.candidates.equal_compute:
         nodes += _longer(context, found, nodes)
     nodes += _asked_for(known)
-    nodes += _fewshot(config, known, [node for node in nodes if node.role in ("main", "longer")])
-    judged = tuple(node.id for node in nodes if node.role in ("main", "longer", "fewshot"))
-    nodes.append(Node(VERDICT, "verdict", "verdict", needs=judged))
+    nodes += _fewshot(config, known, [node for node in nodes if node.role == "longer" or _is_final(node)])
+    races = tuple(one.record for one in raced)
+    nodes.append(_verdict(nodes, races))
     reference = candidate_name(config.reference.mixture)
-    candidates = tuple(_candidate(context, name, found) for name in config.candidate_mixtures())
-    answers = tuple(_candidate(context, next(iter(part.mixtures)), found) for part in declared if part.mixtures)
-    return Graph(tuple(nodes), known, candidates, reference, answers)
+    seeds = tuple(dict.fromkeys(node.seed for node in mains))
+    candidates = tuple(_candidate(context, name, found, seeds) for name in config.candidate_mixtures())
+    answers = tuple(_candidate(context, next(iter(part.mixtures)), found, seeds) for part in declared if part.mixtures)
+    finals = _finals(context, candidates, races)
+    return Graph(tuple(nodes), known, candidates, reference, finals, races, answers)
 
 
 def _declared(context: Context, methods: Mapping[str, Method]) -> list[Declared]:
@@ -191,9 +209,37 @@ def _declared(context: Context, methods: Mapping[str, Method]) -> list[Declared]
 def _mains(context: Context, found: Mapping[str, Found]) -> Iterator[Node]:
     config = context.config
     for size in config.size_names():
-        for seed in config.candidate_seeds():
+        for seed in context.candidate_seeds():
             for mixture in config.candidate_mixtures():
                 yield _main(context, candidate_name(mixture), mixture, size, seed, found.get(mixture))
+
+
+def _race(context: Context, size: str, found: Mapping[str, Found]) -> Raced:
+    mixtures = {candidate_name(mixture): mixture for mixture in context.config.candidate_mixtures()}
+
+    def make(name: str, seed: int, heat: int) -> Node:
+        mixture = mixtures[name]
+        return replace(_main(context, name, mixture, size, seed, found.get(mixture)), round=heat)
+
+    return race(context, size, make)
+
+
+def _is_final(node: Node) -> bool:
+    """Whether it is a main model that is compared, and not one of a race's heats."""
+    return node.role == "main" and not node.round
+
+
+def _verdict(nodes: Sequence[Node], races: Sequence[Race]) -> Node:
+    judged = tuple(node.id for node in nodes if node.role in ("main", "longer", "fewshot"))
+    going_on = any(one.finalists is None for one in races)
+    return Node(VERDICT, "verdict", "verdict", needs=judged, waits="waits for the next heat" if going_on else "")
+
+
+def _finals(context: Context, candidates: Sequence[CandidateRecord], races: Sequence[Race]) -> dict[str, Final | None]:
+    if races:
+        return {r.size: Final(r.finalists, r.seeds) if r.finalists and r.seeds else None for r in races}
+    everyone = Final(tuple(one.name for one in candidates), tuple(context.candidate_seeds()))
+    return dict.fromkeys(context.config.size_names(), everyone)
 
 
 def _main(context: Context, name: str, mixture: str, size: str, seed: int, found: Found | None) -> Node:
@@ -201,7 +247,7 @@ def _main(context: Context, name: str, mixture: str, size: str, seed: int, found
     if found is None:
         weights, why = context.plain(mixture), context.why_not(mixture)
         return context.train(node, weights, why)
-    source = found.by_seed.get(seed)
+    source = found.source(seed)
     if source is None:
         return replace(node, waits=f"{name} has no mixture for seed {seed}")
     weights = context.found(source)
@@ -217,7 +263,7 @@ def _longer(context: Context, found: Mapping[str, Found], nodes: Sequence[Node])
         search = [node for node in nodes if node.method == method and node.role in ("reference", "proxy")]
         for size in config.size_names():
             steps = _steps_of_search(context, search, size)
-            for seed in config.candidate_seeds():
+            for seed in context.candidate_seeds():
                 made += [_trained_on(context, mixture, size, seed, steps, search) for mixture in plain]
     return made
 
@@ -289,13 +335,12 @@ def _asked(key: str, config: RunConfig, known: Known) -> FewshotSpec:
     return FewshotSpec(key, canonical(asked), known.tasks)
 
 
-def _candidate(context: Context, mixture: str, found: Mapping[str, Found]) -> CandidateRecord:
-    name, seeds = candidate_name(mixture), context.config.candidate_seeds()
+def _candidate(context: Context, mixture: str, found: Mapping[str, Found], seeds: Sequence[int]) -> CandidateRecord:
+    name = candidate_name(mixture)
     if mixture not in found:
         place = f"mixtures/{name}.json"
         return CandidateRecord(name=name, role="plain", mixtures=dict.fromkeys(seeds, place))
-    by_seed = found[mixture].by_seed
-    made = {seed: by_seed.get(seed) for seed in seeds}
+    made = {seed: found[mixture].source(seed) for seed in seeds}
     places = {seed: node.place if node and context.found(node) else None for seed, node in made.items()}
     role = found[mixture].role
     first = next((node for node in made.values() if node is not None), None)

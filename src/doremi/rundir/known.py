@@ -95,5 +95,9 @@ class Known:
     judged: frozenset[str] = frozenset()
     """Keys of the trainings that verdict.json compares."""
     asked: tuple[Asked, ...] = ()
+    bits: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Bits per byte `[K]` of finished trainings by key, over all validation documents, where candidates race."""
+    goal: int | None = None
+    """Seeds of the look that a walk along planned looks is at."""
     assumed: bool = False
     """Whether unfinished trainings count as if they took all their steps: to say what a run costs at most."""

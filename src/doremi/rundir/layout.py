@@ -48,6 +48,13 @@ class TrainingFolder:
     def evaluation(self) -> dict[str, Any]:
         return read_json(self.folder / "evaluation.json", "evaluation")
 
+    def bits_per_byte(self) -> tuple[float, ...]:
+        """Of each domain over all its validation documents, whichever half they are in. `[K]`"""
+        evaluation = self.evaluation()
+        halves = [zip(evaluation[split]["bits_per_byte"], evaluation[split]["bytes"], strict=True) for split in SPLITS]
+        by_domain = [[(bits, size) for bits, size in each if size] for each in zip(*halves, strict=True)]
+        return tuple(sum(bits * size for bits, size in each) / sum(size for _, size in each) for each in by_domain)
+
     def document_nats(self) -> np.ndarray:
         """Nats of each validation document, all domains one after the other, float64."""
         return np.fromfile(self.folder / "evaluation.documents.f64", dtype="<f8")

@@ -35,6 +35,8 @@ def recommended(setting: Setting, claims: Sequence[Claim], by_target: Mapping[Ta
     best, other = (_best(setting, one, by_target[one]) for one in (target, OTHER[target]))
     held = [one for one in claims if one.held]
     reasons = [_proved(setting, best.candidate, held), _regret(setting, target, best), *_others(best, held)]
+    if dropped := setting.terms.dropped:
+        reasons.append(f"Nothing is claimed of {', '.join(dropped)}, which a race on other seeds dropped before.")
     reasons += [setting.terms.exploratory] if setting.terms.exploratory else []
     return Recommended(
         mixture=best.candidate,
@@ -53,15 +55,14 @@ def _best(setting: Setting, target: Target, choices: Sequence[Choice]) -> Choice
 
 
 def _proved(setting: Setting, best: str, held: Sequence[Claim]) -> str:
+    every = "every plain finalist" if setting.terms.dropped else "every plain mixture"
     reference, own = setting.names[setting.reference], [one for one in held if one.candidate == best]
     if not own:
         return "" if held or not setting.found() else f"No found mixture is proved better than {reference}."
     if len(own) > 1:
-        over = (
-            f"{reference} and than every plain mixture" if len(own[1].over) > 1 else f"{reference}, the only plain one"
-        )
+        over = f"{reference} and than {every}" if len(own[1].over) > 1 else f"{reference}, the only plain one"
         return f"{best} is proved better than {over}."
-    return f"{best} is proved better than {reference}. It is not proved better than every plain mixture."
+    return f"{best} is proved better than {reference}. It is not proved better than {every}."
 
 
 def _regret(setting: Setting, target: Target, best: Choice) -> str:
@@ -80,6 +81,8 @@ def _regret(setting: Setting, target: Target, best: Choice) -> str:
 
 
 def _among(setting: Setting) -> str:
+    if setting.terms.dropped:
+        return "the finalists"
     return "the candidates" if all(one.allowed for one in setting.entrants) else "those within the limits"
 
 

@@ -16,9 +16,8 @@ USUAL = 0.01  # the relative difference that the noise is told by
 def judge(table: Measurements, terms: Terms) -> Judged:
     """Judge the candidates of `table`. Reads nothing else: the same table gives the same value.
 
-    `RunError`: the reference mixture is not among the candidates, no candidate may be used, or every seed is spent.
+    `RunError`: the reference mixture is not among the candidates, or no candidate may be used.
     """
-    table = table.fresh()
     setting = Setting.of(table, terms)
     claimed = claims.claims(setting)
     compared = tuple(one for target in TARGETS for one in intervals.comparisons(setting, target, claimed))

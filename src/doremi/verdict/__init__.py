@@ -12,6 +12,8 @@ from dataclasses import asdict
 
 from doremi.errors import ConfigError
 from doremi.rundir.layout import RunDirectory
+from doremi.rundir.looks import read_looks, write_looks
+from doremi.rundir.nodes import Race
 from doremi.statistics.judge import judge as judge_table
 from doremi.statistics.looks import look
 from doremi.statistics.setting import Terms
@@ -21,7 +23,6 @@ from doremi.verdict.current import outdated
 from doremi.verdict.describe import alone, digits, epochs_at_budget, perplexity, ranks, steps_to_baseline
 from doremi.verdict.downstream import downstream
 from doremi.verdict.equal_compute import equal_compute
-from doremi.verdict.looking import read_looks, write_looks
 from doremi.verdict.measure import Measured, baseline_of, measure
 from doremi.verdict.price import Price, price
 from doremi.verdict.rules import Rules
@@ -44,12 +45,15 @@ def judge(
     candidates: Sequence[Candidate],
     reference_mixture: str,
     rules: Rules | None = None,
+    race: Race | None = None,
 ) -> Verdict:
     """Compare the finished `candidates` of one `size`, each trained with each of `seeds`.
 
     Reads only, and the same run gives the same value. `reference_mixture` names the one among the candidates that is
-    it, if there is one. `ConfigError`: an impossible argument. `RunError`: a candidate is missing or was trained on
-    other weights than its mixture has, or there is no baseline. `DamageError`, `DataError`: see `measure`.
+    it, if there is one. `race`: what has chosen them, on other seeds than these.
+
+    `ConfigError`: an impossible argument. `RunError`: a candidate is missing or was trained on other weights than its
+    mixture has, or there is no baseline. `DamageError`, `DataError`: see `measure`.
     """
     rules = rules or Rules()
     rules.check()
@@ -57,7 +61,8 @@ def judge(
     baseline = baseline_of(candidates)
     measured = measure(run, size, seeds, candidates)
     now = look(rules.record, rules.looks, seeds, rules.level)
-    judged = judge_table(measured.table, Terms(rules.target, now.level, rules.margin, now.exploratory))
+    dropped = race.dropped if race else ()
+    judged = judge_table(measured.table, Terms(rules.target, now.level, rules.margin, now.exploratory, dropped))
     found = digits(asdict(judged))
     return Verdict.model_validate({
         "confidence": rules.confidence,
@@ -75,6 +80,7 @@ def judge(
         "candidates": _results(run, candidates, measured, judged, baseline),
         "domain_changes": found["domains"],
         "recommendation": found["recommended"],
+        "race": race,
         **{name: found[name] for name in SHARED},
     })  # fmt: skip
 

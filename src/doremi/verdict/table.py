@@ -38,6 +38,7 @@ def format_table(verdict: Verdict, price: Price) -> str:
         f"that hold at once for each mixture. A tie is within {verdict.margin:.2%}.",
         *_grid(_comparisons(verdict)),
         *_same(verdict),
+        *(verdict.race.words() if verdict.race else ()),
         *lent(verdict),
         *_claims(verdict),
         *_choices(verdict),
@@ -97,6 +98,8 @@ def _claims(verdict: Verdict) -> list[str]:
     """What is proved, what was tested in vain, and what was not tested."""
     rows = [_claim(one) for one in verdict.claims]
     title = f"Claims, each only after the one before it. One-sided, {verdict.sure} for all together."
+    if verdict.race is not None:
+        title += " They cover the finalists of the race only."
     return ["", title, *_grid(rows)] if rows else []
 
 

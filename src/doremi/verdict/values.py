@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from doremi.errors import DamageError, one_line
 from doremi.files import FORMAT, read_json, write_json
+from doremi.rundir.nodes import Race
 from doremi.statistics.looks import Looks
 from doremi.statistics.needed import Needed
 from doremi.statistics.table import Target
@@ -181,7 +182,7 @@ class Downstream(_Value):
 
 
 class Verdict(_Value):
-    """The whole file. The last four are there only where they were asked for.
+    """The whole file. The last five are there only where they were asked for.
 
     `baseline`: the candidate that others are measured by, the reference mixture where it was trained.
     """
@@ -213,6 +214,8 @@ class Verdict(_Value):
     noise: Needed | None
     settle: Needed | None
     recommendation: Recommended
+    race: Race | None = None
+    """What chose the candidates, where they raced."""
     sizes: tuple[SizeSummary, ...] | None = None
     ranking: Ranking | None = None
     equal_compute: EqualCompute | None = None
