@@ -71,11 +71,11 @@ def test_more_seeds_after_one_look_are_a_run_of_their_own(won: Verdict) -> None:
 def test_a_plan_goes_on_to_its_next_look(won: Verdict) -> None:
     planned = {"looks": "planned"}
     settle = headline(failed(won, settle=Needed(0.01, 4, 6, None), **planned), PRICE)[2]
-    assert settle.endswith("The plan's look at 5 can do it, 20 min: `doremi run runs/demo --set candidates.seeds=5`.")
+    assert settle.endswith("The plan's look at 5 can do it, 20 min: `doremi run runs/demo --until decided`.")
     settle = headline(failed(won, settle=Needed(0.01, 7, 9, None), **planned), PRICE)[2]
     assert "The plan's look at 8 can do it, 50 min" in settle
     settle = headline(failed(won, settle=Needed(0.01, 40, 60, None), **planned), PRICE)[2]
-    assert "candidates.seeds=12`. The plan ends at 12, which may not be enough." in settle
+    assert "--until decided`. The plan ends at 12, which may not be enough." in settle
     settle = headline(failed(won, settle=Needed(0.01, 40, 60, None), seeds=tuple(range(12)), **planned), PRICE)[2]
     assert settle.endswith("The plan of 12 seeds is at its end.")
 

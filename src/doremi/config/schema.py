@@ -206,6 +206,9 @@ class TrainingConfig(Section):
     log_every: Annotated[int, Reaches()] = Field(default=10, ge=1)
     """Steps between lines of metrics.jsonl."""
 
+    def __hash__(self) -> int:  # pydantic's own fails on a setting that is a dictionary
+        return hash(self.model_dump_json())
+
     @field_validator("threads", "evaluate_every", "checkpoint_every")
     @classmethod
     def _positive(cls, value: int | str) -> int | str:

@@ -34,6 +34,8 @@ def first_noise(config: RunConfig, directory: RunDirectory, nodes: Nodes) -> tup
 
 def noise_words(config: RunConfig, directory: RunDirectory, nodes: Nodes, at_once: int) -> str:
     """For the display of a run at work; nothing while it is not known, and when all seeds are there."""
+    if config.candidates.race:  # its heats have one seed each
+        return ""
     found, planned = first_noise(config, directory, nodes), config.candidates.seeds
     if found is None or found[1] >= planned:
         return ""
@@ -44,7 +46,7 @@ def noise_words(config: RunConfig, directory: RunDirectory, nodes: Nodes, at_onc
 
 def _of_size(config: RunConfig, directory: RunDirectory, nodes: Nodes, size: str) -> tuple[Needed, int] | None:
     everyone = [one for one in candidates_of(directory, nodes, size) if one.role != "per-seed"]
-    there, seeds = _complete(everyone, config.candidate_seeds())
+    there, seeds = _complete(everyone, sorted({seed for one in everyone for seed in one.trainings}))
     if len(there) < 2:
         return None
     verdict = config.verdict

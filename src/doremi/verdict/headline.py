@@ -140,7 +140,7 @@ def _command(verdict: Verdict, wanted: int, price: Price) -> str:
         return f"The plan of {PLAN[-1]} seeds is at its end."
     count = next((count for count in later if count >= wanted), later[-1])
     last = "" if count >= wanted else f" The plan ends at {count}, which may not be enough."
-    run = _run(price, f"candidates.seeds={count}")
+    run = f"`doremi run {price.run} --until decided`"
     return f"The plan's look at {count} can do it{_takes(count - have, price)}: {run}.{last}"
 
 
