@@ -296,9 +296,9 @@ def test_a_broken_file_is_one_clear_error(copied: Path) -> None:
 @pytest.mark.usefixtures("without_pictures")
 def test_few_held_out_documents_are_told(copied: Path) -> None:
     assert "Few documents" not in words(Page(write_report(RunDirectory(copied))).by_id("answer"))
-    path = copied / "reference/seed-0/evaluation.json"
+    path = copied / "corpus/manifest.json"
     value = json.loads(path.read_text())
-    value["report"]["documents"] = [10, 9, 20]
+    value["domains"]["code"]["validation"]["documents"] = 9  # of both halves
     path.write_text(json.dumps(value))
     said = words(Page(write_report(RunDirectory(copied))).by_id("answer"))
     assert "Few documents. Results are measured on fewer than 10 held-out documents in code (9). Losses" in said

@@ -134,7 +134,7 @@ def _say_what_was_read(space: Workspace, corpus: Corpus, *, table: bool) -> None
 
 
 def _say_if_few(space: Workspace, corpus: Corpus) -> None:
-    warning = few_documents({d: int(corpus.validation_documents(d)["report"].sum()) for d in corpus.domains})
+    warning = few_documents({d: entry.validation.documents for d, entry in corpus.entries.items()})
     if warning is not None:
         space.watch.say(f"warning: {warning}")
 

@@ -20,7 +20,7 @@ def outdated_words(facts: Facts) -> str:
 
 def warnings(facts: Facts) -> list[tuple[str, str]]:
     """What decides on how much the answer is worth: a word or two, and the warning."""
-    few = few_documents(facts.report_documents())
+    few = few_documents(facts.held_out_documents())
     return [*([("Few documents", few)] if few else []), *(("Short training", words) for words in _short(facts))]
 
 
