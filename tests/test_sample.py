@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import struct
 from collections import Counter
@@ -349,7 +350,7 @@ def test_text_is_that_of_the_files(to: str, text_run: tuple[RunDirectory, dict[s
     assert len(found) == receipt["total"]["documents"]
     parts = [text for text in set(found) if text not in texts["prose"] | texts["code"]]
     assert set(AWKWARD) <= set(found)
-    assert len(parts) <= 2  # of documents whose other part is held out
+    assert len(parts) <= len(DOMAINS)  # of documents whose other part is held out
     assert all(any(part in whole for whole in texts["prose"] | texts["code"]) for part in parts)
     assert receipt["domains"]["code"]["epochs"] > 1
     assert any("all encode to the tokens that they had" in note for note in receipt["notes"])
@@ -363,7 +364,8 @@ def test_text_that_tokens_do_not_give_back_is_said(
     run, _ = text_run
     monkeypatch.setattr("doremi.corpus.tokenizer.TextTokenizer.encode", lambda self, text: [1])
     out = sample(run, tokens="20k", to="jsonl", out=tmp_path / "out", mixture=run.root.parents[1] / "mixture.json")
-    assert "decoding is not exact: of 40 documents, 40" in " ".join(json.loads(out.read_text())["notes"])
+    notes = " ".join(json.loads(out.read_text())["notes"])
+    assert re.search(r"decoding is not exact: of (\d\d) documents, \1 encode to other tokens", notes)
 
 
 def test_the_command_in_the_readme_of_axolotl(

@@ -16,7 +16,9 @@ from doremi.corpus.value import Corpus
 from doremi.export.sampled.counts import lengths
 from doremi.export.sampled.order import I64, Drawn
 
-_CHUNK = 4 << 20  # bytes of tokens that are handled at a time, where no document has more
+# Bytes of tokens that are handled at a time, where no document has more.
+COPIED = 1 << 18  # stays in a core's cache between joining and writing
+DECODED = 8 << 20  # also a row group of Parquet
 
 
 @dataclass(frozen=True)
@@ -66,21 +68,21 @@ class Documents:
     start: I64
     size: I64
 
-    def chunks(self) -> Iterator[list[memoryview]]:
-        """All documents as little-endian tokens, a few megabytes at a time; each with the end of its text."""
+    def chunks(self, size: int = COPIED) -> Iterator[list[memoryview]]:
+        """All documents as little-endian tokens, about `size` bytes at a time; each with the end of its text."""
         item = self.source.itemsize
         first, last = (self.start * item).tolist(), ((self.start + self.size) * item).tolist()
         domain, files = self.domain.tolist(), self.files
         upto = np.cumsum(self.size * item)
         whole = int(upto[-1]) if len(upto) else 0
-        cuts = np.unique(np.searchsorted(upto, np.arange(_CHUNK, whole, _CHUNK))).tolist()
+        cuts = np.unique(np.searchsorted(upto, np.arange(size, whole, size))).tolist()
         for begin, end in zip([0, *cuts], [*cuts, len(domain)], strict=True):
             spans = zip(domain[begin:end], first[begin:end], last[begin:end], strict=True)
             yield [files[one][start:stop] for one, start, stop in spans]
 
     def texts(self) -> Iterator[list[str]]:
         """All documents as text, without the token that ends it."""
-        for chunk in self.chunks():
+        for chunk in self.chunks(DECODED):
             yield self._tokenizer.decode_batch([self._ids(one) for one in chunk], skip_special_tokens=False)
 
     def ids(self) -> Iterator[list[int]]:
