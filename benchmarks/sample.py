@@ -1,10 +1,10 @@
 """A data set that is drawn, against copying the same bytes: flat tokens and Megatron's pair, warm.
 
-    python benchmarks/sample.py [--megabytes 200] [--tokens-per-document 700] [--rounds 5] [--workers 1]
+    python benchmarks/sample.py [--megabytes 200] [--tokens-per-document 700] [--rounds 5] [--workers 1] [--folder DIR]
 
-The corpus has three domains of documents whose lengths spread as those of web text do (log-normal). One domain is drawn
-for about three passes. Copying reads the shards that were drawn and writes them elsewhere, and flushes them to the disk,
-as drawing does. All of it fits in memory, so that no disk is waited for but in flushing.
+The corpus has three domains. Lengths of documents spread as those of web text do (log-normal). One domain is drawn
+for about three passes. Copying writes the same files elsewhere and flushes them to the disk, as drawing does. All of it
+fits in memory, so that no disk is waited for but in flushing.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from doremi.export.sampled.counts import count
-from doremi.export.sampled.order import Order
-from doremi.export.sampled.shards import Job, write_shards
-from doremi.export.sampled.source import Source
+from doremi.drawing.counts import count
+from doremi.drawing.order import Order
+from doremi.drawing.shards import Job, write_shards
+from doremi.drawing.source import Source
 from doremi.files import flush_to_disk
 from figures import figure, interleaved, ratio
 

@@ -25,12 +25,13 @@ from doremi.corpus.parts import PrepareRequest
 from doremi.corpus.prepare import prepare
 from doremi.corpus.sources import DomainSource
 from doremi.corpus.value import Corpus
+from doremi.drawing import shards
+from doremi.drawing.counts import count, intended_tokens
+from doremi.drawing.order import Order
 from doremi.errors import ExportError, Interrupted
 from doremi.export import export
 from doremi.export.rounding import round_to_one
-from doremi.export.sampled import NAME, sample, shards
-from doremi.export.sampled.counts import count, intended_tokens
-from doremi.export.sampled.order import Order
+from doremi.export.sampled import NAME, sample
 from doremi.rundir.layout import RunDirectory
 from make_run import MadeRun, make_run
 from read_exports import weights_file
@@ -130,7 +131,7 @@ def test_counts_come_nearest_to_the_intended_tokens(sizes: list[int], intended: 
 def test_counts_look_further_than_the_first_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     order, ends = Order((300,), "a"), np.cumsum(np.arange(1, 301)).astype("<u8")
     whole = count(order, 0, ends, 100_000)
-    monkeypatch.setattr("doremi.export.sampled.counts._AT_ONCE", 7)
+    monkeypatch.setattr("doremi.drawing.counts._AT_ONCE", 7)
     assert count(order, 0, ends, 100_000) == whole
 
 

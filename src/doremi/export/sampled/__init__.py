@@ -1,13 +1,9 @@
 """`doremi sample`: the third step of the paper, "resample a data set", written out as files of whole documents.
 
-    order.py      which document comes when: a pure function of the settings
-    counts.py     how many documents come to the intended tokens
-    source.py     the token files of the corpus
-    forms.py      what a shard is written as
-    shards.py     shards on the disk, by several processes
     receipt.py    what was asked for, and what was drawn
     decoding.py   whether decoded text is the text that was read
 
+The order, the counts and the shards are in `drawing/`.
 How a data set is cut into shards depends on its tokens alone. So any number of processes writes the same bytes, and a
 command that was stopped goes on with the shards that are missing.
 """
@@ -22,19 +18,19 @@ from typing import Any
 from doremi.corpus.encoding import worker_count
 from doremi.corpus.store import AGAIN, verify_files
 from doremi.corpus.value import Corpus
+from doremi.drawing.counts import Count, count, intended_tokens
+from doremi.drawing.forms import FORMS, form_named
+from doremi.drawing.order import Order
+from doremi.drawing.shards import Job, temporary_name, write_shards
+from doremi.drawing.source import Source
 from doremi.errors import DamageError, ExportError, Interrupted
 from doremi.export.blend import Blend
 from doremi.export.files import check_folder, refuse_in_path
 from doremi.export.mapping import tokens_given
 from doremi.export.read import Asked as Wanted
 from doremi.export.read import read_blend
-from doremi.export.sampled.counts import Count, count, intended_tokens
 from doremi.export.sampled.decoding import check_decoding, words
-from doremi.export.sampled.forms import FORMS, form_named
-from doremi.export.sampled.order import Order
 from doremi.export.sampled.receipt import NAME, Asked, earlier, values_of, write_receipt
-from doremi.export.sampled.shards import Job, temporary_name, write_shards
-from doremi.export.sampled.source import Source
 from doremi.files import write_bytes
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.lock import Lock, Taken

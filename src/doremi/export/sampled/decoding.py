@@ -13,8 +13,8 @@ from tokenizers import Tokenizer
 
 from doremi.corpus.tokenizer import TextTokenizer
 from doremi.corpus.value import Corpus
-from doremi.export.sampled.order import Drawn, Order
-from doremi.export.sampled.source import Source
+from doremi.drawing.order import Drawn, Order
+from doremi.drawing.source import Source
 
 _EACH = 20  # documents of a domain
 

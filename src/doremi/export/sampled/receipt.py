@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from doremi.drawing.counts import Count
 from doremi.errors import ExportError
 from doremi.export.blend import Blend
-from doremi.export.sampled.counts import Count
 from doremi.files import FORMAT, read_json, write_json
 
 NAME = "doremi-sample.json"

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import orjson
 
+from doremi.drawing.megatron_index import index
+from doremi.drawing.source import Documents
 from doremi.errors import ExportError
-from doremi.export.sampled.source import Documents
-from doremi.export.targets.megatron import index
 
 Write = Callable[[Documents, Sequence[Path]], None]
 

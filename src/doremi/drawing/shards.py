@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -13,10 +11,11 @@ from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from pathlib import Path
 
+from doremi.corpus.encoding import end_with_parent, interrupt_held
+from doremi.drawing.forms import FORMS
+from doremi.drawing.order import Order
+from doremi.drawing.source import Source
 from doremi.errors import RunError
-from doremi.export.sampled.forms import FORMS
-from doremi.export.sampled.order import Order
-from doremi.export.sampled.source import Source
 from doremi.files import flush_to_disk
 
 
@@ -65,7 +64,8 @@ def write_shards(job: Job, numbers: Sequence[int], workers: int, done: Callable[
         return
     resource_tracker.ensure_running()
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin) as pool:
-        waiting = [pool.submit(write_shard, job, number) for number in numbers]
+        with interrupt_held():
+            waiting = [pool.submit(write_shard, job, number) for number in numbers]
         try:
             for future in as_completed(waiting):
                 future.result()
@@ -80,14 +80,6 @@ def write_shards(job: Job, numbers: Sequence[int], workers: int, done: Callable[
 
 
 def _begin() -> None:
-    """First act of a process. The command hears Ctrl-C, and one that is killed leaves no orphan behind."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """First act of a process."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    end_with_parent()

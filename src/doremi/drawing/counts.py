@@ -11,7 +11,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from doremi.export.sampled.order import I64, Order
+from doremi.drawing.order import I64, Order
 
 _AT_ONCE = 1 << 20  # draws whose lengths are added up at a time
 

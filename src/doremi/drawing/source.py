@@ -13,8 +13,8 @@ from tokenizers import Tokenizer
 
 from doremi.corpus.store import mapped
 from doremi.corpus.value import Corpus
-from doremi.export.sampled.counts import lengths
-from doremi.export.sampled.order import I64, Drawn
+from doremi.drawing.counts import lengths
+from doremi.drawing.order import I64, Drawn
 
 # Bytes of tokens that are handled at a time, where no document has more.
 COPIED = 1 << 18  # stays in a core's cache between joining and writing
