@@ -39,7 +39,7 @@ def write_shard(job: Job, number: int) -> None:
     """Write one shard: its files get their names once all of them are on the disk."""
     documents = job.source.open(job.order.shard(number, job.shards, job.draws))
     paths = job.paths(number)
-    temporary = [temporary_name(path) for path in paths]
+    temporary = [path.with_name(f".{path.name}.tmp") for path in paths]
     try:
         FORMS[job.to].write(documents, temporary)
         for one, path in zip(temporary, paths, strict=True):
@@ -48,10 +48,6 @@ def write_shard(job: Job, number: int) -> None:
     finally:
         for one in temporary:
             one.unlink(missing_ok=True)
-
-
-def temporary_name(path: Path) -> Path:
-    return path.with_name(f".{path.name}.tmp")
 
 
 def write_shards(job: Job, numbers: Sequence[int], workers: int, done: Callable[[], None]) -> None:

@@ -21,7 +21,7 @@ from doremi.corpus.value import Corpus
 from doremi.drawing.counts import Count, count, intended_tokens
 from doremi.drawing.forms import FORMS, form_named
 from doremi.drawing.order import Order
-from doremi.drawing.shards import Job, temporary_name, write_shards
+from doremi.drawing.shards import Job, write_shards
 from doremi.drawing.source import Source
 from doremi.errors import DamageError, ExportError, Interrupted
 from doremi.export.blend import Blend
@@ -118,12 +118,8 @@ class _Drawing:
         return count(self.order, domain, ends, intended)
 
     def _write(self, job: Job, sizes: dict[str, int], workers: int, say: Say) -> None:
-        missing = []
-        for number in range(job.shards):
-            for path in job.paths(number):
-                temporary_name(path).unlink(missing_ok=True)  # of a command that was killed
-            if not all(_is_there(path, sizes) for path in job.paths(number)):
-                missing.append(number)
+        numbers = range(job.shards)
+        missing = [one for one in numbers if not all(_is_there(path, sizes) for path in job.paths(one))]
         left = len(missing)
         if left < job.shards:
             say(f"{job.shards - left} of {job.shards} shards are there already")
