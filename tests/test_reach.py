@@ -20,6 +20,7 @@ from doremi.corpus.kept import kept_folder
 from doremi.errors import ConfigError, MixtureError
 from doremi.rundir.graph import Graph
 from doremi.rundir.known import Known
+from doremi.rundir.machine import Machine
 from graphs import corpus, known, made, values
 
 PLAIN = ["doremi", "natural", "uniform", "temperature", "unimax"]
@@ -45,7 +46,10 @@ BASES: dict[str, dict[str, Any]] = {
     "who may race": {"candidates": {"mixtures": PLAIN, "seeds": 3}},
     "an architecture": {"model": {"preset": None, "architecture": "llama", "options": {"hidden_size": 32}},
                         "reference": {"losses": "stored"}},
+    "on a GPU": {"reference": {"losses": "stored"}},
 }  # fmt: skip
+MACHINES = {"on a GPU": Machine("cuda", True, 2, 2)}
+"""Where a run is, unless on a CPU."""
 EVERYWHERE = {
     "candidates": {"mixtures": PLAIN, "equal_compute": True}, "downstream": {"tasks": "tasks"},
 }  # fmt: skip
@@ -61,7 +65,9 @@ OTHERS: dict[str, list[Any]] = {
     "model.preset": ["0.3m"], "model.architecture": ["gpt2"], "model.options": [{"hidden_size": 64}],
     "training.batch_size": [16], "training.threads": [2, 3], "training.compile": [True, False],
     "training.evaluate_every": [7], "training.checkpoint_every": [9], "training.warmup": [0.2],
-    "training.accumulation": [2], "reference.mixture": ["uniform", "temperature"], "reference.reuse": ["other-run"],
+    "training.accumulation": [2],
+    "training.deterministic": [True, False],
+    "reference.mixture": ["uniform", "temperature"], "reference.reuse": ["other-run"],
     "proxy.sampling": ["natural"], "proxy.choices": [{"clip": "none"}],
     "candidates.mixtures": [["doremi", "natural"]], "candidates.sizes": [["0.3m"]], "downstream.tasks": ["others"],
     "downstream.limit": [5], "limits.domains": [{"web": {"max_weight": 0.3}}],
@@ -138,26 +144,26 @@ def changed(plain: dict[str, Any], key: str, section: type[Section], name: str) 
             continue
 
 
-def graph_of(config: RunConfig) -> Graph:
+def graph_of(config: RunConfig, machine: Machine | None = None) -> Graph:
     """With the share that an epoch-matched run keeps, tasks, and all steps of unfinished trainings assumed."""
     whole = corpus().sized(config.data.given)
     so_far: Known = known(config, assumed=True, tasks="{}", corpus=whole)
     if config.kept_share < 1:
         kept = replace(corpus(), fingerprint=f"kept {kept_folder(whole, config.kept_share)}")
         so_far = replace(so_far, corpus=replace(whole, kept=kept))
-    return made(config, so_far)
+    return made(config, so_far if machine is None else replace(so_far, machine=machine))
 
 
 @functools.cache
 def base(name: str) -> tuple[RunConfig, Graph]:
     """One of the runs, and its graph."""
     config = validate(values(**{**EVERYWHERE, **BASES[name]}), "test")
-    return config, graph_of(config)
+    return config, graph_of(config, MACHINES.get(name))
 
 
 def rekeyed(name: str, other: RunConfig) -> set[Reached]:
     """The roles of which a node has another key, the corpus, and the verdict where it judges by other rules."""
-    (one, first), second = base(name), graph_of(other)
+    (one, first), second = base(name), graph_of(other, MACHINES.get(name))
     found: set[Any] = {
         node.role
         for node in first.nodes

@@ -22,7 +22,7 @@ NEUTRAL: dict[str, object] = {
     "steps": 1000, "batch_size": 32, "optimizer": "adamw", "learning_rate": 1e-3, "schedule": "exponential",
     "final_learning_rate": 0.1, "warmup": 0.06, "weight_decay": 0.01, "beta1": 0.9, "beta2": 0.99,
     "gradient_clip": 1.0, "precision": "auto", "compile": "auto", "threads": "auto", "evaluate_every": "auto",
-    "initial_spread": 1.0, "learning_rates": {},
+    "initial_spread": 1.0, "learning_rates": {}, "deterministic": False,
 }  # fmt: skip
 """What keys leave out, for ever: one line a setting of `training` that a result depends on."""
 SETTINGS = TrainingConfig.model_validate({
@@ -59,7 +59,7 @@ def test_a_setting_at_its_neutral_value_is_in_no_key() -> None:
 
 def test_a_run_from_before_a_setting_keeps_its_keys(tmp_path: Path) -> None:
     """Its record names every setting of its time; the others had their neutral value, whatever the default is now."""
-    newer = {"schedule", "initial_spread"}
+    newer = {"schedule", "initial_spread", "deterministic"}
     recorded = validate({"name": "old", "data": {"domains": {"a": "a", "b": "b"}}, "training": NEUTRAL}, "test")
     values = recorded.model_dump(mode="json")
     values["training"] = {name: value for name, value in values["training"].items() if name not in newer}
@@ -93,6 +93,12 @@ def test_threads_count_on_a_cpu_alone() -> None:
     one = SETTINGS.model_copy(update={"threads": 1})
     assert replace(PLAIN, settings=one).key != PLAIN.key
     assert replace(PLAIN, settings=one, device="cuda").key == replace(PLAIN, device="cuda").key
+
+
+def test_deterministic_kernels_count_on_a_gpu_alone() -> None:
+    fixed = SETTINGS.model_copy(update={"deterministic": True})
+    assert replace(PLAIN, settings=fixed).key == PLAIN.key
+    assert replace(PLAIN, settings=fixed, device="cuda").key != replace(PLAIN, device="cuda").key
 
 
 def test_a_proxy_depends_on_its_reference_and_its_batches_on_their_weights() -> None:

@@ -34,6 +34,7 @@ Module = TypeVar("Module", bound=nn.Module)
 START_SECONDS = 600.0  # within which all processes must have started
 GRACE_SECONDS = 3.0  # after a loss: time for the process that failed to say so, and for the others to notice
 POLL_SECONDS = 0.1
+CUBLAS_WORKSPACE = ":4096:8"  # of fixed size (32 MiB), as products that repeat to the byte need it
 _FAILED = "failed"
 _works = itertools.count()  # pieces of work that one process did for all; every process counts alike
 
@@ -212,6 +213,7 @@ def start(timeout_seconds: float = 600.0) -> World:
     if torch.cuda.is_available():
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.cuda.set_device(device)
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", CUBLAS_WORKSPACE)  # read at its first product
     if size == 1:
         return World(rank, size, device)
     timeout, patience = timedelta(seconds=timeout_seconds), timedelta(seconds=max(timeout_seconds, START_SECONDS))

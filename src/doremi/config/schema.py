@@ -11,17 +11,16 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 
 from doremi.config.comparison import CandidatesConfig, DownstreamConfig, VerdictConfig, check_race
 from doremi.config.limits import LimitsConfig
-from doremi.config.neutral import Neutral
 from doremi.config.paths import InputPath
 from doremi.config.reach import TRAININGS, Reaches
 from doremi.config.section import Section
 from doremi.config.shapes import RecordsConfig, SharedFilesConfig, check_shared
+from doremi.config.training import Auto, TrainingConfig
 from doremi.corpus.library import CORPORA
 from doremi.corpus.size import Given
 from doremi.errors import MixtureError
 from doremi.mixture.domains import DomainSet, is_file_name
 
-Auto = Literal["auto"]
 PLAIN_MIXTURES = ("natural", "uniform", "temperature", "unimax")
 
 
@@ -152,82 +151,6 @@ class ModelConfig(Section):
     def _one_source(self) -> ModelConfig:
         if (self.preset is None) == (self.architecture is None):
             raise ValueError("give either model.preset or model.architecture (with model.preset: null)")
-        return self
-
-
-class TrainingConfig(Section):
-    """How models are trained. It is the same for reference, proxy and main models, as in the paper (section 2)."""
-
-    reaches: ClassVar[Reaches] = Reaches(*TRAININGS)
-
-    steps: int = Field(default=1000, ge=1)
-    """Optimiser steps."""
-    batch_size: int = Field(default=32, ge=1)
-    """Sequences in a global batch (one optimiser step)."""
-    accumulation: Annotated[int, Reaches()] = Field(default=1, ge=1)
-    """Micro-batches that a batch is split into. The result does not depend on it."""
-    parallel: Annotated[Literal["ddp", "fsdp"], Reaches()] = "ddp"
-    """With several processes, `ddp` keeps a whole model on each. `fsdp` (FSDP2) splits its parameters, gradients and
-    optimiser state over them. The result does not depend on it."""
-    optimizer: Literal["adamw", "adafactor"] = "adamw"
-    """The paper used Adafactor for all its runs."""
-    learning_rate: float = Field(default=1e-3, gt=0)
-    """Peak learning rate."""
-    learning_rates: dict[str, Annotated[float, Field(gt=0)]] = Field(default={})
-    """Peak learning rates of single sizes of model, where they need another. `doremi tune` finds them."""
-    schedule: Annotated[Literal["exponential", "linear", "cosine"], Neutral("exponential")] = "exponential"
-    """How the learning rate falls after its peak. The paper has an exponential decay."""
-    final_learning_rate: Annotated[float, Neutral(0.1)] = Field(default=0.1, ge=0, le=1)
-    """Last learning rate, as a share of the peak. 0 needs a linear or cosine schedule."""
-    warmup: Annotated[float, Neutral(0.06)] = Field(default=0.06, ge=0, lt=1)
-    """Share of the steps in which the learning rate rises linearly. Short trainings of small models need much of it."""
-    weight_decay: float = Field(default=0.01, ge=0)
-    """Decoupled weight decay, on matrices only."""
-    beta1: Annotated[float, Neutral(0.9)] = Field(default=0.9, ge=0, lt=1)
-    """AdamW's first decay rate."""
-    beta2: Annotated[float, Neutral(0.99)] = Field(default=0.99, ge=0, lt=1)
-    """AdamW's second decay rate."""
-    initial_spread: Annotated[float, Neutral(1.0)] = Field(default=1.0, gt=0)
-    """Spread of a model's first weights, as a multiple of its architecture's own. That is made for wide models."""
-    gradient_clip: float = Field(default=1.0, gt=0)
-    """Largest global norm of the gradient."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """bfloat16 is autocast over float32 weights. `auto` uses it where the device has fast units for it."""
-    compile: bool | Auto = "auto"
-    """Use torch.compile. `auto` does so where the run is long enough to make up for the warm-up."""
-    threads: int | Auto = "auto"
-    """CPU threads of one training. `auto` divides the cores by the trainings at once."""
-    evaluate_every: int | Auto = "auto"
-    """Steps between evaluations. `auto` is a tenth of the run, or more where evaluating would take over a fifth."""
-    checkpoint_every: Annotated[int | Auto, Reaches()] = "auto"
-    """Steps between checkpoints. `auto` is a twentieth of the run, at least 20."""
-    timeout: Annotated[float, Reaches()] = Field(default=600, gt=0)
-    """Seconds that processes wait for one another before the run ends and says which one hangs."""
-    log_every: Annotated[int, Reaches()] = Field(default=10, ge=1)
-    """Steps between lines of metrics.jsonl."""
-
-    def __hash__(self) -> int:  # pydantic's own fails on a setting that is a dictionary
-        return hash(self.model_dump_json())
-
-    @field_validator("threads", "evaluate_every", "checkpoint_every")
-    @classmethod
-    def _positive(cls, value: int | str) -> int | str:
-        if isinstance(value, int) and value < 1:
-            raise ValueError("must be at least 1, or auto")
-        return value
-
-    @model_validator(mode="after")
-    def _falls_to_zero(self) -> TrainingConfig:
-        if self.schedule == "exponential" and self.final_learning_rate == 0:
-            raise ValueError("an exponential schedule never reaches 0: use schedule linear, or a final_learning_rate")
-        return self
-
-    @model_validator(mode="after")
-    def _micro_batches(self) -> TrainingConfig:
-        if self.batch_size % self.accumulation:
-            raise ValueError(f"batch_size {self.batch_size} is not a multiple of accumulation {self.accumulation}")
-        if self.parallel == "fsdp" and self.optimizer == "adafactor":
-            raise ValueError("adafactor needs whole matrices and fsdp splits them: use parallel ddp or adamw")
         return self
 
 

@@ -40,6 +40,7 @@ from doremi.rundir.node import training_place
 from doremi.rundir.specs import DIGITS, LossesSpec, Scoring, TrainingSpec
 from doremi.trackers import Tracked
 from doremi.training import loop as training
+from doremi.training.determinism import deterministic_or_said, set_deterministic
 from doremi.training.reference_losses import Forward, LiveReference, ReferenceLosses, StoredReference, write_store
 
 EXACT_SHARE_SEQUENCES = 2**22  # up to here the share that the reference has seen is counted, above it is expected
@@ -140,11 +141,18 @@ def train(space: Workspace, corpus: Corpus, spec: TrainingSpec, name: str) -> No
     folder = TrainingFolder(space.root / training_place(spec.key))
     if space.world.from_main(int(is_finished(folder, spec.key))):  # another machine may see it later
         return
-    torch.set_num_threads(int(spec.settings.threads))
-    if spec.scoring is None:
-        _plain(space, corpus, spec, folder.folder, name)
-    else:
-        _scored(space, corpus, spec, folder.folder, name)
+    _prepare_torch(spec.settings, space.world)
+    with deterministic_or_said():
+        if spec.scoring is None:
+            _plain(space, corpus, spec, folder.folder, name)
+        else:
+            _scored(space, corpus, spec, folder.folder, name)
+
+
+def _prepare_torch(settings: TrainingConfig, world: World) -> None:
+    """What is set for a whole process, before a training."""
+    torch.set_num_threads(int(settings.threads))
+    set_deterministic(settings.deterministic is True, world.device)
 
 
 def _plain(space: Workspace, corpus: Corpus, spec: TrainingSpec, folder: Path, name: str) -> None:
@@ -245,7 +253,7 @@ def keep_losses(space: Workspace, corpus: Corpus, spec: LossesSpec, settings: Tr
     folder = losses_folder(space.root, spec.key)
     if space.world.from_main(int((folder / "manifest.json").exists())):
         return
-    torch.set_num_threads(int(settings.threads))
+    _prepare_torch(settings, space.world)
     _, forward = _frozen(space, settings, spec.sequence_length, spec.reference)
     rows = max(1, costs.losses_rows(settings) // space.world.size)
     with space.timed(name, tokens=sum(corpus.training.count("train", "tokens"))):

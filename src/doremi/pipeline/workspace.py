@@ -27,7 +27,7 @@ from doremi.rundir.layout import RunDirectory
 from doremi.rundir.lock import Taken
 from doremi.rundir.locks import FOLDER as LOCKS
 from doremi.rundir.locks import RUN, Locks
-from doremi.rundir.machine import Machine
+from doremi.rundir.machine import Machine, repeats
 
 OURS = (f"{LOCKS}/{RUN}.lock", "config.yaml", "manifest.json")  # a run directory has the first from its first moment on
 
@@ -63,8 +63,9 @@ class Workspace:
         """Record where the run's trainings are done."""
         with self.locks.records():
             manifest = self.directory.manifest()
-            if manifest["machine"] != asdict(machine):
-                write_json(self.root / "manifest.json", {**manifest, "machine": asdict(machine)})
+            told = {"machine": asdict(machine), "repeats": repeats(self.config, machine)}
+            if {**manifest, **told} != manifest:
+                write_json(self.root / "manifest.json", {**manifest, **told})
 
     @contextlib.contextmanager
     def timed(self, stage: str, **figures: float) -> Iterator[None]:
@@ -235,6 +236,7 @@ def _record(space: Workspace) -> None:
         "commit": _commit(),
         "seed": space.config.seed,
         "machine": dict(held).get("machine"),
+        "repeats": dict(held).get("repeats"),
     }
     if value != held:
         write_json(path, value)

@@ -44,6 +44,7 @@ from doremi.plan.footprint import meta_model
 from doremi.rundir import costs
 from doremi.rundir.specs import Scoring, TrainingSpec
 from doremi.training import loop as training
+from doremi.training.determinism import set_deterministic
 from doremi.training.reference_losses import LiveReference, ReferenceLosses, StoredReference, write_store
 
 REPEATS = 5  # medians are of five
@@ -124,6 +125,7 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     loading = time.time() - request["began"]
     world = distributed.start(config.training.timeout)
     torch.set_num_threads(int(config.training.threads))
+    set_deterministic(config.training.deterministic is True, world.device)
     with tempfile.TemporaryDirectory(prefix="doremi-plan-") as name:
         found = _Trial.of(request, config, world, Path(name)).measured()
         return {"loading": loading, **asdict(found), "memory": _peak(world)}

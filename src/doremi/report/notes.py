@@ -45,7 +45,7 @@ def mixture_notes(facts: Facts) -> list[str]:
             f"The configured limits changed {listed(others)}. Below, a candidate of that name is the nearest allowed "
             "mixture, and comparisons are with that one. The reference model was trained on the mixture itself."
         )
-    notes += _outgrown(facts)
+    notes += [*_outgrown(facts), *_repeats(facts)]
     if facts.foreign:
         names = listed(dict.fromkeys(t.name for t in facts.foreign))
         notes.append(
@@ -54,6 +54,16 @@ def mixture_notes(facts: Facts) -> list[str]:
             f"`doremi run {facts.name}` trains what is missing."
         )
     return notes
+
+
+def _repeats(facts: Facts) -> list[str]:
+    """What the seed does not promise, where a GPU adds in any order."""
+    if facts.manifest.get("repeats") != "distribution":
+        return []
+    return [
+        "The trainings ran on a GPU with training.deterministic off. So the same seed gives other last digits each "
+        "time. It promises a draw from the same distribution, not the same bytes."
+    ]
 
 
 def _outgrown(facts: Facts) -> list[str]:

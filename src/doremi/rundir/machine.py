@@ -59,6 +59,8 @@ def resolved(config: RunConfig, machine: Machine, parameters: int) -> TrainingCo
         update["threads"] = machine.threads
     if training.precision == "auto":
         update["precision"] = "bfloat16" if machine.bfloat16 else "float32"
+    if training.deterministic == "auto":
+        update["deterministic"] = machine.device == "cuda"
     if training.compile == "auto":
         update["compile"] = _compiles(config, machine, parameters)
     if training.evaluate_every == "auto":
@@ -66,6 +68,12 @@ def resolved(config: RunConfig, machine: Machine, parameters: int) -> TrainingCo
     if training.checkpoint_every == "auto":
         update["checkpoint_every"] = max(20, training.steps // 20)
     return training.model_copy(update=update)
+
+
+def repeats(config: RunConfig, machine: Machine) -> str:
+    """What the seed of a training promises where it is done again: its `bytes`, or its `distribution` alone."""
+    fixed = machine.device == "cpu" or config.training.deterministic is not False
+    return "bytes" if fixed else "distribution"
 
 
 def auto_evaluate_every(config: RunConfig) -> int:

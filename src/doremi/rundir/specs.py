@@ -55,7 +55,7 @@ class TrainingSpec:
     scoring: Scoring | None = None
     """None for ordinary training."""
     device: str = "cpu"
-    """Its kind. Threads matter on a CPU only."""
+    """Its kind. Threads matter on a CPU only, and whether kernels are deterministic on a GPU only."""
 
     @property
     def order(self) -> str:
@@ -76,8 +76,7 @@ class TrainingSpec:
     @cached_property
     def key(self) -> str:
         matters = {name for name in TrainingConfig.model_fields if reach_of(TrainingConfig, name)}
-        if self.device != "cpu":
-            matters.discard("threads")
+        matters.discard("deterministic" if self.device == "cpu" else "threads")
         return key_of(
             {
                 "format": FORMAT,
