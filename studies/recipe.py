@@ -122,7 +122,7 @@ def job_of(corpus: Corpus, case: Case, folder: Path, world: World) -> Job:
         shelves = Shelves(weights, counts, settings.batch_size, spec.order)
         job = replace(job, stream=BatchStream(shelves, old.files, LENGTH))
     if case.init != case.order:
-        job = replace(job, model=fresh_model(corpus, spec.description, LENGTH, case.init, case.recipe.init))
+        job = replace(job, model=fresh_model(corpus, spec, case.init, world))
     return job
 
 

@@ -21,7 +21,7 @@ from doremi.corpus.store import tokens
 from doremi.distributed import World
 from doremi.rundir.layout import RunDirectory
 from tiny import DOMAINS, write_corpus, write_tiny
-from tolerances import ALPHA_FIRST_STEP, ALPHA_PATH, GRADIENT
+from tolerances import ALPHA_FIRST_STEP, ALPHA_PATH, GRADIENT, SPLIT
 
 HERE = Path(__file__).resolve().parent
 STEPS = 50
@@ -181,6 +181,39 @@ def test_four_processes(parallel: str, accumulation: int, searches: Searches) ->
     training = {"parallel": parallel, "accumulation": accumulation}
     searches.launch(4, {name: searches.case(name, training=training)})
     assert_same(searches.found("one"), searches.found(name))
+
+
+@pytest.mark.slow
+def test_30m_in_four_processes_stopped_resumed_by_two_and_by_one(searches: Searches) -> None:
+    """Split over four, stopped in the proxy; the reference's model is that of one process, and loads as one."""
+    from transformers import AutoModelForCausalLM
+
+    training = {"steps": 4, "batch_size": 4, "evaluate_every": 4, "checkpoint_every": 3}
+    model = {"preset": "30m", "architecture": None, "options": {}}
+    split = {**training, "parallel": "fsdp"}
+
+    def case(name: str, settings: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+        return {name: searches.case(name, training=settings, model=model, **more)}
+
+    searches.alone(case("30m", training))
+    searches.launch(4, case("30m in four", split, stop_after=6))
+    searches.launch(2, case("30m, two go on", split, goes_on="30m in four"))
+    searches.alone(case("30m, one goes on", training, goes_on="30m in four"))
+    folders = {
+        name: RunDirectory(searches.root / name / "runs/tiny")
+        for name in ("30m", "30m in four", "30m, two go on", "30m, one goes on")
+    }
+    checkpoint = folders["30m in four"].proxy(0).folder / "checkpoint/step-00000002"
+    assert len(list(checkpoint.glob("*.safetensors"))) == 4
+    one, split_model = (
+        AutoModelForCausalLM.from_pretrained(folders[n].reference(0).folder / "model") for n in ("30m", "30m in four")
+    )
+    for name, parameter in one.named_parameters():
+        other = split_model.get_parameter(name)
+        assert (other - parameter).norm() <= SPLIT * parameter.norm(), name
+    for name in ("30m, two go on", "30m, one goes on"):
+        losses = [np.array(folders[n].proxy(0).evaluation()["report"]["loss"]) for n in ("30m", name)]
+        assert np.abs(losses[1] / losses[0] - 1).max() <= SPLIT
 
 
 @pytest.mark.slow

@@ -46,7 +46,8 @@ BASES: dict[str, dict[str, Any]] = {
     "who may race": {"candidates": {"mixtures": PLAIN, "seeds": 3}},
     "an architecture": {"model": {"preset": None, "architecture": "llama", "options": {"hidden_size": 32}},
                         "reference": {"losses": "stored"}},
-    "on a GPU": {"reference": {"losses": "stored"}},
+    "on a GPU": {"reference": {"losses": "stored"}, "training": {"precision": "bfloat16"}},
+    "split": {"training": {"parallel": "fsdp"}},
 }  # fmt: skip
 MACHINES = {"on a GPU": Machine("cuda", True, 2, 2)}
 """Where a run is, unless on a CPU."""
@@ -66,7 +67,7 @@ OTHERS: dict[str, list[Any]] = {
     "training.batch_size": [16], "training.threads": [2, 3], "training.compile": [True, False],
     "training.evaluate_every": [7], "training.checkpoint_every": [9], "training.warmup": [0.2],
     "training.accumulation": [2],
-    "training.deterministic": [True, False],
+    "training.deterministic": [True, False], "training.shard_size": [2],
     "reference.mixture": ["uniform", "temperature"], "reference.reuse": ["other-run"],
     "proxy.sampling": ["natural"], "proxy.choices": [{"clip": "none"}],
     "candidates.mixtures": [["doremi", "natural"]], "candidates.sizes": [["0.3m"]], "downstream.tasks": ["others"],

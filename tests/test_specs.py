@@ -23,6 +23,7 @@ NEUTRAL: dict[str, object] = {
     "final_learning_rate": 0.1, "warmup": 0.06, "weight_decay": 0.01, "beta1": 0.9, "beta2": 0.99,
     "gradient_clip": 1.0, "precision": "auto", "compile": "auto", "threads": "auto", "evaluate_every": "auto",
     "initial_spread": 1.0, "learning_rates": {}, "deterministic": False,
+    "parallel": "ddp",
 }  # fmt: skip
 """What keys leave out, for ever: one line a setting of `training` that a result depends on."""
 SETTINGS = TrainingConfig.model_validate({
@@ -84,9 +85,19 @@ def test_a_default_may_change_and_keys_stay() -> None:
 
 
 def test_settings_that_no_result_depends_on_are_in_no_key() -> None:
-    changed = {"accumulation": 4, "checkpoint_every": 7, "log_every": 3, "parallel": "fsdp", "timeout": 5.0}
+    changed = {"accumulation": 4, "checkpoint_every": 7, "log_every": 3, "parallel": "fsdp", "shard_size": 8,
+               "timeout": 5.0}  # fmt: skip
     other = replace(PLAIN, settings=SETTINGS.model_copy(update=changed))
     assert other.key == PLAIN.key
+
+
+def test_where_a_model_is_split_counts_in_bfloat16_alone() -> None:
+    """Gathered parameters and hidden states are then rounded, which they are not under autocast."""
+    half = SETTINGS.model_copy(update={"precision": "bfloat16"})
+    split = half.model_copy(update={"parallel": "fsdp"})
+    assert replace(PLAIN, settings=split).key != replace(PLAIN, settings=half).key
+    other = split.model_copy(update={"shard_size": 8})
+    assert replace(PLAIN, settings=other).key == replace(PLAIN, settings=split).key
 
 
 def test_threads_count_on_a_cpu_alone() -> None:

@@ -239,7 +239,7 @@ def plain_job(space: Workspace, spec: TrainingSpec) -> Job:
 
 def live(space: Workspace) -> LiveReference:
     spec = spec_of(space)
-    model = fresh_model(space.directory.whole_corpus(), spec.description, spec.sequence_length, 1)
+    model = fresh_model(space.directory.whole_corpus(), spec, 1, space.world)
     return LiveReference(model, model)
 
 

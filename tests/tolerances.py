@@ -11,3 +11,5 @@ ALPHA_FIRST_STEP = 1e-7  # domain weights after one step, any number of processe
 ALPHA_PATH = 1e-5  # the same after 50 steps
 SMALL_BATCH = 1e-4  # averaged weights where a float16 rounding of one loss in 128 tokens shows
 SOLVER = 1e-5  # weights by a general iterative solver, which stops early; its objective is good to the square
+HELD = 0.15  # relative, memory of a process against arithmetic
+SPLIT = 1e-3  # relative, weights and losses of a large model after a few steps in one process or split over several

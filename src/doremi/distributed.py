@@ -40,6 +40,16 @@ _works = itertools.count()  # pieces of work that one process did for all; every
 
 
 @dataclass(frozen=True)
+class Shards:
+    """How a model is split."""
+
+    precision: str
+    """float32, or bfloat16: parameters are then gathered in bfloat16, and gradients are added in float32."""
+    size: int | None = None
+    """Processes that one copy of a model is split over; all, if None."""
+
+
+@dataclass(frozen=True)
 class World:
     """Who this process is among those that train together."""
 
@@ -91,6 +101,20 @@ class World:
             dist.all_reduce(number, group=self.control)
         return int(number)
 
+    def collected(self, text: str) -> list[str]:
+        """The texts of all processes, in their order; the same list on all of them."""
+        if self.size == 1:
+            return [text]
+        mine = torch.tensor(list(text.encode()), dtype=torch.uint8)
+        lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
+        with self.guard():
+            dist.all_gather(lengths, torch.tensor([len(mine)]), group=self.control)
+            longest = max(1, *(int(length) for length in lengths))
+            texts = [torch.zeros(longest, dtype=torch.uint8) for _ in range(self.size)]
+            padded = torch.cat([mine, torch.zeros(longest - len(mine), dtype=torch.uint8)])
+            dist.all_gather(texts, padded, group=self.control)
+        return [bytes(t[: int(length)].tolist()).decode() for t, length in zip(texts, lengths, strict=True)]
+
     def on_main(self, work: Callable[[], object]) -> None:
         """`work` on the main process while the others wait for it, for as long as it takes."""
         if self.is_main:
@@ -139,36 +163,70 @@ class World:
 
     # -- models --------------------------------------------------------------------------------------------------
 
-    def wrap(self, module: nn.Module, parallel: str) -> nn.Module:
-        """`module` with gradients averaged over processes: a copy on each (`ddp`) or in shards (`fsdp`)."""
-        if self.size == 1:
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """`module` with gradients averaged over processes, a copy on each; one in shards stays as it is."""
+        if self.size == 1 or is_sharded(module):
             return module
-        if parallel == "fsdp":
-            return self.shard(module)
         devices = [self.device] if self.device.type == "cuda" else None
         return DistributedDataParallel(module, device_ids=devices, gradient_as_bucket_view=True)
 
-    def shard(self, module: Module) -> Module:
-        """Split the parameters over processes, one group a transformer block; in place."""
-        if self.size > 1:
-            from torch.distributed.fsdp import fully_shard
+    def part(self, whole: Tensor, shards: Shards) -> Tensor:
+        """The rows of a parameter that this process holds when it is split; a copy on its device."""
+        number = shards.size or self.size
+        rows, place = -(-len(whole) // number), self.rank % number
+        return whole[place * rows : (place + 1) * rows].to(self.device, copy=True)
 
-            mesh = dist.init_device_mesh(self.device.type, (self.size,))
-            for block in _blocks(module):
-                fully_shard(block, mesh=mesh)
-            fully_shard(module, mesh=mesh)
+    def shard(self, module: Module, shards: Shards) -> Module:
+        """Split the parameters over processes, one group a transformer block; in place, on the meta device or not."""
+        from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+        number = shards.size or self.size
+        mesh = dist.init_device_mesh(self.device.type, (self.size,))
+        if number < self.size:
+            names = ("replicate", "shard")
+            mesh = dist.init_device_mesh(self.device.type, (self.size // number, number), mesh_dim_names=names)
+        policy = MixedPrecisionPolicy()
+        if shards.precision == "bfloat16":
+            policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+        # of losses that are views: nobody changes ours in place
+        warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
+        for block in _blocks(module):
+            fully_shard(block, mesh=mesh, mp_policy=policy)
+        fully_shard(module, mesh=mesh, mp_policy=policy)
         return module
+
+    def fill(self, module: nn.Module, parts: Mapping[str, Tensor]) -> None:
+        """Give a module that was split on the meta device its numbers, as `part` takes them; buffers come along."""
+        for name, parameter in module.named_parameters():
+            assert isinstance(parameter, DTensor)
+            mine = torch.empty_like(parameter.detach(), device=self.device)
+            assert isinstance(mine, DTensor)
+            mine.to_local().copy_(parts[name])
+            # it stays the same parameter, also where it is tied
+            torch.utils.swap_tensors(parameter, nn.Parameter(mine, parameter.requires_grad))
+        module.to(self.device)  # FSDP takes note of them
 
     @contextlib.contextmanager
     def gradients_shared(self, module: nn.Module, last: bool) -> Iterator[None]:
-        """Around one micro-batch: processes exchange gradients with the `last` one only."""
+        """Around one micro-batch: what processes exchange with the `last` one only.
+
+        That is the gradients of copies. Those of shards are added up and split each time, so that no process ever holds
+        all of them.
+        """
         if isinstance(module, DistributedDataParallel) and not last:
             with module.no_sync():
                 yield
             return
         if is_sharded(module):
-            module.set_requires_gradient_sync(last)  # type: ignore[operator]
+            module.set_requires_all_reduce(last)  # type: ignore[operator]
         yield
+
+    def gathered(self, tensors: Mapping[str, Tensor], owner: Mapping[str, int]) -> Iterator[tuple[str, Tensor]]:
+        """One tensor at a time without shards, on the CPU of its owner alone; every process must go through all."""
+        for name, tensor in tensors.items():
+            full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+            if owner[name] == self.rank:
+                yield name, full.detach().cpu()
 
     def whole(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Tensors without shards, on the CPU; every process must ask, and the main one alone keeps them."""

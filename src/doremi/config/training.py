@@ -24,9 +24,12 @@ class TrainingConfig(Section):
     """Sequences in a global batch (one optimiser step)."""
     accumulation: Annotated[int, Reaches()] = Field(default=1, ge=1)
     """Micro-batches that a batch is split into. The result does not depend on it."""
-    parallel: Annotated[Literal["ddp", "fsdp"], Reaches()] = "ddp"
+    parallel: Literal["ddp", "fsdp"] = "ddp"
     """With several processes, `ddp` keeps a whole model on each. `fsdp` (FSDP2) splits its parameters, gradients and
-    optimiser state over them. The result does not depend on it."""
+    optimiser state over them. In float32 the result does not depend on it. In bfloat16 it rounds elsewhere."""
+    shard_size: Annotated[int | None, Reaches()] = Field(default=None, ge=1)
+    """With fsdp, processes that one copy of a model is split over, such as those of one machine. The copies are then
+    kept alike, as with ddp. Default is all processes."""
     optimizer: Literal["adamw", "adafactor"] = "adamw"
     """The paper used Adafactor for all its runs."""
     learning_rate: float = Field(default=1e-3, gt=0)
@@ -87,6 +90,8 @@ class TrainingConfig(Section):
     def _micro_batches(self) -> TrainingConfig:
         if self.batch_size % self.accumulation:
             raise ValueError(f"batch_size {self.batch_size} is not a multiple of accumulation {self.accumulation}")
+        if self.shard_size is not None and self.parallel != "fsdp":
+            raise ValueError("shard_size says how fsdp splits a model: set parallel to fsdp, or leave it out")
         if self.parallel == "fsdp" and self.optimizer == "adafactor":
             raise ValueError("adafactor needs whole matrices and fsdp splits them: use parallel ddp or adamw")
         return self

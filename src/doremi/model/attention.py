@@ -52,16 +52,31 @@ def without_mask(lm: Any, sequence_length: int) -> bool:
     shorter than the row, with biases, or with attention of its own. Returns whether it was done; what is saved of the
     model does not change. Rows must not be padded from then on, and hold one sequence each.
     """
-    from transformers import AttentionInterface
-
-    # under a name of its own: where the library knows no mask for a name, it makes none
-    AttentionInterface.register(NAME, AttentionInterface()["sdpa"])
+    _register()
     key = (lm.config.to_json_string(use_diff=False), sequence_length)
     if key not in _FOUND:
         _FOUND[key] = _needs_none(lm, sequence_length)
     if _FOUND[key]:
-        lm.set_attn_implementation(NAME)
+        drop_mask(lm)
     return _FOUND[key]
+
+
+def drop_mask(lm: Any) -> None:
+    """Let a model make no mask, of which it is known that it needs none."""
+    _register()
+    lm.set_attn_implementation(NAME)
+
+
+def has_no_mask(lm: Any) -> bool:
+    """Whether a model was let to make no mask."""
+    return lm.config._attn_implementation == NAME
+
+
+def _register() -> None:
+    from transformers import AttentionInterface
+
+    # under a name of its own: where the library knows no mask for a name, it makes none
+    AttentionInterface.register(NAME, AttentionInterface()["sdpa"])
 
 
 def _needs_none(lm: Any, sequence_length: int) -> bool:

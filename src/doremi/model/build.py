@@ -102,6 +102,15 @@ def _quiet() -> None:
     logging.set_verbosity_error()
 
 
+def like(folder: Path) -> Any:
+    """A causal LM of the configuration of a saved one, with first values of its own."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    _quiet()
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    return AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
+
+
 def save(model: Any, tokenizer_folder: Path, folder: Path, tensors: dict[str, Tensor] | None = None) -> None:
     """Save for `AutoModelForCausalLM` and `AutoTokenizer`, atomically: a folder with this name is complete.
 
@@ -112,6 +121,19 @@ def save(model: Any, tokenizer_folder: Path, folder: Path, tensors: dict[str, Te
     shutil.rmtree(temporary, ignore_errors=True)
     with tensor_files(temporary):
         model.save_pretrained(temporary, state_dict=tensors)
+    publish(temporary, tokenizer_folder, folder)
+
+
+def describe(model: Any, folder: Path) -> None:
+    """Write what a saved model has beside its numbers, as `save_pretrained` does."""
+    model.config.dtype, model.config.architectures = "float32", [type(model).__name__]
+    model.config.save_pretrained(folder)
+    if model.can_generate():
+        model.generation_config.save_pretrained(folder)
+
+
+def publish(temporary: Path, tokenizer_folder: Path, folder: Path) -> None:
+    """Add the tokenizer to a saved model and give it its final name."""
     for file in tokenizer_folder.iterdir():
         shutil.copyfile(file, temporary / file.name)
     for file in temporary.iterdir():

@@ -33,6 +33,7 @@ from doremi.model.build import TokenLosses, build, count_parameters, load, save
 from doremi.objectives.choose import make_objective
 from doremi.objectives.objective import Objective
 from doremi.objectives.plain import PlainObjective
+from doremi.pipeline.sharded import build_sharded, load_sharded, save_sharded, shards_of, splits
 from doremi.pipeline.workspace import Workspace, versions
 from doremi.rundir import costs
 from doremi.rundir.layout import TrainingFolder
@@ -53,20 +54,27 @@ for stage.json."""
 # -- parts of a training -----------------------------------------------------------------------------------------------
 
 
-def fresh_model(
-    corpus: Corpus, description: dict[str, Any], sequence_length: int, seed: int, spread: float = 1.0
-) -> TokenLosses:
-    """A model initialised from `init/<seed>`; its matrices are `spread` times what its architecture says."""
-    tokenizer = corpus.tokenizer
+def fresh_model(corpus: Corpus, spec: TrainingSpec, seed: int, world: World) -> TokenLosses:
+    """A model initialised from `init/<seed>`, split over the processes where the settings say so.
+
+    Its matrices are `training.initial_spread` times what its architecture says.
+    """
+    tokenizer, length, spread = corpus.tokenizer, spec.sequence_length, spec.settings.initial_spread
     digest = hashlib.sha256(f"init/{seed}".encode()).digest()
     torch.manual_seed(int.from_bytes(digest[:8], "little") >> 1)
     pad_id = padding_id(corpus.folder / "tokenizer")
-    lm = build(description, tokenizer.vocab_size, sequence_length, tokenizer.end_of_text_id, pad_id)
+
+    def make() -> Any:
+        return build(spec.description, tokenizer.vocab_size, length, tokenizer.end_of_text_id, pad_id)
+
+    if splits(spec.settings, world):
+        return build_sharded(make, length, spread, shards_of(spec.settings, world), world)
+    lm = make()
     with torch.no_grad():
         for parameter in lm.parameters():
             if parameter.ndim >= 2:
                 parameter.mul_(spread)
-    return TokenLosses(lm, sequence_length)
+    return TokenLosses(lm, length)
 
 
 def padding_id(tokenizer: Path) -> int | None:
@@ -112,7 +120,7 @@ def make_job(
         name=name,
         key=spec.key,
         settings=spec.settings,
-        model=fresh_model(corpus, spec.description, spec.sequence_length, spec.seed, spec.settings.initial_spread),
+        model=fresh_model(corpus, spec, spec.seed, world),
         objective=objective[1],
         objective_name=objective[0],
         stream=stream_for(corpus, spec, world),
@@ -160,9 +168,10 @@ def _plain(space: Workspace, corpus: Corpus, spec: TrainingSpec, folder: Path, n
     job = make_job(corpus, folder, spec, space.world, name=name, objective=("plain", PlainObjective()))
 
     def outputs(step: int) -> Mapping[str, Any]:
-        tensors = space.world.whole(job.model.lm.state_dict()) if is_sharded(job.model) else None
-        if space.world.is_main:
-            save(job.model.lm, corpus.folder / "tokenizer", folder / "model", tensors)
+        if is_sharded(job.model):
+            save_sharded(job.model.lm, corpus.folder / "tokenizer", folder / "model", space.world)
+        elif space.world.is_main:
+            save(job.model.lm, corpus.folder / "tokenizer", folder / "model")
         return {}
 
     _run(space, job, spec, name, outputs)
@@ -265,9 +274,10 @@ def _frozen(
 ) -> tuple[TokenLosses, Forward]:
     """The reference as it was trained, and its forward pass."""
     folder = space.root / training_place(reference) / "model"
-    module = TokenLosses(load(folder), sequence_length).eval().to(space.world.device)
-    if settings.parallel == "fsdp":
-        module = space.world.shard(module)
+    if splits(settings, space.world):
+        module = load_sharded(folder, sequence_length, shards_of(settings, space.world), space.world).eval()
+    else:
+        module = TokenLosses(load(folder), sequence_length).eval().to(space.world.device)
     return module, training.forward_pass(module, settings, space.world.device)
 
 

@@ -232,7 +232,7 @@ class _Trial:
         if spec.scoring is None:
             return None, 0.0
         length, settings = spec.sequence_length, spec.settings
-        module = trainings.fresh_model(corpus, spec.description, length, 1).to(self.world.device).eval()
+        module = trainings.fresh_model(corpus, spec, 1, self.world).to(self.world.device).eval()
         forward = training.forward_pass(module, settings, self.world.device)
         if spec.scoring.losses == "live":
             return LiveReference(module, forward), 0.0

@@ -76,6 +76,8 @@ class TrainingSpec:
     @cached_property
     def key(self) -> str:
         matters = {name for name in TrainingConfig.model_fields if reach_of(TrainingConfig, name)}
+        if self.settings.precision != "bfloat16":
+            matters.discard("parallel")
         matters.discard("deterministic" if self.device == "cpu" else "threads")
         return key_of(
             {

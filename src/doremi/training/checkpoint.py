@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from doremi.distributed import World, is_sharded, load_shards, save_shards, saved_tensors
@@ -51,8 +52,9 @@ def save(
             elif world.is_main:
                 save_file({name: t.detach().contiguous().cpu() for name, t in tensors.items()}, temporary / _TENSORS)
         world.barrier()
+        sums = _sums(temporary, world)
         if world.is_main:
-            _publish(temporary, folder / f"step-{step:08d}", {"format": FORMAT, "step": step, **state})
+            _publish(temporary, folder / f"step-{step:08d}", {"format": FORMAT, "step": step, **state}, sums)
     finally:
         if world.is_main:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -61,13 +63,29 @@ def save(
             shutil.rmtree(old)
 
 
-def _publish(temporary: Path, final: Path, state: Mapping[str, Any]) -> None:
+def _sums(temporary: Path, world: World) -> dict[str, str]:
+    """Checksums of the files with tensors, which are then on the disk; each process reads what it has written."""
+    mine = {}
+    for path in _share(sorted(temporary.glob("*.safetensors")), world):
+        flush_to_disk(path)
+        mine[path.name] = file_sha256(path)
+    return {name: digest for part in world.collected(json.dumps(mine)) for name, digest in json.loads(part).items()}
+
+
+def _share(files: list[Path], world: World) -> list[Path]:
+    """Of files that processes have written, one each and in their order, those of this process.
+
+    Where there are more processes than files, or fewer, all files are still shared out.
+    """
+    return files[world.rank :: world.size]
+
+
+def _publish(temporary: Path, final: Path, state: Mapping[str, Any], sums: Mapping[str, str]) -> None:
     """Add state and checksums to the tensors and give the folder its final name."""
     write_json(temporary / _STATE, state)
-    files = sorted(p for p in temporary.iterdir() if p.is_file())
-    write_json(temporary / _SUMS, {"format": FORMAT, "sha256": {p.name: file_sha256(p) for p in files}})
-    for path in files:
-        flush_to_disk(path)
+    write_json(temporary / _SUMS, {"format": FORMAT, "sha256": {**sums, _STATE: file_sha256(temporary / _STATE)}})
+    for name in (_STATE, _SUMS):
+        flush_to_disk(temporary / name)
     shutil.rmtree(final, ignore_errors=True)
     temporary.replace(final)
     flush_to_disk(final.parent)
@@ -91,35 +109,37 @@ def saved(folder: Path) -> list[Path]:
 
 def latest(folder: Path, say: Callable[[str], None], world: World) -> Checkpoint | None:
     """The newest undamaged checkpoint, or None; `say` is told of each damaged one that is passed over."""
-    step = world.from_main(_newest_sound(folder, say) if world.is_main else 0)
-    if step < 0:
-        return None
-    path = folder / f"step-{step:08d}"
-    return Checkpoint(step, path, json.loads((path / _STATE).read_text(encoding="utf-8")))
-
-
-def _newest_sound(folder: Path, say: Callable[[str], None]) -> int:
-    for path in reversed(saved(folder)):
-        problem = _damage(path)
+    steps = [int(path.name.removeprefix("step-")) for path in reversed(saved(folder))] if world.is_main else []
+    for number in range(KEEP + 1):  # as many as there can be, if one is half removed
+        step = world.from_main(steps[number] if number < len(steps) else -1)
+        if step < 0:
+            break
+        path = folder / f"step-{step:08d}"
+        problem = next(filter(None, world.collected(_damage(path, world))), None)
         if problem is None:
-            return int(path.name.removeprefix("step-"))
-        say(f"checkpoint {path} is damaged ({problem}); using the one before")
-    return -1
+            return Checkpoint(step, path, json.loads((path / _STATE).read_text(encoding="utf-8")))
+        if world.is_main:
+            say(f"checkpoint {path} is damaged ({problem}); using the one before")
+    return None
 
 
-def _damage(path: Path) -> str | None:
-    """What is wrong with the files of a checkpoint: each must be the one recorded, and no tensors may be added."""
+def _damage(path: Path, world: World) -> str:
+    """What is wrong with the files of a checkpoint: each must be the one recorded, and no tensors may be added.
+
+    Empty if nothing is. Each process reads its share of the tensors.
+    """
     try:
         if not isinstance(json.loads((path / _STATE).read_text(encoding="utf-8")), dict):
             return f"{_STATE} is not a JSON object"
         recorded = json.loads((path / _SUMS).read_text(encoding="utf-8"))["sha256"]
-        wrong = [name for name in recorded if file_sha256(path / name) != recorded[name]]
-        wrong += [p.name for p in path.glob("*.safetensors") if p.name not in recorded]
         if _STATE not in recorded or len(recorded) < 2:
             return f"{_SUMS} does not name its files"
+        files = sorted({path / name for name in recorded} - {path / _STATE})
+        wrong = [p.name for p in [path / _STATE, *_share(files, world)] if file_sha256(p) != recorded[p.name]]
+        wrong += [p.name for p in path.glob("*.safetensors") if p.name not in recorded]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         return f"{type(error).__name__}: {error}"
-    return f"checksum of {wrong[0]}" if wrong else None
+    return f"checksum of {wrong[0]}" if wrong else ""
 
 
 # -- what a training consists of ---------------------------------------------------------------------------------------
@@ -143,11 +163,14 @@ def _own(module: nn.Module) -> dict[str, Tensor]:
 def restore_tensors(
     folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
 ) -> dict[str, Tensor]:
-    """Put back what `training_tensors` took; returns the other tensors of the checkpoint."""
-    tensors = _read(folder, module, optimizer)
-    with torch.no_grad():
-        for name, tensor in _own(module).items():
-            tensor.copy_(tensors.pop(f"model.{name}"))
+    """Put back what `training_tensors` took; returns the other tensors of the checkpoint.
+
+    Parameters are read into their own places, so that no second copy of the model is held.
+    """
+    if (folder / _TENSORS).exists() and not is_sharded(module):
+        tensors = _read_file(folder / _TENSORS, module)
+    else:
+        tensors = _read_shards(folder, module, optimizer)
     state: dict[int, dict[str, Tensor]] = {}
     for name in [name for name in tensors if name.startswith("optimizer.")]:
         _, index, key = name.split(".", 2)
@@ -160,18 +183,30 @@ def restore_tensors(
     return tensors
 
 
-def _read(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """All tensors of a checkpoint, those of the model and its optimiser sharded as the model is."""
-    if (folder / _TENSORS).exists() and not is_sharded(module):
-        return load_file(folder / _TENSORS)
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+def _read_file(file: Path, module: nn.Module) -> dict[str, Tensor]:
+    """All tensors of a file but the model's, which go to their places one by one."""
     own, tensors = _own(module), {}
+    with safe_open(file, framework="pt") as stored, torch.no_grad():
+        names = set(stored.keys())
+        for name in own:
+            own[name].copy_(stored.get_tensor(f"model.{name}"))
+        for name in names - {f"model.{name}" for name in own}:
+            tensors[name] = stored.get_tensor(name)
+    return tensors
+
+
+def _read_shards(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The same of a folder, whoever wrote it; the optimiser's tensors are sharded as the model is."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    own = {f"model.{name}": tensor.detach() for name, tensor in _own(module).items()}
+    others = {}
     for name, like in saved_tensors(folder).items():
         kind, _, rest = name.partition(".")
-        target = own.get(rest) if kind == "model" else None
         if kind == "optimizer":
             parameter = parameters[int(rest.partition(".")[0])]
-            target = parameter if parameter.shape == like.shape else None
-        tensors[name] = torch.zeros_like(like, device="cpu") if target is None else torch.zeros_like(target)
-    load_shards(tensors, folder)
-    return tensors
+            fits = parameter.shape == like.shape
+            others[name] = torch.zeros_like(parameter) if fits else torch.zeros_like(like, device="cpu")
+        elif name not in own:
+            others[name] = torch.zeros_like(like, device="cpu")
+    load_shards({**own, **others}, folder)
+    return others

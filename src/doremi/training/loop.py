@@ -96,9 +96,9 @@ def make_optimizer(module: nn.Module, settings: TrainingConfig) -> torch.optim.O
 def forward_pass(
     model: nn.Module, settings: TrainingConfig, device: torch.device
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """`model` under the chosen precision and compiler, static shapes."""
+    """`model` under the chosen precision and compiler, static shapes; one in shards has its precision from them."""
     called = torch.compile(model, dynamic=False) if settings.compile is True else model
-    if settings.precision == "float32":
+    if settings.precision == "float32" or is_sharded(model):
         return called
 
     def forward(input_BT: Tensor, label_BT: Tensor) -> Tensor:
@@ -162,7 +162,7 @@ class Trainer:
         self.step = 0
         """The step that is being made."""
         self.model = job.model.to(world.device).train()
-        self.wrapped = world.wrap(self.model, self.settings.parallel)
+        self.wrapped = world.wrap(self.model)
         self.sharded = is_sharded(self.model)
         self.spread_3K = torch.zeros(3, self.k, dtype=torch.float64, device=world.device)
         self.optimizer = make_optimizer(self.model, self.settings)
