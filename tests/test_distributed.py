@@ -97,7 +97,8 @@ class Searches:
 @pytest.fixture(scope="module")
 def searches(tmp_path_factory: pytest.TempPathFactory) -> Searches:
     made = Searches(tmp_path_factory.mktemp("ranks"))
-    made.alone({"one": made.case("one")})
+    adafactor = {"optimizer": "adafactor"}
+    made.alone({"one": made.case("one"), "adafactor": made.case("adafactor", training=adafactor)})
 
     def case(name: str, parts: int = 1, update: str = "exact", **changes: Any) -> dict[str, Any]:
         training = {"accumulation": parts, **changes.pop("training", {})}
@@ -112,6 +113,7 @@ def searches(tmp_path_factory: pytest.TempPathFactory) -> Searches:
     made.launch(
         2,
         {"two": made.case("two"), "two, stopped": stopped}
+        | {"two, adafactor": made.case("two, adafactor", training={**adafactor, "parallel": "fsdp"})}
         | {"resumed by 2": made.case("resumed by 2", goes_on="two, stopped")}
         | case("two, accumulated", 2) | case("two, sharded", 1, training={"parallel": "fsdp"})
         | case("two, lagged", 2, "lagged")
@@ -139,6 +141,12 @@ def test_the_weights_move_enough_to_tell(searches: Searches) -> None:
 @pytest.mark.parametrize("name", ["one, accumulated", "one, in four", "two", "two, accumulated", "two, sharded"])
 def test_processes_and_micro_batches_change_nothing(name: str, searches: Searches) -> None:
     assert_same(searches.found("one"), searches.found(name))
+
+
+def test_adafactor_over_shards_is_adafactor(searches: Searches) -> None:
+    """Means over rows and columns, and the sizes of parameters and updates, are those of whole matrices."""
+    assert_same(searches.found("adafactor"), searches.found("two, adafactor"))
+    assert np.abs(searches.found("adafactor").alpha - searches.found("one").alpha).max() > 1e-3
 
 
 @pytest.mark.parametrize("name", ["lagged, in four", "two, lagged"])

@@ -30,7 +30,7 @@ from doremi.pipeline import sharded
 from doremi.pipeline.sharded import shards_of
 from doremi.training.loop import make_optimizer
 from families import FAMILIES, LENGTH, VOCAB, tiny
-from tolerances import HELD
+from tolerances import FLOAT32_STEPS, HELD
 
 FLOAT32, BFLOAT16 = 4, 2
 
@@ -273,16 +273,29 @@ def test_processes_must_divide_into_copies() -> None:
 
 
 @pytest.mark.slow
-def test_the_memory_of_each_of_four_processes_is_what_arithmetic_says(tmp_path: Path) -> None:
-    """In parameters, gradients and the optimiser's state; buffers of exchanges are given back after a step."""
-    script = str(Path(__file__).resolve().parent / "holds.py")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=4", script]
-    limits = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}  # what is freed goes back at once
+@pytest.mark.parametrize(("number", "size"), [(3, 3), (4, 2)])
+def test_adafactor_over_shards_is_pytorchs(number: int, size: int, tmp_path: Path) -> None:
+    """Over one copy of the model, and over two that are split; what is kept is whole on every process."""
+    launched("adafactor.py", number, str(size), str(tmp_path / "out.json"))
+    assert json.loads((tmp_path / "out.json").read_text()) <= FLOAT32_STEPS
+
+
+def launched(script: str, number: int, *arguments: str, **environment: str) -> None:
+    """A script of this folder in so many processes."""
+    path = str(Path(__file__).resolve().parent / script)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={number}", path]
     done = subprocess.run(
-        [*command, "30m", "8192", str(tmp_path)], capture_output=True, text=True, timeout=300, check=False,
-        env={**os.environ, **limits},
+        [*command, *arguments], capture_output=True, text=True, timeout=300, check=False,
+        env={**os.environ, **environment},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.slow
+def test_the_memory_of_each_of_four_processes_is_what_arithmetic_says(tmp_path: Path) -> None:
+    """In parameters, gradients and the optimiser's state; buffers of exchanges are given back after a step."""
+    limits = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}  # what is freed goes back at once
+    launched("holds.py", 4, "30m", "8192", str(tmp_path), **limits)
     counted, _ = shapes(shape("30m", None, {}), 8192, 16)
     expected = 4 * FLOAT32 * sum(rows(one, 4) for one in counted.values())
     found = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("*.json"))]

@@ -31,6 +31,7 @@ from doremi.pipeline.work import plan_now
 from doremi.pipeline.workspace import Workspace, open_workspace
 from doremi.rundir.layout import TrainingFolder
 from doremi.rundir.specs import TrainingSpec, canonical
+from doremi.training import save_times
 from doremi.training.log import About, TrainingLog
 from doremi.training.loop import (
     DeviceBatch,
@@ -255,6 +256,19 @@ def test_first_weights_are_as_wide_as_told(space: Workspace) -> None:
     for name, parameter in usual.items():
         assert torch.equal(twice[name], parameter * (2 if parameter.ndim >= 2 else 1))
         assert torch.equal(twice[name], own[name])
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0.0, list(range(1, 21))), (1e9, [20])])
+def test_auto_saves_when_the_clock_says_and_at_the_end(
+    seconds: float, expected: list[int], space: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, saved, save = spec_of(space), [], Trainer.save
+    monkeypatch.setattr(save_times, "SECONDS", seconds)
+    monkeypatch.setattr(Trainer, "save", lambda trainer, step: (saved.append(step), save(trainer, step)))
+    settings = spec.settings.model_copy(update={"checkpoint_every": "auto"})
+    job = replace(plain_job(space, replace(spec, settings=settings)), folder=tmp_path)
+    assert train(job, space.world, Silent()) == 20
+    assert saved == expected
 
 
 def test_an_objective_from_outside_is_trained_logged_and_resumed(space: Workspace) -> None:

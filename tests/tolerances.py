@@ -2,6 +2,7 @@
 
 FLOAT64 = 1e-12  # two float64 computations of the same few operations
 FLOAT32 = 1e-6  # one float32 operation chain
+FLOAT32_STEPS = 1e-6  # numbers of about one, after a few steps of an optimiser with its sums in another order
 OFFICIAL = 2e-6  # the authors' float32 code (recorded vectors say so)
 FIXTURE = 6e-7  # numbers printed with six decimals
 GRADIENT = 1e-5  # relative, float32 gradients through a model

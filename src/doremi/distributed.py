@@ -81,12 +81,16 @@ class World:
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set on any process: the same answer on all of them."""
+        return self.any_of(flag)[0]
+
+    def any_of(self, *flags: bool) -> list[bool]:
+        """The same of several flags, each by itself."""
         if self.size == 1:
-            return flag
-        value = torch.tensor([int(flag)])
+            return list(flags)
+        values = torch.tensor([int(flag) for flag in flags])
         with self.guard():
-            dist.all_reduce(value, op=dist.ReduceOp.MAX, group=self.control)
-        return bool(value)
+            dist.all_reduce(values, op=dist.ReduceOp.MAX, group=self.control)
+        return [bool(value) for value in values]
 
     def barrier(self) -> None:
         """Wait until every process is here; `PeerError` after the time limit."""
@@ -251,6 +255,48 @@ def _is_loss(error: RuntimeError) -> bool:
 def is_sharded(module: nn.Module) -> bool:
     """Whether `shard` split this module."""
     return any(isinstance(parameter, DTensor) for parameter in module.parameters())
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one split parameter that are here."""
+
+    start: int
+    number: int
+    whole: int
+    """Rows of the whole parameter."""
+    group: dist.ProcessGroup
+    """The processes that have the others."""
+
+    def of(self, whole: Tensor) -> Tensor:
+        """Those of a whole tensor with as many rows; a view."""
+        return whole[self.start : self.start + self.number]
+
+    def placed(self, part: Tensor) -> Tensor:
+        """A whole tensor with these rows, and zeros elsewhere."""
+        found = part.new_zeros([self.whole, *part.shape[1:]])
+        self.of(found).copy_(part)
+        return found
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum over the processes, in place."""
+        dist.all_reduce(tensor, group=self.group)
+        return tensor
+
+
+def rows_of(parameter: Tensor) -> Rows:
+    """Of a parameter that `shard` has split."""
+    assert isinstance(parameter, DTensor)
+    mesh, at = parameter.device_mesh, len(parameter.placements) - 1  # copies are the first dimension, if there are any
+    each = -(-len(parameter) // mesh.size(at))
+    start = min(len(parameter), mesh.get_local_rank(at) * each)
+    return Rows(start, len(parameter.to_local()), len(parameter), mesh.get_group(at))
+
+
+def local(tensor: Tensor | None) -> Tensor:
+    """What is here of a split tensor; shares its memory."""
+    assert isinstance(tensor, DTensor)
+    return tensor.to_local()
 
 
 def plain(tensor: Tensor) -> Tensor:

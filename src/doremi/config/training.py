@@ -64,7 +64,7 @@ class TrainingConfig(Section):
     evaluate_every: int | Auto = "auto"
     """Steps between evaluations. `auto` is a tenth of the run, or more where evaluating would take over a fifth."""
     checkpoint_every: Annotated[int | Auto, Reaches()] = "auto"
-    """Steps between checkpoints. `auto` is a twentieth of the run, at least 20."""
+    """Steps between checkpoints. `auto` is about ten minutes. There is always one at the end."""
     timeout: Annotated[float, Reaches()] = Field(default=600, gt=0)
     """Seconds that processes wait for one another before the run ends and says which one hangs."""
     log_every: Annotated[int, Reaches()] = Field(default=10, ge=1)
@@ -92,6 +92,4 @@ class TrainingConfig(Section):
             raise ValueError(f"batch_size {self.batch_size} is not a multiple of accumulation {self.accumulation}")
         if self.shard_size is not None and self.parallel != "fsdp":
             raise ValueError("shard_size says how fsdp splits a model: set parallel to fsdp, or leave it out")
-        if self.parallel == "fsdp" and self.optimizer == "adafactor":
-            raise ValueError("adafactor needs whole matrices and fsdp splits them: use parallel ddp or adamw")
         return self

@@ -44,6 +44,7 @@ from doremi.rundir.specs import LossesSpec
 from doremi.rundir.weights import candidate_name, check_limits, plain_record, shape_of
 from doremi.statistics.looks import PLAN
 from doremi.statistics.needed import Needed
+from doremi.training.save_times import expected as expected_saves
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,8 @@ class Plan:
         each = stage.each
         if stage.kind == "losses":
             return stage.number * each.losses_batches * found.losses
-        one = found.start + each.steps * found.step + each.saves * found.saving
+        saves = expected_saves(each.checkpoint_every, each.steps, each.steps * found.step)
+        one = found.start + each.steps * found.step + saves * found.saving
         return self._once(stage, found) + stage.number * (one + each.evaluation_batches * found.evaluation)
 
     def _measured(self, stage: Stage) -> Measured | None:

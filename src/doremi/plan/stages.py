@@ -22,6 +22,7 @@ from doremi.rundir.node import Node
 from doremi.rundir.nodes import Role
 from doremi.rundir.specs import LossesSpec, TrainingSpec
 from doremi.training.checkpoint import KEEP
+from doremi.training.save_times import expected as expected_saves
 
 Kind = Literal["plain", "proxy", "losses"]
 SEARCH: tuple[Role, ...] = ("reference", "losses", "proxy")
@@ -37,8 +38,8 @@ class Each:
     steps: int = 0
     evaluation_batches: int = 0
     """Over all its evaluations."""
-    saves: int = 0
-    """Checkpoints."""
+    checkpoint_every: int | Literal["auto"] = "auto"
+    """Steps between checkpoints, or by the clock."""
     spare: int = 0
     """Bytes more while it runs: checkpoints that are dropped at its end."""
     losses_batches: int = 0
@@ -147,11 +148,11 @@ def _training(spec: TrainingSpec, corpus: Corpus) -> Each:
         objective = make_objective(spec.scoring.proxy, domains, vocab_size, uniform(list(domains))).state_dict()
     saved = footprint.checkpoint_bytes(model, settings, objective, torch.device(spec.device))
     written = footprint.model_bytes(model) if spec.scoring is None else 0
-    saves = -(-settings.steps // int(settings.checkpoint_every))
+    most_saves = expected_saves(settings.checkpoint_every, settings.steps, seconds=1e9)
     return Each(
         disk=saved + written + footprint.log_bytes(corpus, settings.steps),
         steps=settings.steps,
         evaluation_batches=costs.evaluations(settings) * costs.evaluation_batches(corpus, spec.sequence_length),
-        saves=saves,
-        spare=(min(saves, KEEP + 1) - 1) * saved,
+        checkpoint_every=settings.checkpoint_every,
+        spare=(min(most_saves, KEEP + 1) - 1) * saved,
     )

@@ -65,8 +65,6 @@ def resolved(config: RunConfig, machine: Machine, parameters: int) -> TrainingCo
         update["compile"] = _compiles(config, machine, parameters)
     if training.evaluate_every == "auto":
         update["evaluate_every"] = auto_evaluate_every(config)
-    if training.checkpoint_every == "auto":
-        update["checkpoint_every"] = max(20, training.steps // 20)
     return training.model_copy(update=update)
 
 

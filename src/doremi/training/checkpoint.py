@@ -204,7 +204,7 @@ def _read_shards(folder: Path, module: nn.Module, optimizer: torch.optim.Optimiz
         kind, _, rest = name.partition(".")
         if kind == "optimizer":
             parameter = parameters[int(rest.partition(".")[0])]
-            fits = parameter.shape == like.shape
+            fits = parameter.shape == like.shape and not isinstance(optimizer, torch.optim.Adafactor)  # whole anywhere
             others[name] = torch.zeros_like(parameter) if fits else torch.zeros_like(like, device="cpu")
         elif name not in own:
             others[name] = torch.zeros_like(like, device="cpu")

@@ -33,9 +33,11 @@ from doremi.objectives.dro import sum_by_domain, weighted_loss
 from doremi.objectives.objective import Objective
 from doremi.rundir.layout import TrainingFolder
 from doremi.training import checkpoint
+from doremi.training.adafactor_shards import ShardedAdafactor
 from doremi.training.log import About, TrainingLog
 from doremi.training.memory import keep_freed_memory
 from doremi.training.reference_losses import ReferenceLosses
+from doremi.training.save_times import SaveTimes
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ def make_optimizer(module: nn.Module, settings: TrainingConfig) -> torch.optim.O
     matrices = [p for p in module.parameters() if p.ndim >= 2]
     vectors = [p for p in module.parameters() if p.ndim < 2]
     groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    if settings.optimizer == "adafactor" and is_sharded(module):
+        return ShardedAdafactor(groups, lr=settings.learning_rate)
     if settings.optimizer == "adafactor":
         return torch.optim.Adafactor(groups, lr=settings.learning_rate)
     return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(settings.beta1, settings.beta2), fused=True)
@@ -342,6 +346,7 @@ def _train(job: Job, world: World, watch: Watch) -> int:
     if last and step:  # its final evaluation, which comes after its checkpoint, may be there already
         trainer.log.cut_back(step, step)
     trainer.log.began(step)
+    times = SaveTimes(settings.checkpoint_every)
     while not last:
         step += 1
         # -- fetch ---------------------------------------------------------------------------
@@ -366,9 +371,10 @@ def _train(job: Job, world: World, watch: Watch) -> int:
             trainer.evaluate(step)
 
         # -- save ------------------------------------------------------------------------------
-        stop = world.any(watch.stop_requested())
-        if step % int(settings.checkpoint_every) == 0 or last or stop:
+        stop, due = world.any_of(watch.stop_requested(), world.is_main and times.due(step))
+        if due or last or stop:
             trainer.save(step)
+            times.saved()
         if stop:
             raise Interrupted(f"stopped after step {step} of {settings.steps}. Run the same command to resume.")
     nats, summary = trainer.evaluate(step, last=True)
