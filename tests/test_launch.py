@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -57,10 +58,9 @@ def test_numbers_and_names_of_the_jobset_agree() -> None:
 @pytest.mark.skipif(find_spec("kubeflow_trainer_api") is None, reason="needs the package kubeflow-trainer-api")
 def test_the_jobset_is_as_its_schema_says() -> None:
     """Models that were generated from the schemas of JobSet and Kubernetes; nothing may be lost on the way."""
-    from kubeflow_trainer_api.models.jobset_v1alpha2_job_set import JobsetV1alpha2JobSet
-
+    schema = import_module("kubeflow_trainer_api.models.jobset_v1alpha2_job_set").JobsetV1alpha2JobSet
     value = jobset()
-    assert JobsetV1alpha2JobSet.from_dict(value).to_dict() == value
+    assert schema.from_dict(value).to_dict() == value
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -102,7 +102,7 @@ def test_a_slurm_job_that_is_told_goes_back_and_ends_well(tmp_path: Path) -> Non
                 assert time.monotonic() < deadline, log()
                 time.sleep(0.2)
 
-        wait_for("natural/seed-0: begins")
+        wait_for("doremi/reference/seed-0: begins")
         subprocess.run(["scancel", "--signal=USR1", "--batch", number], env=asked, check=True)
         wait_for("stopped after step")
         wait_for("report: ")

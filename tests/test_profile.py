@@ -47,7 +47,9 @@ def test_a_trace_holds_the_steps_that_were_asked_for(tmp_path: Path) -> None:
     assert traced("2:3", 6, 10, tmp_path) == ["step 12", "step 13"]
 
 
-@pytest.mark.parametrize(("steps", "made", "held"), [("1:2", 4, ["step 1", "step 2"]), ("3:9", 4, ["step 3", "step 4"])])
+@pytest.mark.parametrize(
+    ("steps", "made", "held"), [("1:2", 4, ["step 1", "step 2"]), ("3:9", 4, ["step 3", "step 4"])]
+)
 def test_a_trace_begins_with_the_first_step_and_ends_with_the_training(
     steps: str, made: int, held: list[str], tmp_path: Path
 ) -> None:

@@ -86,14 +86,20 @@ class _Total:
     """The most bytes."""
 
     def add(self, entry: Mapping[str, Any]) -> None:
-        seconds, tokens, memory = (float(np.nan_to_num(number(entry.get(x)))) for x in ("seconds", "tokens", "peak_memory"))
+        seconds, tokens, memory = (
+            float(np.nan_to_num(number(entry.get(x)))) for x in ("seconds", "tokens", "peak_memory")
+        )
         self.seconds, self.tokens, self.memory = self.seconds + seconds, self.tokens + tokens, max(self.memory, memory)
         if seconds > 0 and "from_step" not in entry:
             self.rate = max(self.rate, tokens / seconds / max(1.0, float(np.nan_to_num(number(entry.get("devices"))))))
 
     def cells(self) -> list[Cell]:
         numbers = (count(n) if n else ABSENT for n in (self.tokens, round(self.rate)))
-        return [Cell(duration(self.seconds)), *map(Cell, numbers), Cell(size_in_words(self.memory) if self.memory else ABSENT)]
+        return [
+            Cell(duration(self.seconds)),
+            *map(Cell, numbers),
+            Cell(size_in_words(self.memory) if self.memory else ABSENT),
+        ]
 
 
 def time_table(facts: Facts) -> Table | None:
