@@ -54,7 +54,8 @@ EVERYWHERE = {
     "candidates": {"mixtures": PLAIN, "equal_compute": True}, "downstream": {"tasks": "tasks"},
 }  # fmt: skip
 OTHERS: dict[str, list[Any]] = {
-    "name": ["other"], "runs": ["elsewhere"], "trackers": [["wandb"]], "seed": [1], "budget_tokens": [200_000, 60_000],
+    "name": ["other"], "runs": ["elsewhere"], "trackers": [["wandb"]], "profile": ["5:8"],
+    "seed": [1], "budget_tokens": [200_000, 60_000],
     "data.corpus": [], "data.domains": [], "data.domains.train": [["x"]], "data.domains.validation": [["y"]],
     "data.domains.text_field": ["body"], "data.domains.sample_tokens": [5000], "data.sample_tokens": [5000],
     "data.domains.tokens": [200_000], "data.domains.bytes": [900_000], "data.domains.documents": [2500],

@@ -15,6 +15,7 @@ from doremi.config.paths import InputPath
 from doremi.config.reach import TRAININGS, Reaches
 from doremi.config.section import Section
 from doremi.config.shapes import RecordsConfig, SharedFilesConfig, check_shared
+from doremi.config.step_range import first_and_last
 from doremi.config.training import Auto, TrainingConfig
 from doremi.corpus.library import CORPORA
 from doremi.corpus.size import Given
@@ -227,6 +228,8 @@ class RunConfig(Section):
     trackers: list[Literal["tensorboard", "wandb", "trackio"]] = Field(default=[])
     """Programs that draw curves while a run works (docs/trackers.md). Each is an extra of the same name. Default is
     none."""
+    profile: Annotated[str | None, Reaches()] = None
+    """Steps of each training of which a trace is written, such as 5:8 (docs/scaling.md). Default is none."""
     data: DataConfig
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
@@ -243,6 +246,13 @@ class RunConfig(Section):
     def _known_executor(cls, value: str) -> str:
         if value not in ("local", "ray") and not re.fullmatch(r"ray://[^\s:/@]+(:\d+)?", value):
             raise ValueError(f"{value!r} is none: use local, ray or ray://HOST:PORT")
+        return value
+
+    @field_validator("profile")
+    @classmethod
+    def _range_of_steps(cls, value: str | None) -> str | None:
+        if value is not None:
+            first_and_last(value)
         return value
 
     @field_validator("workers")

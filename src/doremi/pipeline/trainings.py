@@ -35,12 +35,15 @@ from doremi.objectives.objective import Objective
 from doremi.objectives.plain import PlainObjective
 from doremi.pipeline.workspace import Workspace, versions
 from doremi.rundir import costs
+from doremi.rundir.known import counts, counts_key
 from doremi.rundir.layout import TrainingFolder
 from doremi.rundir.node import training_place
 from doremi.rundir.specs import DIGITS, LossesSpec, Scoring, TrainingSpec
 from doremi.trackers import Tracked
 from doremi.training import loop as training
 from doremi.training.determinism import deterministic_or_said, set_deterministic
+from doremi.training.memory import forget_peak, peak_memory
+from doremi.training.profile import profiled
 from doremi.training.reference_losses import Forward, LiveReference, ReferenceLosses, StoredReference, write_store
 
 EXACT_SHARE_SEQUENCES = 2**22  # up to here the share that the reference has seen is counted, above it is expected
@@ -200,15 +203,30 @@ def _run(space: Workspace, job: training.Job, spec: TrainingSpec, name: str, out
     if space.world.is_main:
         job.folder.mkdir(parents=True, exist_ok=True)
     space.world.barrier()
-    space = replace(space, watch=Tracked(space.watch, space.config.trackers if space.world.is_main else [], space.root))
+    main = space.world.is_main
+    job = replace(job, operations=_operations(space.root, job, spec))
+    space = replace(space, watch=Tracked(space.watch, space.config.trackers if main else [], space.root))
     saved = TrainingFolder(job.folder).saved_step()
     resumed = {"from_step": saved} if saved else {}  # its time is only that of the rest
-    with space.timed(name, tokens=spec.tokens, **resumed):
-        step = training.train(job, space.world, space.watch)
+    with (
+        space.timed(name, tokens=spec.tokens, **resumed) as figures,
+        profiled(space.watch, space.config.profile if main else None, space.root, name) as watch,
+    ):
+        forget_peak(space.world.device)
+        step = training.train(job, space.world, watch)
+        figures["peak_memory"] = peak_memory(space.world.device)
+        figures["devices"] = space.world.size
         fields = outputs(step)
         if space.world.is_main:
             write_json(job.folder / "stage.json", {**_summary(job, spec, step), **fields})
     space.world.barrier()
+
+
+def _operations(root: Path, job: training.Job, spec: TrainingSpec) -> int | None:
+    """Matrix operations of a step, as they were counted before the run's first training."""
+    found = counts(root).get(counts_key(spec.model, job.model.vocab_size, spec.sequence_length))
+    each = None if found is None else found.training
+    return None if each is None else each * spec.settings.batch_size
 
 
 def _summary(job: training.Job, spec: TrainingSpec, steps: int) -> dict[str, Any]:

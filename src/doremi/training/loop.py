@@ -35,6 +35,7 @@ from doremi.rundir.layout import TrainingFolder
 from doremi.training import checkpoint
 from doremi.training.log import About, TrainingLog
 from doremi.training.memory import keep_freed_memory
+from doremi.training.peak import device_rate
 from doremi.training.reference_losses import ReferenceLosses
 
 
@@ -59,6 +60,8 @@ class Job:
     domains: DomainSet
     epoch_tokens: list[int]
     """Training tokens of each domain, `[K]`."""
+    operations: int | None = None
+    """Matrix operations that a step needs, forward and backward; None where they cannot be counted."""
     until_settled: bool = False
     """Whether it ends before `settings.steps` if, at an evaluation, the averaged weights have settled."""
 
@@ -177,6 +180,8 @@ class Trainer:
             columns=job.objective.logs,
             tokens_per_step=job.settings.batch_size * job.stream.sequence_length,
             epoch_tokens=job.epoch_tokens,
+            operations=job.operations,
+            peak=None if (rate := device_rate(world.device, self.settings.precision)) is None else rate * world.size,
         )
         self.log = TrainingLog(job.folder, about, world, watch)
 
