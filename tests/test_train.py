@@ -19,6 +19,7 @@ from doremi.config import TrainingConfig
 from doremi.distributed import World
 from doremi.errors import Interrupted, TrainingError
 from doremi.mixture.domains import DomainSet
+from doremi.model.transfer import to_device
 from doremi.objectives.dro import GroupDRO
 from doremi.objectives.objective import Objective
 from doremi.objectives.plain import PlainObjective
@@ -31,19 +32,17 @@ from doremi.pipeline.work import plan_now
 from doremi.pipeline.workspace import Workspace, open_workspace
 from doremi.rundir.layout import TrainingFolder
 from doremi.rundir.specs import TrainingSpec, canonical
+from doremi.training.batches import DeviceBatch
 from doremi.training.log import About, TrainingLog
 from doremi.training.loop import (
-    DeviceBatch,
     Job,
     Trainer,
     learning_rate,
     make_optimizer,
-    score_error,
-    spread_sums,
-    to_device,
     train,
 )
 from doremi.training.reference_losses import LiveReference
+from doremi.training.sums import score_error, spread_sums
 from golden import GOLDEN, curves, processor
 from tiny import Silent, tiny_config, write_corpus
 from tolerances import FLOAT32, FLOAT64
@@ -119,9 +118,8 @@ def test_standard_error_of_a_score_is_that_of_the_mean_over_sequences() -> None:
     loss, reference = (torch.rand(7, 16, generator=generator) for _ in range(2))
     domain = torch.tensor([0, 1, 0, 0, 1, 0, 2])
     mask = torch.ones(7, 16, dtype=torch.bool)
-    batch = DeviceBatch(torch.zeros(7, 16), torch.zeros(7, 16), mask, domain)
     tokens = torch.tensor([64.0, 32.0, 16.0], dtype=torch.float64)
-    sums = torch.cat([torch.zeros(1, 3), tokens[None], spread_sums(loss, reference, batch, 3)])
+    sums = torch.cat([torch.zeros(1, 3), tokens[None], spread_sums(loss, reference, mask, domain, 3)])
     found = score_error(sums, 16)
     means = (loss - reference).clamp(min=0).double().mean(dim=1).numpy()
     for k in (0, 1):
