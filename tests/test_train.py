@@ -32,6 +32,7 @@ from doremi.pipeline.work import plan_now
 from doremi.pipeline.workspace import Workspace, open_workspace
 from doremi.rundir.layout import TrainingFolder
 from doremi.rundir.specs import TrainingSpec, canonical
+from doremi.training.adafactor import Adafactor
 from doremi.training.batches import DeviceBatch
 from doremi.training.log import About, TrainingLog
 from doremi.training.loop import (
@@ -87,6 +88,30 @@ def test_optimizers_decay_matrices_only(name: str, kind: type) -> None:
     assert isinstance(optimizer, kind)
     decays = {tuple(p.shape): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     assert decays == {(2, 3): 0.01, (2,): 0.0}
+
+
+def test_adafactor_without_waits_is_pytorchs_and_reads_nothing() -> None:
+    """The same numbers over ten steps, and the same state; where tensors have no numbers, none is asked for."""
+    generator = torch.Generator().manual_seed(0)
+    first = [torch.randn(5, 7, generator=generator), torch.randn(3, generator=generator), torch.zeros(2, 2)]
+    theirs, ours = ([torch.nn.Parameter(value.clone()) for value in first] for _ in range(2))
+    optimizers = [
+        kind(ps, lr=0.02, weight_decay=0.1) for kind, ps in ((torch.optim.Adafactor, theirs), (Adafactor, ours))
+    ]
+    for _ in range(10):
+        for parameter, other in zip(theirs, ours, strict=True):
+            parameter.grad = 3 * torch.randn(parameter.shape, generator=generator)
+            other.grad = parameter.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    for parameter, other in zip(theirs, ours, strict=True):
+        assert torch.allclose(parameter, other, rtol=FLOAT32, atol=FLOAT32)
+    states = [optimizer.state_dict()["state"] for optimizer in optimizers]
+    assert [value.keys() for value in states[0].values()] == [value.keys() for value in states[1].values()]
+    optimizers[0].load_state_dict(optimizers[1].state_dict())
+    empty = torch.nn.Parameter(torch.empty(5, 7, device="meta"))
+    empty.grad = torch.empty_like(empty)
+    Adafactor([empty]).step()
 
 
 def test_golden_curve() -> None:

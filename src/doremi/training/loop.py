@@ -33,6 +33,7 @@ from doremi.objectives.dro import sum_by_domain, weighted_loss
 from doremi.objectives.objective import Objective
 from doremi.rundir.layout import TrainingFolder
 from doremi.training import checkpoint, compiling
+from doremi.training.adafactor import Adafactor
 from doremi.training.batches import DeviceBatch, steps_of
 from doremi.training.log import About, TrainingLog
 from doremi.training.memory import keep_freed_memory
@@ -93,7 +94,8 @@ def make_optimizer(module: nn.Module, settings: TrainingConfig) -> torch.optim.O
     vectors = [p for p in module.parameters() if p.ndim < 2]
     groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     if settings.optimizer == "adafactor":
-        return torch.optim.Adafactor(groups, lr=settings.learning_rate)
+        on_card = matrices[0].device.type == "cuda"
+        return (Adafactor if on_card else torch.optim.Adafactor)(groups, lr=settings.learning_rate)
     return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(settings.beta1, settings.beta2), fused=True)
 
 
