@@ -19,6 +19,7 @@ from torch import Tensor
 
 from doremi.corpus.value import Corpus
 from doremi.distributed import World
+from doremi.model.transfer import to_device, to_host
 from doremi.rundir.costs import evaluation_rows
 from doremi.rundir.layout import SPLITS
 
@@ -42,11 +43,14 @@ class Documents:
 class ValidationSet:
     """The windows of all domains; `nats(forward)` scores them."""
 
-    def __init__(self, corpus: Corpus, tokens: Sequence[NDArray[np.unsignedinteger]], sequence_length: int) -> None:
+    def __init__(
+        self, corpus: Corpus, tokens: Sequence[NDArray[np.unsignedinteger]], sequence_length: int,
+        device_memory: int | None = None,
+    ) -> None:  # fmt: skip
         self.documents = Documents.read(corpus)
         self.names = corpus.domains.names
         start = corpus.tokenizer.end_of_text_id
-        self.sequence_length = sequence_length
+        self.sequence_length, self.rows = sequence_length, evaluation_rows(sequence_length, device_memory)
         self._stream = [np.concatenate([[start], t]).astype(np.int64) for t in tokens]
         self._document = np.split(
             np.repeat(np.arange(len(self.documents.tokens)), self.documents.tokens),
@@ -61,19 +65,19 @@ class ValidationSet:
 
         Ranks share the work, and each calls `forward` equally often: where the model is sharded, all take part in it.
         """
-        rows = evaluation_rows(self.sequence_length)
-        total = np.zeros(len(self.documents.tokens))
+        total, rows = np.zeros(len(self.documents.tokens)), self.rows
+        waiting: list[tuple[Callable[[], np.ndarray], NDArray[np.int64]]] = []
         for start in range(0, len(self._windows), world.size * rows):
             first = start + world.rank * rows
             blocks = [self._window(*window) for window in self._windows[first : first + rows]]
             input_BT, label_BT, document_BT = self._padded(blocks, rows)
             with torch.no_grad():
-                loss_BT = forward(
-                    torch.from_numpy(input_BT).to(world.device), torch.from_numpy(label_BT).to(world.device)
-                )
-            known = document_BT >= 0
-            loss = loss_BT.double().cpu().numpy()
-            total += np.bincount(document_BT[known], weights=loss[known], minlength=len(total))
+                loss_BT = forward(to_device(input_BT, world.device), to_device(label_BT, world.device))
+            waiting.append((to_host(loss_BT.double()), document_BT))
+            if len(waiting) > 1:  # a batch behind, so that a GPU has its next one meanwhile
+                _add(total, *waiting.pop(0))
+        for loss, document_BT in waiting:
+            _add(total, loss, document_BT)
         return world.sum(torch.from_numpy(total).to(world.device)).cpu().numpy()
 
     def _window(self, domain: int, place: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -114,3 +118,9 @@ class ValidationSet:
             "worst_loss": float(loss.max()),
             "worst_domain": self.names[int(loss.argmax())],
         }
+
+
+def _add(total: NDArray[np.float64], loss: Callable[[], np.ndarray], document_BT: NDArray[np.int64]) -> None:
+    """Add a batch's losses to those of their documents, in place."""
+    known = document_BT >= 0
+    total += np.bincount(document_BT[known], weights=loss()[known], minlength=len(total))

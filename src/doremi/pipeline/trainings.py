@@ -30,9 +30,11 @@ from doremi.files import FORMAT, ten_digits, write_json
 from doremi.mixture.domains import Mixture
 from doremi.mixture.record import MixtureRecord, write_record
 from doremi.model.build import TokenLosses, build, count_parameters, load, save
+from doremi.model.room import logits_room, scoring_room
 from doremi.objectives.choose import make_objective
 from doremi.objectives.objective import Objective
 from doremi.objectives.plain import PlainObjective
+from doremi.pipeline.look import machine as recorded_machine
 from doremi.pipeline.workspace import Workspace, versions
 from doremi.rundir import costs
 from doremi.rundir.known import counts, counts_key
@@ -110,21 +112,34 @@ def make_job(
     """A job of the loop from a spec."""
     tokens = [store.tokens(corpus, name, "validation") for name in corpus.domains]
     scoring = spec.scoring
+    model = fresh_model(corpus, spec.description, spec.sequence_length, spec.seed, spec.settings.initial_spread)
+    give_room(model, spec, world)
     return training.Job(
         folder=folder,
         name=name,
         key=spec.key,
         settings=spec.settings,
-        model=fresh_model(corpus, spec.description, spec.sequence_length, spec.seed, spec.settings.initial_spread),
+        model=model,
         objective=objective[1],
         objective_name=objective[0],
         stream=stream_for(corpus, spec, world),
         reference=reference,
         until_settled=scoring is not None and scoring.proxy.stop == "auto",
-        validation=ValidationSet(corpus, tokens, spec.sequence_length),
+        validation=ValidationSet(corpus, tokens, spec.sequence_length, spec.device_memory),
         domains=corpus.domains,
         epoch_tokens=corpus.training.count("train", "tokens"),
     )
+
+
+def give_room(model: TokenLosses, spec: TrainingSpec, world: World) -> None:
+    """Let a model have as many logits at once as the card's recorded memory leaves; on a CPU it has its own limit."""
+    if spec.device_memory is not None:
+        settings = spec.settings
+        model.logits_bytes = logits_room(
+            spec.device_memory, spec.description, count_parameters(model)[1], model.vocab_size, spec.sequence_length,
+            rows=max(1, costs.micro_batch_rows(settings) // world.size),
+            halved=settings.precision == "bfloat16" and settings.compile is True,
+        )  # fmt: skip
 
 
 # -- doing one ---------------------------------------------------------------------------------------------------------
@@ -259,7 +274,9 @@ def losses_folder(root: Path, key: str) -> Path:
 def reference_losses(space: Workspace, corpus: Corpus, spec: TrainingSpec, scoring: Scoring) -> ReferenceLosses:
     """Losses of a finished reference: from their store, or live."""
     if scoring.losses == "live":
-        return LiveReference(*_frozen(space, spec.settings, spec.sequence_length, scoring.reference))
+        module, forward = _frozen(space, spec.settings, spec.sequence_length, scoring.reference)
+        give_room(module, spec, space.world)
+        return LiveReference(module, forward)
     kept = LossesSpec(corpus.training.fingerprint, spec.sequence_length, scoring.reference)
     return StoredReference(
         losses_folder(space.root, kept.key), corpus.training, spec.sequence_length, scoring.reference
@@ -272,10 +289,14 @@ def keep_losses(space: Workspace, corpus: Corpus, spec: LossesSpec, settings: Tr
     if space.world.from_main(int((folder / "manifest.json").exists())):
         return
     _prepare_torch(settings, space.world)
-    _, forward = _frozen(space, settings, spec.sequence_length, spec.reference)
-    rows = max(1, costs.losses_rows(settings) // space.world.size)
+    module, forward = _frozen(space, settings, spec.sequence_length, spec.reference)
+    machine, length = recorded_machine(space.root), spec.sequence_length
+    memory = None if machine is None else machine.device_memory
+    if memory is not None:
+        module.logits_bytes = scoring_room(memory, count_parameters(module)[1])
+    rows = max(1, costs.losses_rows(settings, length, memory) // space.world.size)
     with space.timed(name, tokens=sum(corpus.training.count("train", "tokens"))):
-        write_store(folder, corpus.training, spec.sequence_length, spec.reference, forward, space.world, rows)
+        write_store(folder, corpus.training, length, spec.reference, forward, space.world, rows)
 
 
 def _frozen(

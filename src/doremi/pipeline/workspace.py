@@ -253,8 +253,14 @@ def _has_trainings(directory: RunDirectory) -> bool:
 
 def this_machine(world: World) -> Machine:
     """The facts that `auto` follows from, here."""
-    cores = available_cores()
-    return Machine(world.device.type, has_bfloat16(world.device), cores, max(1, cores // world.local_size))
+    cores, device = available_cores(), world.device
+    threads = max(1, cores // world.local_size)
+    return Machine(device.type, has_bfloat16(device), cores, threads, device_memory(device))
+
+
+def device_memory(device: torch.device) -> int | None:
+    """Bytes of a GPU, all of them; None for a CPU."""
+    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
 
 
 def _tell_versions(space: Workspace) -> None:

@@ -56,6 +56,8 @@ class TrainingSpec:
     """None for ordinary training."""
     device: str = "cpu"
     """Its kind. Threads matter on a CPU only, and whether kernels are deterministic on a GPU only."""
+    device_memory: int | None = None
+    """Bytes of it, where it is a GPU: what is computed at once, as `training.accumulation` is. No part of the key."""
 
     @property
     def order(self) -> str:
