@@ -1,0 +1,179 @@
+"""Steps 1 and 3: why the small step is slow, before and after, and the 120M shape beside what the card can do."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from card.cases import Case, Cases, Child
+from card.commands import Place
+from card.notes import Notes
+
+GRAPHS = {"doremi.training.compiling.CUDA_GRAPHS": True}
+CHUNKS = "doremi.model.build.LOGITS_LIMIT_BYTES"
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long things are measured, in seconds."""
+
+    window: float
+    warm_up: float
+    """After which those that are not ready are not waited for."""
+    patience: float
+    """For one measurement, its profile included."""
+    profiled: int
+    """Steps."""
+    side_by_side: int
+
+
+FULL = Pace(window=2.5, warm_up=75, patience=25, profiled=5, side_by_side=4)
+TINY = Pace(window=0.1, warm_up=200, patience=100, profiled=2, side_by_side=2)
+
+
+def options(preset: str, tiny: bool, *more: str, constants: Mapping[str, object] | None = None) -> tuple[str, ...]:
+    """Of child.py: 132 x 256 tokens, vocabulary 8,192, bfloat16, compiled; tiny is eager."""
+    size = ("--preset", preset, "--rows", "132", "--length", "256", "--vocabulary", "8192", "--compile")
+    if tiny:
+        size = (
+            "--preset",
+            "0.1m",
+            "--rows",
+            "12",
+            "--length",
+            "32",
+            "--vocabulary",
+            "256",
+            "--warm-up",
+            "1",
+            "--threads",
+            "1",
+        )
+    return (*size, *more, *(("--constants", json.dumps(constants)) if constants else ()))
+
+
+def small_cases(place: Place, tiny: bool, pace: Pace) -> list[Case]:
+    """One process each, the most valuable first."""
+    few = ("--threads", "1" if tiny else "2")
+    many = () if tiny else ("--threads", "16")
+    corpus = ("--corpus", str(place.corpus), "--vocabulary", "512" if tiny else "8192")
+    seen = pace.profiled
+    cases = [
+        Case("0.3m before", options("0.3m", tiny, *many), before=True, profiled=seen),
+        Case("0.3m", options("0.3m", tiny, *few), profiled=seen),
+        Case("0.3m, CUDA graphs", options("0.3m", tiny, *few, constants=GRAPHS), profiled=seen),
+        Case("10m", options("10m", tiny, *few), profiled=seen),
+        Case("0.3m, DRO with stored losses", options("0.3m", tiny, *few, "--scored", "stored"), profiled=seen),
+        Case("0.3m scoring", options("0.3m", tiny, *few, *corpus), kind="scoring"),
+    ]
+    if tiny:
+        return [case for case in cases if "graphs" not in case.name and "10m" not in case.name]
+    return [
+        *cases,
+        Case("0.3m before, few threads", options("0.3m", tiny, *few), before=True),
+        Case("0.3m before, all logits", options("0.3m", tiny, *many, constants={CHUNKS: 2**40}), before=True),
+        Case("10m, CUDA graphs", options("10m", tiny, *few, constants=GRAPHS)),
+        Case("0.3m scoring before", options("0.3m", tiny, *many, *corpus), kind="scoring", before=True),
+    ]
+
+
+def small(notes: Notes, place: Place, seconds: float, *, tiny: bool) -> None:
+    """Step 1."""
+    pace, deadline = (TINY if tiny else FULL), time.monotonic() + seconds
+    with Cases(notes, place, deadline) as cases:
+        singles = small_cases(place, tiny, pace)
+        groups = cases.begin(singles)
+        everyone = [child for group in groups for child in group]
+        cases.warm(everyone)
+        cases.ready(everyone, time.monotonic() + pace.warm_up)
+        beside = [replace(case, copies=pace.side_by_side - 1, profiled=0) for case in (singles[1], singles[0])]
+        mates = cases.begin(beside)  # they load while others are measured, and work only when they are told to
+        kept = {singles[0].name, singles[1].name}
+        rates = {}
+        for (child,) in groups:
+            rates[child.case.name] = report(notes, cases, [child], pace)
+            if child.case.name not in kept:
+                cases.done([child])
+        for (child,), group in zip((groups[1], groups[0]), mates, strict=True):
+            several(notes, cases, child, group, pace)
+    ratio(notes, "dro_step_stored_over_plain", rates.get("0.3m"), rates.get("0.3m, DRO with stored losses"))
+    ratio(notes, "scoring_rate_over_training", rates.get("0.3m scoring"), rates.get("0.3m"))
+    ratio(notes, "small_step_rate_over_before", rates.get("0.3m"), rates.get("0.3m before"))
+
+
+def several(notes: Notes, cases: Cases, first: Child, mates: Sequence[Child], pace: Pace) -> None:
+    """The same training several times side by side: a card that was idle then does more."""
+    cases.warm(mates)
+    there = [first, *cases.ready(mates, time.monotonic() + pace.patience)]
+    if len(there) == 1 or first.state != "ready":
+        notes.say(f"not run: {first.case.name}, several side by side: none was ready")
+        return
+    name = f"{first.case.name}, {len(there)} side by side"
+    for child in there:
+        child.case = replace(child.case, name=name, profiled=0)
+    report(notes, cases, there, pace)
+    cases.done(there)
+
+
+def report(notes: Notes, cases: Cases, group: Sequence[Child], pace: Pace) -> float | None:
+    """Measure, and note the figures of the group: of each process the mean, of the rate also the sum; the sum."""
+    name = group[0].case.name
+    late = [child for child in group if child.state != "ready"]
+    for child in late:
+        cases.give_up(child, "not ready in time")
+    there = [child for child in group if child not in late]
+    answers = cases.measure(there, pace.window, pace.patience) if there else []
+    if not answers:
+        notes.say(f"not run: {name}")
+        return None
+    values: dict[str, float] = {}
+    for key in answers[0]:
+        known = [answer[key] for answer in answers if key in answer]
+        values[key] = sum(known) / len(known)
+    total = sum(answer.get("tokens_per_second", 0.0) for answer in answers)
+    about = {key: value for key, value in there[0].about.items() if key != "peak_gib"}
+    more = {key: round(value, 4) for key, value in {**about, **values}.items()}
+    notes.figure(
+        {"figure": "card_rate", "value": round(total), "unit": "tokens/s", "case": name, "processes": len(answers)}
+        | more
+    )
+    return total
+
+
+def ratio(notes: Notes, name: str, one: float | None, other: float | None) -> None:
+    if one and other:
+        notes.figure({"figure": name, "value": round(one / other, 4), "unit": "ratio"})
+
+
+# -- the 120M shape ----------------------------------------------------------------------------------------------------
+
+
+def large(notes: Notes, place: Place, seconds: float, *, tiny: bool) -> None:
+    """Step 3: preset 280m with a vocabulary of 50,304 is 120M parameters; 32 x 1024 tokens."""
+    pace, deadline = (TINY if tiny else replace(FULL, window=5.0)), time.monotonic() + seconds
+    size = ("--preset", "280m", "--rows", "32", "--length", "1024", "--vocabulary", "50304", "--compile")
+    if tiny:
+        size = ("--preset", "0.1m", "--rows", "12", "--length", "64", "--vocabulary", "512", "--warm-up", "1")
+    size = (*size, "--threads", "1" if tiny else "2")
+    known = [
+        Case("ceiling", (), kind="ceiling"),
+        Case("120M", size, profiled=pace.profiled),
+        Case("120M, DRO with stored losses", (*size, "--scored", "stored")),
+    ]
+    with Cases(notes, place, deadline) as cases:
+        groups = cases.begin(known)
+        everyone = [child for group in groups for child in group]
+        cases.warm(everyone)
+        cases.ready(everyone, deadline - 2 * pace.window - 8)
+        (best,), (plain,), (stored,) = groups
+        ceiling = cases.measure([best], 0.0, pace.patience) if best.state == "ready" else []
+        rates = [report(notes, cases, [child], pace) for child in (plain, stored)]
+    for key, unit, scale in (("operations_per_second", "TFLOP/s", 1e12), ("bytes_per_second", "GB/s", 1e9)):
+        for answer in ceiling:
+            notes.figure({"figure": f"card_{key}", "value": round(answer[key] / scale, 2), "unit": unit})
+    if ceiling and rates[0]:
+        share = rates[0] * plain.about["operations_a_token"] / ceiling[0]["operations_per_second"]
+        notes.figure({"figure": "large_step_share_of_product_rate", "value": round(share, 4), "unit": "share"})
+    ratio(notes, "large_dro_step_stored_over_plain", rates[0], rates[1])
