@@ -89,7 +89,7 @@ def measure(arguments: argparse.Namespace) -> int:
                 broken = 1
                 notes.say(f"BROKEN step {number}:\n{traceback.format_exc()}")
         notes.say("== end")
-    (arguments.out / "tables.md").write_text(table(arguments.out) + "\n", encoding="utf-8")
+    print(table(arguments.out))
     notes.close()
     return broken
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+MANY = "study_"  # how figures begin of which there are so many that they would hide what was said before
 LOG, FIGURES = "log.txt", "figures.jsonl"
 NO_CARD = "CPU (these figures mean nothing)"
 
@@ -45,7 +46,8 @@ class Notes:
         """A figure with its `figure`, `value` and `unit`, and the card that it was measured on."""
         line = json.dumps({**values, "step": self.step, "card": self.card})
         self._figures.write(line + "\n")
-        self.say(line)
+        if not str(values.get("figure")).startswith(MANY):
+            self.say(line)
 
     def close(self) -> None:
         self._log.close()

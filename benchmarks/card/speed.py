@@ -12,7 +12,7 @@ from card.commands import Place
 from card.notes import Notes
 
 GRAPHS = {"doremi.training.compiling.CUDA_GRAPHS": True}
-CHUNKS = "doremi.model.build.LOGITS_LIMIT_BYTES"
+CHUNKS = {"doremi.model.build.LOGITS_LIMIT_BYTES": 2**40}
 
 
 @dataclass(frozen=True)
@@ -35,82 +35,69 @@ TINY = Pace(window=0.1, warm_up=200, patience=100, profiled=2, side_by_side=2)
 
 def options(preset: str, tiny: bool, *more: str, constants: Mapping[str, object] | None = None) -> tuple[str, ...]:
     """Of child.py: 132 x 256 tokens, vocabulary 8,192, bfloat16, compiled; tiny is eager."""
-    size = ("--preset", preset, "--rows", "132", "--length", "256", "--vocabulary", "8192", "--compile")
+    words = "--rows 132 --length 256 --vocabulary 8192 --compile"
     if tiny:
-        size = (
-            "--preset",
-            "0.1m",
-            "--rows",
-            "12",
-            "--length",
-            "32",
-            "--vocabulary",
-            "256",
-            "--warm-up",
-            "1",
-            "--threads",
-            "1",
-        )
+        preset, words = "0.1m", "--rows 12 --length 32 --vocabulary 256 --warm-up 1 --threads 1"
+    size = ("--preset", preset, *words.split())
     return (*size, *more, *(("--constants", json.dumps(constants)) if constants else ()))
 
 
-def small_cases(place: Place, tiny: bool, pace: Pace) -> list[Case]:
-    """One process each, the most valuable first."""
+def small_cases(place: Place, tiny: bool, pace: Pace) -> tuple[list[Case], list[Case]]:
+    """One process each: those that compile anew, and those that find most of it compiled."""
     few = ("--threads", "1" if tiny else "2")
     many = () if tiny else ("--threads", "16")
     corpus = ("--corpus", str(place.corpus), "--vocabulary", "512" if tiny else "8192")
     seen = pace.profiled
-    cases = [
-        Case("0.3m before", options("0.3m", tiny, *many), before=True, profiled=seen),
-        Case("0.3m", options("0.3m", tiny, *few), profiled=seen),
-        Case("0.3m, CUDA graphs", options("0.3m", tiny, *few, constants=GRAPHS), profiled=seen),
-        Case("10m", options("10m", tiny, *few), profiled=seen),
-        Case("0.3m, DRO with stored losses", options("0.3m", tiny, *few, "--scored", "stored"), profiled=seen),
-        Case("0.3m scoring", options("0.3m", tiny, *few, *corpus), kind="scoring"),
-    ]
+    before = Case("0.3m before", options("0.3m", tiny, *many), before=True, profiled=seen)
+    after = Case("0.3m", options("0.3m", tiny, *few), profiled=seen)
+    stored = Case("0.3m, DRO with stored losses", options("0.3m", tiny, *few, "--scored", "stored"), profiled=seen)
+    scoring = Case("0.3m scoring", options("0.3m", tiny, *few, *corpus), kind="scoring")
     if tiny:
-        return [case for case in cases if "graphs" not in case.name and "10m" not in case.name]
-    return [
-        *cases,
-        Case("0.3m before, few threads", options("0.3m", tiny, *few), before=True),
-        Case("0.3m before, all logits", options("0.3m", tiny, *many, constants={CHUNKS: 2**40}), before=True),
+        return [before, after, stored], [scoring]
+    graphs = Case("0.3m, CUDA graphs", options("0.3m", tiny, *few, constants=GRAPHS), profiled=seen)
+    main = Case("10m", options("10m", tiny, *few), profiled=seen)
+    whole = Case("0.3m before, all logits", options("0.3m", tiny, *many, constants=CHUNKS), before=True)
+    return [before, after, graphs, main, stored, whole], [
+        scoring,
         Case("10m, CUDA graphs", options("10m", tiny, *few, constants=GRAPHS)),
+        Case("0.3m before, few threads", options("0.3m", tiny, *few), before=True),
         Case("0.3m scoring before", options("0.3m", tiny, *many, *corpus), kind="scoring", before=True),
     ]
 
 
 def small(notes: Notes, place: Place, seconds: float, *, tiny: bool) -> None:
-    """Step 1."""
+    """Step 1, in two waves: what loads meanwhile disturbs nobody, and the second finds things compiled."""
     pace, deadline = (TINY if tiny else FULL), time.monotonic() + seconds
+    rates: dict[str, float | None] = {}
     with Cases(notes, place, deadline) as cases:
-        singles = small_cases(place, tiny, pace)
-        groups = cases.begin(singles)
-        everyone = [child for group in groups for child in group]
-        cases.warm(everyone)
-        cases.ready(everyone, time.monotonic() + pace.warm_up)
-        beside = [replace(case, copies=pace.side_by_side - 1, profiled=0) for case in (singles[1], singles[0])]
-        mates = cases.begin(beside)  # they load while others are measured, and work only when they are told to
-        kept = {singles[0].name, singles[1].name}
-        rates = {}
-        for (child,) in groups:
+        one, two = small_cases(place, tiny, pace)
+        first = [group[0] for group in cases.begin(one)]
+        cases.warm(first)
+        mates = cases.begin(replace(case, copies=pace.side_by_side - 1, profiled=0) for case in (one[1], one[0]))
+        second = [group[0] for group in cases.begin(two)]
+        cases.ready(first, time.monotonic() + pace.warm_up)
+        for child in first:
             rates[child.case.name] = report(notes, cases, [child], pace)
-            if child.case.name not in kept:
-                cases.done([child])
-        for (child,), group in zip((groups[1], groups[0]), mates, strict=True):
-            several(notes, cases, child, group, pace)
+        cases.done(first[2:])
+        later = [*second, *mates[0], *mates[1]]
+        cases.warm(later)
+        cases.ready(later, time.monotonic() + pace.patience)
+        several(notes, cases, [first[1], *mates[0]], pace)
+        several(notes, cases, [first[0], *mates[1]], pace)
+        for child in second:
+            rates[child.case.name] = report(notes, cases, [child], pace)
     ratio(notes, "dro_step_stored_over_plain", rates.get("0.3m"), rates.get("0.3m, DRO with stored losses"))
     ratio(notes, "scoring_rate_over_training", rates.get("0.3m scoring"), rates.get("0.3m"))
     ratio(notes, "small_step_rate_over_before", rates.get("0.3m"), rates.get("0.3m before"))
 
 
-def several(notes: Notes, cases: Cases, first: Child, mates: Sequence[Child], pace: Pace) -> None:
+def several(notes: Notes, cases: Cases, group: Sequence[Child], pace: Pace) -> None:
     """The same training several times side by side: a card that was idle then does more."""
-    cases.warm(mates)
-    there = [first, *cases.ready(mates, time.monotonic() + pace.patience)]
-    if len(there) == 1 or first.state != "ready":
-        notes.say(f"not run: {first.case.name}, several side by side: none was ready")
+    there = [child for child in group if child.state == "ready" and child.command.process.poll() is None]
+    if len(there) < 2:
+        notes.say(f"not run: {group[0].case.name}, several side by side: too few were ready")
         return
-    name = f"{first.case.name}, {len(there)} side by side"
+    name = f"{there[0].case.name}, {len(there)} side by side"
     for child in there:
         child.case = replace(child.case, name=name, profiled=0)
     report(notes, cases, there, pace)
@@ -120,7 +107,7 @@ def several(notes: Notes, cases: Cases, first: Child, mates: Sequence[Child], pa
 def report(notes: Notes, cases: Cases, group: Sequence[Child], pace: Pace) -> float | None:
     """Measure, and note the figures of the group: of each process the mean, of the rate also the sum; the sum."""
     name = group[0].case.name
-    late = [child for child in group if child.state != "ready"]
+    late = [child for child in group if child.state != "ready" or child.command.process.poll() is not None]
     for child in late:
         cases.give_up(child, "not ready in time")
     there = [child for child in group if child not in late]

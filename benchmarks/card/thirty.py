@@ -44,7 +44,8 @@ def configuration(place: Place, tokens: int, *, tiny: bool) -> Path:
     main = "0.1m" if tiny else "10m"
     training = {
         "steps": steps, "batch_size": rows, "learning_rate": 0.008, "learning_rates": {main: 0.003},
-        "warmup": 0.1, "threads": 1 if tiny else "auto", "precision": "float32" if tiny else "bfloat16", "compile": not tiny,
+        "warmup": 0.1, "threads": 1 if tiny else "auto",
+        "precision": "float32" if tiny else "bfloat16", "compile": not tiny,
         "evaluate_every": max(1, steps // 3), "checkpoint_every": steps,
     }  # fmt: skip
     values = {
