@@ -41,6 +41,8 @@ class Child:
     command: Command
     state: str = "begun"
     answers: list[dict[str, float]] = field(default_factory=list)
+    profiles: int = 0
+    """How many of them are whole with what a profiler saw."""
     about: dict[str, float] = field(default_factory=dict)
     """What it said when it was loaded and ready."""
 
@@ -80,6 +82,9 @@ class Cases:
         answer = said.pop("answer")
         if answer == "measured":
             child.answers.append(said)
+        elif answer == "profiled":
+            child.answers[-1] |= said
+            child.profiles += 1
         else:
             child.about |= said
             child.state = answer
@@ -102,20 +107,19 @@ class Cases:
 
     def measure(self, group: Sequence[Child], seconds: float, patience: float) -> list[dict[str, float]]:
         """Answers of processes that are measured at the same time; those that fail or are late have none."""
-        case, before = group[0].case, {id(child): len(child.answers) for child in group}
+        wanted = {id(child): (len(child.answers) + 1, child.profiles + bool(child.case.profiled)) for child in group}
         for child in group:
-            child.command.order(measure=seconds, profile=case.profiled)
+            child.command.order(measure=seconds, profile=child.case.profiled)
         until = min(self.deadline, time.monotonic() + patience)
         while time.monotonic() < until:
-            left = [child for child in group if len(child.answers) == before[id(child)]]
+            left = [child for child in group if (len(child.answers), child.profiles) < wanted[id(child)]]
             if all(child.command.process.poll() is not None for child in left):
                 break
             time.sleep(LOOK_EVERY)
-        answered = [child.answers[-1] for child in group if len(child.answers) > before[id(child)]]
         for child in group:
-            if len(child.answers) == before[id(child)]:
-                self.give_up(child, f"no answer after {patience:.0f} s")
-        return answered
+            if (len(child.answers), child.profiles) < wanted[id(child)]:
+                self.give_up(child, f"not all was answered within {patience:.0f} s")
+        return [child.answers[-1] for child in group if len(child.answers) == wanted[id(child)][0]]
 
     def give_up(self, child: Child, why: str) -> None:
         code = child.command.process.poll()

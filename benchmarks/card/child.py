@@ -10,7 +10,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import inspect
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -25,14 +27,16 @@ from kernels import Seen, seen
 from torch.profiler import ProfilerActivity, profile
 
 import steps
+from doremi.config import TrainingConfig
 from doremi.corpus.value import Corpus
 from doremi.distributed import World
 from doremi.errors import Interrupted
 from doremi.events.event import Event, Stepped
 from doremi.events.stream import Watch
 from doremi.model import operations
-from doremi.model.build import TokenLosses, build
+from doremi.model.build import TokenLosses, build, count_parameters
 from doremi.model.presets import shape
+from doremi.rundir import costs
 from doremi.training import loop
 from doremi.training.reference_losses import write_store
 
@@ -61,8 +65,9 @@ def wait_for_the_card(device: torch.device) -> float:
 class Paced(Watch):
     """A watch that measures a real training between two of its steps."""
 
-    def __init__(self, device: torch.device, tokens: int, warm_up: int) -> None:
-        self.device, self.tokens, self.warm_up = device, tokens, warm_up
+    def __init__(self, model: TokenLosses, tokens: int, warm_up: int) -> None:
+        """`tokens` are those of a step; before `warm_up` steps nothing is measured."""
+        self.model, self.device, self.tokens, self.warm_up = model, steps.WORLD.device, tokens, warm_up
         self.stopping, self.step, self.work = False, 0, self._work()
 
     def emit(self, event: Event) -> None:
@@ -99,15 +104,15 @@ class Paced(Watch):
             last = now
         number = self.step - first
         each = (wait_for_the_card(self.device) - began) / number
-        values = {"tokens_per_second": self.tokens / each, "milliseconds": 1000 * each, "steps": number}
-        host_milliseconds = 1000 * statistics.median(host)
+        answer(
+            answer="measured", tokens_per_second=self.tokens / each, milliseconds=1000 * each, steps=number,
+            host_milliseconds=1000 * statistics.median(host), **memory(self.device), **alarms(self.model),
+        )  # fmt: skip
         if profiled:
-            yield from self._profiled(profiled, each, {**values, "host_milliseconds": host_milliseconds})
-        else:
-            answer(answer="measured", host_milliseconds=host_milliseconds, **values, **memory(self.device))
+            yield from self._profiled(profiled, each)
 
-    def _profiled(self, number: int, each: float, values: dict[str, float]) -> Iterator[None]:
-        """The same with what the card does in `number` steps; its idle share is of steps that nobody watched."""
+    def _profiled(self, number: int, each: float) -> Iterator[None]:
+        """What the card does in `number` steps; its idle share is of steps that nobody watched."""
         on_card = [ProfilerActivity.CUDA] if self.device.type == "cuda" else []
         with profile(activities=[ProfilerActivity.CPU, *on_card]) as profiler:
             for _ in range(number):
@@ -115,8 +120,17 @@ class Paced(Watch):
             wait_for_the_card(self.device)
         events = profiler.events()
         found = seen(list(events) if events is not None else [])
-        answer(answer="measured", **values, **on_the_card(found, number, each), **memory(self.device))
+        answer(answer="profiled", **on_the_card(found, number, each))
         tell(found, number, profiler)
+
+
+def alarms(model: TokenLosses) -> dict[str, float]:
+    """What should be 0: passes that nobody compiled, CUDA graphs that could not be made. The package of before
+    counts neither."""
+    eager: Any = getattr(model, "eager_calls", None)
+    found = {} if eager is None else {"eager_passes": float(eager)}
+    skipped = getattr(sys.modules.get("doremi.training.compiling"), "graphs_skipped", None)
+    return {**found, "graphs_skipped": float(skipped())} if skipped is not None else found
 
 
 def on_the_card(found: Seen, number: int, each: float) -> dict[str, float]:
@@ -158,39 +172,43 @@ def set_constants(constants: dict[str, object]) -> None:
         setattr(found, attribute, value)
 
 
-def set_room(model: TokenLosses, preset: str, rows: int, device: torch.device) -> None:
-    """Let the model keep as many logits as the card has room for, as `make_job` does where there is such a choice."""
-    if device.type != "cuda" or not hasattr(model, "logits_bytes"):
-        return
-    room = importlib.import_module("doremi.model.room")
-    total = torch.cuda.get_device_properties(device).total_memory
-    model.logits_bytes = room.logits_room(total, shape(preset, None, {}), steps.VOCAB, steps.LENGTH, rows)
+def scoring_rows(settings: TrainingConfig, module: TokenLosses, device: torch.device) -> int:
+    """Sequences in a pass of scoring, and as many logits at once, as `keep_losses` has them.
+
+    The package of before knows one number of sequences for all devices.
+    """
+    if len(inspect.signature(costs.losses_rows).parameters) == 1:
+        return costs.losses_rows(settings)
+    memory = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
+    if memory is not None:
+        room = importlib.import_module("doremi.model.room")
+        module.logits_bytes = room.scoring_room(memory, count_parameters(module)[1])
+    rows: Any = costs.losses_rows
+    return rows(settings, steps.LENGTH, memory)
 
 
 def training(arguments: argparse.Namespace, folder: Path) -> None:
     """A training through the real loop, on random tokens."""
-    device = steps.WORLD.device
     trainer = steps.make_trainer(
         folder, arguments.preset, scored=arguments.scored, compiled=arguments.compile, precision=arguments.precision
     )
     settings = trainer.settings.model_copy(update={"steps": STEPS, "log_every": LOG_EVERY})
     job = replace(trainer.job, settings=settings)
     del trainer
-    set_room(job.model, arguments.preset, arguments.rows, device)
     needed = operations.of_model(shape(arguments.preset, None, {}), steps.VOCAB, steps.LENGTH).training
     answer(answer="loaded", operations_a_token=(needed or 0) / steps.LENGTH)
     order()
     with contextlib.suppress(Interrupted):
-        loop.train(job, steps.WORLD, Paced(device, arguments.rows * arguments.length, arguments.warm_up))
+        loop.train(job, steps.WORLD, Paced(job.model, arguments.rows * arguments.length, arguments.warm_up))
 
 
 def scoring(arguments: argparse.Namespace, folder: Path) -> None:
-    """The losses of a model on the first domains of a corpus, written as for a proxy; the smallest warms up."""
-    device, corpus, rows = steps.WORLD.device, Corpus.read(arguments.corpus), arguments.rows
+    """The losses of a model on a corpus, written as for a proxy: its smallest domain warms up, three more count."""
+    device, corpus = steps.WORLD.device, Corpus.read(arguments.corpus)
     module = TokenLosses(build(shape(arguments.preset, None, {}), steps.VOCAB, steps.LENGTH, 0), steps.LENGTH)
     module = module.eval().to(device)
-    set_room(module, arguments.preset, rows, device)
-    settings = steps.TrainingConfig(precision=arguments.precision, compile=arguments.compile)
+    settings = TrainingConfig(batch_size=arguments.rows, precision=arguments.precision, compile=arguments.compile)
+    rows = scoring_rows(settings, module, device)
     forward = loop.forward_pass(module, settings, device)
     by_size = sorted(corpus.domains, key=lambda name: corpus.entries[name].train.tokens)
     answer(answer="loaded")
@@ -207,7 +225,7 @@ def scoring(arguments: argparse.Namespace, folder: Path) -> None:
     _, seconds = written(by_size[:1])
     answer(answer="ready", warm_up_seconds=round(seconds, 2), **memory(device))
     if order() is not None:
-        tokens, seconds = written(by_size[-3:])
+        tokens, seconds = written(by_size[1:4])
         answer(answer="measured", tokens_per_second=tokens / seconds, steps=0, **memory(device))
 
 
@@ -239,10 +257,14 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--threads", type=int, default=0, help="0: as many as torch takes")
     parser.add_argument("--constants", type=json.loads, default={}, help="JSON: dotted name of a constant to its value")
+    parser.add_argument("--deterministic", action="store_true", help="only kernels that give the same bits again")
     parser.add_argument("--corpus", type=Path)
     parser.add_argument("--warm-up", type=int, default=20, help="steps before anything is measured")
     arguments = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if arguments.deterministic:
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+        torch.use_deterministic_algorithms(True)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     set_constants(arguments.constants)

@@ -69,9 +69,10 @@ class Command:
 
     def _listen(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.last.append(line.rstrip("\n"))
-            self.heard(line.rstrip("\n"))
+        with self.process.stdout as printed:
+            for line in printed:
+                self.last.append(line.rstrip("\n"))
+                self.heard(line.rstrip("\n"))
 
     def order(self, **words: object) -> None:
         """Write it a line; one that has ended hears nothing."""
@@ -87,6 +88,9 @@ class Command:
         except subprocess.TimeoutExpired:
             return None
         self._thread.join(GRACE_SECONDS)
+        if self.process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self.process.stdin.close()
         return code
 
     def end(self, first: int = signal.SIGKILL) -> None:

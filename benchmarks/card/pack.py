@@ -22,6 +22,7 @@ PLATFORMS = [f"manylinux_2_{n}_x86_64" for n in (28, 27, 17)] + ["manylinux2014_
 MISSING = ("pydantic", "annotated-types", "typing-inspection", "typing-extensions", "zstandard", "orjson")
 """What the package needs and a machine with PyTorch, transformers, typer, rich and matplotlib may lack.
 pydantic_core follows the version that pydantic asks for."""
+HELD_OUT = 50_000  # tokens a domain: evaluations on the CPU of a step that has a minute
 LIMIT = 60 * 10**6  # bytes of the folder in all
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -56,7 +57,10 @@ def prepare(tree: Path, text: Path, folder: Path, *, vocabulary: int, length: in
     domains = {place.name: str(place.resolve()) for place in sorted(text.iterdir()) if place.is_dir()}
     values = {
         "name": "packed", "runs": str(folder / "runs"), "training": {"steps": 10, "batch_size": 12},
-        "data": {"domains": domains, "vocab_size": vocabulary, "sequence_length": length},
+        "data": {
+            "domains": domains, "vocab_size": vocabulary, "sequence_length": length,
+            "validation_max_tokens": HELD_OUT,
+        },
     }  # fmt: skip
     (folder / "packed.yaml").write_text(json.dumps(values), encoding="utf-8")
     path = os.pathsep.join(filter(None, [str(tree / "src"), os.environ.get("PYTHONPATH", "")]))
@@ -79,14 +83,14 @@ def wheels(tree: Path, folder: Path) -> None:
         subprocess.run([*pip, "wheel", *quiet, "--no-deps", "--wheel-dir", str(folder), copied], check=True)
 
 
-def unpack(packed: Path, work: Path, *, install: bool) -> Path:
-    """The folder where what was packed lies ready: corpus, before, and site where packages are installed."""
+def unpack(packed: Path, work: Path) -> Path:
+    """The folder where what was packed lies ready: corpus, before, and site with the packages."""
     data = work / "data"
     for archive in sorted(packed.glob("*.tar.xz")):
         with tarfile.open(archive) as opened:
             opened.extractall(data, filter="data")
     found = sorted(map(str, (packed / "wheels").glob("*.whl")))
-    if install and found:
+    if found and sys.version_info[:2] == tuple(map(int, PYTHON.split("."))):
         words = [
             "--no-index",
             "--no-deps",

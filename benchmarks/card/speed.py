@@ -12,6 +12,8 @@ from card.commands import Place
 from card.notes import Notes
 
 GRAPHS = {"doremi.training.compiling.CUDA_GRAPHS": True}
+NOT_AHEAD = {"doremi.training.batches.AHEAD": False}
+SUMS_APART = {"doremi.training.compiling.COMPILE_SUMS": False}
 CHUNKS = {"doremi.model.build.LOGITS_LIMIT_BYTES": 2**40}
 
 
@@ -56,12 +58,15 @@ def small_cases(place: Place, tiny: bool, pace: Pace) -> tuple[list[Case], list[
         return [before, after, stored], [scoring]
     graphs = Case("0.3m, CUDA graphs", options("0.3m", tiny, *few, constants=GRAPHS), profiled=seen)
     main = Case("10m", options("10m", tiny, *few), profiled=seen)
+    exact = Case("0.3m, deterministic", options("0.3m", tiny, *few, "--deterministic"))
     whole = Case("0.3m before, all logits", options("0.3m", tiny, *many, constants=CHUNKS), before=True)
-    return [before, after, graphs, main, stored, whole], [
+    return [before, after, graphs, main, stored, exact, whole], [
         scoring,
         Case("10m, CUDA graphs", options("10m", tiny, *few, constants=GRAPHS)),
         Case("0.3m before, few threads", options("0.3m", tiny, *few), before=True),
         Case("0.3m scoring before", options("0.3m", tiny, *many, *corpus), kind="scoring", before=True),
+        Case("0.3m, not read ahead", options("0.3m", tiny, *few, constants=NOT_AHEAD)),
+        Case("0.3m, sums not compiled", options("0.3m", tiny, *few, constants=SUMS_APART)),
     ]
 
 
@@ -87,6 +92,7 @@ def small(notes: Notes, place: Place, seconds: float, *, tiny: bool) -> None:
         for child in second:
             rates[child.case.name] = report(notes, cases, [child], pace)
     ratio(notes, "dro_step_stored_over_plain", rates.get("0.3m"), rates.get("0.3m, DRO with stored losses"))
+    ratio(notes, "small_step_deterministic_over_plain", rates.get("0.3m"), rates.get("0.3m, deterministic"))
     ratio(notes, "scoring_rate_over_training", rates.get("0.3m scoring"), rates.get("0.3m"))
     ratio(notes, "small_step_rate_over_before", rates.get("0.3m"), rates.get("0.3m before"))
 
@@ -148,15 +154,16 @@ def large(notes: Notes, place: Place, seconds: float, *, tiny: bool) -> None:
         Case("ceiling", (), kind="ceiling"),
         Case("120M", size, profiled=pace.profiled),
         Case("120M, DRO with stored losses", (*size, "--scored", "stored")),
+        Case("120M, deterministic", (*size, "--deterministic")),
     ]
     with Cases(notes, place, deadline) as cases:
         groups = cases.begin(known)
         everyone = [child for group in groups for child in group]
         cases.warm(everyone)
         cases.ready(everyone, deadline - 2 * pace.window - 8)
-        (best,), (plain,), (stored,) = groups
+        best, plain, *others = everyone
         ceiling = cases.measure([best], 0.0, pace.patience) if best.state == "ready" else []
-        rates = [report(notes, cases, [child], pace) for child in (plain, stored)]
+        rates = [report(notes, cases, [child], pace) for child in (plain, *others)]
     for key, unit, scale in (("operations_per_second", "TFLOP/s", 1e12), ("bytes_per_second", "GB/s", 1e9)):
         for answer in ceiling:
             notes.figure({"figure": f"card_{key}", "value": round(answer[key] / scale, 2), "unit": unit})
@@ -164,3 +171,4 @@ def large(notes: Notes, place: Place, seconds: float, *, tiny: bool) -> None:
         share = rates[0] * plain.about["operations_a_token"] / ceiling[0]["operations_per_second"]
         notes.figure({"figure": "large_step_share_of_product_rate", "value": round(share, 4), "unit": "share"})
     ratio(notes, "large_dro_step_stored_over_plain", rates[0], rates[1])
+    ratio(notes, "large_step_deterministic_over_plain", rates[0], rates[2])
