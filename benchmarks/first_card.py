@@ -11,7 +11,9 @@
     4  a proxy of 0.3M parameters chooses for main models of 10M: DoReMi, natural, uniform, three seeds      345 s
 
 TEXT is a folder with a folder of text for each domain. OUT holds log.txt and figures.jsonl, written line by line, and
-of step 4 study.txt and study.tar.gz. Needs nothing but Python itself; what it starts needs torch.
+of step 4 study.txt and study.tar.gz. FOLDER may also hold figures.jsonl and compiled.tar.gz of an earlier call: step 4
+then knows the rate that step 1 has measured, and less is compiled. The program needs nothing but Python itself, and
+what it starts needs torch.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from pathlib import Path
 
 from card.commands import Place
 from card.notes import Notes, card_name, figures_in
-from card.pack import made_up, pack, prepare, unpack
+from card.pack import keep_compiled, made_up, pack, prepare, unpack
 from card.right import right
 from card.speed import large, small
 from card.table import table
@@ -88,6 +90,7 @@ def measure(arguments: argparse.Namespace) -> int:
             except Exception:  # the next step may still be of use
                 broken = 1
                 notes.say(f"BROKEN step {number}:\n{traceback.format_exc()}")
+        keep_compiled(data, arguments.out)
         notes.say("== end")
     print(table(arguments.out))
     notes.close()

@@ -18,6 +18,7 @@ from pathlib import Path
 from card.notes import Notes
 
 LAST_LINES = 12
+COMPILED = "compiled"  # folder of what the compiler has made, shared by all programs
 GRACE_SECONDS = 10.0
 
 
@@ -28,7 +29,7 @@ class Place:
     tree: Path
     """The repository."""
     data: Path
-    """What was packed, unpacked: `corpus`, and `site` and `before` where they were packed."""
+    """What was packed, unpacked: `corpus`, and `site`, `before` and `compiled` where they were packed."""
     work: Path
     """A folder for what is made on the way."""
 
@@ -38,7 +39,7 @@ class Place:
         paths = [code / "src", code / "benchmarks", self.data / "site"]
         kept = os.environ.get("PYTHONPATH", "")
         joined = os.pathsep.join([*map(str, paths), *([kept] if kept else [])])
-        cache = {"TORCHINDUCTOR_CACHE_DIR": str(self.work / "compiled"), "TORCHINDUCTOR_COMPILE_THREADS": "4"}
+        cache = {"TORCHINDUCTOR_CACHE_DIR": str(self.data / COMPILED), "TORCHINDUCTOR_COMPILE_THREADS": "4"}
         return {**os.environ, **cache, "PYTHONPATH": joined, "PYTHONUNBUFFERED": "1", **more}
 
     @property

@@ -16,6 +16,8 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from card.commands import COMPILED
+
 BEFORE = "a981329"  # the last commit before the work on small models on cards
 PYTHON = "3.12"
 PLATFORMS = [f"manylinux_2_{n}_x86_64" for n in (28, 27, 17)] + ["manylinux2014_x86_64", "manylinux1_x86_64"]
@@ -24,6 +26,8 @@ MISSING = ("pydantic", "annotated-types", "typing-inspection", "typing-extension
 pydantic_core follows the version that pydantic asks for."""
 HELD_OUT = 50_000  # tokens a domain: evaluations on the CPU of a step that has a minute
 LIMIT = 60 * 10**6  # bytes of the folder in all
+CACHES = ("fxgraph", "aotautograd")  # of the compiler's folder: with these it finds whole graphs again
+COMPILED_LIMIT = 15 * 2**20  # bytes of a file that is brought back
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -86,7 +90,7 @@ def wheels(tree: Path, folder: Path) -> None:
 def unpack(packed: Path, work: Path) -> Path:
     """The folder where what was packed lies ready: corpus, before, and site with the packages."""
     data = work / "data"
-    for archive in sorted(packed.glob("*.tar.xz")):
+    for archive in sorted(packed.glob("*.tar.?z")):
         with tarfile.open(archive) as opened:
             opened.extractall(data, filter="data")
     found = sorted(map(str, (packed / "wheels").glob("*.whl")))
@@ -102,6 +106,17 @@ def unpack(packed: Path, work: Path) -> Path:
         ]
         subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *words, *found], check=True)
     return data
+
+
+def keep_compiled(data: Path, out: Path) -> None:
+    """What the compiler has made, for a later call: put it beside the other archives, and less is compiled there."""
+    target = out / f"{COMPILED}.tar.gz"
+    with tarfile.open(target, "w:gz", compresslevel=6) as archive:
+        for kind in CACHES:
+            if (data / COMPILED / kind).exists():
+                archive.add(data / COMPILED / kind, f"{COMPILED}/{kind}")
+    if target.stat().st_size > COMPILED_LIMIT:
+        target.unlink()
 
 
 def made_up(folder: Path) -> Path:
