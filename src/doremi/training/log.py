@@ -43,9 +43,9 @@ class About:
     tokens_per_step: int
     epoch_tokens: list[int]
     """Training tokens of each domain, `[K]`."""
-    operations: int | None
+    operations: int | None = None
     """Matrix operations that a step needs; None where they cannot be counted."""
-    peak: float | None
+    peak: float | None = None
     """Operations a second that all devices together can do; None where that is not known."""
 
 
