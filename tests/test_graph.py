@@ -9,6 +9,7 @@ import pytest
 from doremi.errors import MixtureError, RunError
 from doremi.rundir.known import Known
 from doremi.rundir.specs import LossesSpec, TrainingSpec
+from doremi.rundir.yardstick import remarks
 from graphs import config, finish, finish_all, known, made
 
 FOUND = {"web": 0.2, "code": 0.5, "law": 0.3}
@@ -97,6 +98,51 @@ def test_kept_losses_are_a_node_of_their_own() -> None:
     # 100 steps x 8 x 16 tokens are fewer than the corpus has, a thousand steps are more
     assert "doremi/losses/seed-0" not in ids(made(config()).nodes)
     assert "doremi/losses/seed-0" in ids(made(config(training={"steps": 1000})).nodes)
+
+
+# -- the reference mixture --------------------------------------------------------------------------------------------
+
+
+def test_the_reference_mixture_is_trained_whoever_is_asked_for() -> None:
+    asked = config(candidates={"mixtures": ["doremi", "uniform"]})
+    plan = made(asked)
+    assert [one.name for one in plan.candidates] == ["doremi", "uniform", "natural"]
+    assert plan.node("0.1m/natural/seed-0").spec == plan.node("doremi/reference/seed-0").spec
+    assert "0.1m/natural/seed-1" in ids(plan.work())
+    assert remarks(asked, plan) == [
+        "natural is trained as a candidate too. It is the reference mixture, which others are compared with."
+    ]
+    for named in (["doremi", "reference"], ["doremi", "natural"]):
+        again = config(candidates={"mixtures": named})
+        assert [one.name for one in made(again).candidates] == ["doremi", "natural"]
+        assert remarks(again, made(again)) == []
+
+
+def test_a_reference_mixture_that_breaks_the_limits_is_left_as_it_is() -> None:
+    """Natural has 0.6 of web: it is a yardstick, in whatever training, and the others keep the limits."""
+    asked = config(
+        limits={"max_weight": 0.5}, candidates={"mixtures": ["doremi", "temperature"], "equal_compute": True}
+    )
+    plan = finish_all(asked)
+    weights = {name: plan.node(f"0.1m/{name}/seed-1").spec.weights for name in ("doremi", "natural", "temperature")}
+    assert weights["natural"] == (0.6, 0.3, 0.1)
+    assert max(weights["doremi"]) <= 0.5
+    assert max(weights["temperature"]) <= 0.5
+    assert plan.node("0.1m/natural+doremi-search/seed-0").spec.weights == (0.6, 0.3, 0.1)
+    assert {one.name: one.allowed for one in plan.candidates} == {
+        "doremi": True, "temperature": True, "natural": False,
+    }  # fmt: skip
+    assert "is never recommended" in " ".join(remarks(asked, plan))
+    assert all(one.allowed for one in made(config()).candidates)
+
+
+def test_a_run_that_could_recommend_nothing_is_refused_before_any_work() -> None:
+    limits = {"max_weight": 0.5}
+    for mixtures in (["natural"], ["doremi-per-seed"]):
+        asked = config(limits=limits, candidates={"mixtures": mixtures, "seeds": 1})
+        with pytest.raises(MixtureError, match="limits: the reference mixture natural breaks them, and no other"):
+            made(asked)
+        made(asked, Known())  # before the corpus is there nobody can know
 
 
 # -- rounds -----------------------------------------------------------------------------------------------------------

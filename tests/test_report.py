@@ -309,7 +309,7 @@ def test_a_final_run_is_spoken_of_only_where_a_budget_is_given(copied: Path, bud
 def test_one_seed_and_numbers_that_are_none(copied: Path) -> None:
     verdict = read(copied, "verdict.json")
     for candidate in verdict["candidates"]:
-        candidate |= {"domains_better_than_reference": None, "epochs": [], "epochs_at_budget": None}
+        candidate |= {"epochs": [], "epochs_at_budget": None}
     for comparison in verdict["comparisons"]:
         comparison |= {"interval": None, "fixed": None, "outcome": "undecided"}
     verdict["recommendation"] |= {"mixture": "natural", "proved": False}

@@ -27,6 +27,7 @@ from doremi.rundir.node import Node
 from doremi.rundir.nodes import FILE as NODES
 from doremi.rundir.specs import TrainingSpec, canonical
 from doremi.rundir.weights import check_limits, shape_of
+from doremi.rundir.yardstick import remarks
 
 
 def status_table(config: RunConfig) -> str:
@@ -139,7 +140,7 @@ def describe(config: RunConfig) -> str:
         corpus = as_trained_on(config, corpus)
         check_limits(config, corpus)
     files = _data_lines(config, corpus)
-    training = config.training
+    training, plan = config.training, whole_run(config, corpus, start(config.training.timeout))
     return "\n".join(
         [
             f"run directory {config.root}",
@@ -153,7 +154,8 @@ def describe(config: RunConfig) -> str:
             f"{config.data.sequence_length} tokens = {config.run_tokens:,} tokens",
             *_matched_line(config),
             "stages:",
-            *(f"  {line}" for line in _status_lines(directory, whole_run(config, corpus, start(training.timeout)))),
+            *(f"  {line}" for line in _status_lines(directory, plan)),
+            *remarks(config, plan),
             "what it costs: `doremi plan`",
         ]
     )

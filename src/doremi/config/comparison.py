@@ -18,8 +18,9 @@ class CandidatesConfig(Section):
         default=["doremi", "reference", "natural", "uniform", "temperature", "unimax"]
     )
     """Mixtures to train on. They are doremi, reference (the reference mixture), natural, uniform, temperature, unimax,
-    names of published mixtures, and paths of mixture.json. With doremi-per-seed each seed trains on the mixture of its
-    own proxy. Its interval is that of the method, and doremi's that of one mixture."""
+    names of published mixtures, and paths of mixture.json. The reference mixture is trained in any case. With
+    doremi-per-seed each seed trains on the mixture of its own proxy. Its interval is that of the method, and doremi's
+    that of one mixture."""
     sizes: list[str] = Field(default=[])
     """Model presets. Where empty, the proxy's own model."""
     seeds: int = Field(default=3, ge=1)

@@ -198,7 +198,7 @@ class ReferenceConfig(Section):
 
     reaches: ClassVar[Reaches] = Reaches("reference", "losses", "proxy", "mixture")
 
-    mixture: Annotated[str, InputPath("mixture")] = "natural"
+    mixture: Annotated[Annotated[str, InputPath("mixture")], Reaches(*TRAININGS)] = "natural"
     """natural, uniform, temperature, unimax, the name of a published mixture, or the path of a mixture.json."""
     losses: Annotated[Literal["auto", "live", "stored"], Reaches("proxy", "mixture")] = "auto"
     """`live` computes the reference's losses beside the proxy, step by step. `stored` computes them once for the whole
@@ -345,9 +345,9 @@ class RunConfig(Section):
         return list(range(self.seed, self.seed + self.candidates.seeds))
 
     def candidate_mixtures(self) -> list[str]:
-        """What is trained and compared, each once; the reference mixture by its own name."""
-        named = (self.reference.mixture if name == "reference" else name for name in self.candidates.mixtures)
-        return list(dict.fromkeys(named))
+        """What is trained and compared, each once. The reference mixture has its own name and is always among them."""
+        own = self.reference.mixture
+        return list(dict.fromkeys([*(own if name == "reference" else name for name in self.candidates.mixtures), own]))
 
     def size_names(self) -> list[str]:
         return list(self.candidates.sizes) or [self.size_name]

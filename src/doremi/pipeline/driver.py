@@ -32,6 +32,7 @@ from doremi.rundir.machine import Host
 from doremi.rundir.node import Node
 from doremi.rundir.schedule import Left
 from doremi.rundir.specs import MixtureSpec, TrainingSpec
+from doremi.rundir.yardstick import remarks
 
 Wanted = Callable[[Node], bool]
 TELL_EVERY_SECONDS = 5.0
@@ -54,6 +55,8 @@ def drive(space: Workspace, executors: Executors, wanted: Wanted = everything) -
     at_once = settle(space, corpus, host)
     plan = plan_now(space, corpus)
     _say_what_stays(space, plan)
+    for remark in remarks(space.config, plan):
+        space.watch.say(remark)
     with executors.open(space, corpus, at_once) as executor:
         return Driver(space, corpus, plan, wanted, executor, pace).run()
 

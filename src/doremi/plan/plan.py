@@ -39,6 +39,7 @@ from doremi.rundir.layout import RunDirectory
 from doremi.rundir.schedule import Left
 from doremi.rundir.specs import LossesSpec
 from doremi.rundir.weights import candidate_name, check_limits, plain_record, shape_of
+from doremi.rundir.yardstick import remarks
 
 
 @dataclass(frozen=True)
@@ -209,6 +210,7 @@ def make(config: RunConfig, final_size: str | None, say: Callable[[str], None]) 
     name, training = _final_run(config, final_size, final, corpus)
     graph = whole_run(config, corpus, world)
     at_once = trainings_at_once(config, graph, world)
+    notes += remarks(config, graph)
     if any(node.role == "own" and not graph.done(node) for node in graph.nodes):
         notes.append("not counted: models of your own that `doremi train --mixture` has begun")
     found = stages(config, graph)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from doremi.config import RunConfig
-from doremi.errors import RunError
+from doremi.errors import MixtureError, RunError
 from doremi.rundir import costs
 from doremi.rundir.context import Context
 from doremi.rundir.known import Known
@@ -174,6 +174,7 @@ def graph(config: RunConfig, known: Known, methods: Mapping[str, Method]) -> Gra
     nodes.append(Node(VERDICT, "verdict", "verdict", needs=judged))
     reference = candidate_name(config.reference.mixture)
     candidates = tuple(_candidate(context, name, found) for name in config.candidate_mixtures())
+    _check_allowed(known, candidates)
     answers = tuple(_candidate(context, next(iter(part.mixtures)), found) for part in declared if part.mixtures)
     return Graph(tuple(nodes), known, candidates, reference, answers)
 
@@ -199,7 +200,7 @@ def _mains(context: Context, found: Mapping[str, Found]) -> Iterator[Node]:
 def _main(context: Context, name: str, mixture: str, size: str, seed: int, found: Found | None) -> Node:
     node = Node(f"{size}/{name}/seed-{seed}", "training", "main", mixture=name, size=size, seed=seed)
     if found is None:
-        weights, why = context.plain(mixture), context.why_not(mixture)
+        weights, why = context.candidate(mixture), context.why_not(mixture)
         return context.train(node, weights, why)
     source = found.by_seed.get(seed)
     if source is None:
@@ -228,7 +229,7 @@ def _trained_on(
     name, method = candidate_name(mixture), search[0].method
     node = Node(f"{size}/{name}+{method}-search/seed-{seed}", "training", "longer", mixture=name, size=size, seed=seed)
     node = replace(node, method=method, needs=tuple(n.id for n in search if not n.optional))
-    made = context.train(node, context.plain(mixture), context.why_not(mixture), more_steps=steps or 0)
+    made = context.train(node, context.candidate(mixture), context.why_not(mixture), more_steps=steps or 0)
     if steps is not None:
         return made
     draft = made.spec if isinstance(made.spec, TrainingSpec) else made.draft
@@ -287,11 +288,23 @@ def _asked(key: str, config: RunConfig, known: Known) -> FewshotSpec:
     return FewshotSpec(key, canonical(asked), known.tasks)
 
 
+def _check_allowed(known: Known, candidates: Sequence[CandidateRecord]) -> None:
+    """`MixtureError` where a verdict could recommend nothing. An estimated corpus cannot say so."""
+    prepared = known.corpus is not None and known.corpus.fingerprint
+    if prepared and not any(one.allowed and one.role != "per-seed" for one in candidates):
+        outside = next(one.name for one in candidates if not one.allowed)
+        raise MixtureError(
+            f"limits: the reference mixture {outside} breaks them, and no other candidate may be recommended; "
+            "add one to candidates.mixtures, such as uniform"
+        )
+
+
 def _candidate(context: Context, mixture: str, found: Mapping[str, Found]) -> CandidateRecord:
     name, seeds = candidate_name(mixture), context.config.candidate_seeds()
     if mixture not in found:
         place = f"mixtures/{name}.json"
-        return CandidateRecord(name=name, role="plain", mixtures=dict.fromkeys(seeds, place))
+        allowed = context.allowed(mixture)
+        return CandidateRecord(name=name, role="plain", mixtures=dict.fromkeys(seeds, place), allowed=allowed)
     by_seed = found[mixture].by_seed
     made = {seed: by_seed.get(seed) for seed in seeds}
     places = {seed: node.place if node and context.found(node) else None for seed, node in made.items()}

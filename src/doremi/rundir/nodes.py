@@ -53,6 +53,8 @@ class CandidateRecord(_Value):
     method: str = ""
     mixtures: dict[int, str | None]
     """By seed, the mixture's file in the run directory; None until it is found. All the same but for `per-seed`."""
+    allowed: bool = True
+    """Whether it keeps the limits. The reference mixture need not, and is then never recommended."""
     version: str = ""
     """What tells this mixture from earlier ones of the same name, for found ones."""
 

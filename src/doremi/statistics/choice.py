@@ -35,6 +35,7 @@ def recommended(setting: Setting, claims: Sequence[Claim], by_target: Mapping[Ta
     best, other = (_best(setting, one, by_target[one]) for one in (target, OTHER[target]))
     held = [one for one in claims if one.held]
     reasons = [_proved(setting, best.candidate, held), _regret(setting, target, best), *_others(best, held)]
+    reasons += [_outside(one.name) for one in setting.entrants if not one.allowed]
     reasons += [_other_average(target, best.candidate, other.candidate)]
     reasons += [setting.terms.exploratory] if setting.terms.exploratory else []
     return Recommended(
@@ -71,10 +72,15 @@ def _regret(setting: Setting, target: Target, best: Choice) -> str:
             return f"One seed shows no noise. {best.candidate} has the fewest bits per byte."
         return f"{best.candidate} is the only candidate that may be used."
     sure = f"{100 * (1 - setting.terms.level):.4g} %"
+    others = "best candidate" if all(one.allowed for one in setting.entrants) else "best one that limits allow"
     return (
         f"{best.candidate} has the smallest expected regret, {best.expected:.2%}. It is at most {best.at_most:.2%} "
-        f"worse than the best candidate ({sure})."
+        f"worse than the {others} ({sure})."
     )
+
+
+def _outside(name: str) -> str:
+    return f"{name} breaks the limits, so the others are only measured against it."
 
 
 def _others(best: Choice, held: Sequence[Claim]) -> list[str]:

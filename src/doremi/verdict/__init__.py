@@ -22,7 +22,7 @@ from doremi.verdict.describe import alone, digits, epochs_at_budget, perplexity,
 from doremi.verdict.downstream import downstream
 from doremi.verdict.equal_compute import equal_compute
 from doremi.verdict.looking import read_looks, write_looks
-from doremi.verdict.measure import Measured, baseline_of, measure
+from doremi.verdict.measure import Measured, measure
 from doremi.verdict.rules import Rules
 from doremi.verdict.sizes import ranking, summary
 from doremi.verdict.table import format_table
@@ -46,14 +46,14 @@ def judge(
     """Compare the finished `candidates` of one `size`, each trained with each of `seeds`.
 
     Reads only, and the same run gives the same value. `reference_mixture` names the one among the candidates that is
-    it, if there is one. `ConfigError`: an impossible argument. `RunError`: a candidate is missing or was trained on
-    other weights than its mixture has, or there is no baseline. `DamageError`, `DataError`: see `measure`.
+    it. `ConfigError`: an impossible argument. `RunError`: a candidate is missing or was trained on other weights than
+    its mixture has, or the reference mixture is none of them. `DamageError`, `DataError`: see `measure`.
     """
     rules = rules or Rules()
     rules.check()
     _check(seeds, [one.name for one in candidates])
-    baseline = baseline_of(candidates)
     measured = measure(run, size, seeds, candidates)
+    baseline = measured.table.reference()
     now = look(rules.record, rules.looks, seeds, rules.level)
     judged = judge_table(measured.table, Terms(rules.target, now.level, rules.margin, now.exploratory))
     found = digits(asdict(judged))
@@ -93,7 +93,6 @@ def _results(
     run: RunDirectory, candidates: Sequence[Candidate], measured: Measured, judged: Judged, baseline: int
 ) -> list[dict[str, object]]:
     places, at_budget = ranks(measured), epochs_at_budget(run, measured.weights)
-    reference = next((i for i, one in enumerate(candidates) if one.is_reference), None)
     loss_CK, bits_CK = measured.loss.mean(axis=1), measured.table.bits().mean(axis=1)
     return [
         {
@@ -103,10 +102,11 @@ def _results(
             "loss": loss_CK[i].tolist(),
             "bits_per_byte": bits_CK[i].tolist(),
             "perplexity": perplexity(loss_CK[i]),
-            **vars(alone(measured, i, baseline, reference)),
+            **vars(alone(measured, i, baseline)),
             "steps_to_baseline": steps_to_baseline(measured, i, baseline, judged.target, _half(judged, one.name)),
             "epochs_at_budget": at_budget[i],
             "limited": one.limited,
+            "allowed": one.allowed,
             "interval_of": "method" if one.role == "per-seed" else "mixture",
             "rank": places[i],
             "trainings": measured.keys[i],

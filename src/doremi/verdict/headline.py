@@ -11,7 +11,7 @@ FEWEST_SEEDS = 3  # two show noise, but so badly that hardly anything is ever pr
 def headline(verdict: Verdict) -> tuple[str, str, str]:
     """One sentence or two each."""
     chosen = verdict.recommendation
-    return f"Use {chosen.mixture}.", _better(verdict), _settle(verdict)
+    return f"Use {chosen.mixture}.", " ".join([_better(verdict), *_outside(verdict)]), _settle(verdict)
 
 
 def lent(verdict: Verdict) -> list[str]:
@@ -49,6 +49,11 @@ def _better(verdict: Verdict) -> str:
                 f"{baseline}. {sure}"
             )
     return f"It has the trainings of {baseline}."
+
+
+def _outside(verdict: Verdict) -> list[str]:
+    """Why what others are measured by may not be used itself."""
+    return [f"{one.name} breaks the limits and is not for use." for one in verdict.candidates if not one.allowed]
 
 
 def _settle(verdict: Verdict) -> str:

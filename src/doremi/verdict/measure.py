@@ -91,37 +91,18 @@ def measure(
     )
 
 
-def baseline_of(candidates: Sequence[Candidate]) -> int:
-    """Place of the candidate that others are measured against: the reference mixture, else natural.
-
-    `RunError` where neither is among them.
-    """
-    for place, one in enumerate(candidates):
-        if one.is_reference:
-            return place
-    for place, one in enumerate(candidates):
-        if one.name == "natural":
-            return place
-    raise RunError(
-        f"neither 'natural' nor the reference mixture is among the candidates "
-        f"({', '.join(one.name for one in candidates)}), so there is no baseline. Add one under candidates.mixtures"
-    )
-
-
 def _entrants(candidates: Sequence[Candidate], weights_CK: np.ndarray) -> tuple[Entrant, ...]:
-    names = [one.name for one in candidates]
-    reference = next((i for i, one in enumerate(candidates) if one.is_reference), None)
-    baseline = names.index("natural") if reference is None and "natural" in names else reference
     return tuple(
         Entrant(
             name=one.name,
             role=one.role,
             weights=tuple(weights_K),
             method=one.method,
-            is_reference=i == baseline,
+            is_reference=one.is_reference,
+            allowed=one.allowed,
             lent=one.lent,
         )
-        for i, (one, weights_K) in enumerate(zip(candidates, weights_CK.tolist(), strict=True))
+        for one, weights_K in zip(candidates, weights_CK.tolist(), strict=True)
     )
 
 

@@ -61,7 +61,7 @@ def _row(candidate: CandidateResult, verdict: Verdict) -> tuple[str, ...]:
         f"{candidate.mean['uniform'].bits_per_byte:.4f}",
         f"{candidate.mean['natural'].bits_per_byte:.4f}",
         f"{worst.bits_per_byte:.4f} {_short(worst.domain)}",
-        "-" if better is None else f"{better} of {len(verdict.domains)}",
+        f"{better} of {len(verdict.domains)}",
         _steps(candidate.steps_to_baseline),
     )
 

@@ -86,10 +86,12 @@ class CandidateResult(_Value):
     mean: dict[Target, Mean]
     worst: WorstDomain
     worst_regret: LargestRegret
-    domains_better_than_reference: int | None
+    domains_better_than_reference: int
     steps_to_baseline: StepsToBaseline
     epochs_at_budget: tuple[float, ...] | None
     limited: bool
+    allowed: bool = True
+    """Whether it keeps the limits. Else it is only compared with."""
     interval_of: Literal["method", "mixture"]
     rank: Ranks
     trainings: dict[int, str]
@@ -183,7 +185,7 @@ class Downstream(_Value):
 class Verdict(_Value):
     """The whole file. The last four are there only where they were asked for.
 
-    `baseline`: the candidate that others are measured by, the reference mixture where it was trained.
+    `baseline`: the candidate that others are measured by, the reference mixture.
     """
 
     format: int = FORMAT
