@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import hashlib
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doremi.corpus.validation import DISTINCT, REPORT, SELECT, Holdout, Rule, cut, digest_of, make_rule, piece_length
+from doremi.corpus.validation import (
+    DISTINCT,
+    FEWEST,
+    REPORT,
+    SELECT,
+    Holdout,
+    Rule,
+    cut,
+    digest_of,
+    make_rule,
+    piece_length,
+)
 
 DIGESTS = [digest_of(str(i)) for i in range(20_000)]
 
@@ -46,10 +58,12 @@ def test_pieces_end_after_a_blank_where_there_is_one() -> None:
     assert [len(piece) for piece in cut("x" * 250, 100)] == [100, 150]
 
 
-def test_about_64_pieces_fit_into_what_is_allowed() -> None:
-    assert piece_length(1_000_000) == 32_768
-    assert piece_length(100_000) == 6250
+def test_many_pieces_fit_into_what_is_allowed_whatever_their_length() -> None:
+    assert piece_length(4_000_000) == 32_768
+    assert piece_length(100_000) == 1562
     assert piece_length(1) == 64
+    for allowed in (6_000, 100_000, 1_000_000):
+        assert FEWEST * 2 * piece_length(allowed) <= 2 * allowed  # the longest pieces, of two characters a token
 
 
 def test_share_and_halves_by_hash() -> None:
@@ -67,11 +81,31 @@ def test_a_larger_fraction_only_adds_documents() -> None:
     assert all(half is None for half in (Rule(0.0).half(d) for d in [*DIGESTS, bytes(32)]))
 
 
-def test_reading_ends_when_both_halves_have_a_document() -> None:
-    stream = iter([digest(0.9, 0), digest(0.005, 1), digest(0.5, 0), digest(0.006, 0), *DIGESTS])
+def test_reading_ends_when_the_hash_has_chosen_enough() -> None:
+    enough = [digest(0.005, i % 2, i) for i in range(FEWEST)]
+    stream = iter([digest(0.9, 0), enough[0], *enough, *DIGESTS])  # one of them twice
     rule, distinct = make_rule(stream, 0.01)
     assert (rule, distinct) == (Rule(0.01), DISTINCT)
     assert next(stream) == DIGESTS[0]
+
+
+def held(digests: list[bytes], fraction: float) -> list[int | None]:
+    """The halves of what is held out of these pieces, the smallest digests first."""
+    rule, _ = make_rule(digests, fraction)
+    return [half for half in map(rule.half, sorted(set(digests))) if half is not None]
+
+
+@pytest.mark.parametrize(("pieces", "expected"), [(3, 2), (40, 8), (200, 40), (319, 63), (320, 64), (2000, 64)])
+def test_a_small_domain_gives_64_pieces_or_one_in_five(pieces: int, expected: int) -> None:
+    """2000 pieces would give about 20 by their hash."""
+    assert held(DIGESTS[:pieces], 0.01) == [SELECT, REPORT] * (expected // 2) + [SELECT] * (expected % 2)
+    assert held([*DIGESTS[:pieces]] * 3, 0.01) == held(DIGESTS[:pieces][::-1], 0.01)
+
+
+def test_where_the_hash_chooses_enough_it_decides_alone() -> None:
+    rule, _ = make_rule(DIGESTS, 0.01)
+    assert rule == Rule(0.01)
+    assert make_rule(DIGESTS[:100], 0.5)[0] == Rule(0.5)  # half of a small domain, as was asked for
 
 
 def test_where_the_hash_leaves_a_half_empty_the_smallest_digests_fill_both() -> None:

@@ -1,10 +1,11 @@
 """Which text is validation, and which of its two halves it belongs to: decided by the hash of the text.
 
 The unit is the piece: a whole document or, of a long one, a part of it. So held-out text comes from many places, a
-domain of a few books keeps most of each of them, and no more is held out than was allowed. The SHA-256 of a piece gives
-two independent numbers: bytes 0 to 7 as a fraction say whether it is held out (where no validation files are given),
-bytes 8 to 15 whether it is `select` or `report`. Neither depends on the order of files, on other documents or on the
-number of workers.
+domain of a few books keeps most of each of them, and no more is held out than was allowed. Many pieces say more than a
+few long ones, for what one document tells is mostly of that document. The SHA-256 of a piece gives two independent
+numbers: bytes 0 to 7 as a fraction say whether it is held out (where no validation files are given), bytes 8 to 15
+whether it is `select` or `report`. Neither depends on the order of files or on the number of workers, nor, but for
+domains where the fraction is too little, on other documents.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ import numpy as np
 
 SELECT, REPORT = 0, 1
 DISTINCT = 3  # pieces a domain needs: one each for select, report and training
-PIECES = 64  # that the allowed validation tokens of a domain hold, about
+FEWEST = 64  # pieces that are held out of a domain, where it has them
+LARGEST_SHARE = 5  # but of small domains one piece in so many, for the rest is to be trained on
+PIECES = 4 * FEWEST  # that the allowed tokens hold, so that `FEWEST` fit where pieces are long or a token two letters
 CHARACTERS = 4  # of a token, about: English text and a vocabulary of some ten thousand entries
 SHORTEST = 64  # characters of a piece: some ten words, which two texts hardly share by chance
 LONGEST = 1 << 15  # characters of a piece: 8,000 tokens tell as much of a book as all of it
@@ -93,22 +96,49 @@ class Rule:
 def make_rule(digests: Iterable[bytes], fraction: float) -> tuple[Rule, int]:
     """The rule for a stream of pieces, and how many distinct ones it saw (counted to `DISTINCT` only).
 
-    Reads until both halves have a piece, which is soon in a large domain. Where the hash leaves a half empty to
-    the end, as it does in small domains, the piece with the smallest digest becomes `select` and the one with
-    the second smallest `report`: the rule with a larger fraction, as it were, and no more pieces than needed.
+    Reads until the hash has chosen `FEWEST` and both halves have one, which is soon in a large domain. Where it leaves
+    too few to the end, as it does in small domains, the pieces with the smallest digests are held out in any case: the
+    rule with a larger fraction, as it were. They are `FEWEST`, or one in `LARGEST_SHARE` of a domain with fewer, and
+    `select` and `report` in turn.
     """
-    rule = Rule(fraction)
-    halves: set[int] = set()
-    smallest: list[bytes] = []
+    rule, seen = Rule(fraction), _Seen()
     for digest in digests:
-        if rule.by_hash(digest):
-            halves.add(_half(digest))
-        smallest = sorted({*smallest, digest})[:DISTINCT]
-        if len(halves) == 2 and len(smallest) == DISTINCT:
+        seen.add(digest, by_hash=rule.by_hash(digest))
+        if len(seen.chosen) >= FEWEST and len(seen.halves) == 2 and len(seen.distinct) >= DISTINCT:
             return rule, DISTINCT
-    if len(halves) < 2:
-        rule = Rule(fraction, dict(zip(smallest, (SELECT, REPORT), strict=False)))
-    return rule, len(smallest)
+    wanted = max(2, min(FEWEST, len(seen.distinct) // LARGEST_SHARE))
+    if len(seen.chosen) < wanted or len(seen.halves) < 2:
+        forced = sorted(seen.smallest)[:wanted]
+        rule = Rule(fraction, {digest: (SELECT, REPORT)[place % 2] for place, digest in enumerate(forced)})
+    return rule, min(DISTINCT, len(seen.distinct))
+
+
+@dataclass
+class _Seen:
+    """What must be known of the pieces so far, whatever their number."""
+
+    distinct: set[bytes] = field(default_factory=set)
+    """As many as it takes to know that there are enough."""
+    chosen: set[bytes] = field(default_factory=set)
+    """By the hash, up to `FEWEST`."""
+    halves: set[int] = field(default_factory=set)
+    smallest: set[bytes] = field(default_factory=set)
+    """`FEWEST` digests."""
+    largest: bytes = b""
+    """Of the smallest."""
+
+    def add(self, digest: bytes, *, by_hash: bool) -> None:
+        if len(self.distinct) < FEWEST * LARGEST_SHARE:
+            self.distinct.add(digest)
+        if by_hash:
+            self.halves.add(_half(digest))
+            if len(self.chosen) < FEWEST:
+                self.chosen.add(digest)
+        if len(self.smallest) < FEWEST or digest < self.largest:
+            self.smallest.add(digest)
+            if len(self.smallest) > FEWEST:
+                self.smallest.remove(max(self.smallest))
+            self.largest = max(self.smallest)
 
 
 @dataclass
