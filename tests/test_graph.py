@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +11,7 @@ from doremi.errors import MixtureError, RunError
 from doremi.rundir.known import Known
 from doremi.rundir.specs import LossesSpec, TrainingSpec
 from doremi.rundir.yardstick import remarks
-from graphs import config, finish, finish_all, known, made
+from graphs import config, corpus, finish, finish_all, known, made
 
 FOUND = {"web": 0.2, "code": 0.5, "law": 0.3}
 
@@ -23,7 +24,7 @@ def test_a_run_in_order() -> None:
     assert ids(made(config()).nodes) == [
         "prepare", "doremi/reference/seed-0", "doremi/proxy/seed-0", "doremi/mixture",
         "0.1m/doremi/seed-0", "0.1m/natural/seed-0", "0.1m/uniform/seed-0",
-        "0.1m/doremi/seed-1", "0.1m/natural/seed-1", "0.1m/uniform/seed-1", "verdict",
+        "0.1m/doremi/seed-1", "0.1m/natural/seed-1", "0.1m/uniform/seed-1", "0.1m/validation", "verdict",
     ]  # fmt: skip
 
 
@@ -191,6 +192,55 @@ def test_a_search_that_stopped_early_costs_less() -> None:
     short = dict(so_far.trained) | {key: type(so_far.trained[key])(60, 60 * 8)}
     longer = made(asked, Known(**{**vars(so_far), "trained": short})).node("0.1m/uniform+doremi-search/seed-1")
     assert longer.spec.settings.steps == 100 + math.ceil(100 + 60 * 4 / 3)
+
+
+# -- how many held-out documents --------------------------------------------------------------------------------------
+
+
+def test_the_first_two_seeds_of_the_first_two_candidates_say_how_many_documents_count() -> None:
+    asked = config(candidates={"mixtures": ["doremi", "uniform", "natural"], "seeds": 3})
+    judge = made(asked).node("0.1m/validation")
+    four = tuple(f"0.1m/{name}/seed-{seed}" for name in ("doremi", "uniform") for seed in (0, 1))
+    assert (judge.spec, judge.needs, judge.waits) == (None, four, "waits for 0.1m/doremi/seed-0")
+    done = finish_all(asked)
+    assert done.node("0.1m/validation").spec.trainings == tuple(done.key(done.node(name)) for name in four)
+    assert "0.1m/validation" in done.node("verdict").needs
+    assert not [node for node in done.nodes if node.kind == "evaluation"]  # the first documents were enough
+
+
+def test_more_documents_evaluate_every_model_again_and_train_none() -> None:
+    asked = config(candidates={"equal_compute": True})
+    more = (20, 64, 30)
+    before, after = finish_all(asked), finish_all(asked, part=more)
+    asked_again = [node for node in after.nodes if node.kind == "evaluation"]
+    judged = [node.id for node in after.nodes if node.role in ("main", "longer")]
+    assert [node.id for node in asked_again] == [f"evaluation/{name}" for name in judged]
+    assert {node.spec.documents for node in asked_again} == {more}
+    assert set(ids(asked_again)) <= set(after.node("verdict").needs)
+    trainings = [{after.key(n) for n in plan.nodes if n.kind == "training"} for plan in (before, after)]
+    assert trainings[0] == trainings[1]
+    assert len({node.place for node in asked_again}) == len({after.node(name).place for name in judged})
+
+
+def test_without_two_candidates_of_two_seeds_nothing_judges() -> None:
+    for candidates in ({"seeds": 1}, {"mixtures": ["natural"], "seeds": 3}):
+        plan = finish_all(config(candidates=candidates))
+        assert not [node for node in plan.nodes if node.kind in ("validation", "evaluation")]
+
+
+def test_old_trainings_that_were_evaluated_on_all_documents_are_enough() -> None:
+    """What they were evaluated on counts for the rest too, which is evaluated on as much, and never trained again."""
+    asked = config(candidates={"mixtures": ["doremi"], "seeds": 1})
+    done = finish_all(asked)
+    entries = corpus().entries
+    hundred = replace(entries["web"].validation, documents=100)
+    pool = replace(corpus(), entries={name: replace(one, validation=hundred) for name, one in entries.items()})
+    old = {key: replace(one, documents=()) for key, one in done.known.trained.items()}
+    assert not [n for n in made(asked, replace(done.known, corpus=pool, trained=old)).nodes if n.kind == "evaluation"]
+    key = done.key(done.node("0.1m/natural/seed-0"))
+    mixed = old | {key: replace(old[key], documents=(64, 64, 64))}
+    left = [n for n in made(asked, replace(done.known, corpus=pool, trained=mixed)).nodes if n.kind == "evaluation"]
+    assert [(n.id, n.spec.documents) for n in left] == [("evaluation/0.1m/natural/seed-0", (100, 100, 100))]
 
 
 # -- what is wrong ----------------------------------------------------------------------------------------------------

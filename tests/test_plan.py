@@ -339,7 +339,7 @@ def test_who_is_trained_once(prepared: RunConfig) -> None:
 
 @pytest.mark.usefixtures("instant")
 def test_who_is_trained_at_equal_compute(prepared: RunConfig, tmp_path: Path) -> None:
-    """UniMax is uniform at the tokens of one training, which stay its budget in the longer one; natural is always in."""
+    """UniMax is uniform at the tokens of one training, which stay its budget in longer ones. Natural is always in."""
     caps = 2500 / min(RunDirectory(prepared.root).whole_corpus().count("train", "tokens"))
     candidates = {"mixtures": ["doremi", "uniform", "unimax"], "equal_compute": True, "max_epochs": caps}
     config = changed(prepared, candidates=candidates)

@@ -16,6 +16,7 @@ from doremi.corpus import library, store
 from doremi.corpus.checks import Limits, check
 from doremi.corpus.kept import check_batches, keep, kept_folder
 from doremi.corpus.key import corpus_key
+from doremi.corpus.pool import whole
 from doremi.corpus.prepare import prepare as prepare_corpus
 from doremi.corpus.source_record import what_was_read
 from doremi.corpus.value import Corpus
@@ -129,7 +130,7 @@ def _say_what_was_read(space: Workspace, corpus: Corpus) -> None:
 
 
 def _say_if_few(space: Workspace, corpus: Corpus) -> None:
-    warning = few_documents({d: int(corpus.validation_documents(d)["report"].sum()) for d in corpus.domains})
+    warning = few_documents(dict(zip(corpus.domains, whole(corpus), strict=True)))
     if warning is not None:
         space.watch.say(f"warning: {warning}")
 

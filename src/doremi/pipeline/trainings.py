@@ -21,6 +21,7 @@ from tokenizers import Tokenizer
 from doremi.config import TrainingConfig
 from doremi.corpus import store
 from doremi.corpus.loader import BatchStream, windows
+from doremi.corpus.pool import first
 from doremi.corpus.sampler import Sampler
 from doremi.corpus.value import Corpus
 from doremi.distributed import World, is_sharded
@@ -39,7 +40,7 @@ from doremi.rundir.layout import TrainingFolder
 from doremi.rundir.node import training_place
 from doremi.rundir.specs import DIGITS, LossesSpec, Scoring, TrainingSpec
 from doremi.trackers import Tracked
-from doremi.training import loop as training
+from doremi.training import loop
 from doremi.training.reference_losses import Forward, LiveReference, ReferenceLosses, StoredReference, write_store
 
 EXACT_SHARE_SEQUENCES = 2**22  # up to here the share that the reference has seen is counted, above it is expected
@@ -102,11 +103,11 @@ def stream_for(corpus: Corpus, spec: TrainingSpec, world: World) -> BatchStream:
 def make_job(
     corpus: Corpus, folder: Path, spec: TrainingSpec, world: World, *, name: str, objective: tuple[str, Objective],
     reference: ReferenceLosses | None = None,
-) -> training.Job:  # fmt: skip
+) -> loop.Job:  # fmt: skip
     """A job of the loop from a spec."""
     tokens = [store.tokens(corpus, name, "validation") for name in corpus.domains]
     scoring = spec.scoring
-    return training.Job(
+    return loop.Job(
         folder=folder,
         name=name,
         key=spec.key,
@@ -117,7 +118,7 @@ def make_job(
         stream=stream_for(corpus, spec, world),
         reference=reference,
         until_settled=scoring is not None and scoring.proxy.stop == "auto",
-        validation=ValidationSet(corpus, tokens, spec.sequence_length),
+        validation=ValidationSet(corpus, tokens, spec.sequence_length, first(corpus)),
         domains=corpus.domains,
         epoch_tokens=corpus.training.count("train", "tokens"),
     )
@@ -187,21 +188,21 @@ def _named(corpus: Corpus, weights: tuple[float, ...]) -> Mixture:
     return Mixture(dict(zip(corpus.domains, weights, strict=True)))
 
 
-def _run(space: Workspace, job: training.Job, spec: TrainingSpec, name: str, outputs: Outputs) -> None:
+def _run(space: Workspace, job: loop.Job, spec: TrainingSpec, name: str, outputs: Outputs) -> None:
     """Train, write what the training leaves, mark the folder finished."""
     if space.world.is_main:
         job.folder.mkdir(parents=True, exist_ok=True)
     space.world.barrier()
     space = replace(space, watch=Tracked(space.watch, space.config.trackers if space.world.is_main else [], space.root))
     with space.timed(name, tokens=spec.tokens):
-        step = training.train(job, space.world, space.watch)
+        step = loop.train(job, space.world, space.watch)
         fields = outputs(step)
         if space.world.is_main:
             write_json(job.folder / "stage.json", {**_summary(job, spec, step), **fields})
     space.world.barrier()
 
 
-def _summary(job: training.Job, spec: TrainingSpec, steps: int) -> dict[str, Any]:
+def _summary(job: loop.Job, spec: TrainingSpec, steps: int) -> dict[str, Any]:
     settings, length = spec.settings, spec.sequence_length
     return {
         "format": FORMAT,
@@ -211,11 +212,12 @@ def _summary(job: training.Job, spec: TrainingSpec, steps: int) -> dict[str, Any
         "batch_size": settings.batch_size,
         "sequence_length": length,
         "seed": spec.seed,
-        "learning_rate": ten_digits(training.learning_rate(steps, settings) / settings.learning_rate),
+        "learning_rate": ten_digits(loop.learning_rate(steps, settings) / settings.learning_rate),
         "parameters": count_parameters(job.model)[1],
         "mixture": dict(zip(job.domains, spec.weights, strict=True)),
         "consumed_tokens": [int(n) * length for n in job.stream.sampler.drawn(steps)],
         "epoch_tokens": job.epoch_tokens,
+        "evaluated_documents": list(job.validation.part),
         "versions": versions(),
     }
 
@@ -231,7 +233,7 @@ def losses_folder(root: Path, key: str) -> Path:
 def reference_losses(space: Workspace, corpus: Corpus, spec: TrainingSpec, scoring: Scoring) -> ReferenceLosses:
     """Losses of a finished reference: from their store, or live."""
     if scoring.losses == "live":
-        return LiveReference(*_frozen(space, spec.settings, spec.sequence_length, scoring.reference))
+        return LiveReference(*frozen(space, spec.settings, spec.sequence_length, scoring.reference))
     kept = LossesSpec(corpus.training.fingerprint, spec.sequence_length, scoring.reference)
     return StoredReference(
         losses_folder(space.root, kept.key), corpus.training, spec.sequence_length, scoring.reference
@@ -244,21 +246,21 @@ def keep_losses(space: Workspace, corpus: Corpus, spec: LossesSpec, settings: Tr
     if space.world.from_main(int((folder / "manifest.json").exists())):
         return
     torch.set_num_threads(int(settings.threads))
-    _, forward = _frozen(space, settings, spec.sequence_length, spec.reference)
+    _, forward = frozen(space, settings, spec.sequence_length, spec.reference)
     rows = max(1, costs.losses_rows(settings) // space.world.size)
     with space.timed(name, tokens=sum(corpus.training.count("train", "tokens"))):
         write_store(folder, corpus.training, spec.sequence_length, spec.reference, forward, space.world, rows)
 
 
-def _frozen(
-    space: Workspace, settings: TrainingConfig, sequence_length: int, reference: str
+def frozen(
+    space: Workspace, settings: TrainingConfig, sequence_length: int, training: str
 ) -> tuple[TokenLosses, Forward]:
-    """The reference as it was trained, and its forward pass."""
-    folder = space.root / training_place(reference) / "model"
+    """The model of a finished training, by its key, and its forward pass."""
+    folder = space.root / training_place(training) / "model"
     module = TokenLosses(load(folder), sequence_length).eval().to(space.world.device)
     if settings.parallel == "fsdp":
         module = space.world.shard(module)
-    return module, training.forward_pass(module, settings, space.world.device)
+    return module, loop.forward_pass(module, settings, space.world.device)
 
 
 # -- what the reference has seen ---------------------------------------------------------------------------------------

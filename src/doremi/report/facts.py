@@ -134,11 +134,10 @@ class Facts:
         trained = [t.mixture for t in self.models()]
         return "natural" if "natural" in trained and self.reference_name not in trained else self.reference_name
 
-    def report_documents(self) -> dict[str, int]:
-        """Documents of the report half by domain, as the models were evaluated on them; of those domains that say."""
-        held = next((inner(t.folder.evaluation(), "report", "documents") for t in self.trainings if t.finished), None)
-        known = zip(self.domains, numbers(held, len(self.domains)), strict=True)
-        return {domain: int(number) for domain, number in known if math.isfinite(number)}
+    def held_out_documents(self) -> dict[str, int]:
+        """By domain, all that is held out; none before there is a corpus."""
+        entries = {} if self.corpus is None else self.corpus.entries
+        return {domain: entries[domain].validation.documents for domain in self.domains if domain in entries}
 
     def train_tokens(self) -> list[float]:
         """Training tokens a domain, `[K]`, NaN where unknown."""

@@ -31,6 +31,7 @@ from doremi.report.walks import walk_figures
 from doremi.report.words import count, percent, plural
 from doremi.rundir.layout import RunDirectory
 from doremi.verdict.headline import headline, lent
+from doremi.verdict.held_out import too_few
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def _view(facts: Facts) -> dict[str, Any]:
         "compute": compute_table(facts),
         "fewshot": fewshot_tables(facts),
         "verdict_note": _verdict_note(facts),
-        "few": few_documents(facts.report_documents()),
+        "few": " ".join(filter(None, [few_documents(facts.held_out_documents()), _too_few(facts)])),
         "domain_tables": domain_tables(facts),
         "figures": figures(facts),
         "baseline": facts.baseline_name,
@@ -106,6 +107,10 @@ def figures(facts: Facts) -> dict[str, Figure]:
 
 
 # -- the answer ------------------------------------------------------------------------------------------------------
+
+
+def _too_few(facts: Facts) -> str | None:
+    return None if facts.verdict is None else too_few(facts.verdict)
 
 
 def _answer(facts: Facts) -> Answer:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from doremi.config import TrainingConfig
 from doremi.corpus.loader import windows
+from doremi.corpus.pool import first_tokens
 from doremi.corpus.value import Corpus
 from doremi.rundir.known import Counts
 from doremi.rundir.specs import Scoring, TrainingSpec
@@ -36,8 +37,8 @@ def evaluation_rows(sequence_length: int) -> int:
 
 
 def evaluation_batches(corpus: Corpus, sequence_length: int) -> int:
-    """Batches of one evaluation, the last one padded."""
-    number = sum(-(-n // sequence_length) for n in corpus.count("validation", "tokens"))
+    """Batches of one evaluation in a training, the last one padded; about, where it uses a part of the documents."""
+    number = sum(-(-n // sequence_length) for n in first_tokens(corpus))
     return -(-number // evaluation_rows(sequence_length))
 
 

@@ -18,6 +18,7 @@ from doremi.config import RunConfig
 from doremi.errors import MixtureError, RunError
 from doremi.rundir import costs
 from doremi.rundir.context import Context
+from doremi.rundir.held_out import held_out
 from doremi.rundir.known import Known
 from doremi.rundir.node import Found, Node
 from doremi.rundir.nodes import CandidateRecord, NodeRecord, Nodes
@@ -25,6 +26,7 @@ from doremi.rundir.specs import FewshotSpec, TrainingSpec, canonical
 from doremi.rundir.weights import candidate_name
 
 VERDICT, PREPARE = "verdict", "prepare"
+JUDGED = ("main", "longer", "validation", "evaluation", "fewshot")
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,11 @@ class Graph:
             return known.corpus is not None and bool(known.corpus.training.fingerprint)
         if node.kind == "verdict":
             return self._is_judged()
+        if node.kind == "evaluation":
+            return node.place in known.evaluated
         there = {
             "training": known.trained, "losses": known.stored, "mixture": known.found, "fewshot": known.answered,
+            "validation": known.parts,
         }[node.kind]  # fmt: skip
         return key is not None and key in there
 
@@ -133,7 +138,9 @@ class Graph:
         return node.id
 
     def _is_judged(self) -> bool:
-        """Whether verdict.json is of all main models, and of no others."""
+        """Whether verdict.json is of all main models, and of no others, and knows of all that they were asked."""
+        if not all(self.done(node) for node in self.nodes if node.kind in ("validation", "evaluation")):
+            return False
         mains = {self.key(node) for node in self.nodes if node.role == "main"}
         longer = {self.key(node) for node in self.nodes if node.role == "longer"}
         return bool(mains) and mains <= self.known.judged <= mains | longer
@@ -168,9 +175,10 @@ def graph(config: RunConfig, known: Known, methods: Mapping[str, Method]) -> Gra
     nodes += mains
     if config.candidates.equal_compute:
         nodes += _longer(context, found, nodes)
+    nodes += held_out(context, nodes)
     nodes += _own(known)
     nodes += _fewshot(config, known, [node for node in nodes if node.role in ("main", "longer")])
-    judged = tuple(node.id for node in nodes if node.role in ("main", "longer", "fewshot"))
+    judged = tuple(node.id for node in nodes if node.role in JUDGED)
     nodes.append(Node(VERDICT, "verdict", "verdict", needs=judged))
     reference = candidate_name(config.reference.mixture)
     candidates = tuple(_candidate(context, name, found) for name in config.candidate_mixtures())

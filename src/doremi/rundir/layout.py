@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from doremi.corpus.library import locate
+from doremi.corpus.pool import Part, whole
 from doremi.corpus.value import Corpus
 from doremi.errors import DamageError, RunError, reason_of
 from doremi.files import read_json
@@ -47,8 +48,12 @@ class TrainingFolder:
     def evaluation(self) -> dict[str, Any]:
         return read_json(self.folder / "evaluation.json", "evaluation")
 
+    def evaluated_documents(self, corpus: Corpus) -> Part:
+        """The held-out documents that it was evaluated on at its end; of old trainings all."""
+        return tuple(self.stage().get("evaluated_documents", ())) or whole(corpus)
+
     def document_nats(self) -> np.ndarray:
-        """Nats of each validation document, all domains one after the other, float64."""
+        """Nats of each of them, all domains one after the other, float64."""
         return np.fromfile(self.folder / "evaluation.documents.f64", dtype="<f8")
 
     def records(self, kind: str) -> Iterator[dict[str, Any]]:

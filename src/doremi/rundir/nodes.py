@@ -16,8 +16,11 @@ from doremi.files import FORMAT, read_json, write_json
 
 FILE = "nodes.json"
 
-Kind = Literal["prepare", "training", "losses", "mixture", "fewshot", "verdict"]
-Role = Literal["prepare", "reference", "proxy", "losses", "mixture", "main", "longer", "own", "fewshot", "verdict"]
+Kind = Literal["prepare", "training", "losses", "mixture", "fewshot", "validation", "evaluation", "verdict"]
+Role = Literal[
+    "prepare", "reference", "proxy", "losses", "mixture", "main", "longer", "own", "fewshot", "validation",
+    "evaluation", "verdict",
+]  # fmt: skip
 CandidateRole = Literal["found", "per-seed", "plain"]
 
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from doremi.corpus.pool import Part, whole
 from doremi.errors import ConfigError
 from doremi.rundir.layout import RunDirectory
 from doremi.statistics.judge import judge as judge_table
@@ -21,6 +22,7 @@ from doremi.verdict.current import outdated
 from doremi.verdict.describe import alone, digits, epochs_at_budget, perplexity, ranks, steps_to_baseline
 from doremi.verdict.downstream import downstream
 from doremi.verdict.equal_compute import equal_compute
+from doremi.verdict.held_out import documents_of, held_out
 from doremi.verdict.looking import read_looks, write_looks
 from doremi.verdict.measure import Measured, measure
 from doremi.verdict.rules import Rules
@@ -29,8 +31,9 @@ from doremi.verdict.table import format_table
 from doremi.verdict.values import Verdict, read_verdict, write_verdict
 
 __all__ = [
-    "Candidate", "Rules", "Verdict", "candidates_of", "downstream", "equal_compute", "format_table", "judge",
-    "longer_of", "outdated", "ranking", "read_looks", "read_verdict", "summary", "write_looks", "write_verdict",
+    "Candidate", "Rules", "Verdict", "candidates_of", "documents_of", "downstream", "equal_compute", "format_table",
+    "judge", "longer_of", "outdated", "ranking", "read_looks", "read_verdict", "summary", "write_looks",
+    "write_verdict",
 ]  # fmt: skip
 
 
@@ -42,8 +45,9 @@ def judge(
     candidates: Sequence[Candidate],
     reference_mixture: str,
     rules: Rules | None = None,
+    documents: Part | None = None,
 ) -> Verdict:
-    """Compare the finished `candidates` of one `size`, each trained with each of `seeds`.
+    """Compare the finished `candidates` of one `size`, each trained with each of `seeds`, on `documents` (`measure`).
 
     Reads only, and the same run gives the same value. `reference_mixture` names the one among the candidates that is
     it. `ConfigError`: an impossible argument. `RunError`: a candidate is missing or was trained on other weights than
@@ -52,7 +56,7 @@ def judge(
     rules = rules or Rules()
     rules.check()
     _check(seeds, [one.name for one in candidates])
-    measured = measure(run, size, seeds, candidates)
+    measured = measure(run, size, seeds, candidates, documents=documents)
     baseline = measured.table.reference()
     now = look(rules.record, rules.looks, seeds, rules.level)
     judged = judge_table(measured.table, Terms(rules.target, now.level, rules.margin, now.exploratory))
@@ -73,6 +77,7 @@ def judge(
         "candidates": _results(run, candidates, measured, judged, baseline),
         "domain_changes": found["domains"],
         "recommendation": found["recommended"],
+        "held_out": held_out(measured.documents, whole(run.corpus()), found["document_share"]),
         **{name: found[name] for name in SHARED},
     })  # fmt: skip
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from doremi.statistics.table import Target
 from doremi.statistics.values import Claim, Comparison
 from doremi.verdict.headline import headline, lent
+from doremi.verdict.held_out import too_few
 from doremi.verdict.values import (
     CandidateResult,
     Downstream,
@@ -37,6 +38,7 @@ def format_table(verdict: Verdict) -> str:
         *_grid(_comparisons(verdict)),
         *_same(verdict),
         *lent(verdict),
+        *filter(None, [too_few(verdict)]),
         *_claims(verdict),
         *_choices(verdict),
         "",

@@ -98,6 +98,19 @@ class CandidateResult(_Value):
     """By seed, the key of the training that was judged."""
 
 
+class HeldOut(_Value):
+    """Held-out documents that count, and all there are, `[K]`.
+
+    `share`: what they add to the variance of a difference, in units of what seeds make; None where that is not known.
+    `times`: where all are in use and too few, so many times as many are needed.
+    """
+
+    documents: tuple[int, ...]
+    pool: tuple[int, ...]
+    share: float | None
+    times: float | None
+
+
 class SizeComparison(_Value):
     candidate: str
     opponent: str
@@ -183,7 +196,7 @@ class Downstream(_Value):
 
 
 class Verdict(_Value):
-    """The whole file. The last four are there only where they were asked for.
+    """The whole file. The last five are there only where they were asked for.
 
     `baseline`: the candidate that others are measured by, the reference mixture.
     """
@@ -215,6 +228,8 @@ class Verdict(_Value):
     noise: Needed | None
     settle: Needed | None
     recommendation: Recommended
+    held_out: HeldOut | None = None
+    """None of verdicts from before it was told."""
     sizes: tuple[SizeSummary, ...] | None = None
     ranking: Ranking | None = None
     equal_compute: EqualCompute | None = None
