@@ -17,6 +17,7 @@ import torch
 from doremi.config import RunConfig, TrainingConfig
 from doremi.config.limits import LimitsConfig
 from doremi.corpus.kept import check_batches
+from doremi.corpus.pool import FIRST
 from doremi.corpus.sources import describe, find_all
 from doremi.corpus.value import Corpus
 from doremi.distributed import start
@@ -250,6 +251,8 @@ def _check_kept(config: RunConfig, corpus: Corpus, notes: list[str]) -> None:
 
 def _notes(config: RunConfig) -> list[str]:
     notes = ["not counted: verdict and report (seconds), and text on the disk (logs, JSON, the report)"]
+    if config.candidates.seeds > 1:
+        notes.append(f"not counted: evaluating models anew, where {FIRST} held-out documents of a domain are too few")
     shorter = ", and training at equal compute is shorter then" if config.candidates.equal_compute else ""
     if config.rounds.max > 1:
         most = f"at most {config.rounds.max} rounds are counted"

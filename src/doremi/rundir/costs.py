@@ -1,6 +1,7 @@
 """What a training computes, in floating-point operations: exact, and of what is really computed.
 
 Padded batches of an evaluation, the second forward pass of exact accumulation and the reference's live losses count.
+Only how long the documents in use are is known about, where they are not all that are held out.
 """
 
 from __future__ import annotations
