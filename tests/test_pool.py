@@ -17,7 +17,7 @@ from doremi.pipeline import evaluating
 from doremi.rundir.held_out import largest
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.part import nats_on, read_part
-from doremi.statistics.enough import SHARE, enough, noise_of
+from doremi.statistics.enough import enough, noise_of
 from doremi.statistics.table import DomainLosses, Entrant, Measurements
 from graphs import corpus as made_up
 from make_run import MadeRun, make_run
@@ -88,7 +88,7 @@ def test_the_noise_that_was_put_in_is_seen() -> None:
 def test_as_many_documents_as_keep_their_variance_at_a_quarter() -> None:
     one = table(0.004)
     noise = noise_of(one, "uniform", 3)
-    times = noise.documents_K.sum() / (SHARE * noise.seeds)
+    times = noise.documents_K.sum() / (0.25 * noise.seeds)
     assert 2 < times < 10
     assert enough(one, (10_000,) * 3, 3) == (int(np.ceil(64 * times)),) * 3
     assert enough(one, (10_000,) * 3, 12)[0] == pytest.approx(4 * 64 * times, abs=2)  # more seeds show smaller things
@@ -129,9 +129,9 @@ def test_the_verdict_says_by_how_much_held_out_text_is_too_little(tmp_path: Path
     assert held is not None
     assert held.documents == held.pool == (40, 40, 40)
     assert held.share is not None
-    assert (held.share > SHARE, held.times is not None) == (short, short)
+    assert (held.share > 0.25, held.times is not None) == (short, short)
     if held.times is not None:
-        assert held.times == pytest.approx(held.share / SHARE)
+        assert held.times == pytest.approx(held.share / 0.25)
 
 
 # -- a run -------------------------------------------------------------------------------------------------------------

@@ -288,12 +288,21 @@ def test_a_broken_file_is_one_clear_error(copied: Path) -> None:
 @pytest.mark.usefixtures("without_pictures")
 def test_few_held_out_documents_are_told(copied: Path) -> None:
     assert "Few documents" not in words(Page(write_report(RunDirectory(copied))).by_id("verdict"))
-    path = copied / "reference/seed-0/evaluation.json"
-    value = json.loads(path.read_text())
-    value["report"]["documents"] = [10, 9, 20]
+    path = copied / "corpus/manifest.json"
+    value = read(copied, "corpus/manifest.json")
+    value["domains"]["code"]["validation"]["documents"] = 9  # of both halves
     path.write_text(json.dumps(value))
     said = words(Page(write_report(RunDirectory(copied))).by_id("verdict"))
     assert "Few documents. Results are measured on fewer than 10 held-out documents in code (9). Losses" in said
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_by_how_much_held_out_text_is_too_little(copied: Path) -> None:
+    verdict = read(copied, "verdict.json")
+    verdict["held_out"] = {"documents": [40] * 3, "pool": [40] * 3, "share": 0.8, "times": 3.2}
+    (copied / "verdict.json").write_text(json.dumps(verdict))
+    said = words(Page(write_report(RunDirectory(copied))).by_id("verdict"))
+    assert "its documents still add 80% of the noise that seeds make. About 3 times as many would bring" in said
 
 
 @pytest.mark.usefixtures("without_pictures")
