@@ -27,7 +27,7 @@ BASES: dict[str, dict[str, Any]] = {
     "a budget": {"budget_tokens": 300_000, "reference": {"mixture": "unimax", "losses": "stored"}},
     "epoch-matched": {"budget_tokens": 50_000, "data": {"epoch_matched": True}},
     "limits": {
-        "budget_tokens": 300_000,
+        "budget_tokens": 300_000, "reference": {"mixture": "uniform"},  # which is left as it is, and natural is not
         "limits": {"max_weight": 0.5, "min_weight": 0.05, "max_epochs": 9.0,
                    "domains": {"law": {"max_weight": 0.2, "min_weight": 0.1, "max_epochs": 4.0}},
                    "groups": {"some": {"domains": ["code", "law"], "min_weight": 0.5, "max_weight": 0.9}}},
@@ -59,7 +59,7 @@ OTHERS: dict[str, list[Any]] = {
     "candidates.mixtures": [["doremi", "natural"]], "candidates.sizes": [["0.3m"]], "downstream.tasks": ["others"],
     "downstream.limit": [5], "limits.domains": [{"web": {"max_weight": 0.3}}],
     "limits.groups": [{"some": {"domains": ["code", "law"], "min_weight": 0.45, "max_weight": 0.9}}],
-    "limits.domains.weight": [0.25], "limits.domains.min_weight": [0.13, 0.195], "limits.domains.max_weight": [0.11],
+    "limits.domains.weight": [0.25], "limits.domains.min_weight": [0.13], "limits.domains.max_weight": [0.11],
     "limits.domains.max_epochs": [3.5], "limits.groups.domains": [["code"]], "limits.max_weight": [0.45],
     "limits.min_weight": [0.3, 0.08], "limits.max_epochs": [6.0], "limits.groups.min_weight": [0.55],
     "limits.groups.max_weight": [0.51, 0.5], "data.on_bad_record": ["skip"], "candidates.max_epochs": [2.0, 3.0],
