@@ -9,7 +9,7 @@ TEXTLINT = $(PROSE)/node_modules/.bin/textlint
 # most tests keep one core busy, not two: as many workers as cores, up to four
 WORKERS = -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: help install dev demo test check words slow wide bench fix clean
+.PHONY: help install dev demo test check words slow wide trainers bench fix clean
 
 help:
 	@echo "make demo    install, run the whole job on text from this machine, write a report (about 6 minutes)"
@@ -19,6 +19,7 @@ help:
 	@echo "make words   only plain English: sentences of README, docs, help, messages and report"
 	@echo "make slow    the tests that take minutes each (about 15 minutes)"
 	@echo "make wide    what CI has no time for: 100 kills at random moments, and those of a Ray"
+	@echo "make trainers  exports read by the trainers' own code, each with its packages (about 10 minutes)"
 	@echo "make bench   speed, as ratios within one run"
 	@echo "make fix     format and fix what can be fixed"
 
@@ -80,6 +81,10 @@ wide: $(VENV)/.installed-slow
 	$(BIN)/python tests/kill_workers.py --kills 40
 	$(BIN)/pytest -q -m wide --timeout 1800
 
+# what it prints stands in docs/trainers.md
+trainers: dev
+	$(BIN)/python tools/trainers/run.py --write
+
 bench: dev
 	$(BIN)/python benchmarks/run.py
 
@@ -88,4 +93,4 @@ fix: dev
 	$(BIN)/ruff format $(SOURCES)
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis $(PROSE)/node_modules
+	rm -rf $(VENV) .trainers build dist .pytest_cache .ruff_cache .hypothesis $(PROSE)/node_modules

@@ -12,11 +12,11 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from multiprocessing import get_context
 from multiprocessing.queues import SimpleQueue
 
 import torch
 
+from doremi.executors.early import context
 from doremi.model.build import TokenLosses, build
 from doremi.model.presets import shape
 from doremi.training.memory import keep_freed_memory
@@ -47,10 +47,9 @@ def rate(size: str, threads: int, answers: SimpleQueue[float]) -> None:
 
 def together(size: str, threads: int, number: int) -> float:
     """Steps a second of so many at once, all together."""
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["doremi.executors.preload"])
-    answers: SimpleQueue[float] = context.SimpleQueue()
-    processes = [context.Process(target=rate, args=(size, threads, answers)) for _ in range(number)]
+    server = context()
+    answers: SimpleQueue[float] = server.SimpleQueue()
+    processes = [server.Process(target=rate, args=(size, threads, answers)) for _ in range(number)]
     for process in processes:
         process.start()
     rates = [answers.get() for _ in processes]

@@ -2,6 +2,8 @@
 
 It gathers at least six domains from the Python library, the installed packages and, where present, the system's
 manual pages, writes them and a configuration into demo/, and runs `doremi run demo/demo.yaml`.
+
+Most of the text is of one kind, as in many a crawl: lists of files with their checksums, which no model can learn.
 """
 
 from __future__ import annotations
@@ -14,9 +16,9 @@ import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-LIMIT = 2_000_000  # bytes of text a domain
+LIMIT, CHECKSUMS = 500_000, 3_000_000  # bytes of text a domain, and of the one there is most of
 LONGEST = 4_000  # characters of a document; more is cut off, so that the small validation set holds several
-FEWEST = 75_000  # bytes below which a domain is left out
+FEWEST = 250_000  # bytes below which a domain is left out
 
 LIBRARY = Path(sysconfig.get_path("stdlib"))
 PACKAGES = Path(sysconfig.get_path("purelib"))
@@ -63,6 +65,14 @@ def licences() -> Iterator[str]:
     yield from files(Path("/usr/share/doc"), "*/copyright")
 
 
+def checksums() -> Iterator[str]:
+    """Which files installed packages have, with the SHA-256 of each, forty to a document."""
+    for path in sorted(PACKAGES.glob("*.dist-info/RECORD")):
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if "sha256=" in line]
+        for first in range(0, len(lines), 40):
+            yield "\n".join(lines[first : first + 40])
+
+
 DOMAINS: dict[str, Callable[[], Iterator[str]]] = {
     "python_library": library_source,
     "python_reference": language_reference,
@@ -70,6 +80,7 @@ DOMAINS: dict[str, Callable[[], Iterator[str]]] = {
     "cpp_headers": lambda: files(PACKAGES, "torch/include/ATen/**/*.h"),
     "type_stubs": lambda: files(PACKAGES, "**/*.pyi"),
     "licences": licences,
+    "checksums": checksums,
     "model_code": lambda: files(PACKAGES, "transformers/models/*/modeling_*.py"),
     "perl_pod": lambda: files(Path("/usr/share/perl"), "**/*.pod"),
     "manual_pages": lambda: files(Path("/usr/share/man"), "man[1-8]/*.gz"),
@@ -106,13 +117,13 @@ candidates:
 """
 
 
-def write_domain(folder: Path, texts: Iterator[str]) -> int:
-    """Write one JSON line a distinct document, up to the limit; returns the bytes of text."""
+def write_domain(folder: Path, texts: Iterator[str], limit: int) -> int:
+    """Write one JSON line a distinct document, up to `limit` bytes of text; returns how many there are."""
     folder.mkdir(parents=True, exist_ok=True)
     size, seen = 0, set()
     with (folder / "text.jsonl").open("w", encoding="utf-8") as out:
         for text in texts:
-            if size >= LIMIT:
+            if size >= limit:
                 break
             if len(text) >= 200 and text not in seen:
                 seen.add(text)
@@ -123,7 +134,8 @@ def write_domain(folder: Path, texts: Iterator[str]) -> int:
 
 def configured(root: Path, steps: int) -> Path:
     """Gather the text and write the configuration; where it lies."""
-    sizes = {name: write_domain(root / "text" / name, texts()) for name, texts in DOMAINS.items()}
+    limits = {name: CHECKSUMS if texts is checksums else LIMIT for name, texts in DOMAINS.items()}
+    sizes = {name: write_domain(root / "text" / name, texts(), limits[name]) for name, texts in DOMAINS.items()}
     chosen = [name for name, size in sizes.items() if size >= FEWEST]
     domains = "\n".join(f"    {name}: text/{name}" for name in chosen)
     config = root / "demo.yaml"

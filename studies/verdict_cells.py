@@ -19,8 +19,9 @@ from doremi.statistics.compared import Compared, compare
 from doremi.statistics.dunnett import multiplier
 from doremi.statistics.looks import PLAN, PLANNED_SHARE
 from doremi.statistics.parts import Parts
-from doremi.statistics.race import ROUNDS_LEAVE
+from doremi.statistics.race import OTHERS_LEFT
 from doremi.statistics.seed_noise import pair_variances
+from doremi.statistics.setting import Terms
 from verdict_worlds import DOMAINS, UNIFORM_K, Drawn, World, chunks, draw, draw_full
 
 LEVEL = 0.05
@@ -171,6 +172,15 @@ def regrets(random: np.random.Generator, world: World, candidates: int, seeds: i
     return said / count, was / count
 
 
+def decided(compared: Compared, held: tuple[np.ndarray, np.ndarray], level: float) -> np.ndarray:
+    """Whether no claim is open `[M]`: the rule of `doremi.statistics.decided`, for many tournaments at once."""
+    half = compared.parts.half_at(multiplier(compared.means.shape[1] - 1, float(compared.parts.seed_freedom), level))
+    difference, half = compared.difference[:, 0, 1:], half[:, 0, 1:]
+    small = np.abs(difference) + half <= Terms.margin * compared.means[:, 1:]
+    closed = (difference - half > 0) | small
+    return np.where(held[0], held[1] | closed.any(axis=1), closed[:, 0])
+
+
 @dataclass(frozen=True)
 class Looked:
     """A plan of looks: claims at any of them, seeds used on average, and intervals that hold where it stopped."""
@@ -182,21 +192,22 @@ class Looked:
 
 
 def looked(random: np.random.Generator, cell: Cell, share: float = PLANNED_SHARE) -> Looked:
-    """Seeds are added by the plan until the first claim holds."""
+    """Seeds are added by the plan until no claim is open, as `doremi run --until decided` does it."""
     total, level = np.zeros(4), share * LEVEL
     true_C = cell.mean * np.linspace(2.4, 3.7, DOMAINS).mean()
     for count in chunks(cell.count, 250):
         full = draw_full(random, cell.world, cell.effect, PLAN[-1], count)
-        held, inside = [], []
+        held, inside, over = [], [], []
         for seeds in PLAN:
             drawn = full.look(slice(seeds))
             held.append(claims(drawn, level))
             compared = judged(drawn)
+            over.append(decided(compared, held[-1], level))
             half = compared.parts.half_at(multiplier(len(true_C) - 1, float(compared.parts.seed_freedom), level))
             missed = np.abs(compared.difference - (true_C[:, None] - true_C[None, :])) > half
             inside.append(~missed[:, 0].any(axis=1))
         first, every, inside = (np.array(x) for x in ([h[0] for h in held], [h[1] for h in held], inside))
-        stop = np.where(first.any(axis=0), first.argmax(axis=0), len(PLAN) - 1)
+        stop = np.where(np.any(over, axis=0), np.argmax(over, axis=0), len(PLAN) - 1)
         used = np.array(PLAN)[stop]
         total += [first.any(0).sum(), every.any(0).sum(), used.sum(), inside[stop, np.arange(count)].sum()]
     return Looked(*(total / cell.count))
@@ -217,8 +228,8 @@ def raced(random: np.random.Generator, world: World, effect_CK: np.ndarray, seed
 
 def _heats(candidates: int) -> int:
     others, heats = candidates - 1, 0
-    while others > ROUNDS_LEAVE:
-        others, heats = max(ROUNDS_LEAVE, (others + 1) // 2), heats + 1
+    while others > OTHERS_LEFT:
+        others, heats = max(OTHERS_LEFT, (others + 1) // 2), heats + 1
     return heats
 
 
@@ -232,8 +243,8 @@ def _finalists(bits_MCS: np.ndarray) -> np.ndarray:
     alive = np.ones((count, candidates), dtype=bool)
     alive[:, 1] = False
     for heat in range(bits_MCS.shape[2]):
-        others = max(ROUNDS_LEAVE, (others + 1) // 2)
+        others = max(OTHERS_LEFT, (others + 1) // 2)
         means = np.where(alive, bits_MCS[:, :, : heat + 1].mean(axis=2), np.inf)
         alive &= means.argsort(axis=1).argsort(axis=1) < others
-    rest = np.sort(np.where(alive, np.arange(candidates), candidates), axis=1)[:, :ROUNDS_LEAVE]
+    rest = np.sort(np.where(alive, np.arange(candidates), candidates), axis=1)[:, :OTHERS_LEFT]
     return np.concatenate([rest[:, :1], np.ones((count, 1), int), rest[:, 1:]], axis=1)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import bz2
+import csv
 import gzip
+import io
 import json
 import lzma
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -13,10 +16,10 @@ from typing import Any, get_args, get_type_hints
 import pyarrow as pa
 import torch
 import zstandard
-from pyarrow import parquet
+from pyarrow import ipc, parquet
 
 from doremi.config import ProxyConfig
-from doremi.corpus.formats import _CONTAINERS, format_of
+from doremi.corpus.formats import _CONTAINERS, DELIMITERS, format_of
 from doremi.mixture.domains import DomainSet, Mixture
 from doremi.objectives.choose import make_objective
 from doremi.objectives.objective import Objective
@@ -113,15 +116,44 @@ CASES = [(end, False) for end in ENDS] + [(end, True) for end, kind in ENDS.item
 """Ends of file names, and whether the file is an array of records."""
 
 
+def write_table(path: Path, texts: list[str | None]) -> None:
+    """As Parquet, as an Arrow file (.feather) or as an Arrow stream."""
+    table = pa.table({"text": pa.array(texts, pa.string())})
+    if path.suffix == ".parquet":
+        parquet.write_table(table, path)
+        return
+    kind = ipc.new_file if path.suffix == ".feather" else ipc.new_stream
+    with kind(path, table.schema) as writer:
+        writer.write_table(table)
+
+
+def tar_of(members: dict[str, bytes]) -> bytes:
+    held = io.BytesIO()
+    with tarfile.open(fileobj=held, mode="w") as archive:
+        for name, data in members.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    return held.getvalue()
+
+
 def write_documents(folder: Path, end: str, array: bool, texts: list[str | None]) -> list[str]:
-    """Files with these documents; None is a record that is none, in a text file a byte that is no letter."""
+    """Files with these documents; None is a record that is none, in a text file a byte that is no letter,
+    in a table of text a NUL."""
     form = format_of(f"a{end}")
     assert form is not None
     if form.container == "text":
         contents = [b"fine\n\xff" if text is None else text.encode() for text in texts]
-    elif form.container == "parquet":
-        parquet.write_table(pa.table({"text": pa.array(texts, pa.string())}), folder / f"0{end}")
+    elif form.container in ("parquet", "arrow"):
+        write_table(folder / f"0{end}", texts)
         return [str(folder / f"0{end}")]
+    elif form.container == "tar":
+        contents = [tar_of({f"{i}.txt": b"fine\n\xff" if t is None else t.encode() for i, t in enumerate(texts)})]
+    elif form.container in DELIMITERS:
+        held = io.StringIO(newline="")
+        rows = [["text"], *(["a\0b" if text is None else text] for text in texts)]
+        csv.writer(held, delimiter=DELIMITERS[form.container]).writerows(rows)
+        contents = [held.getvalue().encode()]
     elif array:
         contents = [json.dumps([{"text": text} for text in texts], ensure_ascii=False).encode()]
     else:

@@ -17,6 +17,9 @@ from doremi.rundir.layout import RunDirectory
 from doremi.rundir.nodes import Nodes
 from make_run import MadeRun, make_run
 
+NOT_DRAWN = {"forest": None, "profiles": [], "figures": []}
+"""For tests of the words alone: drawing takes most of the time."""
+LEVEL = 1.1117  # bits per byte that differences are relative to
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 
 
@@ -46,7 +49,8 @@ def a_verdict(made: MadeRun, root: Path) -> dict[str, Any]:
         ],
         "comparisons": [
             {"candidate": a, "opponent": b, "family": "primary", "target": t, "difference": -0.01234 + 0.01 * n,
-             "relative": -0.0111, "interval": [-0.02 + 0.01 * n, -0.003 + 0.01 * n] if n else None,
+             "relative": (-0.01234 + 0.01 * n) / LEVEL,
+             "interval": [-0.02 + 0.01 * n, -0.003 + 0.01 * n] if n else None,
              "fixed": [-0.019 + 0.01 * n, -0.004 + 0.01 * n] if n else None, "outcome": outcomes[n % 4], "small": False}
             for n, (a, b, t) in enumerate(pairs)
         ],
@@ -102,6 +106,8 @@ def a_run(root: Path, made: MadeRun | None = None) -> Path:
     made = made or MadeRun()
     make_run(root, made)
     (root / "verdict.json").write_text(json.dumps(a_verdict(made, root)))
+    counted = {"body": 2_345, "parameters": 12_345, "forward": None, "training": None, "saved": None}
+    (root / "counts.json").write_text(json.dumps({"format": 1, "counts": {"tiny": counted}}))
     lines = [{"stage": f"proxy/seed-{s}", "seconds": 90.0, "tokens": 5120} for s in (0, 1)]
     (root / "timings.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return root

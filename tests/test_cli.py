@@ -115,9 +115,9 @@ def test_broken_files_name_file_and_line(
         (["evaluate", "CONFIG"], "doremi"),
         (["export", "nowhere", "--to", "megatron"], "nowhere"),
         (["init", "new.yaml", "EMPTY"], "domain 'b': EMPTY/b: its files hold no text"),
-        (["init", "new.yaml", "LONE"], "is the only folder in it"),
+        (["init", "new.yaml", "LONE"], "is the only domain in it"),
         (["init", "CONFIG", "."], "exists already"),
-        (["init", "new.yaml", "nowhere"], "is not a folder"),
+        (["init", "new.yaml", "nowhere"], "nowhere: cannot be read (No such file or directory)"),
     ],
 )  # fmt: skip
 def test_mistakes_are_one_line_and_exit_code_2(

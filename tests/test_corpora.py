@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 from doremi.cli.commands import app
 from doremi.config import DataConfig, RunConfig, load, load_run, validate
 from doremi.config.prepared import NOT_IN_CORPUS, asked
-from doremi.corpus import library, sources
+from doremi.config.shapes import SharedFilesConfig
+from doremi.corpus import library, peek, sources
 from doremi.corpus.key import corpus_key
 from doremi.corpus.store import tokens
 from doremi.corpus.value import Corpus
@@ -397,12 +398,20 @@ OTHER: dict[str, Any] = {
     "text_field": "body", "tokenizer": "gpt2", "vocab_size": 310, "tokenizer_sample_bytes": 2000,
     "sequence_length": 32, "validation_fraction": 0.2, "validation_max_tokens": 200, "on_bad_record": "skip",
     "duplicates": "drop", "max_unknown": 0.5, "epoch_matched": True, "workers": 2, "corpus": "nowhere",
+    "sample_tokens": 5000, "join": " ", "where": {"language": "en"},
+    "domain_field": "topic", "train": "code/text.jsonl", "validation": "code/text.jsonl", "others": "stop",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("field", [field for field in DataConfig.model_fields if field != "domains"])
-def test_every_setting_is_in_the_key_or_changes_no_token(field: str, generated: Path) -> None:
+def test_every_setting_is_in_the_key_or_changes_no_token(
+    field: str, generated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(generated)
     values = {**tiny_values(generated, Path("runs")), "budget_tokens": 10**9}
+    if field in SharedFilesConfig.model_fields:
+        domains = {name: {} for name in values["data"]["domains"]}
+        values["data"] |= {"domains": domains, "domain_field": "source", "train": "prose/text.jsonl"}
     before = validate(values, "test")
     after = validate({**values, "data": {**values["data"], field: OTHER[field]}}, "test")
     in_key = corpus_key(prepare_request(before)) != corpus_key(prepare_request(after))
@@ -417,7 +426,7 @@ def test_the_key_opens_no_file(generated: Path, monkeypatch: pytest.MonkeyPatch)
         raise AssertionError(file)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sources, "opened", opened)
+        patch.setattr(peek, "opened", opened)
         key = corpus_key(request)
         with pytest.raises(AssertionError, match=r"metadata\.json"):
             sources.find_all(request.domains)

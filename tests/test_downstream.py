@@ -19,7 +19,16 @@ from doremi.pipeline.judging import judge_run
 from doremi.report.facts import read_facts
 from doremi.report.fewshot import fewshot_tables
 from doremi.rundir.layout import RunDirectory, TrainingFolder
-from doremi.verdict import Candidate, Verdict, candidates_of, downstream, format_table, read_verdict, write_verdict
+from doremi.verdict import (
+    Candidate,
+    Price,
+    Verdict,
+    candidates_of,
+    downstream,
+    format_table,
+    read_verdict,
+    write_verdict,
+)
 from make_run import MadeRun, make_run
 from test_fewshot import ITEMS, write_tasks
 from tiny import write_corpus, write_tiny
@@ -119,7 +128,7 @@ def test_all_at_zero_is_no_tie(finished: tuple[Path, str]) -> None:
     words = verdict.downstream.metrics["last_word_accuracy"]
     if words.values["doremi"]["mean"] == words.values["natural"]["mean"] == 0:
         assert words.comparisons == ()
-        assert "all at 0" in format_table(verdict)
+        assert "all at 0" in format_table(verdict, Price(""))
     else:
         assert words.comparisons != ()
 

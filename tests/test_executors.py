@@ -21,7 +21,8 @@ from doremi.distributed import World
 from doremi.errors import Interrupted, RunError
 from doremi.events.event import Alarmed, Event, Finished, Said, Started, Stepped, Whole
 from doremi.executors.choose import chosen
-from doremi.pipeline.run import everything
+from doremi.pipeline import driver
+from doremi.pipeline.run import everything, search
 from doremi.pipeline.workspace import open_workspace
 from doremi.rundir.locks import at_work
 from tiny import Silent, tiny_config, write_corpus, write_tiny
@@ -89,6 +90,22 @@ def test_two_at_once_give_the_same_bytes(text: Path, tmp_path: Path, straight: d
     wholes = [event for event in watch.events if isinstance(event, Whole)]
     assert (wholes[-1].trainings_done, wholes[-1].trainings) == (4, 4)  # the reference is the candidate natural
     assert wholes[-1].seconds_left == 0
+
+
+def test_one_at_a_time_tells_of_the_whole_while_it_trains(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training in this process leaves the driver no other moment. The time left must not count down from a guess."""
+    monkeypatch.setattr(driver, "TELL_EVERY_SECONDS", 0.0)
+    watch = Watching()
+    config = tiny_config(tmp_path, text, workers=1)
+    with open_workspace(config, ALONE, watch) as space:
+        search(space, chosen, references_only=True)
+    steps = [i for i, event in enumerate(watch.events) if isinstance(event, Stepped)]
+    between = [event for event in watch.events[steps[0] : steps[-1]] if isinstance(event, Whole)]
+    left = [event.seconds_left or 0 for event in between]
+    assert len(between) >= 10
+    assert 0 < left[-1] < left[5]
 
 
 def most_at_once(events: list[Event]) -> int:
@@ -168,7 +185,8 @@ SCRIPT = """
 from doremi.config import load
 from doremi.distributed import start
 from doremi.executors.choose import chosen
-from doremi.pipeline.run import everything
+from doremi.pipeline import driver
+from doremi.pipeline.run import everything, search
 from doremi.pipeline.workspace import open_workspace
 from tiny import Silent
 

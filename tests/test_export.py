@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from decimal import Decimal
@@ -16,8 +17,9 @@ from typer.testing import CliRunner
 
 from doremi.cli.commands import app
 from doremi.errors import ExportError, MixtureError, RunError
-from doremi.export import export
-from doremi.export.common import DECIMALS, decimal_text, read_blend, round_to_one
+from doremi.export import TARGETS, export
+from doremi.export.read import read_blend
+from doremi.export.rounding import DECIMALS, decimal_text, round_to_one
 from doremi.mixture.files import read_mixture
 from doremi.rundir.layout import RunDirectory
 from doremi.verdict import write_verdict
@@ -66,7 +68,7 @@ def test_zero_stays_zero_and_positive_stays_positive(weights: list[float]) -> No
 
 
 def test_ties_go_to_the_first() -> None:
-    assert [decimal_text(w) for w in round_to_one([1, 1, 1])] == ["0.333333334", "0.333333333", "0.333333333"]
+    assert [decimal_text(w) for w in round_to_one([1, 1, 1])] == ["0.333333333334", "0.333333333333", "0.333333333333"]
 
 
 # -- which mixture ---------------------------------------------------------------------------------------------------
@@ -81,10 +83,10 @@ def test_recommended_mixture_or_the_found_one_without_a_verdict(run: RunDirector
     blend = read_blend(run)
     assert blend.mixture == "natural"
     assert [decimal_text(d.weight) for d in blend.domains] == [
-        "0.500000000",
-        "0.166666667",
-        "0.166666667",
-        "0.166666666",
+        "0.500000000000",
+        "0.166666666667",
+        "0.166666666667",
+        "0.166666666666",
     ]
     assert read_blend(run, "doremi").mixture == "doremi"
 
@@ -187,9 +189,14 @@ def test_weight_without_tokens_is_refused(run: RunDirectory, tmp_path: Path) -> 
 # -- all targets -----------------------------------------------------------------------------------------------------
 
 
-def test_unknown_target_names_the_nearest(run: RunDirectory) -> None:
-    with pytest.raises(ExportError, match="'megatorn'; did you mean 'megatron'"):
-        export(run, "megatorn")
+def test_unknown_target_lists_all_by_family(run: RunDirectory) -> None:
+    with pytest.raises(ExportError) as caught:
+        export(run, "fairseq")
+    text = str(caught.value)
+    assert text.startswith(
+        "there is no target 'fairseq'. There are: plain: json, csv, yaml; Megatron files: megatron, nemo"
+    )
+    assert sorted(re.findall(r"[\w-]+(?=[,;]|$)", text.partition("are: ")[2])) == sorted(TARGETS)
 
 
 @pytest.mark.parametrize("place", [".", "corpus", "corpus/web", "proxy/seed-0"])

@@ -16,7 +16,6 @@ import yaml
 
 from doremi.errors import ExportError
 from doremi.export import export
-from doremi.export.common import as_documents, read_blend
 from doremi.rundir.layout import RunDirectory
 from make_run import MadeRun, make_run
 from read_exports import (
@@ -125,13 +124,6 @@ def test_huggingface_probabilities_give_the_token_weights(run: RunDirectory) -> 
     assert tokens / tokens.sum() == pytest.approx([0.1, 0.2, 0.3, 0.4], abs=1e-7)
     assert list(module["TOKEN_WEIGHTS"].values()) == pytest.approx([0.1, 0.2, 0.3, 0.4])
     assert module["DOCUMENTS"] == pytest.approx(100_000 / tokens.sum(), abs=1)
-
-
-def test_as_documents_sums_to_one(run: RunDirectory) -> None:
-    unequal_lengths(run)
-    shares = as_documents(read_blend(run).domains)
-    assert sum(shares) == 1
-    assert shares[0] == max(shares)
 
 
 def test_huggingface_mix_names_a_missing_dataset(run: RunDirectory) -> None:

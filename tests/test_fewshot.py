@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import SHARED
+from doremi.config import comparison
 from doremi.corpus.tokenizer import TextTokenizer, train_tokenizer
 from doremi.errors import ConfigError, DataError, RunError
 from doremi.evaluation import fewshot
@@ -25,6 +26,7 @@ from doremi.evaluation.fewshot import TASKS, harness, likelihood
 from doremi.evaluation.fewshot.likelihood import cut, score_answers
 from doremi.evaluation.fewshot.tasks import Example, is_correct, normalise, read_examples
 from doremi.model.build import build, save
+from doremi.pipeline import look
 from tolerances import FLOAT32, FLOAT64
 
 QUESTIONS = [
@@ -293,6 +295,24 @@ def saved(lm: Any, folder: Path) -> Path:
     tokenizer().save(folder / "tokenizer")
     save(lm, folder / "tokenizer", folder / "model")
     return folder / "model"
+
+
+def test_a_plan_looks_at_the_same_files() -> None:
+    assert tuple(TASKS) == comparison.TASKS
+
+
+def test_files_of_tasks_are_hashed_again_only_where_they_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run looks at them whenever a training ends."""
+    path = tmp_path / "lambada.jsonl"
+    path.write_text("one")
+    hashed: list[Path] = []
+    monkeypatch.setattr(look, "file_sha256", lambda path: hashed.append(path) or path.read_text())
+    assert [look._hash(path), look._hash(path), look._hash(tmp_path / "none")] == ["one", "one", None]
+    path.write_text("another")
+    assert look._hash(path) == "another"
+    assert hashed == [path, path]
 
 
 def test_score_of_a_saved_model(folder: Path, tmp_path: Path) -> None:

@@ -125,10 +125,11 @@ def test_the_map_is_the_real_tree() -> None:
 
 def test_command_line_has_these_options_only() -> None:
     """A new option is a decision: one YAML file describes a run, `--set` overrides it."""
-    source = "".join((SOURCE / "cli" / name).read_text() for name in ("commands.py", "slurm.py"))
+    source = "".join(path.read_text() for path in sorted((SOURCE / "cli").glob("*.py")))
     assert set(re.findall(r'"(--[a-z-]+)"', source)) == {
         "--set", "--dry-run", "--final-size", "--mixture", "--to", "--out", "--force", "--help", "--version",
-        "--remove", "--sbatch", "--gpu", "--after",
+        "--remove", "--sbatch", "--gpu", "--after", "--sizes", "--budget", "--paths", "--path", "--schedule", "--name",
+        "--from", "--unit", "--until",
     }  # fmt: skip
 
 

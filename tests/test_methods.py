@@ -59,7 +59,7 @@ class Blend:
             mixture = Node(
                 mixture.id, "mixture", "mixture", spec, mixture.needs, method="blend",
             )  # fmt: skip
-        by_seed = dict.fromkeys(context.config.candidate_seeds(), mixture)
+        by_seed = dict.fromkeys(context.candidate_seeds(), mixture)
         return Declared((*models.values(), mixture), {"blend": Found("found", "blend", by_seed)})
 
     def mixture(self, spec: MixtureSpec, results: Results) -> MixtureRecord:

@@ -19,6 +19,8 @@ from doremi.rundir.layout import RunDirectory
 from tiny import write_corpus, write_tiny
 
 NO_PATHS = {
+    "data.domain_field", "data.others", "data.join", "data.where", "data.domains.join", "data.domains.where",
+    "data.domains.values",
     "executor",
     "name", "data.text_field", "data.domains.text_field", "model.preset", "model.architecture", "candidates.sizes",
     "limits.groups.domains",
@@ -52,6 +54,8 @@ def test_every_field_that_holds_text_is_a_path_or_is_known_as_none() -> None:
     assert {key for key, marks in marked.items() if not marks} == NO_PATHS
     assert {key: marks[0].kind for key, marks in marked.items() if marks} == {
         "runs": "path",
+        "data.train": "path",
+        "data.validation": "path",
         "data.domains.train": "path",
         "data.domains.validation": "path",
         "data.corpus": "path",

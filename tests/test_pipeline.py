@@ -249,6 +249,8 @@ def test_stopped_anywhere_and_run_again_is_the_same_run(
     resumed = run(config)
     one, two = contents(straight.root), contents(resumed.root)
     assert [name for name in sorted({*one, *two}) if one.get(name) != two.get(name)] == []
+    lines = [json.loads(line) for line in (resumed.root / "timings.jsonl").read_text().splitlines()]
+    assert [line["from_step"] for line in lines if "from_step" in line] == [(stop_after - 1) % 20 + 1]
 
 
 def test_accumulation_does_not_change_the_weights(tmp_path: Path, corpus: Path) -> None:

@@ -28,6 +28,7 @@ from doremi.corpus.value import Corpus
 from doremi.distributed import World
 from doremi.errors import ConfigError, DataError, MixtureError, TrainingError
 from doremi.evaluation.perplexity import ValidationSet
+from doremi.events.words import duration as duration_in_words
 from doremi.executors.choose import chosen
 from doremi.files import size_in_words
 from doremi.mixture.record import MixtureRecord, write_record
@@ -48,6 +49,7 @@ from doremi.rundir.graph import Graph
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.specs import MixtureSpec, TrainingSpec
 from doremi.rundir.weights import allowed, plain_record
+from doremi.statistics.needed import Needed
 from tiny import DOMAINS, Silent, tiny_config, write_corpus
 from tolerances import FLOAT64
 
@@ -418,7 +420,11 @@ def test_the_table_says_all_of_it(prepared: RunConfig) -> None:
     assert page.isascii()
     rows = {line.split("  ")[0]: line for line in page.splitlines()}
     assert re.search(r"done +\d+\.\d kB$", rows["prepare"])
-    assert re.search(r"^reference +1 +19,936 +2,560 +1\.\d{4}e\+09 +7\.0 s +1\.0 GB +\d+\.\d kB$", rows["reference"])
+    one = r"^reference +1 +10,336 +19,936 +2,560 +1\.\d{4}e\+09 +7\.0 s +1\.0 GB +\d+\.\d kB$"
+    assert re.search(one, rows["reference"])
+    assert "= 2,560 tokens, 0.2 a body parameter of custom" in page
+    assert "note: Models of size custom train on 0.2 tokens a body parameter, and 20 are usual." in page
+    assert "noise: not known yet." in page
     assert re.search(r"^all +4 +10,240 .* 1\.0 GB ", rows["all"])
     assert all(name in rows for name in (*DOMAINS, "proxy", "main custom", "start"))
     assert "~" not in page
@@ -486,6 +492,18 @@ def test_what_is_done_and_what_is_left(prepared: RunConfig, tmp_path: Path) -> N
     assert savings(search_done) == []  # the proxies are there
     assert savings(make(config)) == []
     assert re.search(r"^left +0 +0 ", text(make(config)), re.M)
+
+
+@pytest.mark.usefixtures("instant")
+def test_once_there_are_two_seeds_the_noise_is_told_with_its_time(prepared: RunConfig, monkeypatch) -> None:
+    monkeypatch.setattr(plan, "first_noise", lambda *_: (Needed(0.01, 6, 10, None), 2))
+    config = changed(prepared, candidates={"seeds": 3, "mixtures": ["doremi", "natural", "uniform"]})
+    made = make(config)
+    (main,) = (stage for stage in made.stages if stage.role == "main")
+    assert (main.number, len({node.mixture for node in main.nodes})) == (8, 3)  # natural's first is the reference
+    assert made.one_seed() == 3 * (made.seconds(main) or 0) / 8 / made.at_once
+    more = duration_in_words(4 * (made.one_seed() or 0))
+    assert f"noise, by 2 seeds: With these steps 1 % takes about 6 seeds (80 %: at most 10), {more} more." in text(made)
 
 
 def test_what_a_device_cannot_do_is_a_gap_and_a_note(prepared: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -619,12 +637,12 @@ def test_errors_are_one_line(prepared: RunConfig, tmp_path: Path, monkeypatch: p
         make(prepared)
 
 
-def test_a_dry_run_counts_with_the_corpus_there_is(prepared: RunConfig, tmp_path: Path) -> None:
-    """The vocabulary of a given tokenizer is known once the corpus is, and so is what is trained once."""
+def test_a_dry_run_counts_with_the_tokenizer_and_the_corpus_there_are(prepared: RunConfig, tmp_path: Path) -> None:
+    """The vocabulary of a given tokenizer is known before the corpus is, as in the plan."""
     tokenizer = RunDirectory(prepared.root).whole_corpus().folder / "tokenizer" / "tokenizer.json"
     config = prepared.model_copy(update={"runs": str(tmp_path)})
     config = changed(config, data={"tokenizer": str(tokenizer), "vocab_size": 5000})
-    assert "model custom: 170,336 parameters" in describe(config)
+    assert "model custom: 19,936 parameters" in describe(config)
     with open_workspace(config, WORLD, Silent()) as space:
         preparing.prepare(space)
     page = describe(config)

@@ -16,6 +16,7 @@ from doremi.config.prepared import asked
 from doremi.config.reach import Reached
 from doremi.config.schema import DomainConfig
 from doremi.config.section import Section, reach_of
+from doremi.corpus.kept import kept_folder
 from doremi.errors import ConfigError, MixtureError
 from doremi.rundir.graph import Graph
 from doremi.rundir.known import Known
@@ -41,6 +42,7 @@ BASES: dict[str, dict[str, Any]] = {
     "rounds": {"rounds": {"max": 2}, "proxy": {"seeds": 2}},
     "stored losses": {"reference": {"losses": "stored"}},
     "an early stop": {"proxy": {"stop": "auto"}},
+    "who may race": {"candidates": {"mixtures": PLAIN, "seeds": 3}},
     "an architecture": {"model": {"preset": None, "architecture": "llama", "options": {"hidden_size": 32}},
                         "reference": {"losses": "stored"}},
 }  # fmt: skip
@@ -50,7 +52,12 @@ EVERYWHERE = {
 OTHERS: dict[str, list[Any]] = {
     "name": ["other"], "runs": ["elsewhere"], "trackers": [["wandb"]], "seed": [1], "budget_tokens": [200_000, 60_000],
     "data.corpus": [], "data.domains": [], "data.domains.train": [["x"]], "data.domains.validation": [["y"]],
-    "data.domains.text_field": ["body"], "data.tokenizer": ["gpt2"], "data.epoch_matched": [True, False],
+    "data.domains.text_field": ["body"], "data.domains.sample_tokens": [5000], "data.sample_tokens": [5000],
+    "data.domains.tokens": [200_000], "data.domains.bytes": [900_000], "data.domains.documents": [2500],
+    "data.join": ["\n"], "data.where": [{"language": ["en"]}],
+    "data.domains.join": ["\n"], "data.domains.where": [{"language": ["en"]}], "data.domains.values": [],
+    "data.domain_field": [], "data.train": [], "data.validation": [], "data.others": [],
+    "data.tokenizer": ["gpt2"], "data.epoch_matched": [True, False],
     "model.preset": ["0.3m"], "model.architecture": ["gpt2"], "model.options": [{"hidden_size": 64}],
     "training.batch_size": [16], "training.threads": [2, 3], "training.compile": [True, False],
     "training.evaluate_every": [7], "training.checkpoint_every": [9], "training.warmup": [0.2],
@@ -64,6 +71,7 @@ OTHERS: dict[str, list[Any]] = {
     "limits.min_weight": [0.3, 0.08], "limits.max_epochs": [6.0], "limits.groups.min_weight": [0.55],
     "limits.groups.max_weight": [0.51, 0.5], "data.on_bad_record": ["skip"], "candidates.max_epochs": [2.0, 3.0],
     "rounds.until": [0.5], "workers": [2, 3], "executor": ["ray"],
+    "training.learning_rates": [{"1m": 0.02, "0.1m": 0.02, "custom": 0.02}],
 }  # fmt: skip
 """Other values of a setting, where the next number or the next word will not do."""
 PLACES = {"data.domains": "web", "limits.domains": "law", "limits.groups": "some"}
@@ -132,10 +140,11 @@ def changed(plain: dict[str, Any], key: str, section: type[Section], name: str) 
 
 def graph_of(config: RunConfig) -> Graph:
     """With the share that an epoch-matched run keeps, tasks, and all steps of unfinished trainings assumed."""
-    so_far: Known = known(config, assumed=True, tasks="{}")
+    whole = corpus().sized(config.data.given)
+    so_far: Known = known(config, assumed=True, tasks="{}", corpus=whole)
     if config.kept_share < 1:
-        kept = replace(corpus(), fingerprint=f"kept {config.kept_share}")
-        so_far = replace(so_far, corpus=replace(corpus(), kept=kept))
+        kept = replace(corpus(), fingerprint=f"kept {kept_folder(whole, config.kept_share)}")
+        so_far = replace(so_far, corpus=replace(whole, kept=kept))
     return made(config, so_far)
 
 

@@ -21,7 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from doremi.corpus import readers
+from doremi.corpus import lines, readers
+from doremi.corpus.place import Place
 from doremi.corpus.readers import read_documents
 from doremi.corpus.sources import DomainSource, find_files, paths
 from doremi.errors import DataError
@@ -114,7 +115,7 @@ def test_lines_longer_than_a_block_and_a_last_line_without_newline(tmp_path: Pat
 def test_lines_do_not_depend_on_where_blocks_end(cuts: list[bytes]) -> None:
     whole = b"".join(cuts)
     expected = whole.split(b"\n")
-    assert list(readers._lines(cuts, readers._Place("web", "x.jsonl"))) == (expected if expected[-1] else expected[:-1])
+    assert list(lines.lines(cuts, Place("web", "x.jsonl"))) == (expected if expected[-1] else expected[:-1])
 
 
 @pytest.mark.parametrize("suffix", PACK)
@@ -122,7 +123,7 @@ def test_a_line_without_end_is_refused_before_it_fills_the_memory(
     tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """60 MB of one letter, of which an archive holds a few kB; the bound lies on a line, not on a file."""
-    monkeypatch.setattr(readers, "MOST_LINE_BYTES", 3 << 20)
+    monkeypatch.setattr(lines, "MOST_LINE_BYTES", 3 << 20)
     fine = jsonl(["x" * (2 << 20)] * 2)
     assert len(read(write(tmp_path / f"fine{suffix}", PACK[suffix](fine)))) == 2
     path = write(tmp_path / f"a{suffix}", PACK[suffix](fine + b'{"text": "' + b"x" * 60_000_000))
@@ -154,10 +155,10 @@ def test_any_unicode_survives(tmp_path_factory: pytest.TempPathFactory, texts: l
 
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl.zst"
-    lines = [jsonl([os.urandom(3000).hex()]) for _ in range(100)]
+    many = [jsonl([os.urandom(3000).hex()]) for _ in range(100)]
     with path.open("wb") as raw, zstandard.ZstdCompressor(level=1).stream_writer(raw) as file:
         for _ in range(50):
-            file.write(b"".join(lines))  # 30 MB in all
+            file.write(b"".join(many))  # 30 MB in all
     tracemalloc.start()
     count = sum(1 for _ in read_documents([str(path)], text_field="text", domain="web"))
     peak = tracemalloc.get_traced_memory()[1]

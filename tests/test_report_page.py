@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 
 from doremi.report import write_report
-from doremi.report.plots import Dots, _apart, _ticks, dots, dots_scale, frame
+from doremi.report.plots import Ranges, _apart, _ticks, forest, forest_scale, frame
 from doremi.report.svg import TONES, drawing
 from doremi.report.walks import Walk, _blocks
 from doremi.rundir.layout import RunDirectory
 from make_run import MadeRun
 from report_run import Page, a_report, a_run, words
 
-FIGURES = ("change", "epochs", "curves", "weights", "scores")
+FIGURES = ("forest", "profile-0", "curves", "weights", "scores")
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,8 @@ def test_every_picture_has_a_name_and_its_numbers_as_a_table(page: Page) -> None
         named = [e for e in figure.all() if e.attributes.get("role") == "img"]
         assert named, key
         assert all(e.attributes.get("aria-label") or e.attributes.get("aria-labelledby") for e in named)
-        assert [t.attributes["id"] for t in figure.all("details")[0].all("table")] == [f"{key}-table"]
+        own = "comparisons" if key == "forest" else f"{key}-table"
+        assert [t.attributes["id"] for t in figure.all("details")[0].all("table")] == [own]
 
 
 def test_running_means_and_scores_are_those_of_the_trace(page: Page, finished: Path) -> None:
@@ -100,11 +101,20 @@ def test_scales() -> None:
     assert not even.log
     assert frame((1, 9), np.array([0.01, 0.5]), str).log
     assert frame((1, 9), np.array([0.1, 0.5]), str, level=0.001).log
-    assert dots_scale(np.array([0.0, 0.01, 0.9]))[2]
-    assert not dots_scale(np.array([0.1, np.nan, 0.9]))[2]
-    assert dots_scale(np.array([0.0, np.nan])) == (0.0, 1.0, False)
     assert _ticks(0.002, 1.0, log=True) == [0.01, 0.1, 1.0]
     assert _ticks(0.0, 0.55, log=False) == [0.0, 0.2, 0.4]
+
+
+def test_one_wide_interval_does_not_press_the_others_together() -> None:
+    nan = float("nan")
+    left, right = forest_scale([Ranges([-0.02, 0.01], [-0.03, 0.0], [-0.01, 0.02], "s0")])
+    assert left < -0.03
+    assert right > 0.02
+    left, right = forest_scale([Ranges([-0.02, 0.01, 0.0], [-0.03, 0.0, -2.9], [-0.01, 0.02, 3.0], "s0")])
+    assert -0.1 < left < -0.03
+    assert 0.02 < right < 0.1
+    left, right = forest_scale([Ranges([-0.02, nan], [nan, nan], [nan, nan], "s0")])
+    assert left < -0.02 < 0 <= right
 
 
 def test_labels_move_apart_without_changing_places() -> None:
@@ -121,7 +131,8 @@ def test_names_in_pictures_are_text_not_markup_or_mathematics() -> None:
     with matplotlib.rc_context({"font.size": 31.0}):  # a reader's own style has no say, and keeps its values
         with drawing():
             assert matplotlib.rcParams["font.size"] == 10.0
-            svg = dots("k", "<script>", ["$x$_<b>&\u65e5", "<script>"], [Dots("a", [0.5, 0.25], "s0")], str)
+            marks = [Ranges([0.5, 0.25], [0.4, 0.2], [0.6, 0.3], "s0")]
+            svg = forest("k", "<script>", ["$x$_<b>&\u65e5", "<script>"], marks, str, beside=["<b>", "$"])
         assert matplotlib.rcParams["font.size"] == 31.0
     assert "$x$_&lt;b&gt;&amp;\u65e5" in svg
     assert "<script" not in svg

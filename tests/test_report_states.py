@@ -10,14 +10,14 @@ import pytest
 
 from doremi.report import write_report
 from doremi.report.facts import read_facts
-from doremi.report.figures import Figure, change_figure
+from doremi.report.forest import profile_figures
 from doremi.report.made import time_table
 from doremi.report.svg import drawing
 from doremi.report.walks import walk_figures
 from doremi.rundir.layout import RunDirectory
 from doremi.verdict import write_verdict
 from make_run import MadeRun, make_run
-from report_run import Page, a_report, words
+from report_run import NOT_DRAWN, Page, a_report, words
 from verdicts import verdict_over
 
 EFFECT = {"law": -0.03, "doremi": -0.01, "natural": 0.0}
@@ -26,8 +26,7 @@ EFFECT = {"law": -0.03, "doremi": -0.01, "natural": 0.0}
 @pytest.fixture(autouse=True)
 def without_pictures(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     a_report(tmp_path_factory.getbasetemp())  # shared with other tests: before anything is patched
-    none = {key: Figure(key, key, "not drawn") for key in ("change", "epochs", "curves", "weights", "scores")}
-    monkeypatch.setattr("doremi.report.page.figures", lambda facts: none)
+    monkeypatch.setattr("doremi.report.page.pictures", lambda facts: NOT_DRAWN)
 
 
 @pytest.fixture
@@ -63,19 +62,21 @@ def test_each_found_mixture_has_its_columns_and_notes(several: RunDirectory) -> 
     assert "The weights of law are the mean over 1 seed." in said
     assert "The weights of doremi are the mean over 3 seeds." in said
     assert "Mixture law done" in words(page.by_id("made"))
-    assert words(page.by_id("answer")).startswith("The answer Train on law. win")
+    assert words(page.by_id("answer")).startswith("The answer Use law. proved")
     assert page.table("models")["proxy of doremi"]["Seeds"] == "0, 1 and 2"
 
 
 def test_a_search_without_proxies_has_no_walks(several: RunDirectory) -> None:
     facts = read_facts(several)
     with drawing():
-        walks, change = walk_figures(facts), change_figure(facts)
+        walks, profiles = walk_figures(facts), profile_figures(facts)
     assert [(one.key, one.title) for one in walks] == [
         ("weights", "How the weights moved for doremi"),
         ("scores", "Where the proxy lags behind the reference for doremi"),
     ]
-    assert [(tone, text) for tone, mark, text in change.legend if mark == "dot"] == [("s0", "law"), ("s1", "doremi")]
+    assert [one.title for one in profiles] == [
+        f"Where {name} moves loss, against natural" for name in ("law", "doremi")
+    ]
 
 
 def test_stages_are_called_by_what_is_trained_there(several: RunDirectory) -> None:

@@ -12,12 +12,11 @@ import pytest
 
 from doremi.report import write_report
 from doremi.report.facts import read_facts
-from doremi.report.figures import Figure
 from doremi.report.svg import drawing
 from doremi.report.walks import walk_figures
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.nodes import write_nodes
-from report_run import Page, a_report, words
+from report_run import NOT_DRAWN, Page, a_report, words
 
 ONE = {"candidate": "doremi", "opponent": "natural", "difference": -0.02, "relative": -0.0123}
 SIZES = [
@@ -60,8 +59,7 @@ TASKS = {
 @pytest.fixture
 def copied(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     made = a_report(tmp_path_factory.getbasetemp())  # shared with other tests: before anything is patched
-    none = {key: Figure(key, key, "not drawn") for key in ("change", "epochs", "curves", "weights", "scores")}
-    monkeypatch.setattr("doremi.report.page.figures", lambda facts: none)
+    monkeypatch.setattr("doremi.report.page.pictures", lambda facts: NOT_DRAWN)
     return Path(shutil.copytree(made, tmp_path / "demo"))
 
 

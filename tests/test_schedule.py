@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,15 @@ def test_the_same_training_under_two_names_counts_once() -> None:
     assert len(left_of().nodes) < len(left_of(reference={"mixture": "temperature"}).nodes)
 
 
+def test_of_what_is_alike_the_one_that_is_wanted_is_done() -> None:
+    """The candidate on the natural mixture is the reference, also for who asks for candidates alone."""
+    config = configured()
+    plan = graph(config, known(config), by_mixture())
+    left = Left.of(plan, lambda node: node.role == "main")
+    assert "0.1m/natural/seed-0" in left.nodes
+    assert "doremi/reference/seed-0" not in left.nodes
+
+
 # -- how many at once --------------------------------------------------------------------------------------------------
 
 
@@ -90,6 +101,18 @@ def test_no_more_trainings_than_fit_into_the_memory() -> None:
 def test_one_training_on_each_gpu() -> None:
     many = {"mixtures": ["doremi", "natural", "uniform"], "seeds": 4}
     assert at_once(Host(16, 128 * GIGABYTE, ("0", "1")), candidates=many) == (2, 8)
+
+
+def test_a_training_that_fits_nowhere_is_told() -> None:
+    config = configured(training={"steps": 100})
+    looked = known(config)
+    small = Host(16, 128 * GIGABYTE, ("0", "1"), device_memory=1000)
+    told = settled(config, looked, small, by_mixture(), threads_stay=False).warning
+    assert told is not None
+    assert re.match(r"\S+/seed-0 needs about [\d.]+ \w+ of memory, and a GPU has 1.0 kB", told)
+    for other in (Host(2, 1000), replace(small, device_memory=None), replace(small, device_memory=GIGABYTE)):
+        told = settled(config, looked, other, by_mixture(), threads_stay=False).warning
+        assert (told is not None) == (not other.devices)
 
 
 def test_what_is_written_is_done() -> None:

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from doremi.cli.commands import app
 from doremi.config import RunConfig
 from doremi.errors import ConfigError, RunError
-from doremi.executors import slurm
+from doremi.executors import parts, slurm
 from doremi.executors.parts import Group, next_part
 from doremi.rundir.graph import Graph
 from doremi.rundir.known import Known
@@ -27,6 +27,7 @@ from doremi.rundir.node import Node
 from graphs import config, finish, finish_all, known, made
 from tiny import write_corpus, write_tiny
 
+WISHES = slurm.Wishes(options=("--partition=gpu --account=x", "--mem=4G"))
 ODD = 'a user\'s "folder" é\n $(touch bad) `x`'
 LARGE: dict[str, Any] = {
     "proxy": {"seeds": 2},
@@ -95,6 +96,25 @@ def test_nothing_goes_before_the_corpus() -> None:
     assert [group.jobs for group in next_part(made(config(), uncounted))] == [("prepare",)]
 
 
+def jobs_of(groups: dict[str, Group]) -> list[str]:
+    return [job for group in groups.values() for job in group.jobs]
+
+
+def test_more_jobs_than_an_array_holds_are_several_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each in one of them, and what follows waits for those that it needs."""
+    asked = config(proxy={"seeds": 3})
+    whole = {group.name: group for group in next_part(made(asked))}
+    monkeypatch.setattr(parts, "LARGEST", 2)
+    found = {group.name: group for group in next_part(made(asked))}
+    assert max(len(group.jobs) for group in found.values()) == 2
+    assert found["1-reference"].jobs + found["1-reference-piece-2"].jobs == whole["1-reference"].jobs
+    assert [job for group in found.values() for job in group.jobs] == [
+        j for group in whole.values() for j in group.jobs
+    ]
+    proxies = [group for name, group in found.items() if "proxy" in name]
+    assert [group.after for group in proxies] == [("1-reference",), ("1-reference-piece-2",)]
+
+
 def test_what_is_not_known_yet_is_a_later_part() -> None:
     """Later rounds, models at equal compute, and the verdict, which follows from how many documents count."""
     asked = config(rounds={"max": 2}, candidates={"equal_compute": True})
@@ -147,7 +167,7 @@ def written(asked: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(slurm, "as_it_is", lambda *_: made(asked, begun(asked)))
     python = program(tmp_path / "bin/a python", 'printf "%s\\n" "$@" > argv; exec sleep 60')
     monkeypatch.setattr(slurm.sys, "executable", str(python))
-    folder = slurm.begin(asked, tmp_path / ODD / "out", options=["--partition=gpu --account=x", "--mem=4G"])
+    folder = slurm.begin(asked, tmp_path / ODD / "out", WISHES)
     assert folder is not None
     return folder
 
@@ -376,7 +396,7 @@ def test_a_job_that_cannot_be_is_not_sent_for_ever(
 )
 def test_options_that_cannot_be_are_refused(written: Path, asked: RunConfig, option: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said) as error:
-        slurm.begin(asked, written.parent, options=[option])
+        slurm.begin(asked, written.parent, slurm.Wishes(options=(option,)))
     assert "secret" not in str(error.value)
     assert [path.name for path in written.parent.glob("part-*")] == ["part-1"]
 

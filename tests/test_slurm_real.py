@@ -28,7 +28,8 @@ pytestmark = [
 ]
 CORES = 2
 ASKED: dict[str, Any] = {
-    "training": {"steps": 600, "evaluate_every": 200, "checkpoint_every": 50, "log_every": 50},
+    # some seconds each: the jobs that are stopped must still be at work
+    "training": {"steps": 1500, "evaluate_every": 200, "checkpoint_every": 50, "log_every": 50},
     "candidates": {"mixtures": ["doremi", "natural", "uniform"], "seeds": 1},
     "rounds": {"max": 2},
 }
@@ -86,10 +87,10 @@ def test_a_run_by_arrays_has_the_bytes_of_a_local_one(cluster: dict[str, str], t
     ask(secret, str(out / "part-1/submit.sh"))
 
     main = out / "part-2/logs/1-main-custom-1.log"
-    wait_for(lambda: main.exists() and ": step " in main.read_text(), cluster, out)
+    wait_for(lambda: main.exists() and ": begins" in main.read_text(), cluster, out)
     ask(cluster, "scontrol", "requeue", numbers(out / "part-2")["1-main-custom"] + "_1")
     proxy = out / "part-2/logs/3-proxy-1.log"
-    wait_for(lambda: proxy.exists() and ": step " in proxy.read_text(), cluster, out)
+    wait_for(lambda: proxy.exists() and ": begins" in proxy.read_text(), cluster, out)
     ask(cluster, "scancel", "--batch", "--signal=USR1", numbers(out / "part-2")["3-proxy"] + "_1")
     wait_for(lambda: not ask(cluster, "squeue", "--noheader"), cluster, out)
 
@@ -125,7 +126,7 @@ def test_time_that_is_over_and_a_job_that_failed(
     monkeypatch.setattr(writing, "as_it_is", lambda *_: made(asked, begun(asked)))
     python = program(tmp_path / "bin/python", STUB.format(seen=tmp_path / "seen"))
     monkeypatch.setattr(writing.sys, "executable", str(python))
-    folder = writing.begin(asked, tmp_path / "out", options=["--time=1", "--signal=B:USR1@45"])
+    folder = writing.begin(asked, tmp_path / "out", writing.Wishes(options=("--time=1", "--signal=B:USR1@45")))
     assert folder is not None
     ask(cluster, str(folder / "submit.sh"))
     wait_for(lambda: not ask(cluster, "squeue", "--noheader"), cluster, folder, 200)

@@ -105,8 +105,8 @@ def test_only_validation_files(tmp_path: Path) -> None:
 def test_every_file_that_is_not_read_is_counted(tmp_path: Path) -> None:
     write(tmp_path / "a.jsonl")
     for name, size in (
-        ("b.csv", 10),
-        ("c.csv", 20),
+        ("b.pdf", 10),
+        ("c.pdf", 20),
         ("README", 5),
         (".git/x.txt", 7),
         (".hidden.jsonl", 1),
@@ -116,13 +116,13 @@ def test_every_file_that_is_not_read_is_counted(tmp_path: Path) -> None:
     files = found(tmp_path)
     assert names(files.train) == ["a.jsonl"]
     assert {kind: (one.files, one.bytes) for kind, one in files.left_out.items()} == {
-        ".csv": (2, 30),
+        ".pdf": (2, 30),
         "no suffix": (1, 5),
         "hidden": (2, 8),
         ".json without documents": (1, 2),
     }
     line = describe(files)
-    assert line.startswith("1 training file, validation split off; left out: 6 files, 45 bytes (.csv 2, hidden 2")
+    assert line.startswith("1 training file, validation split off; left out: 6 files, 45 bytes (.pdf 2, hidden 2")
 
 
 @pytest.mark.parametrize(
@@ -144,12 +144,12 @@ def test_a_bare_json_file_is_data_or_metadata(tmp_path: Path, text: str, is_data
 
 def test_addresses_and_paths_alike() -> None:
     system = fsspec.filesystem("memory")
-    for name in ("b.jsonl", "sub/a.jsonl", ".hidden.jsonl", ".git/x.jsonl", "validation.jsonl", "test/c.txt", "d.csv"):
+    for name in ("b.jsonl", "sub/a.jsonl", ".hidden.jsonl", ".git/x.jsonl", "validation.jsonl", "test/c.txt", "d.pdf"):
         system.pipe_file(f"/sources-test/{name}", b'{"text": "x"}')
     root = "memory://sources-test"
     files = found(root)
     assert (names(files.train), names(files.validation)) == (["b.jsonl", "sub/a.jsonl"], ["validation.jsonl"])
-    assert (names(files.test), files.left_out["hidden"].files, files.left_out[".csv"].files) == (["test/c.txt"], 2, 1)
+    assert (names(files.test), files.left_out["hidden"].files, files.left_out[".pdf"].files) == (["test/c.txt"], 2, 1)
     assert names(found(f"{root}/*.jsonl").train) == ["b.jsonl"]
     assert names(found(f"{root}/validation.jsonl").train) == ["validation.jsonl"]
     assert "no such file" in error_of(lambda: found(f"{root}/nowhere"))

@@ -22,7 +22,7 @@ NEUTRAL: dict[str, object] = {
     "steps": 1000, "batch_size": 32, "optimizer": "adamw", "learning_rate": 1e-3, "schedule": "exponential",
     "final_learning_rate": 0.1, "warmup": 0.06, "weight_decay": 0.01, "beta1": 0.9, "beta2": 0.99,
     "gradient_clip": 1.0, "precision": "auto", "compile": "auto", "threads": "auto", "evaluate_every": "auto",
-    "initial_spread": 1.0,
+    "initial_spread": 1.0, "learning_rates": {},
 }  # fmt: skip
 """What keys leave out, for ever: one line a setting of `training` that a result depends on."""
 SETTINGS = TrainingConfig.model_validate({

@@ -19,7 +19,7 @@ from doremi.errors import ConfigError, DamageError, DataError, RunError
 from doremi.rundir.layout import RunDirectory
 from doremi.statistics.looks import Record
 from doremi.statistics.values import Outcome
-from doremi.verdict import Verdict, format_table, ranking, read_looks, write_looks, write_verdict
+from doremi.verdict import Price, Verdict, format_table, ranking, read_looks, write_looks, write_verdict
 from doremi.verdict.values import SizeComparison, SizeSummary
 from make_run import MadeRun, make_run
 from tolerances import FLOAT64
@@ -45,7 +45,7 @@ def verdict_of(run: RunDirectory, **options: Any) -> dict[str, Any]:
 
 
 def table_of(verdict: dict[str, Any]) -> str:
-    return format_table(Verdict.model_validate(verdict))
+    return format_table(Verdict.model_validate(verdict), Price("runs/demo", 60.0))
 
 
 def found(verdict: dict[str, Any], candidate: str, opponent: str, target: str = "uniform") -> dict[str, Any]:
@@ -257,7 +257,7 @@ def test_plain_mixtures_alone(tmp_path: Path):
     effect = {"skewed": 0.03, "natural": 0.0, "uniform": 0.01}
     chosen = verdict_of(run_of(tmp_path, effect=effect), names=list(effect))["recommendation"]
     assert (chosen["mixture"], chosen["proved"]) == ("natural", False)  # nothing was found that could prove anything
-    assert "natural has the smallest expected regret" in chosen["reason"]
+    assert "It has the smallest expected regret" in chosen["reason"]
 
 
 def test_one_candidate_alone(default_run: RunDirectory):
@@ -454,16 +454,20 @@ def test_the_table_is_plain_narrow_and_complete(tmp_path: Path):
         r"a-mixture-with-a-v\.\. vs natural",
         r"doremi is better than natural +proved +by at least [12]\.\d\d%",
         r"doremi +0\.00% expected +at most 0\.00%",
-        r"Use doremi\.\nBy the uniform average it has [12]\.\d\d% fewer bits per byte than natural\.",
+        r"Use doremi\.\nBy the uniform average it has [12]\.\d\d% fewer bits per byte than natural, your data",
+        r"fewer \(-\d\.\d\d% to -\d\.\d\d%\), and the\s+choice is the same\.\nNothing is left to prove\.",
         r"doremi is proved better than natural and than every plain mixture\.",
     ):
         assert re.search(words, table), words
 
 
 def test_the_table_says_where_there_is_no_interval(tmp_path: Path):
-    table = table_of(verdict_of(run_of(tmp_path, seeds=(0,))))
+    verdict = verdict_of(run_of(tmp_path, seeds=(0,)))
+    table, place = table_of(verdict), "/home/somebody/experiments/second/runs/demo"
     assert re.search(r"doremi vs natural +undecided +-\d\.\d\d% +no interval", table)
-    assert "One seed gives no range." in table
+    assert "One seed gives no range." in " ".join(table.split())
+    longer = format_table(Verdict.model_validate(verdict), Price(place, 60.0))
+    assert f"\n`doremi run {place} --set candidates.seeds=3`" in longer  # whole, to be copied
 
 
 def test_undecided_says_how_many_seeds_would_do(tmp_path: Path):

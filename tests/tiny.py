@@ -47,6 +47,7 @@ def tiny_values(corpus: Path, runs: Path) -> dict[str, Any]:
     return {
         "name": "tiny",
         "runs": str(runs),
+        "workers": 1,  # where it matters tests ask for more: workers take longer to load than a tiny model to train
         "data": {
             "domains": {name: str(corpus / name) for name in DOMAINS},
             "vocab_size": 300,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 MASK = "***"
@@ -39,17 +39,25 @@ _PLACES = (
 
 def what_is_secret(text: str) -> str | None:
     """What kind of credential `text` holds; None where it holds none that can be told."""
+    return _kind(text, _of_environment())
+
+
+def _kind(text: str, of_environment: Sequence[str]) -> str | None:
     for kind, pattern in _PLACES:
         if pattern.search(text):
             return kind
-    if any(value in text for value in _of_environment()):
+    if any(value in text for value in of_environment):
         return "a value of the environment that is secret"
     return None
 
 
 def masked(text: str) -> str:
     """`text` with every credential that can be told replaced by stars."""
-    for value in _of_environment():
+    return _masked(text, _of_environment())
+
+
+def _masked(text: str, of_environment: Sequence[str]) -> str:
+    for value in of_environment:
         text = text.replace(value, MASK)
     for _, pattern in _PLACES:
         text = pattern.sub(_mask, text)
@@ -68,19 +76,23 @@ def _of_environment() -> list[str]:
     return sorted(values, key=len, reverse=True)
 
 
-def secrets_in(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+def secrets_in(value: Any) -> Iterator[tuple[str, str]]:
     """Where in plain values (of YAML) credentials stand, by dotted key, and what kind each is."""
+    return _secrets_in(value, "", _of_environment())  # looked through once, for there may be a thousand domains
+
+
+def _secrets_in(value: Any, key: str, of_environment: Sequence[str]) -> Iterator[tuple[str, str]]:
     if isinstance(value, dict):
         for name, part in value.items():
-            inner = f"{key}.{masked(str(name))}".lstrip(".")
+            inner = f"{key}.{_masked(str(name), of_environment)}".lstrip(".")
             if isinstance(part, str) and part and _OPTION.search(str(name)):
                 yield inner, "a key or password"
-            elif kind := what_is_secret(str(name)):
+            elif kind := _kind(str(name), of_environment):
                 yield inner, kind
             else:
-                yield from secrets_in(part, inner)
+                yield from _secrets_in(part, inner, of_environment)
     elif isinstance(value, (list, tuple)):
         for part in value:
-            yield from secrets_in(part, key)
-    elif isinstance(value, str) and (kind := what_is_secret(value)):
+            yield from _secrets_in(part, key, of_environment)
+    elif isinstance(value, str) and (kind := _kind(value, of_environment)):
         yield key, kind

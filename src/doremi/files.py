@@ -64,6 +64,24 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
     return value
 
 
+def json_lines(path: Path, marker: str = "") -> list[Mapping[str, Any]]:
+    """The objects of a JSON-lines file up to the first line that is none: a running process may be writing it.
+
+    Lines without `marker` are passed over unparsed: a long run has very many, of which few are wanted.
+    """
+    held = []
+    if path.exists():
+        for line in path.read_bytes().splitlines():
+            if marker.encode() not in line:
+                continue
+            try:
+                value = json.loads(line)
+            except ValueError:
+                break
+            held += [value] if isinstance(value, Mapping) else []
+    return held
+
+
 def ten_digits(value: float) -> float | None:
     """What a sum over threads changes in the last digits must not change a file; NaN and infinity become null."""
     return float(f"{value:.10g}") if math.isfinite(value) else None

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from doremi import __version__
+from doremi.cli import exporting
+from doremi.cli.opened import opened
 from doremi.cli.slurm import AfterOption, GpuOption, OutOption, SbatchOption
 from doremi.cli.streams import lasting_streams
+from doremi.cli.tune import SizesOption
+from doremi.cli.until import UntilOption, may_walk
 from doremi.credentials import masked
 from doremi.errors import DoremiError, Interrupted
 
 if TYPE_CHECKING:
     from doremi.config import RunConfig
-    from doremi.corpus.value import Corpus
-    from doremi.pipeline.workspace import Workspace
-    from doremi.verdict import Verdict
 
-RUN_AGAIN = 75  # exit code after any signal but Ctrl-C's: saved, give the same command again (EX_TEMPFAIL)
 # What the machine may refuse at any moment, and a person can mend; any other is a mistake of ours and shown whole.
 SURROUNDINGS = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE,
@@ -59,40 +56,6 @@ def _load(place: Path, overrides: list[str] | None) -> RunConfig:
     return (load_run if place.is_dir() else load)(place, overrides or [])
 
 
-@contextlib.contextmanager
-def _workspace(
-    config: RunConfig, *, search: bool = False, own_model: bool = False, joins: bool = False
-) -> Iterator[Workspace]:
-    """The run directory opened for training; on the way out, how it ended stands in its status file."""
-    from doremi.cli.display import Display
-
-    with Display(quiet=int(os.environ.get("RANK", "0")) != 0) as display:
-        display.say("loading torch and transformers ...")
-        from doremi import distributed
-        from doremi.pipeline.checks import check, model_remarks
-        from doremi.pipeline.workspace import open_workspace
-
-        check(config, search=search)
-        for remark in model_remarks(config):
-            display.say(remark)
-        world = distributed.start(config.training.timeout)
-        with open_workspace(config, world, display, own_model=own_model, joins=joins) as space:
-            try:
-                yield space
-            except BaseException as error:
-                if isinstance(error, KeyboardInterrupt):
-                    error = Interrupted("stopped at once. Finished work is kept. Run the same command to resume.")
-                if isinstance(error, Interrupted) and display.signal != signal.SIGINT:  # None: another process heard it
-                    error.exit_code = RUN_AGAIN
-                stopped, code = isinstance(error, Interrupted), getattr(error, "exit_code", 1)
-                state, kind = ("interrupted", None) if stopped else ("failed", type(error).__name__)
-                with contextlib.suppress(OSError):  # on a full disk, say
-                    space.status(state, display.stage, str(error), code, kind)
-                raise error
-            space.status("done", display.stage, exit_code=0)
-        distributed.stop()
-
-
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"doremi {__version__}")
@@ -114,37 +77,54 @@ def _options(
 @app.command()
 def init(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML file to write.")],
-    folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="A folder that holds one folder of text files for each domain.")
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="FOLDER",
+            help="A folder with a folder or a file for each domain, or its address. With --domain-field also a file.",
+        ),
     ],
+    text_field: Annotated[
+        str, typer.Option(metavar="NAME", help="Field or column of the text, such as text or meta.body.")
+    ] = "text",
+    domain_field: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Field that names each document's domain, such as meta.source.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
-    """Write a commented configuration for a folder of domain folders, and show what is in them."""
-    from doremi.cli.init import write_config
+    """Write a commented configuration for a corpus, and show what is in it."""
+    from doremi.cli.init import Asked, write_config
 
-    typer.echo(write_config(config, folder, force=force))
+    typer.echo(write_config(config, Asked(source, text_field, domain_field), force=force))
 
 
 @app.command()
 def run(
     place: PlaceArgument,
     set_: SetOption = None,
+    until: UntilOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would happen.")] = False,
 ) -> None:
     """Do everything, from raw text to the report."""
     loaded = _load(place, set_)
+    if until is not None:
+        may_walk(loaded)
     if dry_run:
         from doremi.cli.status import describe
 
         typer.echo(describe(loaded))
         return
-    with _workspace(loaded, search=True) as space:
+    with opened(loaded, search=True, drives=True) as space:
+        from doremi.cli.result import result_text
         from doremi.executors.choose import chosen
         from doremi.pipeline.run import everything
+        from doremi.pipeline.walking import until_decided
 
-        verdict = everything(space, chosen)
-        if verdict is not None:
-            _print_result(loaded, verdict)
+        if until is None:
+            if (verdict := everything(space, chosen)) is not None:
+                typer.echo(result_text(loaded, verdict))
+        elif (looked := until_decided(space, chosen)) is not None:
+            typer.echo(result_text(loaded, looked[0], looked[1].words))
 
 
 @app.command()
@@ -168,12 +148,14 @@ def plan(
 @app.command()
 def prepare(place: PlaceArgument, set_: SetOption = None) -> None:
     """Tokenize the corpus. If that is done already, verify the checksums of its files."""
-    with _workspace(_load(place, set_)) as space:
+    with opened(_load(place, set_)) as space:
+        from doremi.corpus.data_table import data_table
+        from doremi.corpus.source_record import what_was_read
         from doremi.pipeline.run import prepare_only
 
         corpus = prepare_only(space)
         if space.world.is_main:
-            typer.echo(_corpus_table(corpus))
+            typer.echo(f"{data_table(what_was_read(corpus))}\ncorpus: {corpus.folder}")
 
 
 @app.command()
@@ -189,7 +171,7 @@ def proxy(place: PlaceArgument, set_: SetOption = None) -> None:
 
 
 def _search(place: Path, set_: list[str] | None, *, references_only: bool) -> None:
-    with _workspace(_load(place, set_), search=True) as space:
+    with opened(_load(place, set_), search=True, drives=True) as space:
         from doremi.executors.choose import chosen
         from doremi.pipeline.run import search
 
@@ -210,7 +192,7 @@ def train(
     ] = None,
 ) -> None:
     """Step 3 of DoReMi. Train the main models of the configuration, or one model on a given mixture."""
-    with _workspace(_load(place, set_), own_model=mixture is not None) as space:
+    with opened(_load(place, set_), own_model=mixture is not None, drives=mixture is None) as space:
         from doremi.executors.choose import chosen
         from doremi.pipeline.run import candidates, own_model
 
@@ -220,6 +202,26 @@ def train(
             folder = own_model(space, mixture)
             if space.world.is_main:
                 typer.echo(f"model: {folder.folder / 'model'}")
+
+
+@app.command()
+def tune(place: PlaceArgument, set_: SetOption = None, sizes: SizesOption = None) -> None:
+    """Find the peak learning rate of each size of model, by training it with five. Write it into the configuration."""
+    from doremi.cli import tune as telling
+
+    config = _load(place, set_)
+    names = list(dict.fromkeys(sizes.split(",") if sizes else [config.size_name, *config.size_names()]))
+    with opened(config, drives=True) as space:
+        from doremi.executors.choose import chosen
+        from doremi.pipeline.tuning import tune as sweep
+        from doremi.report import write_report
+
+        found = sweep(space, chosen, names)
+        if not space.world.is_main:
+            return
+        typer.echo(telling.words(found))
+        typer.echo(f"report: {write_report(space.directory)}")
+    typer.echo(telling.settle(place, {one.size: one.best for one in found if one.best is not None}))
 
 
 @app.command()
@@ -237,7 +239,7 @@ def job(
     set_: SetOption = None,
 ) -> None:
     """Do one job of a run, whose needs are done. Doing it again is harmless."""
-    with _workspace(_load(place, set_), search=True, joins=True) as space:
+    with opened(_load(place, set_), search=True, joins=True) as space:
         from doremi.pipeline.run import one_job
 
         one_job(space, name)
@@ -250,16 +252,22 @@ def slurm(
     set_: SetOption = None,
     sbatch: SbatchOption = None,
     gpu: GpuOption = False,
+    until: UntilOption = None,
     after: AfterOption = None,
 ) -> None:
     """Write scripts that do a run on a Slurm cluster, one array for all jobs that are alike."""
     from doremi.cli.slurm import is_recorded, scripts
 
     config = _load(place, set_)
+    if until is not None:
+        may_walk(config)
     if after is None and not is_recorded(config):
-        with _workspace(config, search=True):
+        with opened(config, search=True):
             pass  # checks it, and records it for the jobs
-    typer.echo(scripts(config, out, sbatch, gpu=gpu, after=after))
+    from doremi.executors.slurm import Wishes
+
+    wishes = Wishes(gpu=gpu, until_decided=until is not None, options=tuple(sbatch or ()))
+    typer.echo(scripts(config, out, wishes, after))
 
 
 @app.command()
@@ -277,10 +285,11 @@ def clean(
 @app.command()
 def evaluate(place: PlaceArgument, set_: SetOption = None) -> None:
     """Compare the finished main models. Write verdict.json and print it as a table."""
+    from doremi.cli.result import verdict_text
     from doremi.pipeline.judging import judge_run
-    from doremi.verdict import format_table
 
-    typer.echo(format_table(judge_run(_load(place, set_))))
+    loaded = _load(place, set_)
+    typer.echo(verdict_text(loaded, judge_run(loaded)))
 
 
 @app.command()
@@ -314,52 +323,8 @@ def status(place: PlaceArgument, set_: SetOption = None) -> None:
     typer.echo(status_table(_load(place, set_)))
 
 
-@app.command()
-def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, such as runs/demo.")],
-    to: Annotated[str, typer.Option("--to", metavar="TARGET", help="json, megatron, huggingface, olmo or nanotron.")],
-    mixture: Annotated[
-        str | None,
-        typer.Option(
-            "--mixture", metavar="NAME", help="A mixture of the run, or a file. Default: the recommended one."
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="FOLDER", help="Where to write. Default: RUN/export/TARGET.")
-    ] = None,
-) -> None:
-    """Write a mixture as the data configuration of another training framework."""
-    from doremi.export import export as write_export
-    from doremi.rundir.layout import RunDirectory
-
-    def say(note: str) -> None:
-        typer.echo(f"note: {note}", err=True)
-
-    for path in write_export(RunDirectory(run), to, mixture=mixture, out=out, say=say):
-        typer.echo(str(path))
-
-
-# -- printing ---------------------------------------------------------------------------------------------------------
-
-
-def _corpus_table(corpus: Corpus) -> str:
-    lines = [f"{'domain':<24} {'documents':>10} {'bytes':>14} {'tokens':>14} {'validation tokens':>18}"]
-    for name, entry in corpus.entries.items():
-        part = entry.train
-        lines.append(
-            f"{name:<24} {part.documents:>10,} {part.bytes:>14,} {part.tokens:>14,} {entry.validation.tokens:>18,}"
-        )
-    return "\n".join([*lines, f"corpus: {corpus.folder}"])
-
-
-def _print_result(config: RunConfig, verdict: Verdict) -> None:
-    from doremi.cli.status import mixture_tables
-    from doremi.rundir.layout import RunDirectory
-    from doremi.verdict import format_table
-
-    typer.echo(mixture_tables(RunDirectory(config.root)))
-    typer.echo(format_table(verdict))
-    typer.echo(f"report: {(config.root / 'report.html').resolve()}")
+app.command()(exporting.export)
+app.command("import")(exporting.import_)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from doremi.config import RunConfig
+    from doremi.executors.slurm import Wishes
 
 OutOption = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the scripts are written.")]
 SbatchOption = Annotated[
@@ -35,13 +36,13 @@ def is_recorded(config: RunConfig) -> bool:
     return path.exists() and path.read_text(encoding="utf-8") == dump(config)
 
 
-def scripts(config: RunConfig, out: Path, options: list[str] | None, *, gpu: bool, after: int | None) -> str:
+def scripts(config: RunConfig, out: Path, wishes: Wishes, after: int | None) -> str:
     """Write a part, and for `after` send it; what the user sees."""
     from doremi.executors import slurm
 
     if after is not None:
-        return slurm.go_on(config, out, after, gpu=gpu, options=options or ())
-    folder = slurm.begin(config, out, gpu=gpu, options=options or ())
+        return slurm.go_on(config, out, after, wishes)
+    folder = slurm.begin(config, out, wishes)
     if folder is None:
         return f"{config.root}: everything is done"
     arrays = sorted(path.stem for path in folder.glob("*.sh") if path.stem not in ("submit", "next"))

@@ -9,9 +9,10 @@ from collections.abc import Collection
 from typing import Any
 
 from doremi.config import RunConfig
-from doremi.corpus.source_record import change_warning, source_changes
+from doremi.corpus.data_table import data_table
+from doremi.corpus.source_record import change_warning, source_changes, what_was_read
+from doremi.corpus.sources import DomainFiles, find_all
 from doremi.corpus.sources import describe as describe_files
-from doremi.corpus.sources import find_all
 from doremi.corpus.value import Corpus
 from doremi.files import bytes_below, read_json, size_in_words
 from doremi.mixture.domains import Mixture
@@ -23,11 +24,13 @@ from doremi.rundir.graph import Graph
 from doremi.rundir.known import counts_key
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.locks import at_work
+from doremi.rundir.looks import read_looks
 from doremi.rundir.node import Node
 from doremi.rundir.nodes import FILE as NODES
 from doremi.rundir.specs import TrainingSpec, canonical
-from doremi.rundir.weights import check_limits, shape_of
+from doremi.rundir.weights import shape_of
 from doremi.rundir.yardstick import remarks
+from doremi.statistics.looks import PLAN
 
 
 def status_table(config: RunConfig) -> str:
@@ -41,7 +44,7 @@ def _status_lines(directory: RunDirectory, plan: Graph) -> list[str]:
     rows = [(node.id, _state(plan, node, now)) for node in plan.nodes if node.kind != "losses"]
     width = max(len(name) for name, _ in rows)
     lines = [f"{name:<{width}}  {state}" for name, state in rows]
-    return [*lines, *_earlier(directory), *_disk(directory), *_last(directory)]
+    return [*lines, *_races(plan), *_looks(directory, plan), *_earlier(directory), *_disk(directory), *_last(directory)]
 
 
 def _state(plan: Graph, node: Node, now: Collection[str]) -> str:
@@ -57,6 +60,24 @@ def _state(plan: Graph, node: Node, now: Collection[str]) -> str:
     if running:
         return running
     return "waiting, if it is needed" if node.optional else "waiting"
+
+
+def _races(plan: Graph) -> list[str]:
+    """Who dropped out of races, and who is left."""
+    if plan.known.assumed:
+        return ["of a race, those who stand first are listed as finalists"] if plan.races else []
+    several = len(plan.races) > 1
+    return [f"{race.size}: {line}" if several else line for race in plan.races for line in race.words()]
+
+
+def _looks(directory: RunDirectory, plan: Graph) -> list[str]:
+    """How far a walk along planned looks has come."""
+    goal = plan.known.goal
+    if goal is None:
+        return []
+    taken = sorted({len(seeds) for record in read_looks(directory.root).values() for seeds in record.seeds})
+    judged = f"judged with {', '.join(map(str, taken))} seeds" if taken else "not judged yet"
+    return [f"looks: {judged}. The run is at {goal} seeds of the plan's {', '.join(map(str, PLAN))}"]
 
 
 def _earlier(directory: RunDirectory) -> list[str]:
@@ -132,33 +153,42 @@ def describe(config: RunConfig) -> str:
     """
     from doremi.distributed import start
     from doremi.pipeline.checks import check, model_remarks
-    from doremi.plan.whole import as_trained_on, whole_run
+    from doremi.plan.forecast import forecast
 
     check(config, search=True)
-    directory, corpus = RunDirectory(config.root), find(config)
-    if corpus is not None:
-        corpus = as_trained_on(config, corpus)
-        check_limits(config, corpus)
-    files = _data_lines(config, corpus)
-    training, plan = config.training, whole_run(config, corpus, start(config.training.timeout))
+    corpus = find(config)
+    files, lines = _data_lines(config, corpus)
+    found, training = forecast(config, start(config.training.timeout), corpus, files), config.training
     return "\n".join(
         [
             f"run directory {config.root}",
             f"{len(config.domains)} domains:",
-            *files,
-            f"corpus: {'to prepare' if corpus is None else f'prepared, in {corpus.folder}'}",
+            *lines,
+            _corpus_line(found.corpus, prepared=found.prepared),
+            *([data_table(what_was_read(found.corpus))] if found.prepared else []),
             f"tokenizer: {config.data.tokenizer or f'to train, {config.data.vocab_size} entries'}",
-            *_model_lines(config, corpus),
+            *_model_lines(config, found.corpus.tokenizer.vocab_size),
             *model_remarks(config),
             f"each training: {training.steps} steps x {training.batch_size} sequences x "
             f"{config.data.sequence_length} tokens = {config.run_tokens:,} tokens",
             *_matched_line(config),
             "stages:",
-            *(f"  {line}" for line in _status_lines(directory, plan)),
-            *remarks(config, plan),
+            *(f"  {line}" for line in _status_lines(RunDirectory(config.root), found.graph)),
+            *remarks(config, found.graph),
+            *([found.memory] if found.memory else []),
+            *(f"warning: {note}" for note in found.notes),
             "what it costs: `doremi plan`",
         ]
     )
+
+
+def _corpus_line(corpus: Corpus, *, prepared: bool) -> str:
+    """Whether it is prepared, and how much it trains on."""
+    read, true = sum(corpus.count("train", "tokens")), sum(corpus.true_tokens())
+    exact = prepared and all(size.exact for size in corpus.sizes.values())
+    tokens = f"{'' if prepared else 'about '}{read:,} training tokens"
+    tokens += f", of {'' if exact else 'about '}{true:,}" if true != read else ""
+    return f"corpus: prepared, in {corpus.folder}, {tokens}" if prepared else f"corpus: to prepare, {tokens}"
 
 
 def _matched_line(config: RunConfig) -> list[str]:
@@ -169,23 +199,23 @@ def _matched_line(config: RunConfig) -> list[str]:
     ]
 
 
-def _data_lines(config: RunConfig, prepared: Corpus | None) -> list[str]:
-    """What lies where each domain's files are, and whether a prepared corpus is still made of it."""
+def _data_lines(config: RunConfig, prepared: Corpus | None) -> tuple[dict[str, DomainFiles], list[str]]:
+    """What lies where each domain's files are, and whether a prepared corpus is still made of it; and that in words."""
     sources = domain_sources(config)
     changed = source_changes(prepared.folder, sources) if prepared else []
     gone = {change.domain for change in changed if not change.what}
     here = {name: source for name, source in sources.items() if name not in gone}
-    lines = [f"  {name:<28} {describe_files(files)}" for name, files in find_all(here).items()]
+    found = find_all(here)
+    lines = [f"  {name:<28} {describe_files(files)}" for name, files in found.items()]
     lines += [f"  {name:<28} its files are not here; the prepared corpus is used" for name in sorted(gone)]
     warning = change_warning(changed, prepared.folder) if prepared else None
-    return lines + ([f"warning: {warning}"] if warning else [])
+    return found, lines + ([f"warning: {warning}"] if warning else [])
 
 
-def _model_lines(config: RunConfig, corpus: Corpus | None) -> list[str]:
-    """Each model with the vocabulary of the corpus, or of the tokenizer that is to be trained."""
+def _model_lines(config: RunConfig, vocab_size: int) -> list[str]:
+    """Each model with the vocabulary of the corpus, of the tokenizer that is named, or of the one to be trained."""
     from doremi.pipeline.counting import counted
 
-    vocab_size = corpus.tokenizer.vocab_size if corpus else config.data.vocab_size
     length, held, lines = config.data.sequence_length, counted(config, vocab_size, {}), []
     for size in dict.fromkeys([config.size_name, *config.size_names()]):
         counts = held[counts_key(canonical(shape_of(config, size)), vocab_size, length)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
@@ -9,6 +10,10 @@ from pydantic import Field, field_validator
 from doremi.config.paths import InputPath
 from doremi.config.reach import TRAININGS, Reaches
 from doremi.config.section import Section
+from doremi.statistics.race import OTHERS_LEFT
+
+FINALISTS = 1 + OTHERS_LEFT
+SEEDS_OF_A_RACE = 3  # whatever the number of candidates, two fresh seeds are then left (tests/test_race.py)
 
 
 class CandidatesConfig(Section):
@@ -25,6 +30,9 @@ class CandidatesConfig(Section):
     """Model presets. Where empty, the proxy's own model."""
     seeds: int = Field(default=3, ge=1)
     """Runs of each candidate. One seed is not enough to compare mixtures. Three detect large differences."""
+    race: bool = False
+    """Train each candidate with one seed, drop the worse half by the mean, and so on until three are left. What is left
+    of the trainings that `seeds` pays for is spent on these, with further seeds. The reference mixture always stays."""
     equal_compute: bool = False
     """Also train the plain mixtures longer, for what DoReMi's search cost, and compare those."""
     temperature: Annotated[float, Reaches(*TRAININGS)] = Field(default=2.0, gt=0)
@@ -38,6 +46,33 @@ class CandidatesConfig(Section):
         if not value or len(set(value)) != len(value):
             raise ValueError("name at least one mixture, and each only once")
         return value
+
+
+TASKS = ("triviaqa", "nq_open", "webquestions", "squad_v2", "lambada")
+"""The paper's five evaluation sets, by the names of their files."""
+
+
+def check_race(candidates: CandidatesConfig, mixtures: Sequence[str], looks: str) -> None:
+    """`ValueError` for a race that cannot be; `mixtures` are who races."""
+    if not candidates.race:
+        return
+    if looks == "planned":
+        raise ValueError(
+            "candidates.race and verdict.looks: planned exclude each other: a race chooses who is compared, and looks "
+            "add seeds to the same candidates"
+        )
+    if candidates.equal_compute:
+        raise ValueError(
+            "candidates.race and candidates.equal_compute exclude each other: a race may drop the mixture that a "
+            "search has found"
+        )
+    if len(mixtures) <= FINALISTS:
+        raise ValueError(f"candidates.race needs more than {FINALISTS} mixtures, as so many stay in any case")
+    if candidates.seeds < SEEDS_OF_A_RACE:
+        raise ValueError(
+            f"candidates.race needs candidates.seeds of {SEEDS_OF_A_RACE} at least. With fewer, no two seeds are left "
+            "for those who stay"
+        )
 
 
 class DownstreamConfig(Section):

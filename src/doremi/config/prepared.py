@@ -12,21 +12,39 @@ from pathlib import Path
 from typing import Any
 
 from doremi.config.paths import InputPath
-from doremi.config.schema import DataConfig
-from doremi.config.section import reach_of
+from doremi.config.schema import DataConfig, DomainConfig
+from doremi.config.section import Section, reach_of
+from doremi.config.shapes import RecordsConfig, SharedFilesConfig
 from doremi.errors import ConfigError
 from doremi.files import FORMAT, key_of, read_json, write_json
 
 FILE = "data.json"
 NOT_IN_CORPUS = frozenset(name for name in DataConfig.model_fields if "corpus" not in reach_of(DataConfig, name))
-"""Settings of `data` that change no token: they belong to the run. So do the `epochs` of a domain."""
+"""Settings of `data` that change no token: they belong to the run."""
+NOT_IN_DOMAIN = {name for name in DomainConfig.model_fields if "corpus" not in reach_of(DomainConfig, name)}
+"""The same of a domain: `epochs`, and how large the whole of it is."""
 
 
 def settings(data: DataConfig) -> dict[str, Any]:
-    """What a corpus is made of, as plain values."""
-    return data.model_dump(
-        mode="json", exclude={**dict.fromkeys(NOT_IN_CORPUS, True), "domains": {"__all__": {"epochs"}}}
+    """What a corpus is made of, as plain values; newer settings only where they are given."""
+    made_of = data.model_dump(
+        mode="json", exclude={**dict.fromkeys(NOT_IN_CORPUS, True), "domains": {"__all__": NOT_IN_DOMAIN}}
     )
+    domains = {name: _as_said(entry, _OF_DOMAIN) for name, entry in made_of["domains"].items()}
+    return {**_as_said(made_of, _OF_ALL), "domains": domains}
+
+
+def _defaults(*sections: type[Section]) -> dict[str, Any]:
+    return {name: field.default for section in sections for name, field in section.model_fields.items()}
+
+
+_OF_ALL = {**_defaults(RecordsConfig, SharedFilesConfig), "sample_tokens": None}
+_OF_DOMAIN = {**_defaults(RecordsConfig), "values": [], "sample_tokens": None}
+"""Settings newer than some corpora: they are left out where they are not given, so that these are found."""
+
+
+def _as_said(values: Mapping[str, Any], neutral: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in neutral or value != neutral[name]}
 
 
 def asked(data: DataConfig) -> str:
@@ -94,10 +112,11 @@ def check(data: DataConfig) -> None:
     if made_of is None:
         return
     theirs, ours = _flat(made_of), _flat(settings(data))
-    for key in theirs:
-        if theirs[key] != ours.get(key):
+    for key in {**theirs, **ours}:
+        here, there = ours.get(key), theirs.get(key)
+        if here != there:
             raise ConfigError(
-                f"data.{key} is {ours.get(key)!r} here, but the corpus {data.corpus} was made with {theirs[key]!r}; "
+                f"data.{key} is {here!r} here, but the corpus {data.corpus} was made with {there!r}; "
                 "leave it out, or leave data.corpus out to prepare another corpus"
             )
 

@@ -9,13 +9,15 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
-from doremi.config.comparison import CandidatesConfig, DownstreamConfig, VerdictConfig
+from doremi.config.comparison import CandidatesConfig, DownstreamConfig, VerdictConfig, check_race
 from doremi.config.limits import LimitsConfig
 from doremi.config.neutral import Neutral
 from doremi.config.paths import InputPath
 from doremi.config.reach import TRAININGS, Reaches
 from doremi.config.section import Section
+from doremi.config.shapes import RecordsConfig, SharedFilesConfig, check_shared
 from doremi.corpus.library import CORPORA
+from doremi.corpus.size import Given
 from doremi.errors import MixtureError
 from doremi.mixture.domains import DomainSet, is_file_name
 
@@ -23,14 +25,12 @@ Auto = Literal["auto"]
 PLAIN_MIXTURES = ("natural", "uniform", "temperature", "unimax")
 
 
-class DomainConfig(Section):
+class DomainConfig(RecordsConfig):
     """Where one domain's documents are. A path or a list of paths is short for `train`."""
 
-    reaches: ClassVar[Reaches] = Reaches("corpus")
-
-    train: list[Annotated[str, InputPath()]] = Field(min_length=1)
-    """Files, folders, globs or fsspec addresses. They hold JSON lines, JSON arrays, Parquet, or text (one document a
-    file). Packed files (.gz .zst .bz2 .xz) are read too."""
+    train: list[Annotated[str, InputPath()]] = Field(default=[])
+    """Files, folders, globs or fsspec addresses. They hold JSON lines, JSON arrays, tables (Parquet, Arrow, CSV), or
+    text (one document a file). Packed files (.gz .zst .bz2 .xz) and .tar are read too."""
     validation: list[Annotated[str, InputPath()]] = Field(default=[])
     """The same for held-out documents. Without it, files named validation, valid, val or dev under `train` are held
     out, or else a share of the text is. Files named test, eval or holdout are not read."""
@@ -38,17 +38,38 @@ class DomainConfig(Section):
     """How many times the natural mixture counts this domain. The Pile's baseline has 3 for Wikipedia."""
     text_field: str | None = None
     """Field or column of the text. Default is data.text_field."""
+    values: list[str] = Field(default=[])
+    """What data.domain_field says of this domain's documents. Default is the domain's name."""
+    sample_tokens: int | None = Field(default=None, ge=1)
+    """About how many tokens of this domain are read. Default is data.sample_tokens."""
+    tokens: Annotated[int | None, Reaches(*TRAININGS)] = Field(default=None, ge=1)
+    """Tokens of the whole domain, where only a part of it is here or is read. Default is what is counted, or estimated
+    from a sample."""
+    bytes: Annotated[int | None, Reaches(*TRAININGS)] = Field(default=None, ge=1)
+    """The same as UTF-8 bytes of text. Its tokens are then estimated."""
+    documents: Annotated[int | None, Reaches(*TRAININGS)] = Field(default=None, ge=1)
+    """The same in documents. Its tokens are then estimated."""
 
-    @field_validator("train", "validation", mode="before")
+    @field_validator("train", "validation", "values", mode="before")
     @classmethod
     def _one_path_is_a_list(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
 
+    @model_validator(mode="after")
+    def _one_size(self) -> DomainConfig:
+        if sum(size is not None for size in (self.tokens, self.bytes, self.documents)) > 1:
+            raise ValueError("give one of tokens, bytes and documents: each is the size of the whole domain")
+        return self
 
-class DataConfig(Section):
+    @property
+    def given(self) -> Given | None:
+        """How large the whole domain is, where that is said."""
+        given = Given(self.tokens, self.bytes, self.documents)
+        return None if given.said is None else given
+
+
+class DataConfig(RecordsConfig, SharedFilesConfig):
     """The corpus, its domains and tokenizer, and what is held out."""
-
-    reaches: ClassVar[Reaches] = Reaches("corpus")
 
     domains: dict[str, DomainConfig]
     """Where the documents are, by name of the domain."""
@@ -56,7 +77,7 @@ class DataConfig(Section):
     """Folder of a prepared corpus, such as one in runs/corpora. What it was made of need not be said again, but for
     `epochs`. Without it, the corpus is looked for beside the runs, and prepared there."""
     text_field: str = "text"
-    """Field of a JSON line, or column of a parquet file, that holds the text."""
+    """Field of a record, or column of a table, that holds the text. One inside others is `meta.text`."""
     tokenizer: Annotated[str, InputPath("tokenizer")] | None = None
     """Name or folder of a Hugging Face tokenizer. Without it a byte-level BPE is trained on the corpus."""
     vocab_size: int = Field(default=8192, ge=260, le=2**31 - 1)
@@ -77,10 +98,17 @@ class DataConfig(Section):
     """Whether equal documents all count, or only the first, over all domains. Both count how many there are."""
     max_unknown: Annotated[float, Reaches()] = Field(default=0.1, ge=0, le=1)
     """Largest share of a domain's tokens that the tokenizer may not know. Such text looks easy to predict."""
+    sample_tokens: int | None = Field(default=None, ge=1)
+    """About how many tokens of each domain are read, spread over its files. Default is all of them."""
     epoch_matched: Annotated[bool, Reaches(*TRAININGS)] = False
     """Train on a share of every domain, run tokens / budget_tokens, so that each repeats as in the final run."""
     workers: Annotated[int, Reaches()] = Field(default=0, ge=0)
     """Processes that tokenize. 0 means one for each core."""
+
+    @property
+    def given(self) -> dict[str, Given]:
+        """How large whole domains are, of those where that is said."""
+        return {name: domain.given for name, domain in self.domains.items() if domain.given is not None}
 
     @field_validator("domains", mode="before")
     @classmethod
@@ -91,6 +119,11 @@ class DataConfig(Section):
             if not isinstance(name, str):  # no, 2024, null, ...
                 raise ValueError(f"domain name {name!r} is not a string; put it in quotes")
         return {name: {"train": entry} if isinstance(entry, str | list) else entry for name, entry in value.items()}
+
+    @model_validator(mode="after")
+    def _files_of_domains_or_of_all(self) -> DataConfig:
+        check_shared(self, self.domains)
+        return self
 
     @field_validator("domains")
     @classmethod
@@ -141,6 +174,8 @@ class TrainingConfig(Section):
     """The paper used Adafactor for all its runs."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Peak learning rate."""
+    learning_rates: dict[str, Annotated[float, Field(gt=0)]] = Field(default={})
+    """Peak learning rates of single sizes of model, where they need another. `doremi tune` finds them."""
     schedule: Annotated[Literal["exponential", "linear", "cosine"], Neutral("exponential")] = "exponential"
     """How the learning rate falls after its peak. The paper has an exponential decay."""
     final_learning_rate: Annotated[float, Neutral(0.1)] = Field(default=0.1, ge=0, le=1)
@@ -171,6 +206,9 @@ class TrainingConfig(Section):
     """Seconds that processes wait for one another before the run ends and says which one hangs."""
     log_every: Annotated[int, Reaches()] = Field(default=10, ge=1)
     """Steps between lines of metrics.jsonl."""
+
+    def __hash__(self) -> int:  # pydantic's own fails on a setting that is a dictionary
+        return hash(self.model_dump_json())
 
     @field_validator("threads", "evaluate_every", "checkpoint_every")
     @classmethod
@@ -316,6 +354,11 @@ class RunConfig(Section):
             raise ValueError("data.epoch_matched needs budget_tokens: give the tokens of the final run")
         return self
 
+    @model_validator(mode="after")
+    def _race_that_can_be(self) -> RunConfig:
+        check_race(self.candidates, self.candidate_mixtures(), self.verdict.looks)
+        return self
+
     @property
     def root(self) -> Path:
         """The run directory."""
@@ -341,9 +384,6 @@ class RunConfig(Section):
 
     def search_seeds(self) -> list[int]:
         return list(range(self.seed, self.seed + self.proxy.seeds))
-
-    def candidate_seeds(self) -> list[int]:
-        return list(range(self.seed, self.seed + self.candidates.seeds))
 
     def candidate_mixtures(self) -> list[str]:
         """What is trained and compared, each once. The reference mixture has its own name and is always among them."""

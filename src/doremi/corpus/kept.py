@@ -40,7 +40,15 @@ Stop = Callable[[], bool]
 
 def kept_folder(corpus: Corpus, share: Fraction) -> Path:
     """Where the training documents for a share lie."""
-    return corpus.folder / "kept" / f"{share.numerator}-of-{share.denominator}"
+    stated = corpus.stated_sizes()
+    of_sizes = f"-{key_of(stated)[:8]}" if stated else ""
+    return corpus.folder / "kept" / f"{share.numerator}-of-{share.denominator}{of_sizes}"
+
+
+def kept_part(corpus: Corpus, domain: str, share: Fraction) -> Fraction:
+    """The part of what was read of a domain that is the share of the whole domain; all of it where too little was."""
+    read = corpus.entries[domain].train.tokens
+    return min(Fraction(1), share * corpus.sizes[domain].train / max(1, read))
 
 
 def already_kept(corpus: Corpus, share: Fraction) -> Corpus | None:
@@ -115,7 +123,9 @@ def _entry(corpus: Corpus, name: str, share: Fraction, folder: Path, stop: Stop)
             place.parent.mkdir(exist_ok=True)
             place.unlink(missing_ok=True)
         documents = _read(corpus, name, range(whole.documents), stop)
-        counts = _write(corpus, name, select(documents, share * whole.tokens), place.parent, stop)
+        counts = _write(
+            corpus, name, select(documents, kept_part(corpus, name, share) * whole.tokens), place.parent, stop
+        )
         with disk_errors(place.parent):
             write_json(place, {"format": FORMAT, "corpus": corpus.fingerprint, "train": counts})
     return {"folder": own, "train": counts}

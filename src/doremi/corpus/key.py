@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from doremi.corpus.parts import METHOD, PrepareRequest
-from doremi.corpus.sources import File, find_all
+from doremi.corpus.patterns import File
+from doremi.corpus.sources import DomainSource, find_all
 from doremi.files import FORMAT, key_of
 
 
@@ -20,8 +21,9 @@ def corpus_key(request: PrepareRequest) -> str:
     """SHA-256 over all that a corpus depends on, its domains in their order; `DataError` as `find_all` raises it."""
     found = find_all(request.domains, look_inside=False)
     domains = [
-        [name, request.domains[name].text_field, _looks(files.train), _looks(files.validation)]
+        [name, source.text_field, _looks(files.train), _looks(files.validation), *_sample(source), *source.said]
         for name, files in found.items()
+        if (source := request.domains[name])
     ]
     return key_of(
         {
@@ -33,6 +35,11 @@ def corpus_key(request: PrepareRequest) -> str:
             "records": [request.skip_bad_records, request.drop_duplicates],
         }
     )
+
+
+def _sample(source: DomainSource) -> list[int]:
+    """Nothing for a domain that is read whole, as ever."""
+    return [] if source.sample_tokens is None else [source.sample_tokens]
 
 
 def _looks(files: Iterable[File]) -> list[tuple[str, int, str]]:

@@ -8,11 +8,19 @@ from typing import Any
 
 _SPLIT = {"documents": int, "bytes": int, "tokens": int, "unknown": int, "skipped": int, "files": {"*": str}}
 _DUPLICATES = {"within": int, "across": int, "dropped": int}
-_FOUND = {"empty": int, "excluded": int, "duplicates": _DUPLICATES, "bad": {"*": int}}
+_FOUND = {"empty": int, "excluded": int, "duplicates": _DUPLICATES, "bad": {"*": int}, "left_out": {"*": int}}
 _DOMAIN = {"folder": str, "tokens": int, "found": _FOUND, "train": _SPLIT, "validation": _SPLIT}
 _TOKENIZER = {"source": str, "sha256": str, "vocab_size": int, "end_of_text": str, "end_of_text_id": int}
 _TEXTS = {"dtype": str, "fingerprint": str, "key": str, "corpus": str, "share": str}
-_MANIFEST = {"tokenizer": _TOKENIZER, "domains": {"*": _DOMAIN}, **_TEXTS}
+_SAMPLE = {"units": int, "files": int, "of_files": int, "bytes": int, "of_bytes": int}
+_REMARKS = {"longest": int, "special": int}
+_MANIFEST = {
+    "tokenizer": _TOKENIZER,
+    "domains": {"*": _DOMAIN},
+    "samples": {"*": _SAMPLE},
+    "remarks": {"*": _REMARKS},
+    **_TEXTS,
+}
 
 
 def wrong_value(manifest: Any) -> str | None:
@@ -60,6 +68,17 @@ class Found:
     across: int = 0
     dropped: int = 0
     bad: Mapping[str, int] = field(default_factory=dict)
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Remarks:
+    """What a person should know of a domain's texts. No part of the identity of a corpus."""
+
+    longest: int
+    """Tokens of the longest training text."""
+    special: int
+    """Documents with the text of a special token, such as of the end of text."""
 
 
 @dataclass(frozen=True)
@@ -107,4 +126,4 @@ def split_counts(value: Mapping[str, Any]) -> SplitCounts:
 def _found(value: Mapping[str, Any]) -> Found:
     again = value["duplicates"]
     counts = (value["empty"], value["excluded"], again["within"], again["across"], again["dropped"])
-    return Found(*counts, bad=value["bad"])
+    return Found(*counts, bad=value["bad"], left_out=value.get("left_out", {}))

@@ -6,16 +6,20 @@ leave a gap, and what stays on either side of it is a training text of its own.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any, NamedTuple
 
 from doremi.corpus.duplicates import DigestSet
-from doremi.corpus.readers import Meter, read_documents
-from doremi.corpus.sources import DomainFiles, DomainSource, File, paths
+from doremi.corpus.patterns import File
+from doremi.corpus.place import Meter
+from doremi.corpus.readers import read_shaped
+from doremi.corpus.sampling import SHAPE, Drawn
+from doremi.corpus.sources import DomainFiles, DomainSource, paths
 from doremi.corpus.validation import (
     DISTINCT,
     Holdout,
@@ -84,6 +88,10 @@ class Counts:
     """Of these, those that were left out."""
     bad: Counter[str] = field(default_factory=Counter)
     """Records that are no document, by reason."""
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Documents that were not asked for, by reason."""
+    special: int = 0
+    """Documents with the text of a special token."""
     documents: DigestSet = field(default_factory=DigestSet)
     """All documents that the domain has."""
 
@@ -94,6 +102,7 @@ class Counts:
             "excluded": self.excluded,
             "duplicates": duplicates,
             "bad": dict(sorted(self.bad.items())),
+            **({"left_out": dict(sorted(self.left_out.items()))} if self.left_out else {}),
         }
 
 
@@ -106,22 +115,26 @@ class DomainPlan:
     files: DomainFiles
     rule: Rule
     request: PrepareRequest
+    drawn: Drawn | None = None
+    """The sample that its training file is, where only a sample is read."""
     meter: Meter = field(default_factory=Meter)
     """How far the reading is that goes on."""
 
-    def texts(self, files: list[File], stop: Stop, bad: Counter[str] | None = None) -> Generator[str, None, None]:
-        """Documents with text or without; bad records are counted in `bad` where they are skipped."""
-        skipped = (Counter() if bad is None else bad) if self.request.skip_bad_records else None
-        documents = read_documents(
-            paths(files), text_field=self.source.text_field, domain=self.name, skipped=skipped, meter=self.meter
-        )
-        for text in documents:
+    def texts(self, files: list[File], stop: Stop, found: Counts | None = None) -> Generator[str, None, None]:
+        """Documents with text or without; what is left out, or skipped, is counted in `found`."""
+        found = Counts() if found is None else found
+        own = self.drawn is None or files is not self.files.train
+        documents = read_shaped(
+            paths(files), shape=self.source.shape if own else SHAPE, domain=self.name, meter=self.meter,
+            skipped=found.bad if self.request.skip_bad_records else None, left_out=found.left_out,
+        )  # fmt: skip
+        for document in documents:
             if stop():
                 raise Interrupted(f"stopped while reading domain {self.name!r}")
-            yield text
+            yield document.text
 
-    def pieces(self, files: list[File], stop: Stop) -> Generator[str, None, None]:
-        for text in self.texts(files, stop):
+    def pieces(self, files: list[File], stop: Stop, found: Counts | None = None) -> Generator[str, None, None]:
+        for text in self.texts(files, stop, found):
             yield from self.cut(text)
 
     def cut(self, text: str) -> list[str]:
@@ -129,23 +142,36 @@ class DomainPlan:
         return [piece for piece in cut(text, self.request.piece_length) if has_text(piece)]
 
 
-def make_plan(name: str, source: DomainSource, files: DomainFiles, request: PrepareRequest, stop: Stop) -> DomainPlan:
-    """Read as far as the validation rule needs, so that most mistakes show before any work."""
+def make_plan(
+    name: str, files: DomainFiles, request: PrepareRequest, stop: Stop, drawn: Drawn | None = None
+) -> DomainPlan:
+    """Read as far as the validation rule needs, so that most mistakes show before any work.
+
+    Training text is what was `drawn` of its files, where only a sample is read."""
+    source = request.domains[name]
+    if drawn is not None:
+        files = replace(files, train=[drawn.file])
     given = bool(files.validation)
     fraction = 1.0 if given else request.validation_fraction
-    plan = DomainPlan(name, source, files, Rule(fraction), request)
-    with closing(plan.pieces(files.validation or files.train, stop)) as pieces:
+    plan, found = DomainPlan(name, source, files, Rule(fraction), request, drawn), Counts()
+    with closing(plan.pieces(files.validation or files.train, stop, found)) as pieces:
         rule, distinct = make_rule(map(digest_of, pieces), fraction)
+    left = f" ({counted_words(found.left_out)} are left out)" if found.left_out else ""
     if given and distinct < 2:
         raise DataError(
-            f"domain {name!r}: its validation files hold {_count(distinct)}; at least 2 different ones are needed"
+            f"domain {name!r}: its validation files hold {_count(distinct)}{left}; at least 2 different ones are needed"
         )
     if not given and distinct < DISTINCT:
         raise DataError(
-            f"domain {name!r} has {_count(distinct)}; give it at least {DISTINCT} different ones, or longer ones, "
-            "or validation files"
+            f"domain {name!r} has {_count(distinct)}{left}; give it at least {DISTINCT} different ones, or longer "
+            "ones, or validation files"
         )
-    return DomainPlan(name, source, files, rule, request)
+    return DomainPlan(name, source, files, rule, request, drawn)
+
+
+def counted_words(reasons: Mapping[str, int]) -> str:
+    """`1,200 where language, 34 .png in an archive`."""
+    return ", ".join(f"{number:,} {reason}" for reason, number in reasons.items())
 
 
 def _count(documents: int) -> str:
@@ -207,12 +233,15 @@ def candidates(plan: DomainPlan, holdout: Holdout, given: set[bytes], stop: Stop
             yield piece, Piece(digest, len(piece.encode()))
 
 
-def training_parts(plan: DomainPlan, shared: Shared, found: Counts, stop: Stop) -> Iterator[tuple[str, Piece]]:
-    """Training text in order, without the pieces that are held out anywhere."""
-    for text in plan.texts(plan.files.train, stop, found.bad):
+def training_parts(
+    plan: DomainPlan, shared: Shared, found: Counts, stop: Stop, special: re.Pattern[str] | None = None
+) -> Iterator[tuple[str, Piece]]:
+    """Training text in order, without the pieces that are held out anywhere. `special`: what is counted as such."""
+    for text in plan.texts(plan.files.train, stop, found):
         if not has_text(text):
             found.empty += 1
             continue
+        found.special += special is not None and special.search(text) is not None
         pieces = cut(text, plan.request.piece_length)
         digests = [digest_of(piece) for piece in pieces]
         document = document_digest(digests)

@@ -5,16 +5,18 @@
 Held-out text is chosen first, over all domains, so that none of it is trained on in any. The parent reads, decides and
 writes in the order of the files, so the same bytes come out for any number of workers. A domain is published when it is
 complete; the manifest comes last. What was interrupted keeps its finished domains, if nothing about them has changed,
-and starts the others again.
+and starts the others again. Files that hold documents of all domains are parted first (parting.py).
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,8 @@ from doremi.corpus.duplicates import save as save_digests
 from doremi.corpus.encoding import Encoded, Encoder, worker_count
 from doremi.corpus.key import corpus_key
 from doremi.corpus.manifest import SplitCounts, split_counts
+from doremi.corpus.parting import FOLDER as PARTED
+from doremi.corpus.parting import Pass, part_files
 from doremi.corpus.parts import (
     METHOD,
     Counts,
@@ -40,8 +44,10 @@ from doremi.corpus.parts import (
     sample,
     training_parts,
 )
+from doremi.corpus.patterns import File
+from doremi.corpus.sampling import Drawing, rate_of
 from doremi.corpus.source_record import record_sources
-from doremi.corpus.sources import File, find_all
+from doremi.corpus.sources import find_all
 from doremi.corpus.store import DomainWriter, disk_errors, expected_size
 from doremi.corpus.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
 from doremi.corpus.validation import Holdout
@@ -80,28 +86,42 @@ def prepare(
     _check_names(request)
     key = key or corpus_key(request)
     found = find_all(request.domains)
-    plans = [make_plan(name, request.domains[name], files, request, stop) for name, files in found.items()]
-    tokenizer = _tokenizer(request, plans, stop, training)
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "manifest.json").unlink(missing_ok=True)
+    progress = progress or (lambda what, done, total: None)
+    own = part_files(request.domains, found, folder / PARTED, Pass(key, request.skip_bad_records, stop, progress))
+    asked, request = request, replace(request, domains=own.sources)
+    loaded = load_tokenizer(request.tokenizer) if request.tokenizer is not None else None
+    rate = rate_of(loaded.spec) if loaded is not None else None
+    drawing = Drawing(folder, rate, stop, request.skip_bad_records, progress)
+    plans = [
+        make_plan(name, files, request, stop, drawing.of(name, request.domains[name], files))
+        for name, files in own.found.items()
+    ]
+    tokenizer = loaded or _trained(request, plans, stop, training)
+    with disk_errors(folder):
         tokenizer.save(folder / "tokenizer")
     try:
         with Encoder(tokenizer.spec, worker_count(request.workers)) as encoder:
-            work = _Work(request, folder, tokenizer, encoder, progress or (lambda what, done, total: None), stop)
+            work = _Work(request, folder, tokenizer, encoder, progress, stop)
             entries = _entries(plans, work)
     except RunError:
         if stop():  # a signal to the whole group ends the workers too, and they are not to blame
             raise Interrupted("stopped while preparing the corpus") from None
         raise
     with disk_errors(folder):
-        record_sources(folder, found)
-        if corpus_key(request) != key:
+        sampled = [plan.name for plan in plans if plan.drawn is not None]
+        record_sources(folder, found, sampled=sampled, of_no_domain=own.of_no_domain)
+        if corpus_key(asked) != key:
             raise DataError("the files of the domains changed while they were read; run the same command again")
-        write_json(folder / "manifest.json", {**_manifest(tokenizer, entries), "key": key})
+        beside = {**_samples(plans), "remarks": work.remarks, "key": key}
+        write_json(folder / "manifest.json", {**_manifest(tokenizer, entries), **beside})
         for plan in plans:
+            drawing.forget(plan.name)
             for file in (_finished_file(folder, plan), _digests_file(folder, plan)):
                 file.unlink(missing_ok=True)
+        shutil.rmtree(folder / PARTED, ignore_errors=True)
     return Corpus.read(folder)
 
 
@@ -114,11 +134,9 @@ def _check_names(request: PrepareRequest) -> None:
             raise DataError(f"domain name {name!r} is the name of a file of the corpus folder; rename the domain")
 
 
-def _tokenizer(
+def _trained(
     request: PrepareRequest, plans: list[DomainPlan], stop: Stop, training: TrainingProgress | None
 ) -> TextTokenizer:
-    if request.tokenizer is not None:
-        return load_tokenizer(request.tokenizer)
     share = request.tokenizer_sample_bytes // len(plans)
     texts = (text for plan in plans for text in sample(plan, share, stop))
     return train_tokenizer(texts, request.vocab_size, progress=training, stop=stop)
@@ -137,10 +155,17 @@ class _Work:
     encoder: Encoder
     progress: Progress
     stop: Stop
+    remarks: dict[str, Any] = field(default_factory=dict)
+    """Of the domains that are done: no part of the identity."""
 
     @cached_property  # asked for at every document
     def itemsize(self) -> int:
         return 2 if self.tokenizer.dtype == "uint16" else 4
+
+    @cached_property
+    def special(self) -> re.Pattern[str]:
+        """The text of any special token."""
+        return re.compile("|".join(map(re.escape, self.tokenizer.special_texts)))
 
 
 def _entries(plans: list[DomainPlan], work: _Work) -> dict[str, Any]:
@@ -187,10 +212,13 @@ def _entry(
     """
     key = _key(plan, work, frozen, shared.seen)
     place = _finished_file(work.folder, plan)
-    counts = _finished(place, key, work)
-    if counts is None:
+    done = _finished(place, key, work)
+    if done is None:
         place.unlink(missing_ok=True)
         found = Counts()
+        if plan.drawn is not None:
+            found.bad.update(plan.drawn.bad)
+            found.left_out.update(plan.drawn.left_out)
         _write_train(plan, work, shared, found, writer, share)
         own = Counter() if plan.files.validation else Counter(writer.validation.counts)
         found.excluded -= own["documents"]  # what is held out of this domain, once each, is no loss
@@ -202,10 +230,12 @@ def _entry(
         written["train"]["skipped"] = found.empty + found.excluded + found.dropped
         size = written["train"]["tokens"] + own["tokens"]
         counts = {"tokens": size, "found": found.record(), **written}
+        done = counts, {"longest": writer.train.longest, "special": found.special}
         with disk_errors(place.parent):
             save_digests(found.documents, _digests_file(work.folder, plan))
-            write_json(place, {"format": FORMAT, "key": key, "counts": counts})
+            write_json(place, {"format": FORMAT, "key": key, "counts": counts, "remarks": done[1]})
     shared.seen.update(load_digests(_digests_file(work.folder, plan)))
+    counts, work.remarks[plan.name] = done
     return {"folder": place.parent.name, **counts}
 
 
@@ -228,6 +258,7 @@ def _key(plan: DomainPlan, work: _Work, frozen: str, seen: DigestSet) -> str:
             "method": METHOD,
             "tokenizer": work.tokenizer.sha256,
             "text_field": plan.source.text_field,
+            **({"shape": plan.source.said} if plan.source.said else {}),
             "files": [[(file.path, file.size, file.version) for file in files] for files in sides],
             "validation": [request.validation_fraction, request.validation_max_tokens],
             "held_out": frozen,
@@ -237,7 +268,8 @@ def _key(plan: DomainPlan, work: _Work, frozen: str, seen: DigestSet) -> str:
     )
 
 
-def _finished(place: Path, key: str, work: _Work) -> dict[str, Any] | None:
+def _finished(place: Path, key: str, work: _Work) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Counts and remarks of a domain that is complete; None where it is not, or not this one."""
     try:
         found = read_json(place, "finished domain")
         counts = found["counts"] if found["key"] == key and (place.parent / "documents.u64").exists() else {}
@@ -247,7 +279,7 @@ def _finished(place: Path, key: str, work: _Work) -> dict[str, Any] | None:
                     Path(name), split_counts(counts[split]), work.itemsize
                 ):
                     return None
-        return counts or None
+        return (counts, found["remarks"]) if counts else None
     except (DoremiError, OSError, KeyError):
         return None
 
@@ -281,7 +313,7 @@ def _write_train(
     plan: DomainPlan, work: _Work, shared: Shared, found: Counts, writer: DomainWriter, share: _Share
 ) -> None:
     reported = 0
-    with _encoded(training_parts(plan, shared, found, work.stop), work) as parts:
+    with _encoded(training_parts(plan, shared, found, work.stop, work.special), work) as parts:
         for tokens, unknown, part in parts:
             writer.train.add(tokens, part.size, unknown=unknown)
             if plan.meter.bytes - reported >= _REPORT_EVERY:
@@ -298,6 +330,12 @@ def _encoded(
 
 
 # -- the manifest ----------------------------------------------------------------------------------------------------
+
+
+def _samples(plans: list[DomainPlan]) -> dict[str, Any]:
+    """What was read of domains that were not read whole. It is no part of the identity: the text is."""
+    samples = {plan.name: asdict(plan.drawn.sample) for plan in plans if plan.drawn and plan.drawn.sample}
+    return {"samples": samples} if samples else {}
 
 
 def _manifest(tokenizer: TextTokenizer, entries: dict[str, Any]) -> dict[str, Any]:

@@ -7,13 +7,18 @@ decide.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from doremi.corpus.manifest import Found
-from doremi.corpus.sources import DomainFiles, DomainSource, File, LeftOut, find_files, left_out_words
+from doremi.corpus.parts import counted_words
+from doremi.corpus.patterns import File
+from doremi.corpus.size import Size
+from doremi.corpus.size import read as read_of
+from doremi.corpus.sources import DomainFiles, DomainSource, LeftOut, find_files, left_out_words
 from doremi.corpus.unpack import is_remote
 from doremi.corpus.value import Corpus
 from doremi.diagnostics.health import unknown_share
@@ -31,22 +36,33 @@ class Change:
     what: str
 
 
-def record_sources(folder: Path, found: Mapping[str, DomainFiles]) -> None:
-    """Write sources.json into the corpus folder; reads every local file once more."""
+def record_sources(
+    folder: Path,
+    found: Mapping[str, DomainFiles],
+    *,
+    sampled: Collection[str] = (),
+    of_no_domain: Mapping[str, Any] | None = None,
+) -> None:
+    """Write sources.json into the corpus folder; reads every local file once more, but those that are `sampled`.
+
+    `of_no_domain` counts documents, where all domains share their files.
+    """
+    entry = cache(_entry)  # of files that all domains share
     domains = {
         name: {
-            "train": [_entry(file) for file in files.train],
-            "validation": [_entry(file) for file in files.validation],
+            "train": [entry(file, whole=name not in sampled) for file in files.train],
+            "validation": [entry(file) for file in files.validation],
             "test": [file.name for file in files.test],
             "left_out": {kind: {"files": one.files, "bytes": one.bytes} for kind, one in files.left_out.items()},
         }
         for name, files in found.items()
     }
-    write_json(folder / "sources.json", {"format": FORMAT, "domains": domains})
+    of_none = {"of_no_domain": of_no_domain} if of_no_domain else {}
+    write_json(folder / "sources.json", {"format": FORMAT, "domains": domains, **of_none})
 
 
-def _entry(file: File) -> dict[str, Any]:
-    checksum = None if is_remote(file.path) else file_sha256(Path(file.path))
+def _entry(file: File, *, whole: bool = True) -> dict[str, Any]:
+    checksum = file_sha256(Path(file.path)) if whole and not is_remote(file.path) else None
     return {"name": file.name, "path": file.path, "size": file.size, "version": file.version, "sha256": checksum}
 
 
@@ -118,19 +134,35 @@ def change_warning(changes: list[Change], record: Path) -> str | None:
 
 @dataclass(frozen=True)
 class DomainRead:
-    """What a prepared domain holds. `tokens` counts held-out text too, where it was split off."""
+    """What a prepared domain holds. `tokens` and `bytes` count held-out text too, where it was split off."""
 
     documents: int
+    bytes: int
     tokens: int
+    size: Size
+    """Of the whole domain, which is more than `tokens` where only a part was read."""
+    within: int
+    """Documents that came before in this domain."""
+    across: int
+    """Documents that came in a domain before this one."""
+    unknown: float
+    """Share of its tokens that the tokenizer does not know."""
+    longest: int | None
+    """Tokens of the longest training text; None where that was not noted."""
+    special: int | None
+    """Documents with the text of a special token; None where that was not noted."""
     held_documents: int
     held_tokens: int
+    held_effective: float | None
+    """As many held-out texts of one length would say as much: (sum n)^2 / sum n^2 over their tokens n.
+
+    None where their lengths are gone."""
     notes: list[str]
     """What was left out, and what came more than once."""
 
-    def __str__(self) -> str:
-        parts = [f"{self.documents:,} documents, {self.tokens:,} tokens"]
-        parts.append(f"{self.held_documents:,} held out, {self.held_tokens:,} tokens")
-        return "; ".join([*parts, *self.notes])
+    @property
+    def bytes_per_token(self) -> float:
+        return self.bytes / max(1, self.tokens)
 
 
 def what_was_read(corpus: Corpus) -> dict[str, DomainRead]:
@@ -140,16 +172,57 @@ def what_was_read(corpus: Corpus) -> dict[str, DomainRead]:
     read = {}
     for name, entry in corpus.entries.items():
         notes = _found_words(entry.found)
-        if share := unknown_share(entry.train.unknown, entry.train.tokens):
-            notes.insert(0, f"{share:.2%} of its tokens unknown to the tokenizer")
+        if (part := corpus.samples.get(name)) is not None:
+            notes.insert(0, str(part))
         files = recorded.get(name, {"test": [], "left_out": {}})
         if files["test"]:
             notes.append(f"not read: {len(files['test'])} test files ({files['test'][0]})")
         if files["left_out"]:
             notes.append(left_out_words({kind: LeftOut(**one) for kind, one in files["left_out"].items()}))
-        held = entry.validation
-        read[name] = DomainRead(entry.train.documents, entry.tokens, held.documents, held.tokens, notes)
+        read[name] = _read(corpus, name, notes)
     return read
+
+
+def _read(corpus: Corpus, name: str, notes: list[str]) -> DomainRead:
+    entry, remarks = corpus.entries[name], corpus.remarks.get(name)
+    found, held = entry.found, entry.validation
+    return DomainRead(
+        documents=entry.train.documents,
+        bytes=read_of(entry, "bytes"),
+        tokens=entry.tokens,
+        size=corpus.sizes[name],
+        within=found.within,
+        across=found.across,
+        unknown=unknown_share(entry.train.unknown, entry.train.tokens),
+        longest=None if remarks is None else remarks.longest,
+        special=None if remarks is None else remarks.special,
+        held_documents=held.documents,
+        held_tokens=held.tokens,
+        held_effective=_effective(corpus, name),
+        notes=notes,
+    )
+
+
+def _effective(corpus: Corpus, name: str) -> float | None:
+    try:
+        tokens = corpus.validation_documents(name)["tokens"].astype(float)
+    except (OSError, ValueError):  # a copy of a run without them
+        return None
+    return float(tokens.sum() ** 2 / max(1.0, (tokens**2).sum()))
+
+
+def what_no_domain_took(corpus: Corpus) -> str | None:
+    """Documents of files that all domains share which belong to none; None where there are none."""
+    path = corpus.folder / "sources.json"
+    found = read_json(path, "record of sources").get("of_no_domain") if path.exists() else None
+    if found is None:
+        return None
+    parts = [f"{sum(found['left_out'].values()):,} documents of no domain"] if found["left_out"] else []
+    largest = sorted(found["left_out"].items(), key=lambda item: -item[1])
+    more = f" and {len(largest) - NAMED} more" if len(largest) > NAMED else ""
+    parts += [f"left out: {counted_words(dict(largest[:NAMED]))}{more}"] if largest else []
+    parts += [f"skipped: {counted_words(found['bad'])}"] if found["bad"] else []
+    return "; ".join(parts)
 
 
 def _found_words(found: Found) -> list[str]:
@@ -161,6 +234,8 @@ def _found_words(found: Found) -> list[str]:
         parts.append(f"{found.excluded:,} not trained on because their text is held out")
     if found.empty:
         parts.append(f"{found.empty:,} empty")
+    if found.left_out:
+        parts.append("left out: " + counted_words(found.left_out))
     if found.bad:
-        parts.append("skipped: " + ", ".join(f"{number:,} {reason}" for reason, number in found.bad.items()))
+        parts.append("skipped: " + counted_words(found.bad))
     return parts

@@ -1,6 +1,6 @@
 """Which files of a domain are training, validation or test, and which are not read: decided here, for every command.
 
-    find_all        the files of all domains, each content once
+    find_all        the files of all domains, each content once; one search where a field names the domains
     describe        what was found, in a line a domain
 
 A folder, a glob or an address stands for many files, so names decide (splits.py): validation files are held out, test
@@ -10,31 +10,24 @@ by kind, with its bytes.
 
 from __future__ import annotations
 
-import glob
-import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
-from doremi.corpus.formats import KNOWN, Format, format_of, kind_of, unpacked_name
-from doremi.corpus.splits import Split, split_of, splits_named
-from doremi.corpus.unpack import UNREADABLE, is_remote, opened, unpacked
-from doremi.errors import DataError, one_line, reason_of
+from doremi.corpus.formats import KNOWN, kind_of, unpacked_name
+from doremi.corpus.patterns import File, expand
+from doremi.corpus.peek import head_of, why_not, without_stale
+from doremi.corpus.shape import Filter, Shape
+from doremi.corpus.splits import Split
+from doremi.errors import DataError, one_line
 from doremi.files import size_in_words
 
-_HEAD = 1 << 16  # bytes that tell whether a file is a packed copy of another, and what a bare .json holds
-_MAGIC = re.compile(r"[*?[]")
-HIDDEN, LINK, COPY, OTHERS, RECORDLESS = (
+HIDDEN, LINK, COPY, OTHERS = (
     "hidden",
     "the same file under another name",
     "packed copy of a file beside it",
     "validation files, since others are given",
-    ".json without documents",
 )
 NAMED = 5  # kinds of files that a line names at most
 
@@ -46,31 +39,36 @@ class DomainSource:
     train: Sequence[str]
     validation: Sequence[str] = ()
     text_field: str = "text"
+    sample_tokens: int | None = None
+    """About how many tokens of its training files are read; None for all."""
+    join: str | None = None
+    where: tuple[Filter, ...] = ()
+    part: Part | None = None
+
+    @property
+    def shape(self) -> Shape:
+        return Shape(self.text_field, self.join, self.where, self.part.field if self.part else None)
+
+    @property
+    def said(self) -> list[dict[str, Any]]:
+        """What keys have of its shape, beside the text field: nothing where nothing is said."""
+        asked = {
+            "join": self.join,
+            "where": [[one.field, list(one.values)] for one in self.where],
+            "part": [self.part.field, list(self.part.values), self.part.others] if self.part else [],
+        }
+        said = {name: value for name, value in asked.items() if value not in (None, [])}
+        return [said] if said else []
 
 
 @dataclass(frozen=True)
-class File:
-    """A file as a pattern found it: `name` is the part of its path below what the pattern names."""
+class Part:
+    """The documents of files that belong to all domains: those whose `field` has one of the values."""
 
-    path: str
-    name: str
-    size: int
-    version: str
-    """Changes when the file is replaced or edited: its time, or what the address knows."""
-    identity: str
-    """The same for two names of one file."""
-    explicit: bool = False
-    """Whether the user named this very file."""
-    named: frozenset[Split] = frozenset()
-    """Splits that the pattern itself names."""
-
-    @property
-    def split(self) -> Split | None:
-        if self.explicit:
-            return None
-        *folders, name = self.name.split("/")
-        kind = format_of(self.path)
-        return split_of(folders, name, one_document=bool(kind and kind.container == "text"), named=self.named)
+    field: str
+    values: tuple[str, ...]
+    others: str = "leave_out"
+    """What becomes of documents that no domain asks for: `leave_out`, `stop`, or the domain that takes them."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +87,8 @@ class DomainFiles:
     validation: list[File]
     test: list[File] = field(default_factory=list)
     left_out: Mapping[str, LeftOut] = field(default_factory=dict)
+    by: str = ""
+    """The field that names each document's domain, in files that all domains share."""
 
 
 def paths(files: Iterable[File]) -> list[str]:
@@ -105,12 +105,16 @@ def find_all(
     both sides, or belongs to two domains.
 
     Without `look_inside` nothing is opened: the files that their first bytes would leave out are there too."""
+    parted = [source for source in domains.values() if source.part is not None]
+    if parted:
+        files = find_files(parted[0], key=key.rpartition(".")[0] or key, look_inside=look_inside)
+        return dict.fromkeys(domains, files)
     found = {name: find_files(source, key=f"{key}.{name}", look_inside=look_inside) for name, source in domains.items()}
     owners: dict[tuple[str, str], tuple[str, File]] = {}
     for name, files in found.items():
         for file in (*files.train, *files.validation):
             other, first = owners.setdefault((file.identity, domains[name].text_field), (name, file))
-            if other != name:
+            if other != name and not _are_apart(domains[name], domains[other]):
                 also = "" if first.path == file.path else f" (there as {first.path})"
                 raise DataError(
                     one_line(
@@ -119,6 +123,12 @@ def find_all(
                     )
                 )
     return found
+
+
+def _are_apart(one: DomainSource, other: DomainSource) -> bool:
+    """Whether no record can be asked for by both."""
+    values = {a.field: a.values for a in one.where}
+    return any(b.field in values and not set(values[b.field]) & set(b.values) for b in other.where)
 
 
 def find_files(source: DomainSource, *, key: str, look_inside: bool = True) -> DomainFiles:
@@ -132,7 +142,7 @@ def find_files(source: DomainSource, *, key: str, look_inside: bool = True) -> D
 
     def matches(patterns: Sequence[str], key: str) -> list[File]:
         found = _each_file_once(_matches(patterns, key, source.text_field if look_inside else None, leave), leave)
-        return _without_copies(found, leave) if look_inside else found
+        return without_stale(_without_copies(found, leave), leave) if look_inside else found
 
     train, validation = matches(source.train, f"{key}.train"), matches(source.validation, f"{key}.validation")
     given = {file.identity for file in validation}
@@ -153,7 +163,8 @@ def find_files(source: DomainSource, *, key: str, look_inside: bool = True) -> D
         only = " and ".join(kinds) or "files that are given as validation"
         raise DataError(one_line(f"{key}: {_shown(source.train)}: has {only} only; add training files or rename them"))
     totals = {kind: LeftOut(count, sizes[kind]) for kind, count in sorted(left_out.items())}
-    return DomainFiles(training, held, by_split["test"], totals)
+    by = source.part.field if source.part else ""
+    return DomainFiles(training, held, by_split["test"], totals, by)
 
 
 def _refuse_both(train: list[File], given: set[str], key: str) -> None:
@@ -167,11 +178,10 @@ def _matches(patterns: Sequence[str], key: str, text_field: str | None, leave: A
     files that other splits own are none of theirs. Without `text_field` no file is opened."""
     found: list[File] = []
     for pattern in patterns:
-        readable = _readable(_expand(str(pattern), key), text_field, leave)
+        all_of_it = expand(str(pattern), key)
+        readable = _readable(all_of_it, text_field, leave)
         if not readable:
-            raise DataError(
-                one_line(f"{key}: {pattern}: has no file that doremi reads; it reads {KNOWN}; check the path")
-            )
+            raise DataError(one_line(f"{key}: {pattern}: {_nothing_to_read(all_of_it, text_field)}"))
         if key.endswith(".validation"):
             own = [file for file in readable if file.split == "validation"]
             readable = own or [file for file in readable if file.split is None]
@@ -179,19 +189,31 @@ def _matches(patterns: Sequence[str], key: str, text_field: str | None, leave: A
     return found
 
 
+def _nothing_to_read(files: list[File], text_field: str | None) -> str:
+    odd = [file for file in files if file.format is not None]
+    if odd and text_field is not None:
+        reasons = Counter(_why_not_read(file, text_field) for file in odd)
+        shown = ", ".join(f"{reason} ({number:,})" for reason, number in reasons.most_common(NAMED))
+        return f"has no file with documents, but {shown}; set text_field to the right one"
+    return f"has no file that doremi reads; it reads {KNOWN}; check the path"
+
+
 def _readable(files: list[File], text_field: str | None, leave: Any) -> list[File]:
     kept = []
     for file in files:
-        form = format_of(file.path)
-        if any(part.startswith(".") for part in file.name.split("/")) and not file.explicit:
-            leave(HIDDEN, file)
-        elif form is None:
-            leave(kind_of(file.path), file)
-        elif text_field is not None and _is_recordless(file, form, text_field):
-            leave(RECORDLESS, file)
-        else:
+        if (reason := _why_not_read(file, text_field)) is None:
             kept.append(file)
+        else:
+            leave(reason, file)
     return kept
+
+
+def _why_not_read(file: File, text_field: str | None) -> str | None:
+    if any(part.startswith(".") for part in file.name.split("/")) and not file.explicit:
+        return HIDDEN
+    if file.format is None:
+        return kind_of(file.path)
+    return None if text_field is None else why_not(file, text_field)
 
 
 def _each_file_once(files: list[File], leave: Any) -> list[File]:
@@ -210,137 +232,10 @@ def _without_copies(files: list[File], leave: Any) -> list[File]:
     by_name: dict[str, File] = {}
     for file in sorted(files, key=lambda file: len(file.path)):  # an unpacked file before its packed copies
         other = by_name.setdefault(unpacked_name(file.path), file)
-        if other is not file and _head(other) == _head(file):
+        if other is not file and head_of(other) == head_of(file):
             leave(COPY, file)
             copies.add(file.identity)
     return [file for file in files if file.identity not in copies]
-
-
-def _head(file: File) -> bytes:
-    """The first bytes of a file's unpacked contents."""
-    form = format_of(file.path)
-    try:
-        with opened(file.path) as raw:
-            held = b""
-            for block in unpacked(raw, form.packing if form else ""):
-                held += block
-                if len(held) >= _HEAD:
-                    break
-    except UNREADABLE:
-        return b""  # whoever reads it says so
-    return held[:_HEAD]
-
-
-def _is_recordless(file: File, form: Format, text_field: str) -> bool:
-    """Whether a bare .json that nobody named holds metadata, and no documents."""
-    bare = form.container == "json" and not form.packing and not file.explicit
-    return bare and not _has_records(file, text_field)
-
-
-def _has_records(file: File, text_field: str) -> bool:
-    """Whether a bare .json holds documents: an array, or lines of which the first has the field."""
-    head = _head(file).removeprefix(b"\xef\xbb\xbf").lstrip()
-    if head.startswith(b"["):
-        return True
-    line, newline, _ = head.partition(b"\n")
-    if not newline and len(head) >= _HEAD // 2:
-        return True  # a long line: a document as a rule
-    try:
-        record = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return False
-    return isinstance(record, dict) and text_field in record
-
-
-# -- expanding one pattern -------------------------------------------------------------------------------------------
-
-
-def _expand(pattern: str, key: str) -> list[File]:
-    try:
-        found = _remote_files(pattern) if is_remote(pattern) else _local_files(pattern)
-    except (OSError, ImportError, ValueError) as error:
-        raise DataError(one_line(f"{key}: {pattern}: cannot be read ({reason_of(error)}); check the path")) from None
-    if found is None:
-        raise DataError(one_line(f"{key}: {pattern}: there is no such file or folder; check the path"))
-    return sorted(found, key=lambda file: file.path)
-
-
-def _local_files(pattern: str) -> list[File] | None:
-    """Files of a local pattern; None where nothing is there. A path that exists is never taken for a glob."""
-    path = Path(os.path.normpath(Path(pattern).expanduser().absolute()))
-    if path.is_dir():
-        return _walk(path, path)
-    if path.exists():
-        return [_file(path, path.name, explicit=True)]
-    # glob and not pathlib's: like the shell's it passes over hidden names
-    matches = [Path(match) for match in glob.glob(str(path), recursive=True)]  # noqa: PTH207
-    base = _before_magic(path)
-    named = frozenset(splits_named(str(path.relative_to(base))))
-    files = [file for match in matches for file in (_walk(match, base) if match.is_dir() else [_of(match, base)])]
-    return [replace(file, named=named) for file in files] if matches else None
-
-
-def _before_magic(path: Path) -> Path:
-    """The folder of a glob above its first wildcard."""
-    parts = path.parts
-    first = next((i for i, part in enumerate(parts) if _MAGIC.search(part)), len(parts) - 1)
-    return Path(*parts[:first])
-
-
-def _of(path: Path, base: Path) -> File:
-    return _file(path, str(path.relative_to(base)))
-
-
-def _walk(folder: Path, base: Path) -> list[File]:
-    """All files under a folder, hidden ones too; links are followed, each folder is entered once."""
-    files, seen = [], set()
-    for place, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
-        real = Path(place).resolve()
-        if real in seen:
-            folders[:] = []
-            continue
-        seen.add(real)
-        folders.sort()
-        files += [_of(Path(place) / name, base) for name in names]
-    return files
-
-
-def _raise(error: OSError) -> None:
-    raise error
-
-
-def _file(path: Path, name: str, *, explicit: bool = False) -> File:
-    try:
-        found = path.stat()
-    except OSError:  # a link to nowhere, or gone since: whoever reads it says so
-        return File(str(path), name, 0, "missing", str(path), explicit)
-    return File(str(path), name, found.st_size, str(found.st_mtime_ns), f"{found.st_dev}:{found.st_ino}", explicit)
-
-
-def _remote_files(pattern: str) -> list[File] | None:
-    import fsspec
-
-    system, path = fsspec.url_to_fs(pattern)
-    path = path.rstrip("/")
-    if system.isdir(path):
-        found = system.find(path, detail=True)
-        return [_remote_file(system, info, place, path) for place, info in found.items()]
-    if system.exists(path):
-        return [_remote_file(system, system.info(path), path, path.rpartition("/")[0], explicit=True)]
-    base = str(_before_magic(Path(path)))
-    named = frozenset(splits_named(path.removeprefix(base)))
-    found: dict[str, Any] = {}
-    for match, details in system.glob(path, detail=True).items():
-        found |= system.find(match, detail=True) if details["type"] == "directory" else {match: details}
-    return [replace(_remote_file(system, info, place, base), named=named) for place, info in found.items()] or None
-
-
-def _remote_file(system: Any, info: Mapping[str, Any], place: str, base: str, *, explicit: bool = False) -> File:
-    address = system.unstrip_protocol(place)
-    known = (info.get(name) for name in ("ETag", "etag", "md5Hash", "mtime", "LastModified", "updated", "created"))
-    version = str(next((value for value in known if value is not None), ""))
-    name = place.removeprefix(base).lstrip("/")
-    return File(address, name, int(info.get("size") or 0), version, address, explicit)
 
 
 # -- words -----------------------------------------------------------------------------------------------------------
@@ -348,7 +243,7 @@ def _remote_file(system: Any, info: Mapping[str, Any], place: str, base: str, *,
 
 def describe(files: DomainFiles) -> str:
     """What was found of one domain, in a line."""
-    parts = [_number(files.train, "training file")]
+    parts = [_number(files.train, "training file") + (f", parted by {files.by!r}" if files.by else "")]
     parts.append(_number(files.validation, "validation file") if files.validation else "validation split off")
     if files.test:
         parts.append(f"not read: {_number(files.test, 'test file')} ({files.test[0].name})")

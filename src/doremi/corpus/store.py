@@ -92,6 +92,8 @@ class SplitWriter:
         self._tokens = _HashedFile(folder / f"{split}.bin")
         self._ends = _HashedFile(folder / f"{split}.ends")
         self._records = _HashedFile(folder / f"{split}.documents") if split == "validation" else None
+        self.longest = 0
+        """Tokens of the longest document."""
         self.counts = {"documents": 0, "bytes": 0, "tokens": 0, "unknown": 0, "skipped": 0}
 
     def add(self, tokens: bytes, text_bytes: int, half: int = 0, *, unknown: int = 0) -> None:
@@ -101,7 +103,8 @@ class SplitWriter:
         counts = self.counts
         counts["documents"] += 1
         counts["bytes"] += text_bytes
-        counts["tokens"] += len(tokens) // self._itemsize
+        counts["tokens"] += (length := len(tokens) // self._itemsize)
+        self.longest = max(self.longest, length)
         counts["unknown"] += unknown
         self._tokens.write(tokens)
         self._ends.write(counts["tokens"].to_bytes(8, "little"))

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from doremi.corpus.formats import is_packed
+from doremi.corpus.parting import Pass, part_files
 from doremi.corpus.parts import Counts, DomainPlan, PrepareRequest, Shared, candidates, make_plan, training_parts
 from doremi.corpus.prepare import prepare
+from doremi.corpus.sampling import BYTES_PER_TOKEN, Drawing
 from doremi.corpus.sources import DomainSource, find_all
 from doremi.corpus.validation import DISTINCT, Holdout
 from doremi.corpus.value import Corpus
@@ -38,18 +40,43 @@ def survey(request: PrepareRequest, folder: Path) -> dict[str, Any]:
 
     `DataError` for files that cannot be read.
     """
-    found = find_all(request.domains)
-    plans = [make_plan(name, request.domains[name], files, request, _never) for name, files in found.items()]
+    enough = Pass("", request.skip_bad_records, _never, limit=READ_BYTES)
+    own = part_files(request.domains, find_all(request.domains), folder / "parted", enough)
+    request, limit = replace(request, domains=own.sources), READ_BYTES // len(request.domains)
+    drawing = Drawing(folder / "samples", None, _never, request.skip_bad_records, most=round(limit / BYTES_PER_TOKEN))
+    plans = [
+        make_plan(name, files, request, _never, drawing.of(name, request.domains[name], files))
+        for name, files in own.found.items()
+    ]
     sampled, seconds = _sampled(request, plans, folder)
     tokenizer = sampled.tokenizer
     parts = {name: entry.train for name, entry in sampled.entries.items()}
     rates = {name: max(1e-3, (part.tokens - part.documents) / part.bytes) for name, part in parts.items()}
-    domains = _counted(plans, rates, READ_BYTES // len(plans))
+    domains = _counted(plans, rates, limit)
+    for entry in domains.values():
+        _grow(entry, 1 / max(own.share, 1e-9))
     vocab_size = tokenizer.vocab_size if request.tokenizer else request.vocab_size
     described = asdict(replace(tokenizer, vocab_size=vocab_size))
     text = sum(entry[split]["bytes"] for entry in domains.values() for split in ("train", "validation"))
     manifest = {"format": FORMAT, "tokenizer": described, "dtype": sampled.dtype, "domains": domains}
-    return {"manifest": {**manifest, "fingerprint": ""}, "seconds": seconds["fixed"] + seconds["a_byte"] * text}
+    manifest = {**manifest, "samples": dict(_samples(plans)), "fingerprint": ""}
+    return {"manifest": manifest, "seconds": seconds["fixed"] + seconds["a_byte"] * text}
+
+
+def _samples(plans: list[DomainPlan]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What will be read of domains that are not read whole."""
+    for plan in plans:
+        if plan.drawn is not None and (sample := plan.drawn.sample) is not None:
+            yield plan.name, asdict(replace(sample, bytes=round(sample.bytes * _more(plan))))
+
+
+def _more(plan: DomainPlan) -> float:
+    """How many times as much will be read of a domain as was drawn for this estimate."""
+    drawn, wanted = plan.drawn, plan.source.sample_tokens
+    if drawn is None or drawn.sample is None or wanted is None:
+        return 1.0
+    most = drawn.sample.of_bytes / max(1, drawn.sample.bytes)
+    return max(1.0, min(most, wanted * BYTES_PER_TOKEN / max(1, drawn.text)))
 
 
 # -- a sample, really prepared ---------------------------------------------------------------------------------------
@@ -65,7 +92,8 @@ def _sampled(request: PrepareRequest, plans: list[DomainPlan], folder: Path) -> 
     known = str(folder / "first" / "tokenizer" / "tokenizer.json")
     big, again = _prepared(replace(large, tokenizer=known), folder / "again")
     little, least = _prepared(replace(small, tokenizer=known), folder / "least")
-    a_byte = max(0.0, (again - least) / max(1, _bytes(big) - _bytes(little)))
+    more = _bytes(big) - _bytes(little)  # none where all the text is smaller than both
+    a_byte = max(0.0, (again - least) / more) if more > 0 else 0.0
     fixed = least - a_byte * _bytes(little)
     if request.tokenizer is None:
         used = min(large.tokenizer_sample_bytes, _bytes(big))
@@ -152,10 +180,11 @@ def _domain(plan: DomainPlan, rate: float, limit: int, shared: Shared, validatio
         _add(train, part.size, rate)
         left -= part.size
         if left <= 0:
-            _scale(train, plan)
+            _scale(train, _text(plan) / train["bytes"])
             break
     if not train["documents"]:
         raise DataError(f"domain {plan.name!r} has no training documents; give it more text")
+    _scale(train, _more(plan))
     found.excluded = max(0, found.excluded - (not plan.files.validation) * validation["documents"])
     train["skipped"] = found.empty + found.excluded + found.dropped
     shared.seen.update(found.documents)
@@ -164,12 +193,22 @@ def _domain(plan: DomainPlan, rate: float, limit: int, shared: Shared, validatio
     return {"folder": folder_name(plan.name), **size, "train": train, "validation": validation}
 
 
-def _scale(count: dict[str, Any], plan: DomainPlan) -> None:
-    """What was read of large files, scaled to all of them."""
-    text = sum(file.size * (PACKED if is_packed(file.path) else 1.0) for file in plan.files.train)
-    factor = max(1.0, text / count["bytes"])
+def _text(plan: DomainPlan) -> float:
+    """Bytes of text in the training files, about."""
+    return sum(file.size * (PACKED if is_packed(file.path) else 1.0) for file in plan.files.train)
+
+
+def _scale(count: dict[str, Any], factor: float) -> None:
+    """What was read, scaled to what there is."""
     for what in ("documents", "bytes", "tokens"):
-        count[what] = round(count[what] * factor)
+        count[what] = round(count[what] * max(1.0, factor))
+
+
+def _grow(entry: dict[str, Any], factor: float) -> None:
+    """What was read of files that all domains share, scaled to all of these."""
+    before = entry["train"]["tokens"]
+    _scale(entry["train"], factor)
+    entry["tokens"] += entry["train"]["tokens"] - before
 
 
 def _never() -> bool:

@@ -82,6 +82,12 @@ class TextTokenizer:
         """The token that stands for what the tokenizer does not know; None where there is no such token."""
         return self.plain.unknown_id
 
+    @property
+    def special_texts(self) -> list[str]:
+        """How special tokens are written: in a document this is text like any other."""
+        marked = [token.content for token in self.backend.get_added_tokens_decoder().values() if token.special]
+        return sorted({self.end_of_text, *self.special_tokens.values(), *self.more_special, *marked})
+
     def encode(self, text: str) -> list[int]:
         """Ids of `text` alone: nothing added, special tokens in it read as plain text."""
         ids = self._text_backend.encode(self.plain.whole(text), add_special_tokens=False).ids

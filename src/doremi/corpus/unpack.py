@@ -13,6 +13,8 @@ from typing import Any, BinaryIO
 
 import zstandard
 
+from doremi.corpus.remote import open_remote
+
 BLOCK = 1 << 20  # bytes read at a time
 _ZST_BLOCK = 1 << 12  # compressed bytes at a time: what packs best, one letter without end, unpacks to 128 MiB a step
 _ZST_WINDOW = 1 << 31  # archives made with `zstd --long=31` are common among corpora
@@ -25,12 +27,7 @@ def is_remote(address: str) -> bool:
 
 def opened(file: str) -> AbstractContextManager[BinaryIO]:
     """A file, or what is at an address, for reading bytes."""
-    if is_remote(file):
-        import fsspec
-
-        remote: Any = fsspec.open(file, "rb")
-        return remote
-    return Path(file).open("rb")
+    return open_remote(file) if is_remote(file) else Path(file).open("rb")
 
 
 def unpacked(raw: BinaryIO, packing: str) -> Iterator[bytes]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from doremi.corpus.manifest import DomainEntry, TokenizerEntry, domain_entry, tokenizer_entry, wrong_value
+from doremi.corpus.manifest import DomainEntry, Remarks, TokenizerEntry, domain_entry, tokenizer_entry, wrong_value
+from doremi.corpus.size import Given, Sample, Size, check_sizes, sample_of, size_of
 from doremi.errors import DamageError, one_line
 from doremi.files import read_json
 from doremi.mixture.domains import DomainSet
@@ -38,6 +40,12 @@ class Corpus:
     """The same: fingerprint of the corpus that it is kept of."""
     kept: Corpus | None = None
     """The training documents of epoch-matched runs."""
+    samples: Mapping[str, Sample] = field(default_factory=dict)
+    """Of domains that were read in part: which part."""
+    remarks: Mapping[str, Remarks] = field(default_factory=dict)
+    """Of its domains, where its preparation has noted them."""
+    given: Mapping[str, Given] = field(default_factory=dict)
+    """Of domains whose size the configuration says: that size. No manifest has it."""
 
     @property
     def training(self) -> Corpus:
@@ -59,9 +67,16 @@ class Corpus:
         entries = {name: domain_entry(value) for name, value in manifest["domains"].items()}
         known = {name: manifest[key] for name, key in _MAY_MISS.items() if key in manifest}
         tokenizer = tokenizer_entry(manifest["tokenizer"])
-        return cls(folder, tokenizer, manifest["dtype"], entries, manifest["fingerprint"], **known)
+        samples = {name: sample_of(value) for name, value in manifest.get("samples", {}).items()}
+        known["remarks"] = {name: Remarks(**value) for name, value in manifest.get("remarks", {}).items()}
+        return cls(folder, tokenizer, manifest["dtype"], entries, manifest["fingerprint"], samples=samples, **known)
 
-    @property
+    def sized(self, given: Mapping[str, Given]) -> Corpus:
+        """The corpus whose domains are as large as the configuration says; `DataError` where more was read."""
+        check_sizes(self.entries, given)
+        return replace(self, given=given)
+
+    @cached_property
     def domains(self) -> DomainSet:
         return DomainSet(self.entries)
 
@@ -69,9 +84,24 @@ class Corpus:
         """`[K]`."""
         return [getattr(getattr(entry, split), what) for entry in self.entries.values()]
 
+    @cached_property
+    def sizes(self) -> dict[str, Size]:
+        """How large each domain is, whatever was read of it."""
+        return {
+            name: size_of(entry, self.samples.get(name), self.given.get(name)) for name, entry in self.entries.items()
+        }
+
+    def true_tokens(self) -> list[int]:
+        """Training tokens of each whole domain: what epochs of a final run are counted in. `[K]`"""
+        return [size.train for size in self.sizes.values()]
+
+    def stated_sizes(self) -> tuple[tuple[str, int], ...]:
+        """Domains whose training tokens are not those that were counted, and these: a part of keys."""
+        return tuple((name, size.train) for name, size in self.sizes.items() if size.how != "counted")
+
     def natural_sizes(self, passes: Mapping[str, float]) -> dict[str, float]:
-        """Tokens of each domain, held out of its training files or not, times the passes it counts with."""
-        return {name: entry.tokens * passes.get(name, 1.0) for name, entry in self.entries.items()}
+        """Tokens of each whole domain, held out of its training files or not, times the passes it counts with."""
+        return {name: size.tokens * passes.get(name, 1.0) for name, size in self.sizes.items()}
 
     def path(self, domain: str, file: str) -> Path:
         return self.folder / self.entries[domain].folder / file

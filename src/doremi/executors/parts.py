@@ -7,11 +7,15 @@ part, and so is the verdict.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from doremi.rundir.graph import PREPARE, Graph
 from doremi.rundir.node import Node
 from doremi.rundir.nodes import Kind, Role
+
+LARGEST = 1000
+"""Jobs of one array: a Slurm that nobody has set up otherwise takes no more (its MaxArraySize is 1001)."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +32,14 @@ class Group:
     """Ids of nodes."""
     after: tuple[str, ...] = ()
     """Names of the groups of this part that have to be done first."""
+    piece: int = 1
+    """Which one of several, where there are more jobs than an array holds."""
 
     @property
     def name(self) -> str:
         """Of its files: letters, digits, dots and hyphens."""
-        return "-".join([str(self.wave), self.role, *([self.size] if self.size else [])])
+        piece = [f"piece-{self.piece}"] if self.piece > 1 else []
+        return "-".join([str(self.wave), self.role, *([self.size] if self.size else []), *piece])
 
 
 def first_part() -> tuple[Group, ...]:
@@ -58,7 +65,7 @@ def next_part(plan: Graph) -> tuple[Group, ...]:
             members.setdefault((wave, node.role, node.size), []).append(node)
     groups: list[Group] = []
     for key in sorted(members, key=lambda key: key[0]):
-        groups.append(_group(plan, key, members[key], groups))
+        groups += [*_groups(plan, key, members[key], tuple(groups))]
     return tuple(groups)
 
 
@@ -68,7 +75,7 @@ def _wave(plan: Graph, node: Node, waves: dict[str, int]) -> int | None:
         return None  # what models are still to be evaluated on is known when that is done
     before = [waves.get(need.id) for need in _needs(plan, node)]
     known = [wave for wave in before if wave is not None]
-    if len(known) < len(before) or not (_complete(node) or (known and _follows(node))):
+    if len(known) < len(before) or not (node.complete or (known and _follows(node))):
         return None
     return 1 + max(known, default=0)
 
@@ -79,17 +86,16 @@ def _needs(plan: Graph, node: Node) -> list[Node]:
     return [plan.twin(need) or need for need in needs]
 
 
-def _complete(node: Node) -> bool:
-    return node.spec is not None or node.kind in ("prepare", "verdict")
-
-
 def _follows(node: Node) -> bool:
     """Whether a node without a spec has one as soon as its needs are done, whatever they find."""
-    return not node.optional and node.role != "longer"
+    return not node.optional and node.role not in ("longer", "verdict")
 
 
-def _group(plan: Graph, key: tuple[int, Role, str], nodes: list[Node], earlier: list[Group]) -> Group:
+def _groups(plan: Graph, key: tuple[int, Role, str], nodes: list[Node], earlier: tuple[Group, ...]) -> Iterator[Group]:
+    """One, or as many as hold all of them."""
     wave, role, size = key
-    needs = {need.id for node in nodes for need in _needs(plan, node)}
-    after = tuple(group.name for group in earlier if needs & set(group.jobs))
-    return Group(wave, role, size, nodes[0].kind, tuple(node.id for node in nodes), after)
+    for piece, first in enumerate(range(0, len(nodes), LARGEST), 1):
+        some = nodes[first : first + LARGEST]
+        needs = {need.id for node in some for need in _needs(plan, node)}
+        after = tuple(group.name for group in earlier if needs & set(group.jobs))
+        yield Group(wave, role, size, some[0].kind, tuple(node.id for node in some), after, piece)

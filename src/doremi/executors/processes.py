@@ -7,18 +7,18 @@ import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from multiprocessing import connection, get_context
+from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from types import TracebackType
 
+from doremi.executors.early import context
 from doremi.executors.worker import work
 from doremi.pipeline.executor import Ended, Task
 from doremi.pipeline.host import visible_devices
 from doremi.pipeline.workspace import Workspace
 from doremi.rundir.node import Node
 
-LOADED = ["doremi.executors.preload"]
 SHORT_WHILE = 0.5  # seconds between looks at whether to stop
 PATIENCE = 60.0  # seconds that a process may take to end after it has said its last
 
@@ -38,8 +38,7 @@ class Processes:
         self.space, self.places = space, at_once
         self.devices = visible_devices() if space.world.device.type == "cuda" else ()
         self.workers: list[_Worker] = []
-        self.context = get_context("forkserver")
-        self.context.set_forkserver_preload(LOADED)
+        self.context = context()
 
     def __enter__(self) -> Processes:
         return self

@@ -34,6 +34,8 @@ class Cluster:
     """Of a job that trains: as many as the threads that its bytes depend on."""
     gpu: bool = False
     """Whether a job that trains has one GPU."""
+    until_decided: bool = False
+    """Whether the last job of a part goes on along the plan of looks."""
     options: tuple[str, ...] = ()
     """More for `sbatch`, one line of a script each."""
 
@@ -99,6 +101,7 @@ def follower(cluster: Cluster, number: int) -> str:
     """The last job of a part, which runs when all others are over, however they ended."""
     words = ["slurm", str(cluster.run), "--out", str(cluster.out), "--after", str(number)]
     words += ["--gpu"] if cluster.gpu else []
+    words += ["--until", "decided"] if cluster.until_decided else []
     for options in cluster.options:
         words += ["--sbatch", options]
     title = f"Sends the next part of the run {cluster.run}, or says what this one has left undone."

@@ -15,7 +15,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from doremi.config import RunConfig
@@ -29,22 +30,33 @@ from doremi.report import write_report
 from doremi.rundir.graph import Graph
 from doremi.rundir.known import Known
 from doremi.rundir.layout import RunDirectory
+from doremi.rundir.node import Node
+from doremi.verdict import walk
 
 FAILED, SENT, SUBMIT = "failed.txt", "submitted.txt", "submit.sh"
 _OURS = re.compile(r"(^|\s)(--array|-a|--dependency|-d|--wrap)\b")
 _VALUE = re.compile(r"(^|\s)--export[=\s]\S*=")
 
 
-def begin(config: RunConfig, out: Path, *, gpu: bool = False, options: Sequence[str] = ()) -> Path | None:
+@dataclass(frozen=True)
+class Wishes:
+    """What scripts are written with: a GPU for each training, going on along the plan of looks, options of sbatch."""
+
+    gpu: bool = False
+    until_decided: bool = False
+    options: tuple[str, ...] = ()
+
+
+def begin(config: RunConfig, out: Path, wishes: Wishes = Wishes()) -> Path | None:
     """Write a part with what is to be done now; its folder, None where the run is done.
 
     `ConfigError` for options that cannot be and where nobody knows how many cores a job takes. `RunError` where what
     is left waits for something that no job makes.
     """
-    plan = as_it_is(config, RunDirectory(config.root))
+    plan, _ = _plan(config, wishes)
     if _is_done(plan):
         return None
-    cluster = _cluster(config, plan.known, out, gpu=gpu or _began_on_gpu(plan.known), options=options)
+    cluster = _cluster(config, plan.known, out, replace(wishes, gpu=wishes.gpu or _began_on_gpu(plan.known)))
     # What a training's bytes depend on is recorded by a job on a node, not by whoever writes the scripts.
     groups = next_part(plan) if _has_begun(plan.known) else first_part()
     if not groups:
@@ -52,21 +64,21 @@ def begin(config: RunConfig, out: Path, *, gpu: bool = False, options: Sequence[
     return _write(cluster, groups)
 
 
-def go_on(config: RunConfig, out: Path, after: int, *, gpu: bool = False, options: Sequence[str] = ()) -> str:
+def go_on(config: RunConfig, out: Path, after: int, wishes: Wishes = Wishes()) -> str:
     """What the last job of part `after` does; what it says. `RunError` where the run does not go on by itself.
 
     The reason is then in failed.txt too. Doing it again is harmless.
     """
-    plan = as_it_is(config, RunDirectory(config.root))
-    gpu = gpu or (plan.known.machine is not None and plan.known.machine.device == "cuda")
-    cluster = _cluster(config, plan.known, out, gpu=gpu, options=options)
+    plan, words = _plan(config, wishes)
+    gpu = wishes.gpu or (plan.known.machine is not None and plan.known.machine.device == "cuda")
+    cluster = _cluster(config, plan.known, out, replace(wishes, gpu=gpu))
     folder = cluster.part(after + 1)
     if not folder.exists():
         if left := _left(cluster.part(after), plan):
             raise _gives_up(cluster, after, "These jobs are not done:", left)
         if _is_done(plan):
             _report(config)
-            return f"{config.root}: everything is done"
+            return " ".join(filter(None, [f"{config.root}: everything is done.", words]))
         if not (groups := next_part(plan)):
             raise _gives_up(cluster, after, "Nothing else can go:", [_waiting(plan)])
         folder = _write(cluster, groups)
@@ -79,12 +91,27 @@ def go_on(config: RunConfig, out: Path, after: int, *, gpu: bool = False, option
 # -- what is asked for -------------------------------------------------------------------------------------------------
 
 
-def _cluster(config: RunConfig, known: Known, out: Path, *, gpu: bool, options: Sequence[str]) -> Cluster:
-    for line in options:
+def _plan(config: RunConfig, wishes: Wishes) -> tuple[Graph, str]:
+    """The run as it is now, with the seeds of the next look where its plan goes on; else why it does not, in words."""
+    if not wishes.until_decided:
+        return as_it_is(config, RunDirectory(config.root)), ""
+    walk.set_off(config)
+    plan, words = as_it_is(config, RunDirectory(config.root)), ""
+    if _is_done(plan):
+        words = walk.go_on(config).words
+        plan = as_it_is(config, RunDirectory(config.root))
+    return plan, words
+
+
+def _cluster(config: RunConfig, known: Known, out: Path, wishes: Wishes) -> Cluster:
+    for line in wishes.options:
         _check_option(line)
     if set("%\\") & set(str(out.absolute())):
         raise ConfigError(f"--out {one_line(str(out))}: Slurm gives % and \\ a meaning in the names of logs; use none")
-    return Cluster(config.root.absolute(), out.absolute(), sys.executable, _cores(config, known), gpu, tuple(options))
+    return Cluster(
+        config.root.absolute(), out.absolute(), sys.executable, _cores(config, known), wishes.gpu,
+        wishes.until_decided, wishes.options,
+    )  # fmt: skip
 
 
 def _check_option(line: str) -> None:
@@ -164,16 +191,22 @@ def _written_at(path: Path) -> float:
 
 def _left(folder: Path, plan: Graph) -> list[str]:
     """The jobs of a part that are not done, with what their logs end with."""
-    found = []
-    for listed in sorted(folder.glob("*.txt")):
-        if listed.name == SENT:
-            continue
-        for line, job in enumerate(listed.read_text(encoding="utf-8").splitlines(), 1):
-            node = plan.by_id.get(job)
-            done = node is None or (is_prepared(plan) if node.kind == "prepare" else plan.done(node))
-            if not done:
-                found.append(f"{job}\n{_end_of(folder / 'logs' / f'{listed.stem}-{line}.log')}")
-    return found
+    lists = {path.stem: path.read_text("utf-8").splitlines() for path in sorted(folder.glob("*.txt"))}
+    lists.pop(Path(SENT).stem, None)
+    mine = {job for jobs in lists.values() for job in jobs}
+    return [
+        f"{job}\n{_end_of(folder / 'logs' / f'{name}-{line}.log')}"
+        for name, jobs in lists.items()
+        for line, job in enumerate(jobs, 1)
+        if job in plan.by_id and not _is_over(plan, plan.node(job), mine)
+    ]
+
+
+def _is_over(plan: Graph, node: Node, mine: Set[str]) -> bool:
+    """Whether a job of a part, which did `mine`, is done; a verdict also where the run has other models since."""
+    if node.kind == "prepare":
+        return is_prepared(plan)
+    return plan.done(node) or (node.kind == "verdict" and bool(set(plan.unfinished(node)) - mine))
 
 
 def _end_of(log: Path) -> str:

@@ -1,42 +1,44 @@
-"""A run's mixture in the form that other trainers read: one file a family of trainers.
+"""A run's mixture in the form that other trainers read: one small module a trainer, in `targets/`.
 
-`export(run, "megatron")` writes `<run>/export/megatron/`. To add a trainer, write a module with `files(blend, folder)`
-and `UNIT`, and name it in `TARGETS`. Weights are fractions of tokens until an exporter turns them into what its trainer
-counts; whatever is written sums to exactly 1, keeps the order of the corpus and says how often each domain is repeated.
+`export(run, "megatron")` writes `<run>/export/megatron/`. To add a trainer, write a module with a `TARGET` and name it
+in `targets/__init__.py`. Weights are fractions of tokens until `target.py` turns them into what the trainer counts.
+Whatever is written sums to exactly 1, keeps the order of the corpus and says how often each domain is repeated.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from doremi.errors import ExportError
-from doremi.export import huggingface, interchange, megatron, nanotron, olmo
-from doremi.export.common import Blend, read_blend
+from doremi.export.blend import Blend
+from doremi.export.choose import find_mixture
 from doremi.export.files import Files, check_folder, write_all
+from doremi.export.mapping import read_places, tokens_given
+from doremi.export.read import Asked, read_blend
+from doremi.export.schedule import read_schedule, with_stages
+from doremi.export.sidecar import NAME, sidecar_bytes
+from doremi.export.target import Target, with_entries
+from doremi.export.targets import TARGETS, by_family
+from doremi.mixture.domains import Mixture
+from doremi.mixture.files import read_mixture
 from doremi.rundir.layout import RunDirectory
+from doremi.rundir.named import nodes_of
 
-__all__ = ["TARGETS", "Target", "export"]
+__all__ = ["TARGETS", "Options", "export", "files_of", "target_named"]
 
 
 @dataclass(frozen=True)
-class Target:
-    """A form to export to: its exporter, a line for people, and what its weights count."""
+class Options:
+    """What else an export may be told. `paths` is a file, `path` are NAME=PLACE (mapping.py)."""
 
-    files: Callable[[Blend, Path], Files]
-    description: str
-    unit: str
-
-
-TARGETS: dict[str, Target] = {
-    "json": Target(interchange.files, "mixture.json, and the official DoReMi domain config", interchange.UNIT),
-    "megatron": Target(megatron.files, "Megatron-LM and Megatron-Core data blend with .idx files", megatron.UNIT),
-    "huggingface": Target(huggingface.files, "datasets.interleave_datasets as a Python file", huggingface.UNIT),
-    "olmo": Target(olmo.files, "OLMo-core source mixture", olmo.UNIT),
-    "nanotron": Target(nanotron.files, "nanotron data stage over datatrove files", nanotron.UNIT),
-}
+    budget: str | None = None
+    """Tokens as people write them."""
+    paths: Path | None = None
+    path: tuple[str, ...] = ()
+    schedule: str | None = None
+    """A file, steps:N or changes:N (schedule.py)."""
 
 
 def export(
@@ -45,6 +47,7 @@ def export(
     *,
     mixture: str | Path | None = None,
     out: Path | None = None,
+    options: Options | None = None,
     say: Callable[[str], None] = lambda note: None,
 ) -> list[Path]:
     """Write the mixture of `run` for the trainer `target` (a key of `TARGETS`); returns the files written.
@@ -56,12 +59,37 @@ def export(
     Raises `ExportError` for an unknown target and for whatever the target cannot hold, `MixtureError` for weights that
     do not fit the corpus, `RunError` for a run without a corpus manifest or with a verdict of other models.
     """
-    if target not in TARGETS:
-        nearest = difflib.get_close_matches(target, TARGETS, n=1, cutoff=0.0)[0]
-        raise ExportError(f"unknown target {target!r}; did you mean {nearest!r}? There are {', '.join(TARGETS)}")
+    chosen, options = target_named(target), options or Options()
     folder = run.root / "export" / target if out is None else out
     check_folder(folder, run)
-    blend = read_blend(run, mixture)
+    blend = with_entries(_blend(run, chosen, mixture, options), chosen, folder)
     for note in blend.notes:
         say(note)
-    return write_all(TARGETS[target].files(blend, folder), folder)
+    return write_all(files_of(blend, chosen, folder), folder)
+
+
+def target_named(name: str) -> Target:
+    """`ExportError` for an unknown one, with all there are, by family."""
+    if name not in TARGETS:
+        raise ExportError(f"there is no target {name!r}. There are: {'; '.join(by_family())}")
+    return TARGETS[name]
+
+
+def files_of(blend: Blend, target: Target, folder: Path) -> Files:
+    """The target's own files, and the sidecar beside them."""
+    yield from target.files(blend, folder)
+    yield NAME, sidecar_bytes(blend, target)
+
+
+def _blend(run: RunDirectory, target: Target, mixture: str | Path | None, options: Options) -> Blend:
+    corpus = run.corpus()
+    places = read_places(options.paths, options.path, list(corpus.domains))
+    budget = None if options.budget is None else tokens_given("--budget", options.budget)
+    blend = read_blend(run, asked=Asked(mixture, budget, places, lengths=target.counts == "documents"))
+    if options.schedule is None:
+        return blend
+
+    def named(name: str) -> Mixture:
+        return read_mixture(find_mixture(run, nodes_of(run), name)[0])
+
+    return with_stages(blend, read_schedule(options.schedule, run, corpus, named))

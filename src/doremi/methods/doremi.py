@@ -50,6 +50,11 @@ class DoReMi:
             raise ConfigError(
                 f"reference.mixture cannot be {config.reference.mixture}: the reference is trained before it is known"
             )
+        if PER_SEED in config.candidates.mixtures and config.candidates.race:
+            raise ConfigError(
+                f"{PER_SEED} cannot take part in candidates.race, as each of its seeds has another mixture: leave it "
+                "out, or set candidates.race to false"
+            )
         if PER_SEED in config.candidates.mixtures and config.proxy.seeds < config.candidates.seeds:
             raise ConfigError(
                 f"{PER_SEED} needs a proxy for each of the {config.candidates.seeds} seeds under candidates: "
@@ -61,7 +66,7 @@ class DoReMi:
         steps = list(_rounds(context))
         nodes = [node for step in steps for node in (*step.nodes, step.mixture)]
         config, last = context.config, steps[-1].mixture
-        mixtures = {NAME: Found("found", NAME, dict.fromkeys(config.candidate_seeds(), last))}
+        mixtures = {NAME: Found("found", NAME, dict.fromkeys(context.candidate_seeds(), last))}
         if PER_SEED in config.candidates.mixtures:
             each = dict(_each_seed(context, steps[-1]))
             nodes += each.values()
@@ -171,9 +176,11 @@ def _mixture(context: Context, name: str, number: int, reference_mixture: str, p
         return replace(node, waits="waits for its proxies")
     config = context.config
     options = canonical(_options(context, context.settings, candidate_name(reference_mixture)))
-    return replace(
-        node, spec=MixtureSpec(NAME, context.corpus.fingerprint, tuple(keys), config.limits, config.budget, options)
+    corpus, inputs = context.corpus, tuple(keys)
+    spec = MixtureSpec(
+        NAME, corpus.fingerprint, inputs, config.limits, config.budget, options, sizes=corpus.stated_sizes()
     )
+    return replace(node, spec=spec)
 
 
 def _options(context: Context, settings: TrainingConfig, reference_mixture: str) -> dict[str, Any]:
@@ -219,7 +226,7 @@ def _each_seed(context: Context, step: _Step) -> Iterator[tuple[int, Node]]:
     config = context.config
     proxies = {node.seed: node for node in step.nodes if node.role == "proxy"}
     name = config.reference.mixture if step.mixture.round < 2 else f"round {step.mixture.round - 1}"
-    for seed in config.candidate_seeds():
+    for seed in context.candidate_seeds():
         if seed in proxies:
             node = f"{PER_SEED}/mixture/seed-{seed}"
             yield seed, replace(_mixture(context, node, step.mixture.round, name, {seed: proxies[seed]}), seed=seed)

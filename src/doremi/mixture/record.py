@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from doremi.errors import DamageError, MixtureError, one_line
 from doremi.files import FORMAT, read_json, write_json
@@ -68,13 +68,22 @@ class UsedTokenizer(_Part):
 
 
 class DomainCounts(_Part):
-    """Training text of a domain, and how often the budget goes through it."""
+    """Training text of a whole domain, and how often the budget goes through it."""
 
     tokens: int
     documents: int
     bytes: int
     tokens_per_document: float | None
     epochs: float
+    size: Literal["given", "estimated"] | None = None
+    """How the size is known, where it is not what was read; nothing is said where it is."""
+    read_tokens: int | None = None
+    """Training tokens that were read, in that case."""
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        held = handler(self)
+        return {key: value for key, value in held.items() if value is not None or key not in ("size", "read_tokens")}
 
 
 class MixtureRecord(BaseModel):

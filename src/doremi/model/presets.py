@@ -58,6 +58,13 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+def body_parameters(preset: str) -> int:
+    """Parameters without embeddings of a Llama preset, by arithmetic: no model is built."""
+    one = PRESETS[preset]
+    width, layers, feed_forward = one["hidden_size"], one["num_hidden_layers"], one["intermediate_size"]
+    return layers * (4 * width**2 + 3 * width * feed_forward + 2 * width) + width
+
+
 def shape(
     preset: str | None, architecture: str | None, options: dict[str, Any], *, key: str = "model.preset"
 ) -> dict[str, Any]:

@@ -30,6 +30,9 @@ def check(config: RunConfig, *, search: bool) -> None:
     for size in config.candidates.sizes:
         if size != config.size_name:
             shape(size, None, {}, key="candidates.sizes")
+    for size in config.training.learning_rates:
+        if size not in (config.size_name, *config.candidates.sizes):
+            shape(size, None, {}, key="training.learning_rates")
     check_mixtures(config)
     make_objective(config.proxy, config.domains, 2, uniform(list(config.domains)))
     if config.downstream.tasks is not None:

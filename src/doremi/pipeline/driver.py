@@ -14,11 +14,12 @@ from dataclasses import dataclass, field, replace
 from doremi.config import TrainingConfig
 from doremi.corpus.value import Corpus
 from doremi.errors import DoremiError, Interrupted, RunError
-from doremi.events.event import Event, Failed, Stopped, Whole
+from doremi.events.event import Event, Failed, Stepped, Stopped, Whole
 from doremi.events.stream import Watch
 from doremi.methods import by_mixture
 from doremi.pipeline.counting import count_models
 from doremi.pipeline.executor import Ended, Executor, Executors, Task
+from doremi.pipeline.first_seeds import noise_words
 from doremi.pipeline.look import look
 from doremi.pipeline.pace import Pace
 from doremi.pipeline.preparing import prepare
@@ -30,6 +31,7 @@ from doremi.rundir.graph import Graph
 from doremi.rundir.layout import TrainingFolder
 from doremi.rundir.machine import Host
 from doremi.rundir.node import Node
+from doremi.rundir.outgrown import in_words, outgrown
 from doremi.rundir.schedule import Left
 from doremi.rundir.specs import MixtureSpec, TrainingSpec
 from doremi.rundir.yardstick import remarks
@@ -49,7 +51,8 @@ def drive(space: Workspace, executors: Executors, wanted: Wanted = everything) -
     `Interrupted` where somebody has asked to stop.
     """
     pace = Pace()
-    space = replace(space, watch=Followed(space.watch, pace))
+    watch = Followed(space.watch, pace)
+    space = replace(space, watch=watch)
     host = executors.host(space)
     corpus = prepare(space)
     at_once = settle(space, corpus, host)
@@ -57,8 +60,12 @@ def drive(space: Workspace, executors: Executors, wanted: Wanted = everything) -
     _say_what_stays(space, plan)
     for remark in remarks(space.config, plan):
         space.watch.say(remark)
+    if (warning := in_words(outgrown(corpus, plan, space.config.kept_share))) is not None:
+        space.watch.say(f"warning: {warning}")
     with executors.open(space, corpus, at_once) as executor:
-        return Driver(space, corpus, plan, wanted, executor, pace).run()
+        driver = Driver(space, corpus, plan, wanted, executor, pace)
+        watch.tell = driver.tell
+        return driver.run()
 
 
 def settle(space: Workspace, corpus: Corpus, host: Host) -> int:
@@ -75,6 +82,8 @@ def settle(space: Workspace, corpus: Corpus, host: Host) -> int:
     if space.world.size == 1:
         known = replace(known, machine=machine)
         found = settled(space.config, known, host, by_mixture(), threads_stay=stays)
+        if found.warning is not None:
+            space.watch.say(f"warning: {found.warning}")
     space.world.on_main(lambda: space.record_machine(found.machine))
     return found.at_once
 
@@ -99,14 +108,20 @@ def _say_what_stays(space: Workspace, plan: Graph) -> None:
 
 @dataclass
 class Followed(Watch):
-    """A watch whose events a pace hears as well."""
+    """A watch whose events a pace hears as well. With each step it may be told how far the whole is.
+
+    A training in this very process lets nobody else speak until it has ended.
+    """
 
     watch: Watch
     pace: Pace
+    tell: Callable[[], None] = lambda: None
 
     def emit(self, event: Event) -> None:
         self.pace.hear(event)
         self.watch.emit(event)
+        if isinstance(event, Stepped):
+            self.tell()
 
     def stop_requested(self) -> bool:
         return self.watch.stop_requested()
@@ -129,6 +144,7 @@ class Driver:
     lost: dict[str, int] = field(default_factory=dict)
     """By key, the saved step of a training when its process was last lost."""
     told: float = 0.0
+    told_noise: bool = False
 
     def run(self) -> Graph:
         """The last plan; `Interrupted` where somebody has asked to stop, else the error of what failed."""
@@ -136,13 +152,14 @@ class Driver:
             if self.space.world.any(self.space.watch.stop_requested()):
                 raise self._stopped()
             self._start()
-            self._tell()
+            self.tell()
             if not self.running:
                 break
             if ended := self.executor.wait():
                 for one in ended:
                     self._end(one)
                 self.plan = plan_now(self.space, self.corpus)
+                self._tell_noise()
         if self.failed:
             raise _failure(list(self.failed.values()))
         return self.plan
@@ -239,7 +256,7 @@ class Driver:
 
     # -- telling -------------------------------------------------------------------------------------------------
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
         """How far the whole is, now and then."""
         now = time.monotonic()
         if now - self.told < TELL_EVERY_SECONDS and self.running:
@@ -249,6 +266,15 @@ class Driver:
         known = [n for n in trainings if not n.optional or n.spec is not None]
         left = self.pace.seconds_left(self.plan, self.wanted, self.executor.places)
         self.space.watch.emit(Whole(sum(self.plan.done(n) for n in known), len(known), left))
+
+    def _tell_noise(self) -> None:
+        """What the noise means, once, after the first seeds, while there are seeds to come."""
+        if self.told_noise or not self.space.world.is_main:
+            return
+        words = noise_words(self.space.config, self.space.directory, self.plan.record(), self.executor.places)
+        if words:
+            self.told_noise = True
+            self.space.watch.say(words)
 
 
 def _failure(failed: list[Ended]) -> BaseException:

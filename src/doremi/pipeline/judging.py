@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from doremi import verdict
 from doremi.config import RunConfig
+from doremi.errors import RunError
 from doremi.pipeline.planning import as_it_is
+from doremi.rundir.graph import Final
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.nodes import Nodes
 from doremi.statistics.looks import Record
@@ -17,9 +19,12 @@ def judge_run(config: RunConfig) -> Verdict:
     The verdict is that of the largest size, which is nearest to the final run.
     """
     directory = RunDirectory(config.root)
-    nodes = as_it_is(config, directory).record()
+    plan = as_it_is(config, directory)
+    nodes = plan.record()
     records = verdict.read_looks(directory.root)
-    by_size = [_judge_size(config, directory, nodes, size, records.get(size)) for size in config.size_names()]
+    by_size = [
+        _judge_size(config, directory, nodes, size, final, records.get(size)) for size, final in plan.finals.items()
+    ]
     for judged, _, _ in by_size:
         record = records.get(judged.size, Record(config.verdict.looks))
         records[judged.size] = record.with_look(judged.seeds)
@@ -43,19 +48,23 @@ def judge_run(config: RunConfig) -> Verdict:
 
 
 def _judge_size(
-    config: RunConfig, directory: RunDirectory, nodes: Nodes, size: str, record: Record | None
+    config: RunConfig, directory: RunDirectory, nodes: Nodes, size: str, final: Final | None, record: Record | None
 ) -> tuple[Verdict, int, list[Candidate]]:
     """The verdict at one size, how many parameters that is, and who was compared."""
-    candidates, rules = verdict.candidates_of(directory, nodes, size), config.verdict
+    if final is None:
+        raise RunError(f"{config.root}: the race at {size} is not over; `doremi run` goes on")
+    candidates = [one for one in verdict.candidates_of(directory, nodes, size) if one.name in final.candidates]
+    rules = config.verdict
     judged = verdict.judge(
         directory,
         size=size,
-        seeds=config.candidate_seeds(),
+        seeds=final.seeds,
         candidates=candidates,
         reference_mixture=nodes.reference_mixture,
         documents=verdict.documents_of(directory, nodes, size),
         rules=Rules(
             margin=rules.margin, confidence=rules.confidence, target=rules.target, looks=rules.looks, record=record
         ),
+        race=next((race for race in nodes.races if race.size == size), None),
     )
-    return judged, candidates[0].trainings[config.seed].stage()["parameters"], candidates
+    return judged, candidates[0].trainings[final.seeds[0]].stage()["parameters"], candidates

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from doremi.config import PLAIN_MIXTURES, RunConfig, TrainingConfig
+from doremi.config.comparison import TASKS
 from doremi.corpus.value import Corpus
 from doremi.errors import DoremiError
 from doremi.files import FORMAT, file_sha256, read_json, write_bytes, write_json
@@ -16,8 +18,9 @@ from doremi.mixture.domains import Mixture
 from doremi.mixture.files import read_mixture
 from doremi.mixture.published import published_names
 from doremi.mixture.record import MixtureRecord, read_own_record
-from doremi.rundir.known import Asked, Counts, Known, Trained
+from doremi.rundir.known import COUNTS, Asked, Counts, Known, Trained, counts
 from doremi.rundir.layout import RunDirectory, TrainingFolder
+from doremi.rundir.looks import read_goal
 from doremi.rundir.machine import Machine
 from doremi.rundir.part import FOLDER as PARTS
 from doremi.rundir.part import read_part
@@ -25,8 +28,7 @@ from doremi.rundir.specs import PART_DIGITS, FewshotSpec, LossesSpec, TrainingSp
 from doremi.rundir.weights import candidate_name
 
 EVALUATIONS = f"evaluation.{PART_DIGITS * '[0-9a-f]'}.f64"
-COUNTS, ASKED = "counts.json", "asked.json"
-TASKS = ("triviaqa", "nq_open", "webquestions", "squad_v2", "lambada")
+ASKED = "asked.json"
 
 
 def look(config: RunConfig, directory: RunDirectory, corpus: Corpus | None) -> Known:
@@ -47,7 +49,9 @@ def look(config: RunConfig, directory: RunDirectory, corpus: Corpus | None) -> K
         parts={record.key: record.documents for record in map(read_part, sorted((root / PARTS).glob("*.json")))},
         evaluated=frozenset(str(path.relative_to(root)) for path in (root / "trainings").glob(f"*/{EVALUATIONS}")),
         judged=frozenset(_judged(root)),
-        own=asked(root),
+        asked=asked(root),
+        bits=dict(_bits(root)) if config.candidates.race else {},
+        goal=read_goal(root) if config.verdict.looks == "planned" else None,
     )
 
 
@@ -65,18 +69,19 @@ def trainings(root: Path) -> tuple[dict[str, Trained], dict[str, int]]:
     return finished, begun
 
 
+def _bits(root: Path) -> Iterator[tuple[str, tuple[float, ...]]]:
+    """Bits per byte of finished trainings by key."""
+    for path in sorted((root / "trainings").glob("*")):
+        folder = TrainingFolder(path)
+        if folder.finished:
+            yield str(folder.stage()["key"]), folder.bits_per_byte()
+
+
 def machine(root: Path) -> Machine | None:
     """The recorded facts; None before a command has worked here."""
     path = root / "manifest.json"
     held = read_json(path, "run manifest").get("machine") if path.exists() else None
     return None if held is None else Machine(**held)
-
-
-def counts(root: Path) -> dict[str, Counts]:
-    """What models cost, as it was counted before."""
-    path = root / COUNTS
-    held = read_json(path, "counts of models")["counts"] if path.exists() else {}
-    return {key: Counts(**value) for key, value in held.items()}
 
 
 def write_counts(root: Path, found: Mapping[str, Counts]) -> None:
@@ -133,13 +138,13 @@ def copy_files(config: RunConfig, root: Path) -> None:
                 write_bytes(copy, data)
 
 
-# -- models of the user's own ------------------------------------------------------------------------------------------
+# -- models beside the candidates --------------------------------------------------------------------------------------
 
 
 def asked(root: Path) -> tuple[Asked, ...]:
-    """What `doremi train --mixture` was asked for."""
+    """What `doremi train --mixture` and `doremi tune` were asked for."""
     path = root / ASKED
-    held = read_json(path, "list of own models")["models"] if path.exists() else []
+    held = read_json(path, "list of models beside the candidates")["models"] if path.exists() else []
     return tuple(
         Asked(
             TrainingSpec(
@@ -151,6 +156,7 @@ def asked(root: Path) -> tuple[Asked, ...]:
             ),
             entry["size"],
             entry["mixture"],
+            entry["role"],
         )
         for entry in held
     )
@@ -158,9 +164,17 @@ def asked(root: Path) -> tuple[Asked, ...]:
 
 def ask(root: Path, wanted: Asked) -> None:
     """Add a model; one of the same size, mixture and seed is asked for no more."""
-    same = (wanted.size, wanted.mixture, wanted.spec.seed)
-    others = [held for held in asked(root) if (held.size, held.mixture, held.spec.seed) != same]
-    write_json(root / ASKED, {"format": FORMAT, "models": [_described(held) for held in (*others, wanted)]})
+    _ask(root, [held for held in asked(root) if held.id != wanted.id], [wanted])
+
+
+def ask_sweep(root: Path, wanted: Sequence[Asked]) -> None:
+    """Add a sweep; an earlier one of the same sizes is asked for no more."""
+    sizes = {one.size for one in wanted}
+    _ask(root, [held for held in asked(root) if held.role != "tune" or held.size not in sizes], wanted)
+
+
+def _ask(root: Path, others: Sequence[Asked], wanted: Sequence[Asked]) -> None:
+    write_json(root / ASKED, {"format": FORMAT, "models": [_described(held) for held in (*others, *wanted)]})
 
 
 def _described(held: Asked) -> dict[str, Any]:
@@ -168,7 +182,7 @@ def _described(held: Asked) -> dict[str, Any]:
         **{f.name: getattr(held.spec, f.name) for f in fields(held.spec)},
         "settings": held.spec.settings.model_dump(mode="json"),
     }
-    return {"size": held.size, "mixture": held.mixture, "spec": spec}
+    return {"role": held.role, "size": held.size, "mixture": held.mixture, "spec": spec}
 
 
 # -- few-shot tasks and the verdict ------------------------------------------------------------------------------------
@@ -179,7 +193,20 @@ def _tasks(config: RunConfig) -> str:
     if config.downstream.tasks is None:
         return ""
     paths = {name: Path(config.downstream.tasks) / f"{name}.jsonl" for name in TASKS}
-    return canonical({name: file_sha256(path) if path.is_file() else None for name, path in paths.items()})
+    return canonical({name: _hash(path) for name, path in paths.items()})
+
+
+def _hash(path: Path) -> str | None:
+    """Of a file that a run looks at whenever it plans anew; read again only where it has changed."""
+    if not path.is_file():
+        return None
+    found = path.stat()
+    return _hash_of(path, found.st_size, found.st_mtime_ns)
+
+
+@cache
+def _hash_of(path: Path, size: int, changed: int) -> str:  # the last two: what the answer is kept by
+    return file_sha256(path)
 
 
 def _answered(root: Path) -> list[str]:

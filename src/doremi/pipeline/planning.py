@@ -143,5 +143,5 @@ def _corpus(config: RunConfig, directory: RunDirectory) -> Corpus | None:
         found = None
     where = library.recorded(directory.corpus_folder)
     if found is None and where is not None and where.asked == asked(config.data):
-        return directory.corpus()
+        return directory.corpus().sized(config.data.given)
     return found

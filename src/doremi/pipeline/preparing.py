@@ -14,11 +14,12 @@ from doremi.config import RunConfig
 from doremi.config.prepared import asked, record
 from doremi.corpus import library, store
 from doremi.corpus.checks import Limits, check
+from doremi.corpus.data_table import data_table
 from doremi.corpus.kept import check_batches, keep, kept_folder
 from doremi.corpus.key import corpus_key
 from doremi.corpus.pool import whole
 from doremi.corpus.prepare import prepare as prepare_corpus
-from doremi.corpus.source_record import what_was_read
+from doremi.corpus.source_record import what_no_domain_took, what_was_read
 from doremi.corpus.value import Corpus
 from doremi.diagnostics.health import few_documents, unknown_share, unknown_tokens
 from doremi.events.event import Learning, Reading
@@ -45,7 +46,7 @@ def prepare(space: Workspace, *, full_check: bool = False) -> Corpus:
 
 def trained_on(config: RunConfig, directory: RunDirectory) -> Corpus:
     """The corpus of a run that is prepared, with what epoch-matched runs keep of it."""
-    corpus = directory.whole_corpus()
+    corpus = directory.whole_corpus().sized(config.data.given)
     if config.kept_share == 1:
         return corpus
     return replace(corpus, kept=Corpus.read(kept_folder(corpus, config.kept_share)))
@@ -56,7 +57,7 @@ def _on_main(space: Workspace, full_check: bool) -> None:
     found = find(space.config)
     if found is not None and (warning := changes(space.config, found)) is not None:
         space.watch.say(f"warning: {warning}")
-    corpus = found or _made(space)
+    corpus = found or _made(space).sized(space.config.data.given)
     full = full_check or sum(corpus.count("train", "tokens")) * 2 < FULL_CHECK_BYTES
     store.verify(corpus, full=full)
     with space.locks.records():
@@ -64,6 +65,8 @@ def _on_main(space: Workspace, full_check: bool) -> None:
         manifest = space.directory.manifest()
         if manifest["fingerprint"] != corpus.fingerprint:
             write_json(space.root / "manifest.json", {**manifest, "fingerprint": corpus.fingerprint})
+    if found is None:
+        _say_what_was_read(space, corpus, table=not full_check)
     if full_check or found is None:
         _say_if_few(space, corpus)
     _keep(space, corpus, full)
@@ -89,7 +92,6 @@ def _made(space: Workspace) -> Corpus:
                 corpus = prepare_corpus(
                     request, folder, key=key, progress=_reading(space), stop=stop, training=_learning(space)
                 )
-            _say_what_was_read(space, corpus)
     return corpus
 
 
@@ -120,9 +122,12 @@ def _kept(space: Workspace, corpus: Corpus, share: Fraction) -> Corpus:
 # -- what is said ----------------------------------------------------------------------------------------------------
 
 
-def _say_what_was_read(space: Workspace, corpus: Corpus) -> None:
-    for name, domain in what_was_read(corpus).items():
-        space.watch.say(f"{name}: {domain}")
+def _say_what_was_read(space: Workspace, corpus: Corpus, *, table: bool) -> None:
+    """Before the first training; `doremi prepare` ends with the table."""
+    if table:
+        space.watch.say(f"data, before the first training:\n{data_table(what_was_read(corpus))}")
+    if (of_none := what_no_domain_took(corpus)) is not None:
+        space.watch.say(of_none)
     shares = {name: unknown_share(entry.train.unknown, entry.train.tokens) for name, entry in corpus.entries.items()}
     warning = unknown_tokens(shares)
     if warning is not None:

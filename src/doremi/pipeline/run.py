@@ -36,10 +36,10 @@ def everything(space: Workspace, executors: Executors) -> Verdict | None:
     complete(drive(space, executors))
     if not space.world.is_main:
         return None
-    return _judge(space)
+    return judge_and_report(space)
 
 
-def _judge(space: Workspace) -> Verdict:
+def judge_and_report(space: Workspace) -> Verdict:
     """The verdict and the page, on the main process."""
     with space.locks.work("verdict", "verdict", space.watch.stop_requested):
         result = judge_run(space.config)
@@ -86,7 +86,7 @@ def one_job(space: Workspace, name: str) -> Graph:
         if left := plan.unfinished(node):
             raise RunError(f"{name} waits for {left[0]}: do that first (`doremi jobs` shows all)")
         if node.kind == "verdict":
-            space.world.on_main(lambda: _judge(space))
+            space.world.on_main(lambda: judge_and_report(space))
         elif node.spec is None:
             raise RunError(f"{name} {node.waits}")
         else:

@@ -194,7 +194,9 @@ def _run(space: Workspace, job: loop.Job, spec: TrainingSpec, name: str, outputs
         job.folder.mkdir(parents=True, exist_ok=True)
     space.world.barrier()
     space = replace(space, watch=Tracked(space.watch, space.config.trackers if space.world.is_main else [], space.root))
-    with space.timed(name, tokens=spec.tokens):
+    saved = TrainingFolder(job.folder).saved_step()
+    resumed = {"from_step": saved} if saved else {}  # its time is only that of the rest
+    with space.timed(name, tokens=spec.tokens, **resumed):
         step = loop.train(job, space.world, space.watch)
         fields = outputs(step)
         if space.world.is_main:

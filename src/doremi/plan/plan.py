@@ -20,6 +20,7 @@ from doremi.corpus.kept import check_batches
 from doremi.corpus.pool import FIRST
 from doremi.corpus.sources import describe, find_all
 from doremi.corpus.value import Corpus
+from doremi.diagnostics.few_tokens import few_tokens
 from doremi.distributed import start
 from doremi.errors import ConfigError, DataError, MixtureError, TrainingError
 from doremi.methods import by_mixture
@@ -27,6 +28,7 @@ from doremi.model.operations import of_model
 from doremi.model.presets import shape
 from doremi.pipeline import look
 from doremi.pipeline.checks import check
+from doremi.pipeline.first_seeds import first_noise
 from doremi.plan import calibration, footprint
 from doremi.plan.calibration import Measured
 from doremi.plan.stages import Stage, stages
@@ -37,10 +39,13 @@ from doremi.rundir.corpora import find as find_corpus
 from doremi.rundir.data_request import domain_sources
 from doremi.rundir.graph import Graph
 from doremi.rundir.layout import RunDirectory
+from doremi.rundir.outgrown import in_words, outgrown
 from doremi.rundir.schedule import Left
 from doremi.rundir.specs import LossesSpec
 from doremi.rundir.weights import candidate_name, check_limits, plain_record, shape_of
 from doremi.rundir.yardstick import remarks
+from doremi.statistics.looks import PLAN
+from doremi.statistics.needed import Needed
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,8 @@ class Plan:
     final_operations: int
     at_once: int = 1
     """Trainings that go on at the same time."""
+    noise: tuple[Needed, int] | None = None
+    """What it takes to prove one per cent, and with how many seeds that is known; None before two are trained."""
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -176,6 +183,18 @@ class Plan:
         preparation = self.preparation["seconds"] if self.preparation else 0.0
         return self.loading + preparation + work.makespan(self.at_once, lambda node: each[node.id])
 
+    def one_seed(self) -> float | None:
+        """Seconds on the clock of one more seed of every candidate; None if a part is not known."""
+        total = 0.0
+        for stage in self.stages:
+            if stage.role not in ("main", "longer"):
+                continue
+            seconds, mixtures = self.seconds(stage), {(node.mixture, node.method) for node in stage.nodes}
+            if seconds is None:
+                return None
+            total += len(mixtures) * seconds / stage.number
+        return total / self.at_once or None
+
     def total_memory(self) -> int | None:
         """The largest of any stage, among those that can be tried here, as often as trainings go on at once."""
         parts = [None if (one := self.memory(stage)) is None else self.at_once * one for stage in self.stages]
@@ -205,21 +224,40 @@ def make(config: RunConfig, final_size: str | None, say: Callable[[str], None]) 
             say(f"{name}: {describe(files)}")
         say("measuring the preparation of the corpus ...")
         preparation = calibration.measure_preparation(config)
-        corpus = as_trained_on(config, Corpus.said_by(preparation["manifest"], directory.corpus_folder))
+        surveyed = Corpus.said_by(preparation["manifest"], directory.corpus_folder)
+        corpus = as_trained_on(config, replace(surveyed, given=config.data.given))
         config = _within_limits(config, corpus, notes)
     _check_kept(config, corpus, notes)
     name, training = _final_run(config, final_size, final, corpus)
     graph = whole_run(config, corpus, world)
     at_once = trainings_at_once(config, graph, world)
     notes += remarks(config, graph)
+    if (warning := in_words(outgrown(corpus, graph, config.kept_share))) is not None:
+        notes.append(warning)
     if any(node.role == "own" and not graph.done(node) for node in graph.nodes):
         notes.append("not counted: models of your own that `doremi train --mixture` has begun")
     found = stages(config, graph)
+    notes += filter(None, (few_tokens(stage.size, config.run_tokens, stage.body) for stage in _each_size(found)))
     measured = dict(_measured(config, corpus, found, notes, say))
     operations = round(training * config.budget / config.data.sequence_length)
     return Plan(
-        config, graph, found, world.device, measured, preparation, name, operations, at_once=at_once, notes=notes
+        config,
+        graph,
+        found,
+        world.device,
+        measured,
+        preparation,
+        name,
+        operations,
+        at_once=at_once,
+        noise=first_noise(config, directory, graph.record()),
+        notes=notes,
     )
+
+
+def _each_size(stages: list[Stage]) -> list[Stage]:
+    """One stage of each size that is trained."""
+    return list({stage.size: stage for stage in stages}.values())
 
 
 def _final_run(
@@ -257,6 +295,10 @@ def _notes(config: RunConfig) -> list[str]:
     if config.rounds.max > 1:
         most = f"at most {config.rounds.max} rounds are counted"
         notes.append(f"{most}. They end when the mixture stays the same{shorter}")
+    if config.candidates.race:
+        notes.append("of a race, those who stand first are counted as finalists. Others cost the same")
+    if config.verdict.looks == "planned":
+        notes.append(f"seeds of the present look are counted. `--until decided` may go on to {PLAN[-1]}")
     if config.proxy.stop == "auto":
         most = "all steps of a proxy are counted"
         notes.append(f"{most}. With proxy.stop auto it ends once its weights have settled{shorter}")

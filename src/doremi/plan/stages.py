@@ -52,6 +52,8 @@ class Stage:
     name: str
     role: Role
     size: str
+    body: int
+    """Parameters without embeddings."""
     parameters: int
     nodes: tuple[Node, ...]
     left: tuple[Node, ...]
@@ -134,7 +136,7 @@ def _stage(context: Context, graph: Graph, role: Role, size: str, nodes: list[No
         each = _training(spec, corpus)
     left = tuple(node for node in nodes if not graph.done(node))
     size = size or context.config.size_name
-    return Stage(name_of(role, size), role, size, counts.parameters, tuple(nodes), left, each)
+    return Stage(name_of(role, size), role, size, counts.body, counts.parameters, tuple(nodes), left, each)
 
 
 def _training(spec: TrainingSpec, corpus: Corpus) -> Each:

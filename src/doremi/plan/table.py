@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import torch
 
+from doremi.diagnostics.few_tokens import in_digits
 from doremi.files import size_in_words
 from doremi.plan.plan import Plan, epochs
 from doremi.plan.savings import savings
 from doremi.plan.stages import SEARCH, Stage
+from doremi.verdict.headline import LONGER
 
 HOUR, DAY = 3600.0, 86400.0
 UNKNOWN = "-"
@@ -15,7 +17,7 @@ UNKNOWN = "-"
 
 def text(plan: Plan) -> str:
     """All that `doremi plan` prints."""
-    parts = [_head(plan), _stages(plan), _final(plan), _epochs(plan), _cheaper(plan)]
+    parts = [_head(plan), _stages(plan), _noise(plan), _final(plan), _epochs(plan), _cheaper(plan)]
     return "\n\n".join([*parts, "\n".join(f"note: {note}" for note in plan.notes)])
 
 
@@ -42,14 +44,25 @@ def _head(plan: Plan) -> str:
     if whole.kept is not None:
         kept = sum(whole.kept.count("train", "tokens"))
         corpus += f" ({'about ' if plan.estimated else ''}{kept:,} of them are trained on, to match epochs)"
+    true = sum(whole.true_tokens())
+    if true != tokens:
+        corpus += f" of {'' if all(size.exact for size in whole.sizes.values()) else 'about '}{true:,}"
     return "\n".join(
         [
             f"plan of {config.root} on this device ({name}, {settings.precision}"
             f"{', compiled' if settings.compile else ''}, {_at_once(plan)})",
             f"corpus: {len(config.domains)} domains, {corpus}, a vocabulary of {plan.vocab_size:,}",
             f"each training: {settings.steps:,} steps x {settings.batch_size} sequences x "
-            f"{config.data.sequence_length} tokens = {config.run_tokens:,} tokens",
+            f"{config.data.sequence_length} tokens = {config.run_tokens:,} tokens, {_each(plan)}",
         ]
+    )
+
+
+def _each(plan: Plan) -> str:
+    """Tokens a body parameter, of every size that is trained."""
+    bodies = {stage.size: stage.body for stage in plan.stages}
+    return ", ".join(
+        f"{in_digits(plan.config.run_tokens / n)} a body parameter of {size}" for size, n in bodies.items()
     )
 
 
@@ -60,10 +73,10 @@ def _at_once(plan: Plan) -> str:
 def _stages(plan: Plan) -> str:
     about = "~" if plan.estimated else ""
     rows: list[tuple[str, ...]] = [
-        ("stage", "trainings", "parameters", "tokens", "operations", "time", "memory", "disk")
+        ("stage", "trainings", "body", "parameters", "tokens", "operations", "time", "memory", "disk")
     ]
     if plan.loading is not None:
-        rows.append(("start", "", "", "", "", duration(plan.loading), "", ""))
+        rows.append(("start", "", "", "", "", "", duration(plan.loading), "", ""))
     rows.append(_preparation(plan, about))
     rows += [_row(plan, stage, about) for stage in plan.stages]
     rows.append(_sum("all", plan, plan.disk, about))
@@ -73,6 +86,7 @@ def _stages(plan: Plan) -> str:
     kind = "of the GPU" if plan.device.type == "cuda" else "of the process"
     legend = [
         f"memory is the peak {kind}, and the disk holds at most {about}{size(plan.most_disk)} at any time",
+        "body: parameters without embeddings",
         "tokens and parameters are exact, operations and disk "
         + ("(~) are estimates until the corpus is prepared, " if plan.estimated else "are exact, ")
         + "and time and memory are measured on a few steps",
@@ -85,7 +99,7 @@ def _stages(plan: Plan) -> str:
 def _sum(name: str, plan: Plan, disk: int, about: str) -> tuple[str, ...]:
     """All stages together."""
     return (
-        name, str(sum(s.trainings for s in plan.stages)), "", f"{sum(s.tokens for s in plan.stages):,}",
+        name, str(sum(s.trainings for s in plan.stages)), "", "", f"{sum(s.tokens for s in plan.stages):,}",
         f"{about}{plan.operations:.4e}", about + duration(plan.total_seconds()), size(plan.total_memory()),
         about + size(disk),
     )  # fmt: skip
@@ -100,12 +114,22 @@ def _done(plan: Plan) -> str:
 def _preparation(plan: Plan, about: str) -> tuple[str, ...]:
     found = plan.preparation
     time = about + duration(found["seconds"]) if found else "done"
-    return ("prepare", "", "", "", "", time, size(found["memory"]) if found else "", about + size(plan.corpus_bytes))
+    return (
+        "prepare",
+        "",
+        "",
+        "",
+        "",
+        "",
+        time,
+        size(found["memory"]) if found else "",
+        about + size(plan.corpus_bytes),
+    )
 
 
 def _row(plan: Plan, stage: Stage, about: str) -> tuple[str, ...]:
     return (
-        stage.name, str(stage.number), f"{stage.parameters:,}", f"{stage.tokens:,}",
+        stage.name, str(stage.number), f"{stage.body:,}", f"{stage.parameters:,}", f"{stage.tokens:,}",
         f"{about}{stage.operations:.4e}", about + duration(plan.seconds(stage)),
         size(plan.memory(stage)), about + size(stage.disk),
     )  # fmt: skip
@@ -120,6 +144,14 @@ def _columns(rows: list[tuple[str, ...]]) -> list[str]:
         )
         for row in rows
     ]
+
+
+def _noise(plan: Plan) -> str:
+    """What the noise means, once it was measured."""
+    if plan.noise is None:
+        return "noise: not known yet. After two seeds, `doremi run` says how many seeds it takes to prove 1 %"
+    told, seeds = plan.noise
+    return f"noise, by {seeds} seeds: {told.words(seeds, plan.one_seed())} {LONGER}"
 
 
 def _final(plan: Plan) -> str:
@@ -137,11 +169,11 @@ def _share(value: float) -> str:
 
 def _epochs(plan: Plan) -> str:
     corpus, found = plan.corpus, epochs(plan)
-    about = "~" if plan.preparation else ""
     rows: list[tuple[str, ...]] = [("epochs at the budget", "tokens", *found)]
     for i, name in enumerate(corpus.domains):
-        tokens = corpus.count("train", "tokens")[i]
-        rows.append((name, f"{about}{tokens:,}", *(f"{about}{passes[i]:.3g}" for passes in found.values())))
+        size = corpus.sizes[name]
+        about = "~" if plan.preparation or not size.exact else ""
+        rows.append((name, f"{about}{size.train:,}", *(f"{about}{passes[i]:.3g}" for passes in found.values())))
     return "\n".join(_columns(rows))
 
 

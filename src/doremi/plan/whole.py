@@ -10,7 +10,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from doremi.config import RunConfig
-from doremi.corpus.kept import already_kept, kept_folder
+from doremi.corpus.kept import already_kept, kept_folder, kept_part
 from doremi.corpus.manifest import DomainEntry, SplitCounts
 from doremi.corpus.value import Corpus
 from doremi.distributed import World
@@ -72,7 +72,8 @@ def _expected(corpus: Corpus, share: Fraction) -> Corpus:
     entries = {}
     for name, entry in corpus.entries.items():
         documents, tokens = entry.train.documents, entry.train.tokens
-        fewer = max(1, round(share * documents))
-        kept = SplitCounts(documents=fewer, tokens=max(round(share * tokens), tokens // documents))
+        part = kept_part(corpus, name, share)
+        fewer = max(1, round(part * documents))
+        kept = SplitCounts(documents=fewer, tokens=max(round(part * tokens), tokens // documents))
         entries[name] = DomainEntry(entry.folder, kept)
     return replace(corpus, folder=kept_folder(corpus, share), entries=entries, share=str(share), fingerprint="")

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from doremi.corpus.value import Corpus
 from doremi.errors import RunError
+from doremi.files import json_lines
 from doremi.mixture.record import MixtureRecord, read_own_record
 from doremi.report.trainings import (
     MODEL_ROLES,
@@ -21,11 +22,11 @@ from doremi.report.trainings import (
     Training,
     Trainings,
     in_round,
-    json_lines,
     read_trainings,
     records,
 )
 from doremi.report.words import inner, number, numbers
+from doremi.rundir.known import counts
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.named import NamedMixture, named_mixtures, nodes_of
 from doremi.rundir.nodes import Nodes, Role
@@ -87,6 +88,8 @@ class Facts:
     trainings: tuple[Training, ...]
     foreign: tuple[Training, ...]
     timings: list[Mapping[str, Any]]
+    bodies: Mapping[int, int]
+    """Parameters without embeddings, by all parameters, of the run's models as far as they were counted."""
 
     def every(self, *roles: Role) -> list[Training]:
         """Trainings of some roles, in all rounds."""
@@ -139,10 +142,10 @@ class Facts:
         entries = {} if self.corpus is None else self.corpus.entries
         return {domain: entries[domain].validation.documents for domain in self.domains if domain in entries}
 
-    def train_tokens(self) -> list[float]:
-        """Training tokens a domain, `[K]`, NaN where unknown."""
-        entries = {} if self.corpus is None else self.corpus.entries
-        return [float(entries[d].train.tokens) if d in entries else math.nan for d in self.domains]
+    def true_tokens(self) -> list[float]:
+        """Training tokens of each whole domain, `[K]`, NaN where unknown."""
+        sizes = {} if self.corpus is None else self.corpus.sizes
+        return [float(sizes[d].train) if d in sizes else math.nan for d in self.domains]
 
     def weights(self, name: str) -> list[float] | None:
         """Weights of a mixture by name in domain order, `[K]`: its file's, else the verdict's; None if neither is."""
@@ -199,14 +202,18 @@ class Facts:
         """Share of each domain that models were trained on: 1, but for epoch-matched runs; NaN where unknown."""
         if inner(self.config, "data", "epoch_matched") is not True:
             return 1.0
+        return min(1.0, self.run_tokens() / self.budget())
+
+    def run_tokens(self) -> float:
+        """Tokens of one training, by the configuration; NaN where it does not say."""
         sizes = (("training", "steps"), ("training", "batch_size"), ("data", "sequence_length"))
-        return min(1.0, math.prod(number(inner(self.config, *key)) for key in sizes) / self.budget())
+        return math.prod(number(inner(self.config, *key)) for key in sizes)
 
     def epochs(self, weights: list[float] | None) -> list[float]:
         """Passes over each domain's tokens at the budget, weight x budget / tokens; NaN where unknown. `[K]`"""
         if weights is None:
             return [math.nan] * len(self.domains)
-        pairs = zip(weights, self.train_tokens(), strict=True)
+        pairs = zip(weights, self.true_tokens(), strict=True)
         return [w * self.budget() / t if t > 0 else math.nan for w, t in pairs]
 
     def size(self) -> str | None:
@@ -248,6 +255,7 @@ def read_facts(run: RunDirectory) -> Facts:
         trainings=trainings.own,
         foreign=trainings.foreign,
         timings=json_lines(run.root / "timings.jsonl"),
+        bodies={one.parameters: one.body for one in counts(run.root).values()},
     )
 
 

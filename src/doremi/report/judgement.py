@@ -1,4 +1,4 @@
-"""The verdict as tables: candidates side by side, and each against its opponents with intervals."""
+"""The verdict as tables: candidates side by side, what is proved, and what choosing costs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import math
 from collections.abc import Sequence
 
 from doremi.report.facts import Facts
-from doremi.report.tables import Cell, Span, Table, lowest
+from doremi.report.tables import Cell, Table, lowest
 from doremi.report.words import (
     ABSENT,
-    NBSP,
     count,
     fixed,
     listed,
@@ -20,21 +19,21 @@ from doremi.report.words import (
     signed,
     signed_percent,
 )
-from doremi.statistics.table import Target
-from doremi.statistics.values import Claim, Comparison
-from doremi.verdict.values import CandidateResult, Interval, StepsToBaseline, Verdict
+from doremi.statistics.choice import OTHER
+from doremi.statistics.values import Choice, Claim
+from doremi.verdict.values import CandidateResult, StepsToBaseline
 
 
 def candidate_table(facts: Facts) -> Table | None:
-    """One row a candidate: means, worst, regret, domains better than the reference, steps to baseline."""
+    """One row a candidate: means, worst domain, regret, domains better than the reference, steps to baseline."""
     verdict = facts.verdict
     if verdict is None:
         return None
     levels = [_levels(one) for one in verdict.candidates]
     best = [lowest(column) for column in zip(*levels, strict=True)]
-    rows = [_candidate(facts, verdict, one, best) for one in verdict.candidates]
+    rows = [_candidate(facts, one, best) for one in verdict.candidates]
     titles = (
-        "Rank: uniform, natural, worst", "Mean, uniform", "Mean, natural", "Worst domain",
+        "Mean, uniform", "Mean, natural", "Worst domain",
         f"Largest regret against {facts.baseline_name}",
         "Domains better than reference", f"Steps to the final loss of {facts.baseline_name}",
         "Most epochs, in training",
@@ -48,16 +47,15 @@ def _levels(one: CandidateResult) -> list[float]:
     return [one.mean["uniform"].bits_per_byte, one.mean["natural"].bits_per_byte, one.worst.bits_per_byte]
 
 
-def _candidate(facts: Facts, verdict: Verdict, one: CandidateResult, best: Sequence[float]) -> list[Cell]:
+def _candidate(facts: Facts, one: CandidateResult, best: Sequence[float]) -> list[Cell]:
     """`best` are the lowest of the candidates' two means and worst domains."""
     base = one.name == facts.baseline_name
     epochs = [x for x in one.epochs if math.isfinite(x)]
     at = _levels(one)
     return [
         Cell(one.name, small=_kind(facts, one)),
-        Cell(", ".join(count(place) for place in (one.rank.uniform, one.rank.natural, one.rank.worst))),
-        _mean_cell(facts, verdict, one, "uniform", at[0] == best[0]),
-        _mean_cell(facts, verdict, one, "natural", at[1] == best[1]),
+        Cell(fixed(at[0], 4), best=at[0] == best[0]),
+        Cell(fixed(at[1], 4), best=at[1] == best[1]),
         Cell(fixed(one.worst.bits_per_byte, 4), small=one.worst.domain, best=at[2] == best[2]),
         Cell(ABSENT) if base else Cell(signed(one.worst_regret.bits_per_byte, 4), small=one.worst_regret.domain),
         _better(one, facts),
@@ -83,15 +81,6 @@ def _kind(facts: Facts, one: CandidateResult) -> str:
     if one.limited:
         return "as limits allow it"
     return "the reference mixture" if one.name == facts.reference_name else ""
-
-
-def _mean_cell(facts: Facts, verdict: Verdict, one: CandidateResult, target: Target, best: bool) -> Cell:
-    value, wanted = fixed(one.mean[target].bits_per_byte, 4), (one.name, facts.baseline_name, target)
-    pair = next((c for c in verdict.comparisons if (c.candidate, c.opponent, c.target) == wanted), None)
-    if pair is None:
-        return Cell(value, best=best)
-    small = f"{signed_percent(pair.relative)}{NBSP}{pair.outcome}"
-    return Cell(value, small=small, best=best, outcome=pair.outcome)
 
 
 def _better(one: CandidateResult, facts: Facts) -> Cell:
@@ -125,6 +114,8 @@ def claims_table(facts: Facts) -> Table | None:
         "Claims are tested one after the other, and each only if the one before it is proved. All together are wrong "
         f"in at most {percent(1 - facts.verdict.confidence, 0)} of such runs."
     )
+    if facts.verdict.race is not None:
+        caption += " They cover the finalists of the race only."
     return Table("claims", caption, columns, rows)
 
 
@@ -140,82 +131,30 @@ def _claim(one: Claim) -> list[Cell]:
 
 
 def regret_table(facts: Facts) -> Table | None:
-    """What choosing each candidate costs against the best, as bars."""
+    """What choosing each candidate costs against the best, as bars; by the other average too."""
     verdict = facts.verdict
     if verdict is None:
         return None
-    held = [one for one in verdict.choices[verdict.recommendation.target] if one.expected is not None]
-    largest = max((one.expected or 0.0 for one in held), default=0.0)
+    target = verdict.recommendation.target
+    other = {one.candidate: one for one in verdict.choices[OTHER[target]]}
+    held = [one for one in verdict.choices[target] if one.expected is not None]
+    shown = [*held, *(other[one.candidate] for one in held if one.candidate in other)]
+    largest = max((one.expected or 0.0 for one in shown), default=0.0)
     rows = [
-        [
-            Cell(one.candidate),
-            Cell(percent(number(one.expected), 2), bar=(one.expected or 0.0) / largest if largest else 0.0),
-            Cell(percent(number(one.at_most), 2)),
-        ]
+        [Cell(one.candidate), *_regret(one, largest, "found"), *_regret(other.get(one.candidate), largest, "natural")]
         for one in held
     ]
+    titles = ((which, what) for which in (target, OTHER[target]) for what in ("Expected regret", "At most"))
+    columns = [("Mixture", "text"), *((f"{what}, {which} average", "number") for which, what in titles)]
     caption = (
-        f"By how much choosing a mixture is worse than the best, by the {verdict.recommendation.target} average. "
-        "All limits hold at once."
+        "By how much choosing a mixture is worse than the best one here. The limits of one average hold at once "
+        f"({verdict.sure})."
     )
-    columns = [("Mixture", "text"), ("Expected regret", "number"), ("At most", "number")]
     return Table("regret", caption, columns, rows) if rows else None
 
 
-def comparison_tables(facts: Facts) -> list[Table]:
-    """For each target, the recommendation's first: every candidate against its opponents, with intervals."""
-    verdict = facts.verdict
-    if verdict is None:
-        return []
-    first = verdict.recommendation.target
-    held: set[Target] = {one.target for one in verdict.comparisons}
-    targets = sorted(held, key=lambda target: (target != first, target))
-    return [_comparisons(verdict, n, target) for n, target in enumerate(targets)]
-
-
-def _comparisons(verdict: Verdict, n: int, target: Target) -> Table:
-    pairs = [one for one in verdict.comparisons if one.target == target]
-    scale = max((abs(x) for one in pairs for x in _ends(one) if math.isfinite(x)), default=0.0) * 1.05 or 1.0
-    rows = [_comparison(verdict, one, scale) for one in pairs]
-    titles = [
-        ("Comparison", "text"),
-        ("Outcome", "text"),
-        ("Difference, bits per byte", "number"),
-        ("Relative", "number"),
-        ("Worse to the right", "interval"),
-        (f"{verdict.sure} interval", "text"),
-        ("For these documents only", "text"),
-    ]
-    secondary = "" if target == verdict.recommendation.target else " Nothing is claimed by this average."
-    caption = f"By the {target} average. Below zero, the first of the two is better.{secondary}"
-    return Table(f"comparisons-{n}", caption, titles, rows)
-
-
-def _comparison(verdict: Verdict, one: Comparison, scale: float) -> list[Cell]:
-    low, _, high = _ends(one)
-    sure = math.isfinite(low) and math.isfinite(high)
-    return [
-        Cell(f"{one.candidate} against {one.opponent}"),
-        Cell(one.outcome, outcome=one.outcome),
-        Cell(signed(one.difference, 4)),
-        Cell(signed_percent(one.relative)),
-        Cell("", interval=_span(verdict, one, scale) if sure else None),
-        Cell(_to(one.interval)),
-        Cell(_to(one.fixed)),
-    ]
-
-
-def _to(interval: Interval) -> str:
-    return f"{signed(interval[0], 4)} to {signed(interval[1], 4)}" if interval else "none with one seed"
-
-
-def _ends(one: Comparison) -> tuple[float, float, float]:
-    low, high = numbers(one.interval, 2)
-    return low, number(one.difference), high
-
-
-def _span(verdict: Verdict, one: Comparison, scale: float) -> Span:
-    opponent = verdict.candidate(one.opponent)
-    margin = opponent.mean[one.target].bits_per_byte * verdict.margin if opponent else math.nan
-    places = [round(50 + 50 * x / scale, 1) if math.isfinite(x) else 50.0 for x in _ends(one)]
-    return Span(*places, zero=50.0, margin=round(min(50.0, 50 * margin / scale), 1) if margin == margin else 0.0)
+def _regret(one: Choice | None, largest: float, tone: str) -> list[Cell]:
+    if one is None or one.expected is None:
+        return [Cell(ABSENT)] * 2
+    bar = one.expected / largest if largest else 0.0
+    return [Cell(percent(one.expected), bar=bar, tone=tone), Cell(percent(number(one.at_most)))]

@@ -11,6 +11,7 @@ from doremi.report.facts import Facts
 from doremi.report.tables import Cell, Table
 from doremi.report.trainings import SEARCH_ROLES, Training, in_round, records
 from doremi.report.words import ABSENT, count, duration, fixed, flattened, inner, listed, number
+from doremi.verdict.rates import swept
 
 SETTINGS = 300  # lines of settings that are shown at most
 
@@ -21,10 +22,27 @@ def training_table(facts: Facts) -> Table | None:
     for t in facts.trainings:
         groups.setdefault((str(t.round), t.role, t.method, t.size, t.mixture), []).append(t)
     rows = [_training_row(facts, group) for group in groups.values()]
-    titles = ("Model", "Seeds", "Parameters", "Steps", "Tokens", "Mean bits per byte")
+    titles = ("Model", "Seeds", "Body parameters", "With embeddings", "Steps", "Tokens", "Mean bits per byte")
     columns = [(t, "text" if n < 2 else "number") for n, t in enumerate(titles)]
     caption = "Models trained in this run. Means are over domains, then over seeds."
     return Table("models", caption, columns, rows) if rows else None
+
+
+def rates_table(facts: Facts) -> Table | None:
+    """The loss at each peak learning rate that `doremi tune` has tried."""
+    found = swept(facts.run, facts.nodes) if facts.nodes else []
+    if not found:
+        return None
+    rows = [
+        [
+            Cell(one.size),
+            Cell(ABSENT if one.best is None else f"{one.best:g}", small="at an end" if one.at_an_end else ""),
+            Cell(", ".join(f"{rate:g}: {fixed(bits, 4)}" for rate, bits in zip(one.rates, one.bits, strict=True))),
+        ]
+        for one in found
+    ]
+    caption = "Peak learning rates that were tried, with the mean bits per byte that each gave. Lower is better."
+    return Table("rates", caption, [("Size", "text"), ("Best", "number"), ("Tried", "text")], rows)
 
 
 def _training_row(facts: Facts, group: list[Training]) -> list[Cell]:
@@ -36,6 +54,7 @@ def _training_row(facts: Facts, group: list[Training]) -> list[Cell]:
     return [
         Cell(_model(facts, one), small=next((t.same_as for t in group if t.same_as), "")),
         Cell(seeds, small="; ".join(_progress(t) for t in group if not t.finished)),
+        Cell(count(facts.bodies.get(stage.get("parameters", 0)))),
         *(Cell(count(stage.get(what))) for what in ("parameters", "steps", "tokens")),
         Cell(fixed(float(np.mean(means)), 4) if means else ABSENT),
     ]
@@ -43,7 +62,7 @@ def _training_row(facts: Facts, group: list[Training]) -> list[Cell]:
 
 def _model(facts: Facts, one: Training) -> str:
     if one.role not in SEARCH_ROLES:
-        return f"{one.name}, {one.size}"
+        return f"{one.name}, {one.size}" + (f", heat {one.round} of the race" if one.round else "")
     on = f" on {facts.searched_from(facts.search_of(one), one.round)}" if one.role == "reference" else ""
     return in_round(f"{one.role}{facts.of_which(one)}{on}", one.round)
 

@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
+
+from doremi.diagnostics.few_tokens import few_tokens
+from doremi.diagnostics.health import few_documents
 from doremi.mixture.record import MixtureRecord
 from doremi.report.facts import Facts, Search
 from doremi.report.words import count, listed, number, percent, plural
+from doremi.rundir.outgrown import in_words, outgrown_by
+from doremi.verdict.held_out import too_few
 
 
 def outdated_words(facts: Facts) -> str:
     """Why there are no results of the verdict on the page, and what brings new ones."""
     return f"{facts.outdated} `doremi run {facts.name}` trains what is missing and compares again."
+
+
+def warnings(facts: Facts) -> list[tuple[str, str]]:
+    """What decides on how much the answer is worth: a word or two, and the warning."""
+    few = [few_documents(facts.held_out_documents()), None if facts.verdict is None else too_few(facts.verdict)]
+    told = " ".join(words for words in few if words)
+    return [*([("Few documents", told)] if told else []), *(("Short training", words) for words in _short(facts))]
+
+
+def _short(facts: Facts) -> list[str]:
+    """Of each size of the candidates that trains on few tokens for its parameters."""
+    stages = {t.size: t.folder.stage() for t in facts.models() if t.role == "main"}
+    told = []
+    for size, stage in stages.items():
+        body = facts.bodies.get(stage["parameters"])
+        told.append(None if body is None else few_tokens(size, stage["tokens"], body))
+    return [words for words in told if words]
 
 
 def mixture_notes(facts: Facts) -> list[str]:
@@ -23,6 +47,7 @@ def mixture_notes(facts: Facts) -> list[str]:
             f"The configured limits changed {listed(others)}. Below, a candidate of that name is the nearest allowed "
             "mixture, and comparisons are with that one. The reference model was trained on the mixture itself."
         )
+    notes += _outgrown(facts)
     if facts.foreign:
         names = listed(dict.fromkeys(t.name for t in facts.foreign))
         notes.append(
@@ -33,11 +58,24 @@ def mixture_notes(facts: Facts) -> list[str]:
     return notes
 
 
+def _outgrown(facts: Facts) -> list[str]:
+    """Samples that one of the mixtures repeats in a training, where whole domains were to be read."""
+    if facts.corpus is None or facts.kept_share() != 1:
+        return []
+    tokens, names = facts.run_tokens(), tuple(facts.corpus.entries)
+    if not math.isfinite(tokens) or any(set(record.weights) != set(names) for record in facts.mixtures.values()):
+        return []
+    trainings = [([record.weights[name] for name in names], int(tokens)) for record in facts.mixtures.values()]
+    found = in_words(outgrown_by(facts.corpus, trainings, Fraction(1)))
+    return [] if found is None else [found]
+
+
 def _of_search(facts: Facts, search: Search) -> list[str]:
     record = search.record
     if record is None:
         return [f"The mixture {search.name} is made when its search is finished."]
     return [
+        *_moved(facts, search),
         *_repeated(facts, search.name, record),
         *_limited(facts, search.name, record),
         *_mean(search.name, record),
@@ -45,6 +83,17 @@ def _of_search(facts: Facts, search: Search) -> list[str]:
         *_unsettled(record),
         *_early(record),
     ]
+
+
+def _moved(facts: Facts, search: Search) -> list[str]:
+    """How many of the tokens a mixture gives to other domains than what its search started from."""
+    reference = facts.reference_weights(search)
+    if search.record is None or reference is None:
+        return []
+    pairs = zip(facts.in_order(search.record.weights), reference, strict=True)
+    distance = 0.5 * math.fsum(abs(after - before) for after, before in pairs)
+    start = facts.searched_from(search)
+    return [f"{search.name} gives {percent(distance, 1)} of the tokens to other domains than {start} does."]
 
 
 def _repeated(facts: Facts, name: str, record: MixtureRecord) -> list[str]:

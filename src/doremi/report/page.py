@@ -11,18 +11,17 @@ from dataclasses import asdict, dataclass
 from importlib import resources
 from typing import Any
 
-from doremi.diagnostics.health import few_documents
 from doremi.report.alarms import alarm_table
 from doremi.report.curves import curves_figure
 from doremi.report.data import data_table
 from doremi.report.equal_compute import compute_table
 from doremi.report.facts import Facts, read_facts
 from doremi.report.fewshot import fewshot_tables
-from doremi.report.figures import Figure, change_figure, epochs_figure
+from doremi.report.forest import forest_figure, profile_figures
 from doremi.report.iterated import rounds_tables
-from doremi.report.judgement import candidate_table, claims_table, comparison_tables, regret_table
-from doremi.report.made import settings_table, time_table, training_table
-from doremi.report.notes import mixture_notes, outdated_words
+from doremi.report.judgement import candidate_table, claims_table, regret_table
+from doremi.report.made import rates_table, settings_table, time_table, training_table
+from doremi.report.notes import mixture_notes, outdated_words, warnings
 from doremi.report.sizes import sizes_table, sizes_words
 from doremi.report.stages import stages
 from doremi.report.svg import drawing, printable
@@ -30,19 +29,23 @@ from doremi.report.tables import SHOWN, Table, domain_tables, mixture_table, sho
 from doremi.report.walks import walk_figures
 from doremi.report.words import count, percent, plural
 from doremi.rundir.layout import RunDirectory
-from doremi.verdict.headline import headline, lent
-from doremi.verdict.held_out import too_few
+from doremi.verdict.headline import headline, lent, noise
+from doremi.verdict.price import price
 
 
 @dataclass(frozen=True)
 class Answer:
-    """`verb` and `mixture` make the headline; `tag` is the outcome, where the headline does not say it."""
+    """`verb` and `mixture` are the first line, `reason` and `settle` the other two; `notes` stand below all warnings.
+
+    `proved`: better than another candidate.
+    """
 
     verb: str
     mixture: str
     reason: str
-    notes: list[str]
-    tag: str
+    settle: str = ""
+    notes: tuple[str, ...] = ()
+    proved: bool = False
 
 
 def render(run: RunDirectory) -> str:
@@ -68,6 +71,7 @@ def _view(facts: Facts) -> dict[str, Any]:
         "name": facts.name,
         "setting": _setting(facts),
         "answer": _answer(facts),
+        "warnings": warnings(facts),
         "stages": told,
         "complete": all(stage.state == "done" for stage in told if stage.name != "Health"),
         "mixture": mixture_table(facts),
@@ -76,65 +80,68 @@ def _view(facts: Facts) -> dict[str, Any]:
         "candidates": candidate_table(facts),
         "claims": claims_table(facts),
         "regret": regret_table(facts),
-        "comparisons": comparison_tables(facts),
         "lent": lent(facts.verdict) if facts.verdict else [],
-        "moved": [one.words for one in facts.verdict.domain_changes] if facts.verdict else [],
         "sizes": sizes_table(facts),
         "sizes_words": sizes_words(facts),
         "compute": compute_table(facts),
         "fewshot": fewshot_tables(facts),
         "verdict_note": _verdict_note(facts),
-        "few": " ".join(filter(None, [few_documents(facts.held_out_documents()), _too_few(facts)])),
         "domain_tables": domain_tables(facts),
-        "figures": figures(facts),
+        **pictures(facts),
         "baseline": facts.baseline_name,
-        "margin": percent(facts.verdict.margin if facts.verdict else None, 1),
-        "confidence": facts.verdict.sure if facts.verdict else "",
+        "sure": facts.verdict.sure if facts.verdict else "",
         "made": [t for t in _made(facts) if t is not None],
         "settings": _settings(facts),
     }
 
 
 def _made(facts: Facts) -> list[Table | None]:
-    return [data_table(facts), *rounds_tables(facts), alarm_table(facts), training_table(facts), time_table(facts)]
+    return [
+        data_table(facts),
+        *rounds_tables(facts),
+        alarm_table(facts),
+        training_table(facts),
+        rates_table(facts),
+        time_table(facts),
+    ]
 
 
-def figures(facts: Facts) -> dict[str, Figure]:
-    """All pictures by key, each drawn or with the reason why not."""
+def pictures(facts: Facts) -> dict[str, Any]:
+    """All pictures by where they stand, each drawn or with the reason why not."""
     with drawing():
-        made = [change_figure(facts), epochs_figure(facts), curves_figure(facts), *walk_figures(facts)]
-    return {figure.key: figure for figure in made}
+        return {
+            "forest": forest_figure(facts),
+            "profiles": profile_figures(facts),
+            "figures": [curves_figure(facts), *walk_figures(facts)],
+        }
 
 
 # -- the answer ------------------------------------------------------------------------------------------------------
 
 
-def _too_few(facts: Facts) -> str | None:
-    return None if facts.verdict is None else too_few(facts.verdict)
-
-
 def _answer(facts: Facts) -> Answer:
     if facts.verdict is None:
         return _no_answer(facts)
-    chosen = facts.verdict.recommendation
-    _, better, settle = headline(facts.verdict)
-    changes = [one.words for one in facts.verdict.domain_changes if one.candidate == chosen.mixture]
-    return Answer("Train on", chosen.mixture, better, [settle, chosen.reason, *changes], "win" if chosen.proved else "")
+    verdict, cost = facts.verdict, price(facts.run, facts.nodes, facts.name)
+    _, better, settle = headline(verdict, cost)
+    chosen = verdict.recommendation
+    notes = filter(None, (chosen.reason, noise(verdict, cost)))
+    return Answer("Use", chosen.mixture, better, settle, tuple(notes), chosen.proved)
 
 
 def _no_answer(facts: Facts) -> Answer:
     none = "There is no answer yet."
     if facts.nodes is None:
-        return Answer(none, "", f"Nothing is planned here yet. `doremi run {facts.name}` plans and trains.", [], "")
+        return Answer(none, "", f"Nothing is planned here yet. `doremi run {facts.name}` plans and trains.")
     if facts.outdated:
-        return Answer(none, "", outdated_words(facts), [], "")
+        return Answer(none, "", outdated_words(facts))
     if not facts.found:
-        return Answer(none, "", "The mixture and the verdict are still to come.", [], "")
+        return Answer(none, "", "The mixture and the verdict are still to come.")
     reason = (
         "The search has found the mixture below. It is not known whether it beats the plain ones, since "
         "the candidates have not been compared."
     )
-    return Answer("There is a mixture, but no verdict yet.", "", reason, [], "")
+    return Answer("There is a mixture, but no verdict yet.", "", reason)
 
 
 def _setting(facts: Facts) -> str:
@@ -153,7 +160,8 @@ def _setting(facts: Facts) -> str:
 def _verdict_note(facts: Facts) -> str:
     if facts.verdict is not None:
         target = facts.verdict.recommendation.target
-        return " ".join([f"The recommendation goes by the {target} average.", *_matched(facts)])
+        raced = facts.verdict.race.words() if facts.verdict.race else ()
+        return " ".join([f"The recommendation goes by the {target} average.", *raced, *_matched(facts)])
     if facts.outdated:
         return outdated_words(facts)
     done = len([t for t in facts.every("main") if t.finished])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 WIDE, NARROW = 700, 340
 _PANEL = (176, 104)
 _LOG_RATIO = 8.0  # from here on small values would lie flat on the floor of a linear axis
-_LOG_DOTS = 40.0  # the same for rows of marks, which have more room
 _DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 3)), (0, (9, 3)), (0, (3, 1, 1, 1, 1, 1)))
 
 
@@ -52,14 +51,18 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Dots:
-    """One mark a row: `values` `[rows]`. `spread` are small marks around it, `[rows][any]`."""
+class Ranges:
+    """One mark a row with its interval: `middle`, `low`, `high` `[rows]`, NaN where there is none.
 
-    label: str
-    values: Sequence[float]
+    `lift` is how far above its row it stands, in rows.
+    """
+
+    middle: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
     tone: str
     filled: bool = True
-    spread: Sequence[Sequence[float]] = field(default_factory=list)
+    lift: float = 0.0
 
 
 def frame(
@@ -106,20 +109,23 @@ def _panel_axes(figure: Figure, scales: Frame) -> Axes:
     return axes
 
 
-def dots(
+def forest(
     key: str,
     title: str,
     names: Sequence[str],
-    marks: Sequence[Dots],
+    marks: Sequence[Ranges],
     display: Callable[[float], str],
-    level: float = math.nan,
+    *,
+    beside: Sequence[str] = (),
+    margin: float = 0.0,
 ) -> str:
-    """Rows of marks joined by a line, one row a name, the first on top; one picture for a screen, one for a phone.
+    """Rows of marks with intervals around a line at 0, the first on top, for a screen and for a phone.
 
-    `level` is a dotted line across all rows.
+    `beside` are words at the right of each row; `margin` is half of a shaded zone around 0.
     """
     return "".join(
-        inline(_dots(width, names, marks, display, level), f"{key}-{width}", title) for width in (WIDE, NARROW)
+        inline(_forest(width, names, marks, display, beside, margin), f"{key}-{width}", title)
+        for width in (WIDE, NARROW)
     )
 
 
@@ -172,59 +178,59 @@ def _ticks(low: float, high: float, log: bool, most: int = 4) -> list[float]:
     return [float(t) for t in MaxNLocator(most - 1).tick_values(low, high) if low - 1e-12 <= t <= high]
 
 
-def _dots(
-    width: int, names: Sequence[str], marks: Sequence[Dots], display: Callable[[float], str], level: float
+def _forest(
+    width: int,
+    names: Sequence[str],
+    marks: Sequence[Ranges],
+    display: Callable[[float], str],
+    beside: Sequence[str],
+    margin: float,
 ) -> Figure:
-    figure = _figure(width, 19 * len(names) + 30)
+    figure = _figure(width, (19 if len(marks) == 1 else 28) * len(names) + 34)
     figure.set_layout_engine("constrained", w_pad=3 / 72, h_pad=2 / 72)
     axes = figure.add_subplot()
     axes.patch.set_visible(False)
-    values = np.array([m.values for m in marks], dtype=float)
-    left, right, log = dots_scale(values)
-    if log:
-        axes.set_xscale("log")
+    left, right = forest_scale(marks)
     axes.set_xlim(left, right)
-    low, high = np.fmin.reduce(values), np.fmax.reduce(values)  # over the marks, NaN where a row has none
-    axes.hlines(range(len(names)), left, high, color=tone("line"), linewidth=0.7, zorder=1)
-    axes.hlines(range(len(names)), np.maximum(low, left), high, color=tone("soft"), linewidth=1.6, zorder=2)
+    if margin:
+        axes.axvspan(max(-margin, left), min(margin, right), color=tone("line"), alpha=0.4, linewidth=0, zorder=0)
+    axes.hlines(range(len(names)), left, right, color=tone("line"), linewidth=0.7, zorder=1)
+    _dotted(axes.axvline, 0.0)
     for mark in marks:
-        _mark(axes, mark, left)
+        _ranges(axes, mark, left, right)
     _rows(axes, names, 16 if width == NARROW else 34)
-    ticks = _ticks(left, right, log, most=4 if width == NARROW else 8)
-    axes.set_xticks(ticks, [display(t) for t in ticks])
-    axes.set_xticks([], minor=True)
-    if left < level < right:
-        _dotted(axes.axvline, level)
+    for row, words in enumerate(beside):
+        axes.text(1.01, row, words, transform=axes.get_yaxis_transform(), verticalalignment="center")
+    ticks = _ticks(left, right, log=False, most=4 if width == NARROW else 8)
+    axes.set_xticks(ticks, [display(0.0 if abs(t) < 1e-12 else t) for t in ticks])
     return figure
 
 
-def dots_scale(values: np.ndarray) -> tuple[float, float, bool]:
-    """Ends of the scale for `values` (any shape) and whether it is logarithmic; a zero then lies on its left end."""
-    positive = values[np.isfinite(values) & (values > 0)]
-    if not positive.size:
-        return 0.0, 1.0, False
-    low, high = float(positive.min()), float(positive.max())
-    if high / low > _LOG_DOTS:
-        return max(low, high / 1e5) / 1.5, high * 1.25, True
-    return 0.0, high * 1.06, False
+def forest_scale(marks: Sequence[Ranges]) -> tuple[float, float]:
+    """Ends of the scale, 0 within. One interval much wider than the rest must not press these together."""
+    middle = np.array([mark.middle for mark in marks], dtype=float)
+    ends = np.array([[mark.low, mark.high] for mark in marks], dtype=float)
+    half = ends[:, 1] - middle
+    usual = np.nanmedian(half) if np.isfinite(half).any() else 0.0
+    most = 1.1 * max(np.nanmax(np.abs(middle), initial=0.0) + 2 * usual, 1e-6)
+    low, high = (float(found) for found in (np.nanmin(ends, initial=0.0), np.nanmax(ends, initial=0.0)))
+    low, high = min(low, float(np.nanmin(middle, initial=0.0))), max(high, float(np.nanmax(middle, initial=0.0)))
+    pad = 0.04 * (high - low) or most
+    return max(low - pad, -most), min(high + pad, most)
 
 
-def _mark(axes: Axes, mark: Dots, left: float) -> None:
-    for row, around in enumerate(mark.spread):
+def _ranges(axes: Axes, mark: Ranges, left: float, right: float) -> None:
+    """The intervals, cut off at the ends of the scale with an arrow there, and the marks."""
+    ink, rows = tone(mark.tone), np.arange(len(mark.middle)) - mark.lift
+    low, high = np.array(mark.low, float), np.array(mark.high, float)
+    axes.hlines(rows, np.maximum(low, left), np.minimum(high, right), color=ink, linewidth=1.5, zorder=2)
+    for beyond, at, shape in ((low < left, left, 4), (high > right, right, 5)):  # carets that point left and right
         axes.plot(
-            np.maximum(around, left),
-            [row] * len(around),
-            "|",
-            color=tone(mark.tone),
-            markersize=7,
-            markeredgewidth=0.9,
-            zorder=3,
-        )
+            np.full(int(beyond.sum()), at), rows[beyond], marker=shape, linestyle="", color=ink, markersize=6,
+            clip_on=False,
+        )  # fmt: skip
     face = tone(mark.tone if mark.filled else "paper")
-    rows = np.arange(len(mark.values))
-    values = np.maximum(mark.values, left)
-    edge = tone(mark.tone)
-    axes.plot(values, rows, "o", color=face, markeredgecolor=edge, markersize=6.5, zorder=4, clip_on=False)
+    axes.plot(mark.middle, rows, "o", color=face, markeredgecolor=ink, markersize=6.5, zorder=4, clip_on=False)
 
 
 def _rows(axes: Axes, names: Sequence[str], length: int) -> None:

@@ -41,7 +41,7 @@ def stages(facts: Facts) -> list[Stage]:
 def _corpus_stage(facts: Facts) -> Stage:
     if facts.corpus is None:
         return Stage("Corpus", "missing", "The corpus has not been prepared, or was not copied with the run.")
-    tokens = sum(t for t in facts.train_tokens() if t == t)
+    tokens = sum(facts.corpus.count("train", "tokens"))
     vocabulary = facts.corpus.tokenizer.vocab_size
     words = (
         f"{plural(len(facts.domains), 'domain')}, {count(tokens)} training tokens, vocabulary of {count(vocabulary)}."
@@ -62,8 +62,8 @@ def _model_stage(facts: Facts, role: Role, name: str, missing: str) -> Stage:
         return Stage(name, "missing", missing)
     done = [t for t in everyone if t.finished]
     seeds = sorted({t.seed for t in done})
-    rounds = max(t.round for t in everyone)
-    several = f" in {plural(rounds, 'round')}" if rounds else ""
+    rounds, what = max(t.round for t in everyone), "round" if role in SEARCH_ROLES else "heat"
+    several = f" in {plural(rounds, what)}" if rounds else ""
     words = f"{plural(len(done), 'model')} finished{several}" + (f", seeds {listed(seeds)}" if seeds else "")
     left = len(facts.nodes.find(role)) - len(done) if facts.nodes else 0
     return Stage(name, "partly" if left else "done", f"{words}, {left:,} unfinished." if left else f"{words}.")

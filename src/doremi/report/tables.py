@@ -32,17 +32,6 @@ SHOWN = 30  # domains a table or plot shows at most
 
 
 @dataclass(frozen=True)
-class Span:
-    """A difference with its interval and the margin of a tie, as positions in a picture 0 to 100 wide."""
-
-    low: float
-    middle: float
-    high: float
-    zero: float
-    margin: float
-
-
-@dataclass(frozen=True)
 class Cell:
     """`small` and `under` are further lines; `bar` a fraction of the width; `best` the best of its row or column."""
 
@@ -52,7 +41,6 @@ class Cell:
     tone: str = ""
     best: bool = False
     outcome: str = ""
-    interval: Span | None = None
     under: str = ""
 
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from doremi.files import json_lines
 from doremi.mixture.record import MixtureRecord, same_weights
 from doremi.report.words import inner, number, numbers
 from doremi.rundir.layout import RunDirectory, TrainingFolder
@@ -112,24 +112,6 @@ def _is_foreign(node: NodeRecord, folder: TrainingFolder, records: Mapping[int, 
 
 
 # -- what their logs hold --------------------------------------------------------------------------------------------
-
-
-def json_lines(path: Path, marker: str = "") -> list[Mapping[str, Any]]:
-    """The objects of a JSON-lines file up to the first line that is none: a running process may be writing it.
-
-    Lines without `marker` are passed over unparsed: a long run has very many, of which few are wanted.
-    """
-    held = []
-    if path.exists():
-        for line in path.read_bytes().splitlines():
-            if marker.encode() not in line:
-                continue
-            try:
-                value = json.loads(line)
-            except ValueError:
-                break
-            held += [value] if isinstance(value, Mapping) else []
-    return held
 
 
 def records(folder: TrainingFolder, kind: str) -> list[Mapping[str, Any]]:

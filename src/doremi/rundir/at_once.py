@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from doremi.config import RunConfig
+from doremi.files import size_in_words
 from doremi.rundir import costs
 from doremi.rundir.context import Context
 from doremi.rundir.graph import Graph, Method, graph
@@ -33,6 +34,8 @@ class Settled:
     at_once: int
     machine: Machine
     """The facts that are recorded: with the threads of each training."""
+    warning: str | None = None
+    """Where not even one training fits into the memory, as far as arithmetic can tell."""
 
 
 def settled(
@@ -48,9 +51,10 @@ def settled(
         threads = known.machine.threads if threads_stay else None
     plan = graph(config, replace(known, assumed=True), methods)
     at_once = _auto(config, plan, host, threads) if config.workers == "auto" else config.workers
+    warning = too_large(config, plan, host)
     if threads_stay:
-        return Settled(at_once, known.machine)
-    return Settled(at_once, replace(known.machine, threads=threads or _share(host, at_once)))
+        return Settled(at_once, known.machine, warning)
+    return Settled(at_once, replace(known.machine, threads=threads or _share(host, at_once)), warning)
 
 
 def _auto(config: RunConfig, plan: Graph, host: Host, threads: int | None) -> int:
@@ -91,6 +95,19 @@ def training_bytes(config: RunConfig, plan: Graph, node: Node) -> int:
     rows = costs.losses_rows(spec.settings)
     live = 4 * counts.parameters if spec.scoring is not None and spec.scoring.losses == "live" else 0
     return OPTIMIZER_BYTES * counts.parameters + live + rows * (counts.saved or 0)
+
+
+def too_large(config: RunConfig, plan: Graph, host: Host) -> str | None:
+    """What to say where the largest training that is left does not fit into the memory it would have."""
+    left = [node for node in plan.nodes if isinstance(node.spec or node.draft, TrainingSpec) and not plan.done(node)]
+    largest = max(left, key=lambda node: training_bytes(config, plan, node), default=None)
+    memory, where = (host.device_memory, "a GPU") if host.devices else (host.memory, "this machine")
+    if largest is None or memory is None or (needs := training_bytes(config, plan, largest)) <= memory:
+        return None
+    return (
+        f"{largest.id} needs about {size_in_words(needs)} of memory, and {where} has {size_in_words(memory)}. "
+        "Raise training.accumulation, so that fewer sequences are worked on at once, or use a smaller model."
+    )
 
 
 def _fitting(config: RunConfig, plan: Graph, host: Host, trainings: list[Node]) -> int:

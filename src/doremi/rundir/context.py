@@ -32,11 +32,17 @@ class Context:
 
     @cached_property
     def settings(self) -> TrainingConfig | None:
-        """With every `auto` replaced."""
+        """Of the search, with every `auto` replaced."""
         counts = self.counts(None)
         if counts is None or self.known.machine is None:
             return None
-        return resolved(self.config, self.known.machine, counts.parameters)
+        settings = resolved(self.config, self.known.machine, counts.parameters)
+        return _at_rate(settings, self.rate(None))
+
+    def rate(self, size: str | None) -> float:
+        """Peak learning rate of the proxy's model, or of a candidate's size."""
+        training = self.config.training
+        return training.learning_rates.get(size or self.config.size_name, training.learning_rate)
 
     def counts(self, size: str | None) -> Counts | None:
         """Of the proxy's model, or one of a candidate's size."""
@@ -48,10 +54,33 @@ class Context:
     def model(self, size: str | None) -> str:
         return canonical(shape_of(self.config, size))
 
+    def candidate_seeds(self) -> list[int]:
+        """Of main models: as many as configured, and more where the plan of looks has come to more."""
+        first, goal = self.config.seed, self.known.goal or 0
+        return list(range(first, first + max(self.config.candidates.seeds, goal)))
+
+    def target_weights(self) -> Weights | None:
+        """What domains weigh in the average that decides; None before there is a corpus."""
+        if self.corpus is None:
+            return None
+        if self.config.verdict.target == "natural":
+            return self.plain("natural", limits=False)
+        return (1 / len(self.corpus.domains),) * len(self.corpus.domains)
+
     # -- mixtures ----------------------------------------------------------------------------------------------------
 
     def plain(self, name: str, *, limits: bool = True) -> Weights | None:
         """Weights of a mixture that no search has found, in the corpus' order, as limits allow them."""
+        if (name, limits) not in self._plain:
+            self._plain[name, limits] = self._make_plain(name, limits=limits)
+        return self._plain[name, limits]
+
+    @cached_property
+    def _plain(self) -> dict[tuple[str, bool], Weights | None]:
+        """What has been asked for: every seed and size asks for the same."""
+        return {}
+
+    def _make_plain(self, name: str, *, limits: bool) -> Weights | None:
         mixture = self._named(name)
         if mixture is None or self.corpus is None:
             return None
@@ -97,12 +126,17 @@ class Context:
         *,
         scoring: Scoring | None = None,
         more_steps: int = 0,
+        rate: float | None = None,
     ) -> Node:
-        """The node as a training on a mixture, or waiting, with the reason, while that is not known."""
+        """The node as a training on a mixture, or waiting, with the reason, while that is not known.
+
+        `rate`: its peak learning rate, where it is not the one of its size.
+        """
         needs = node.needs or ("prepare",)
         machine, settings = self.known.machine, self.settings
         if self.corpus is None or settings is None or machine is None:
             return replace(node, needs=needs, waits="waits for prepare" if self.corpus is None else why)
+        settings = _at_rate(settings, rate or self.rate(node.size))
         if more_steps:
             settings = settings.model_copy(update={"steps": settings.steps + more_steps})
         size = node.size or None
@@ -153,3 +187,8 @@ class Context:
         if reference.spec is None:
             return replace(node, draft=spec, cost=cost, waits=waits)
         return replace(node, spec=spec, cost=cost)
+
+
+def _at_rate(settings: TrainingConfig, rate: float) -> TrainingConfig:
+    """Settings of one training. Nothing of it depends on the rates of other sizes, so they are not part of it."""
+    return settings.model_copy(update={"learning_rate": rate, "learning_rates": {}})

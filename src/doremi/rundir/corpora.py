@@ -20,11 +20,18 @@ from doremi.rundir.layout import RunDirectory
 
 
 def find(config: RunConfig) -> Corpus | None:
-    """The corpus that a run of this configuration uses; None if it is not prepared yet. Reads no source.
+    """The corpus that a run of this configuration uses, with the sizes of whole domains that this one says.
+
+    None if it is not prepared yet. Reads no source.
 
     `DataError` where the corpus must be looked for by its sources and one has no files, `ConfigError` for settings that
     are not those of the corpus named, `RunError` where there is no such corpus.
     """
+    corpus = _find(config)
+    return None if corpus is None else corpus.sized(config.data.given)
+
+
+def _find(config: RunConfig) -> Corpus | None:
     named = Path(config.data.corpus) if config.data.corpus is not None else None
     if named is not None and (named / "manifest.json").exists():
         check(config.data)

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 from doremi.config import RunConfig
+from doremi.config.schema import DataConfig, DomainConfig
 from doremi.corpus.parts import PrepareRequest
-from doremi.corpus.sources import DomainSource
+from doremi.corpus.shape import Filter
+from doremi.corpus.sources import DomainSource, Part
 
 
 def domain_sources(config: RunConfig) -> dict[str, DomainSource]:
     """Where the text of each domain is."""
-    return {
-        name: DomainSource(d.train, d.validation, d.text_field or config.data.text_field)
-        for name, d in config.data.domains.items()
-    }
+    data = config.data
+    return {name: _source(name, domain, data) for name, domain in data.domains.items()}
+
+
+def _source(name: str, domain: DomainConfig, data: DataConfig) -> DomainSource:
+    """What a domain says for itself goes before what is said of all."""
+    shared = data.domain_field is not None
+    where = {**data.where, **domain.where}
+    return DomainSource(
+        data.train if shared else domain.train,
+        data.validation if shared else domain.validation,
+        domain.text_field or data.text_field,
+        domain.sample_tokens or data.sample_tokens,
+        join=data.join if domain.join is None else domain.join,
+        where=tuple(Filter(field, tuple(values)) for field, values in where.items()),
+        part=Part(data.domain_field, tuple(domain.values or [name]), data.others) if data.domain_field else None,
+    )
 
 
 def prepare_request(config: RunConfig) -> PrepareRequest:

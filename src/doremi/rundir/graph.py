@@ -21,7 +21,8 @@ from doremi.rundir.context import Context
 from doremi.rundir.held_out import held_out
 from doremi.rundir.known import Known
 from doremi.rundir.node import Found, Node
-from doremi.rundir.nodes import CandidateRecord, NodeRecord, Nodes
+from doremi.rundir.nodes import CandidateRecord, NodeRecord, Nodes, Race
+from doremi.rundir.racing import Raced, race
 from doremi.rundir.specs import FewshotSpec, TrainingSpec, canonical
 from doremi.rundir.weights import candidate_name
 
@@ -52,6 +53,14 @@ class Method(Protocol):
 
 
 @dataclass(frozen=True)
+class Final:
+    """Who is compared at one size, by name, and with which seeds."""
+
+    candidates: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Graph:
     """All nodes in the order of the run."""
 
@@ -59,6 +68,10 @@ class Graph:
     known: Known
     candidates: tuple[CandidateRecord, ...]
     reference_mixture: str
+    finals: Mapping[str, Final | None]
+    """By size; None in a race that is not over."""
+    races: tuple[Race, ...] = ()
+    """By size, where candidates race."""
     answers: tuple[CandidateRecord, ...] = ()
     """The mixture that each search ends with, candidate or not."""
     by_id: Mapping[str, Node] = field(default_factory=dict, repr=False)
@@ -94,8 +107,7 @@ class Graph:
 
     def ready(self, node: Node) -> bool:
         """Whether it can be done now."""
-        complete = node.spec is not None or node.kind in ("prepare", "verdict")
-        return complete and not self.done(node) and not self.unfinished(node)
+        return node.complete and not self.done(node) and not self.unfinished(node)
 
     def unfinished(self, node: Node) -> list[str]:
         """Ids of what it needs and what is not done."""
@@ -139,9 +151,11 @@ class Graph:
 
     def _is_judged(self) -> bool:
         """Whether verdict.json is of all main models, and of no others, and knows of all that they were asked."""
+        if None in self.finals.values():
+            return False
         if not all(self.done(node) for node in self.nodes if node.kind in ("validation", "evaluation")):
             return False
-        mains = {self.key(node) for node in self.nodes if node.role == "main"}
+        mains = {self.key(node) for node in self.nodes if node.is_final}
         longer = {self.key(node) for node in self.nodes if node.role == "longer"}
         return bool(mains) and mains <= self.known.judged <= mains | longer
 
@@ -151,6 +165,7 @@ class Graph:
             nodes=tuple(self._record(node) for node in self.nodes),
             candidates=self.candidates,
             reference_mixture=self.reference_mixture,
+            races=self.races,
             earlier=tuple(earlier),
         )
 
@@ -171,20 +186,23 @@ def graph(config: RunConfig, known: Known, methods: Mapping[str, Method]) -> Gra
     declared = _declared(context, methods)
     found = {name: mixture for part in declared for name, mixture in part.mixtures.items()}
     nodes = [Node(PREPARE, "prepare", "prepare"), *(node for part in declared for node in part.nodes)]
-    mains = list(_mains(context, found))
+    raced = [_race(context, size, found) for size in config.size_names()] if config.candidates.race else []
+    mains = [node for one in raced for node in one.nodes] or list(_mains(context, found))
     nodes += mains
     if config.candidates.equal_compute:
         nodes += _longer(context, found, nodes)
     nodes += held_out(context, nodes)
-    nodes += _own(known)
-    nodes += _fewshot(config, known, [node for node in nodes if node.role in ("main", "longer")])
-    judged = tuple(node.id for node in nodes if node.role in JUDGED)
-    nodes.append(Node(VERDICT, "verdict", "verdict", needs=judged))
+    nodes += _asked_for(known)
+    nodes += _fewshot(config, known, [node for node in nodes if node.role == "longer" or node.is_final])
+    races = tuple(one.record for one in raced)
+    nodes.append(_verdict(nodes, races))
     reference = candidate_name(config.reference.mixture)
-    candidates = tuple(_candidate(context, name, found) for name in config.candidate_mixtures())
+    seeds = tuple(dict.fromkeys(node.seed for node in mains))
+    candidates = tuple(_candidate(context, name, found, seeds) for name in config.candidate_mixtures())
     _check_allowed(known, candidates)
-    answers = tuple(_candidate(context, next(iter(part.mixtures)), found) for part in declared if part.mixtures)
-    return Graph(tuple(nodes), known, candidates, reference, answers)
+    answers = tuple(_candidate(context, next(iter(part.mixtures)), found, seeds) for part in declared if part.mixtures)
+    finals = _finals(context, candidates, races)
+    return Graph(tuple(nodes), known, candidates, reference, finals, races, answers)
 
 
 def _declared(context: Context, methods: Mapping[str, Method]) -> list[Declared]:
@@ -200,9 +218,32 @@ def _declared(context: Context, methods: Mapping[str, Method]) -> list[Declared]
 def _mains(context: Context, found: Mapping[str, Found]) -> Iterator[Node]:
     config = context.config
     for size in config.size_names():
-        for seed in config.candidate_seeds():
+        for seed in context.candidate_seeds():
             for mixture in config.candidate_mixtures():
                 yield _main(context, candidate_name(mixture), mixture, size, seed, found.get(mixture))
+
+
+def _race(context: Context, size: str, found: Mapping[str, Found]) -> Raced:
+    mixtures = {candidate_name(mixture): mixture for mixture in context.config.candidate_mixtures()}
+
+    def make(name: str, seed: int, heat: int) -> Node:
+        mixture = mixtures[name]
+        return replace(_main(context, name, mixture, size, seed, found.get(mixture)), round=heat)
+
+    return race(context, size, make)
+
+
+def _verdict(nodes: Sequence[Node], races: Sequence[Race]) -> Node:
+    judged = tuple(node.id for node in nodes if node.role in JUDGED)
+    going_on = any(one.finalists is None for one in races)
+    return Node(VERDICT, "verdict", "verdict", needs=judged, waits="waits for the next heat" if going_on else "")
+
+
+def _finals(context: Context, candidates: Sequence[CandidateRecord], races: Sequence[Race]) -> dict[str, Final | None]:
+    if races:
+        return {r.size: Final(r.finalists, r.seeds) if r.finalists and r.seeds else None for r in races}
+    everyone = Final(tuple(one.name for one in candidates), tuple(context.candidate_seeds()))
+    return dict.fromkeys(context.config.size_names(), everyone)
 
 
 def _main(context: Context, name: str, mixture: str, size: str, seed: int, found: Found | None) -> Node:
@@ -210,7 +251,7 @@ def _main(context: Context, name: str, mixture: str, size: str, seed: int, found
     if found is None:
         weights, why = context.candidate(mixture), context.why_not(mixture)
         return context.train(node, weights, why)
-    source = found.by_seed.get(seed)
+    source = found.source(seed)
     if source is None:
         return replace(node, waits=f"{name} has no mixture for seed {seed}")
     weights = context.found(source)
@@ -226,7 +267,7 @@ def _longer(context: Context, found: Mapping[str, Found], nodes: Sequence[Node])
         search = [node for node in nodes if node.method == method and node.role in ("reference", "proxy")]
         for size in config.size_names():
             steps = _steps_of_search(context, search, size)
-            for seed in config.candidate_seeds():
+            for seed in context.candidate_seeds():
                 made += [_trained_on(context, mixture, size, seed, steps, search) for mixture in plain]
     return made
 
@@ -268,11 +309,13 @@ def _steps_of_search(context: Context, search: Sequence[Node], size: str) -> int
 # -- the rest ----------------------------------------------------------------------------------------------------------
 
 
-def _own(known: Known) -> list[Node]:
-    names = [f"own/{asked.size}/{asked.mixture}/seed-{asked.spec.seed}" for asked in known.own]
+def _asked_for(known: Known) -> list[Node]:
+    """What was asked for of this corpus; of another one, nothing can be trained any more."""
+    ours = None if known.corpus is None else known.corpus.training.fingerprint
     return [
-        Node(name, "training", "own", asked.spec, (PREPARE,), "", asked.mixture, asked.size, asked.spec.seed)
-        for name, asked in zip(names, known.own, strict=True)
+        Node(one.id, "training", one.role, one.spec, (PREPARE,), "", one.mixture, one.size, one.spec.seed)
+        for one in known.asked
+        if ours in (None, one.spec.corpus) or one.spec.key in known.trained
     ]
 
 
@@ -307,14 +350,13 @@ def _check_allowed(known: Known, candidates: Sequence[CandidateRecord]) -> None:
         )
 
 
-def _candidate(context: Context, mixture: str, found: Mapping[str, Found]) -> CandidateRecord:
-    name, seeds = candidate_name(mixture), context.config.candidate_seeds()
+def _candidate(context: Context, mixture: str, found: Mapping[str, Found], seeds: Sequence[int]) -> CandidateRecord:
+    name = candidate_name(mixture)
     if mixture not in found:
         place = f"mixtures/{name}.json"
         allowed = context.allowed(mixture)
         return CandidateRecord(name=name, role="plain", mixtures=dict.fromkeys(seeds, place), allowed=allowed)
-    by_seed = found[mixture].by_seed
-    made = {seed: by_seed.get(seed) for seed in seeds}
+    made = {seed: found[mixture].source(seed) for seed in seeds}
     places = {seed: node.place if node and context.found(node) else None for seed, node in made.items()}
     role = found[mixture].role
     first = next((node for node in made.values() if node is not None), None)

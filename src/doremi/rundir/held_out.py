@@ -24,7 +24,7 @@ def held_out(context: Context, nodes: Sequence[Node]) -> list[Node]:
     """Of each size: the node that judges, and the evaluations that follow from it."""
     made = []
     for size in context.config.size_names():
-        mains = [node for node in nodes if node.role == "main" and node.size == size]
+        mains = [node for node in nodes if node.is_final and node.size == size]
         longer = [node for node in nodes if node.role == "longer" and node.size == size]
         judge = _judge(context, size, mains)
         made += [judge] if judge is not None else []

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
 
 from doremi.corpus.pool import Part
 from doremi.corpus.value import Corpus
-from doremi.files import key_of
+from doremi.files import key_of, read_json
 from doremi.mixture.domains import Mixture
 from doremi.mixture.record import MixtureRecord
 from doremi.rundir.machine import Machine
 from doremi.rundir.specs import TrainingSpec
+
+COUNTS = "counts.json"
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,13 @@ class Counts:
     """With their gradients."""
     saved: int | None
     """Bytes that a sequence's forward pass leaves for its backward pass."""
+
+
+def counts(root: Path) -> dict[str, Counts]:
+    """What models cost, as it was counted before."""
+    path = root / COUNTS
+    held = read_json(path, "counts of models")["counts"] if path.exists() else {}
+    return {key: Counts(**value) for key, value in held.items()}
 
 
 def counts_key(model: str, vocab_size: int, sequence_length: int) -> str:
@@ -48,11 +59,19 @@ class Trained:
 
 @dataclass(frozen=True)
 class Asked:
-    """A model of the user's own: `doremi train --mixture`."""
+    """A model that no candidate needs: the user's own (`doremi train --mixture`), or one of a sweep (`doremi tune`)."""
 
     spec: TrainingSpec
     size: str
     mixture: str
+    role: Literal["own", "tune"] = "own"
+
+    @property
+    def id(self) -> str:
+        """Of its node."""
+        if self.role == "tune":
+            return f"tune/{self.size}/rate-{self.spec.settings.learning_rate!r}"
+        return f"own/{self.size}/{self.mixture}/seed-{self.spec.seed}"
 
 
 @dataclass(frozen=True)
@@ -82,6 +101,10 @@ class Known:
     """Places of finished evaluations on other held-out documents than those of the training."""
     judged: frozenset[str] = frozenset()
     """Keys of the trainings that verdict.json compares."""
-    own: tuple[Asked, ...] = ()
+    asked: tuple[Asked, ...] = ()
+    bits: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Bits per byte `[K]` of finished trainings by key, over all validation documents, where candidates race."""
+    goal: int | None = None
+    """Seeds of the look that a walk along planned looks is at."""
     assumed: bool = False
     """Whether unfinished trainings count as if they took all their steps: to say what a run costs at most."""

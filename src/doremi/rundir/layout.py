@@ -14,6 +14,7 @@ import numpy as np
 
 from doremi.corpus.library import locate
 from doremi.corpus.pool import Part, whole
+from doremi.corpus.size import WHATS, Given
 from doremi.corpus.value import Corpus
 from doremi.errors import DamageError, RunError, reason_of
 from doremi.files import read_json
@@ -52,6 +53,13 @@ class TrainingFolder:
         """The held-out documents that it was evaluated on at its end; of old trainings all."""
         return tuple(self.stage().get("evaluated_documents", ())) or whole(corpus)
 
+    def bits_per_byte(self) -> tuple[float, ...]:
+        """Of each domain over the documents that it was evaluated on, whichever half they are in. `[K]`"""
+        evaluation = self.evaluation()
+        halves = [zip(evaluation[split]["bits_per_byte"], evaluation[split]["bytes"], strict=True) for split in SPLITS]
+        by_domain = [[(bits, size) for bits, size in each if size] for each in zip(*halves, strict=True)]
+        return tuple(sum(bits * size for bits, size in each) / sum(size for _, size in each) for each in by_domain)
+
     def document_nats(self) -> np.ndarray:
         """Nats of each of them, all domains one after the other, float64."""
         return np.fromfile(self.folder / "evaluation.documents.f64", dtype="<f8")
@@ -83,16 +91,24 @@ class RunDirectory:
 
     def corpus(self) -> Corpus:
         """What the run keeps of its corpus: enough to judge, report and export it, but no tokens to train on."""
-        return Corpus.read(self.corpus_folder)
+        return Corpus.read(self.corpus_folder).sized(self.given())
 
     def whole_corpus(self) -> Corpus:
         """The corpus with its token files, which several runs share; `RunError` where it is gone."""
-        return locate(self.corpus_folder)
+        return locate(self.corpus_folder).sized(self.given())
+
+    def given(self) -> dict[str, Given]:
+        """How large whole domains are, where the configuration says so."""
+        said = {name: Given(*(entry.get(what) for what in WHATS)) for name, entry in self._domains().items()}
+        return {name: given for name, given in said.items() if given.said is not None}
 
     def passes(self) -> dict[str, float]:
         """How many passes the natural mixture counts a domain with, where the configuration says so."""
-        domains = self.config().get("data", {}).get("domains", {})
-        return {name: float(entry["epochs"]) for name, entry in domains.items() if "epochs" in entry}
+        return {name: float(entry["epochs"]) for name, entry in self._domains().items() if "epochs" in entry}
+
+    def _domains(self) -> dict[str, Any]:
+        """The domains of the configuration, as plain values."""
+        return self.config().get("data", {}).get("domains", {})
 
     def nodes(self) -> Nodes:
         """What the run consists of, as it was last planned; `RunError` where nothing was."""

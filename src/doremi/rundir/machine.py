@@ -44,6 +44,8 @@ class Host:
     """GPUs, as CUDA_VISIBLE_DEVICES names them."""
     cores_of_one: int | None = None
     """Of the smallest machine, where the cores are those of several: a training goes on on one of them."""
+    device_memory: int | None = None
+    """Bytes of the smallest of the GPUs, where they are looked at."""
 
 
 def resolved(config: RunConfig, machine: Machine, parameters: int) -> TrainingConfig:

@@ -44,6 +44,16 @@ class Node:
     """Whether it may turn out that it is not needed, as a later round."""
 
     @property
+    def complete(self) -> bool:
+        """Whether everything that it is made of is known."""
+        return self.spec is not None or (self.kind in ("prepare", "verdict") and not self.waits)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it is a main model that is compared, and not one of a race's heats."""
+        return self.role == "main" and not self.round
+
+    @property
     def place(self) -> str | None:
         """Its folder or file in the run directory."""
         if isinstance(self.spec, TrainingSpec):
@@ -83,3 +93,7 @@ class Found:
     role: CandidateRole
     method: str
     by_seed: Mapping[int, Node]
+
+    def source(self, seed: int) -> Node | None:
+        """What makes the mixture of a seed: for all seeds the same, where not each has a search of its own."""
+        return self.by_seed.get(seed) if self.role == "per-seed" else next(iter(self.by_seed.values()), None)

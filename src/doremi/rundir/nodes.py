@@ -6,6 +6,7 @@ stand no names: a training is addressed by the hash of what it depends on, and m
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +19,7 @@ FILE = "nodes.json"
 
 Kind = Literal["prepare", "training", "losses", "mixture", "fewshot", "validation", "evaluation", "verdict"]
 Role = Literal[
-    "prepare", "reference", "proxy", "losses", "mixture", "main", "longer", "own", "fewshot", "validation",
+    "prepare", "reference", "proxy", "losses", "mixture", "main", "longer", "own", "tune", "fewshot", "validation",
     "evaluation", "verdict",
 ]  # fmt: skip
 CandidateRole = Literal["found", "per-seed", "plain"]
@@ -44,7 +45,7 @@ class NodeRecord(_Value):
     size: str = ""
     seed: int = 0
     round: int = 0
-    """1 the first, where a search has several rounds."""
+    """1 the first, where a search has several rounds, and of main models in the heats of a race."""
 
 
 class CandidateRecord(_Value):
@@ -62,6 +63,58 @@ class CandidateRecord(_Value):
     """What tells this mixture from earlier ones of the same name, for found ones."""
 
 
+class Heat(_Value):
+    """One heat of a race. `means`: by candidate, bits per byte over all heats so far; empty until all of it is trained.
+
+    `dropped` are those who do not stay.
+    """
+
+    seed: int
+    candidates: tuple[str, ...]
+    means: dict[str, float] = {}
+    dropped: tuple[str, ...] = ()
+
+
+class Race(_Value):
+    """The race of one size, by the average `target` over domains. `finalists` and `seeds` are None until it is over."""
+
+    size: str
+    target: str
+    heats: tuple[Heat, ...]
+    finalists: tuple[str, ...] | None = None
+    seeds: tuple[int, ...] | None = None
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """Who did not stay, over all heats."""
+        return tuple(name for heat in self.heats for name in heat.dropped)
+
+    def words(self) -> tuple[str, ...]:
+        """What came of each heat, and who is left."""
+        told = [line for number, _ in enumerate(self.heats, 1) for line in self._heat(number)]
+        if self.finalists is None or self.seeds is None:
+            return (*told, f"The race is in heat {len(self.heats)}, among {listed(self.heats[-1].candidates)}.")
+        seeds = "seed" if len(self.seeds) == 1 else "seeds"
+        final = f"The final is among {listed(self.finalists)}, with {seeds} {listed(map(str, self.seeds))}"
+        return (*told, f"{final}, which no heat has seen.")
+
+    def _heat(self, number: int) -> Iterator[str]:
+        heat = self.heats[number - 1]
+        seeds = [str(one.seed) for one in self.heats[:number]]
+        for name in heat.dropped:
+            yield (
+                f"{name} dropped out in heat {number} of the race. On the {self.target} average it had "
+                f"{heat.means[name]:.4f} bits per byte with {'seed' if number == 1 else 'seeds'} {listed(seeds)}. "
+                f"The best had {min(heat.means.values()):.4f}."
+            )
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names as in a sentence."""
+    *before, last = names
+    return f"{', '.join(before)} and {last}" if before else last
+
+
 class Nodes(_Value):
     """What the run consists of."""
 
@@ -70,6 +123,8 @@ class Nodes(_Value):
     candidates: tuple[CandidateRecord, ...]
     reference_mixture: str
     """Name of the mixture that the data has as it is."""
+    races: tuple[Race, ...] = ()
+    """By size, where candidates race."""
     earlier: tuple[NodeRecord, ...] = ()
     """Finished trainings and mixtures of this run's earlier configurations, which no result needs now."""
 

@@ -26,13 +26,15 @@ class Left:
     @classmethod
     def of(cls, plan: Graph, wanted: Callable[[Node], bool], *, anew: bool = False) -> Left:
         """Of a graph; `anew`, as if nothing were done. A round of a search that may not be needed counts as none."""
-        first = plan.first_alike()
-        nodes = {
-            node.id: node
-            for node in plan.nodes
-            if first[node.id] == node.id and wanted(node) and _is_known(plan, node) and (anew or not plan.done(node))
+        alike, chosen = plan.first_alike(), dict[str, Node]()
+        for node in plan.nodes:
+            if wanted(node) and _is_known(plan, node):
+                chosen.setdefault(alike[node.id], node)  # the first that is wanted, which may not be the first of all
+        nodes = {node.id: node for node in chosen.values() if anew or not plan.done(node)}
+        needs = {
+            name: frozenset(chosen[alike[need]].id for need in node.needs if alike[need] in chosen) & nodes.keys()
+            for name, node in nodes.items()
         }
-        needs = {name: frozenset(first[need] for need in node.needs) & nodes.keys() for name, node in nodes.items()}
         return cls(nodes, needs)
 
     def ways(self, seconds: Seconds) -> dict[str, float]:

@@ -131,6 +131,8 @@ class MixtureSpec:
     budget: int
     options: str
     """JSON of what its record says of how it was found."""
+    sizes: tuple[tuple[str, int], ...] = ()
+    """Training tokens of whole domains, of those where they are not what was read."""
 
     kind: ClassVar[Kind] = "mixture"
 
@@ -146,6 +148,7 @@ class MixtureSpec:
                 "limits": without_neutral(self.limits, LimitsConfig.model_fields.keys()),
                 "budget": self.budget,
                 "options": json.loads(self.options),
+                **({"sizes": dict(self.sizes)} if self.sizes else {}),
             }
         )
 

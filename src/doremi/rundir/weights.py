@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from doremi.config import PLAIN_MIXTURES, DomainLimits, LimitsConfig, RunConfig
+from doremi.corpus.manifest import SplitCounts
+from doremi.corpus.size import Size
 from doremi.corpus.value import Corpus
 from doremi.errors import MixtureError
 from doremi.mixture.domains import Mixture, is_file_name
@@ -68,8 +71,10 @@ def mixture_named(config: RunConfig, corpus: Corpus, name: str, files: Mapping[s
 
 
 def _plain(config: RunConfig, corpus: Corpus, name: str) -> Mixture:
-    """A mixture that follows from token counts alone: sizes for weights, training tokens for what may be repeated."""
-    tokens = dict(zip(corpus.domains, map(float, corpus.count("train", "tokens")), strict=True))
+    """A mixture that follows from token counts alone: sizes for weights, training tokens for what may be repeated.
+
+    Both of whole domains, also where only a sample was read."""
+    tokens = dict(zip(corpus.domains, map(float, corpus.true_tokens()), strict=True))
     sizes = corpus.natural_sizes({name: domain.epochs for name, domain in config.data.domains.items()})
     make: dict[str, Callable[[], Mixture]] = {
         "natural": lambda: natural(sizes),
@@ -99,7 +104,7 @@ def within(limits: LimitsConfig, budget: int, corpus: Corpus, mixture: Mixture) 
             name: Group(group.domains, group.min_weight, group.max_weight) for name, group in limits.groups.items()
         },
         max_epochs={name: cap for name, cap in caps.items() if cap is not None},
-        tokens=dict(zip(names, corpus.count("train", "tokens"), strict=True)),
+        tokens=dict(zip(names, corpus.true_tokens(), strict=True)),
         budget_tokens=budget,
     )
     return project(mixture, corpus.domains, constraints)
@@ -131,16 +136,8 @@ def allowed(limits: LimitsConfig, budget: int, corpus: Corpus, record: MixtureRe
     """A record with the nearest allowed mixture in place of its own, and what that means in this corpus."""
     found = record.mixture
     mixture = within(limits, budget, corpus, found)
-    counts = {what: corpus.count("train", what) for what in ("tokens", "documents", "bytes")}
-    passes = epochs(mixture, dict(zip(corpus.domains, counts["tokens"], strict=True)), budget)
-    domains = {
-        name: DomainCounts(
-            **{what: counts[what][i] for what in counts},
-            tokens_per_document=counts["tokens"][i] / counts["documents"][i],
-            epochs=passes[name],
-        )
-        for i, name in enumerate(corpus.domains)
-    }
+    passes = epochs(mixture, dict(zip(corpus.domains, corpus.true_tokens(), strict=True)), budget)
+    domains = {name: _counts(entry.train, corpus.sizes[name], passes[name]) for name, entry in corpus.entries.items()}
     changed = {name: found[name] for name in corpus.domains} if mixture != found else None
     return record.model_copy(
         update={
@@ -150,6 +147,20 @@ def allowed(limits: LimitsConfig, budget: int, corpus: Corpus, record: MixtureRe
             "budget_tokens": budget,
             "domains": domains,
         }
+    )
+
+
+def _counts(train: SplitCounts, size: Size, passes: float) -> DomainCounts:
+    """What a record says of a domain: of the whole of it, where only a part was read."""
+    factor = Fraction(size.train, train.tokens) if size.how != "counted" else 1
+    return DomainCounts(
+        tokens=size.train,
+        documents=round(train.documents * factor),
+        bytes=round(train.bytes * factor),
+        tokens_per_document=train.tokens / train.documents,
+        epochs=passes,
+        size=None if size.how == "counted" else size.how,
+        read_tokens=None if size.how == "counted" else train.tokens,
     )
 
 

@@ -36,7 +36,8 @@ def recommended(setting: Setting, claims: Sequence[Claim], by_target: Mapping[Ta
     held = [one for one in claims if one.held]
     reasons = [_proved(setting, best.candidate, held), _regret(setting, target, best), *_others(best, held)]
     reasons += [_outside(one.name) for one in setting.entrants if not one.allowed]
-    reasons += [_other_average(target, best.candidate, other.candidate)]
+    if dropped := setting.terms.dropped:
+        reasons.append(f"Nothing is claimed of {', '.join(dropped)}, which a race on other seeds dropped before.")
     reasons += [setting.terms.exploratory] if setting.terms.exploratory else []
     return Recommended(
         mixture=best.candidate,
@@ -55,15 +56,14 @@ def _best(setting: Setting, target: Target, choices: Sequence[Choice]) -> Choice
 
 
 def _proved(setting: Setting, best: str, held: Sequence[Claim]) -> str:
+    every = "every plain finalist" if setting.terms.dropped else "every plain mixture"
     reference, own = setting.names[setting.reference], [one for one in held if one.candidate == best]
     if not own:
-        return "" if held else "Nothing is proved."
+        return "" if held or not setting.found() else f"No found mixture is proved better than {reference}."
     if len(own) > 1:
-        over = (
-            f"{reference} and than every plain mixture" if len(own[1].over) > 1 else f"{reference}, the only plain one"
-        )
+        over = f"{reference} and than {every}" if len(own[1].over) > 1 else f"{reference}, the only plain one"
         return f"{best} is proved better than {over}."
-    return f"{best} is proved better than {reference}. It is not proved better than every plain mixture."
+    return f"{best} is proved better than {reference}. It is not proved better than {every}."
 
 
 def _regret(setting: Setting, target: Target, best: Choice) -> str:
@@ -71,12 +71,24 @@ def _regret(setting: Setting, target: Target, best: Choice) -> str:
         if setting.compared[target].seeds < 2:
             return f"One seed shows no noise. {best.candidate} has the fewest bits per byte."
         return f"{best.candidate} is the only candidate that may be used."
-    sure = f"{100 * (1 - setting.terms.level):.4g} %"
-    others = "best candidate" if all(one.allowed for one in setting.entrants) else "best one that limits allow"
-    return (
-        f"{best.candidate} has the smallest expected regret, {best.expected:.2%}. It is at most {best.at_most:.2%} "
-        f"worse than the {others} ({sure})."
+    sure, few = (
+        f"{100 * (1 - setting.terms.level):.4g} %",
+        f"It has the smallest expected regret, {_small(best.expected)}.",
     )
+    if best.at_most == 0:  # every other candidate is surely worse
+        return f"{best.candidate} is the best of {_among(setting)} ({sure}). {few}"
+    few = few.replace("It", best.candidate, 1)
+    return f"{few} It is at most {_small(best.at_most)} worse than the best of {_among(setting)} ({sure})."
+
+
+def _among(setting: Setting) -> str:
+    within = "" if all(one.allowed for one in setting.entrants) else " within the limits"
+    return f"the {'finalists' if setting.terms.dropped else 'candidates'}{within}"
+
+
+def _small(share: float) -> str:
+    """A share in per cent; what has no digit is told as a bound."""
+    return "less than 0.01%" if share < 0.00005 else f"{share:.2%}"
 
 
 def _outside(name: str) -> str:
@@ -87,9 +99,3 @@ def _others(best: Choice, held: Sequence[Claim]) -> list[str]:
     """What is proved of others than the one that is recommended."""
     proved = dict.fromkeys((one.candidate, one.over[0]) for one in held if one.candidate != best.candidate)
     return [f"{name} is proved better than {over}." for name, over in proved]
-
-
-def _other_average(target: Target, best: str, other: str) -> str:
-    if best == other:
-        return f"This is by the {target} average. The {OTHER[target]} average says the same."
-    return f"This is by the {target} average. The {OTHER[target]} average prefers {other}."

@@ -29,9 +29,13 @@ def half_of(parts: Parts, c: float | None) -> float:
     return float(parts.half_at(c)) if c is not None else float("nan")
 
 
-def ends(difference: float, half: float, scale: float = 1.0) -> Ends | None:
-    """Both ends in units of `scale`; None where the half width is not known."""
-    return None if half != half else ((difference - half) / scale, (difference + half) / scale)
+def ends(difference: float, half: float, level: float, scale: float = 1.0) -> Ends | None:
+    """Both ends in units of `scale`; None where the half width is not known.
+
+    `level` is what the difference is to, in the units of the difference. No loss is below 0, so that no end is below
+    -level: what is known for sure may be cut off an interval.
+    """
+    return None if half != half else (max(difference - half, -level) / scale, (difference + half) / scale)
 
 
 def without_lent(setting: Setting) -> tuple[WithoutLent, ...]:
@@ -49,7 +53,7 @@ def without_lent(setting: Setting) -> tuple[WithoutLent, ...]:
     for place in setting.found():
         difference, parts = compared.pair(place, setting.reference)
         level = float(compared.means[setting.reference])
-        interval = ends(float(difference), half_of(parts, c), level)
+        interval = ends(float(difference), half_of(parts, c), level, level)
         made.append(WithoutLent(setting.names[place], tuple(left), float(difference) / level, interval))
     return tuple(made)
 
@@ -136,8 +140,8 @@ def _comparison(terms: Terms, pair: _Pair, family: Family) -> Comparison:
         target=pair.target,
         difference=pair.difference,
         relative=pair.difference / pair.level,
-        interval=ends(pair.difference, half),
-        fixed=ends(pair.difference, half_of(pair.parts.fixed(), pair.c)),
+        interval=ends(pair.difference, half, pair.level),
+        fixed=ends(pair.difference, half_of(pair.parts.fixed(), pair.c), pair.level),
         outcome=_outcome(pair.difference, half, small=small) if terms.exploratory is None else "undecided",
         small=small,
     )

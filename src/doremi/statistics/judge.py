@@ -17,9 +17,8 @@ USUAL = 0.01  # the relative difference that the noise is told by
 def judge(table: Measurements, terms: Terms) -> Judged:
     """Judge the candidates of `table`. Reads nothing else: the same table gives the same value.
 
-    `RunError`: the reference mixture is not among the candidates, no candidate may be used, or every seed is spent.
+    `RunError`: the reference mixture is not among the candidates, or no candidate may be used.
     """
-    table = table.fresh()
     setting = Setting.of(table, terms)
     claimed = claims.claims(setting)
     compared = tuple(one for target in TARGETS for one in intervals.comparisons(setting, target, claimed))
@@ -44,16 +43,24 @@ def judge(table: Measurements, terms: Terms) -> Judged:
     )
 
 
+def noise(table: Measurements, terms: Terms, candidates: int) -> Needed | None:
+    """What the noise means, before all is trained; `candidates` are to be compared in the end.
+
+    Only variances are used. None with one seed, and with nobody beside the reference mixture.
+    """
+    return _noise(Setting.of(table, terms), candidates)
+
+
 def _example(setting: Setting) -> int | None:
     """The candidate whose difference to the reference mixture tells the noise: the first found one, or any other."""
     others = [*setting.found(), *(i for i in setting.plain() if i != setting.reference)]
     return others[0] if others else None
 
 
-def _noise(setting: Setting) -> Needed | None:
+def _noise(setting: Setting, candidates: int | None = None) -> Needed | None:
     """Seeds for one per cent."""
     one = _example(setting)
-    return None if one is None else _seeds(setting, one, setting.reference, USUAL)
+    return None if one is None else _seeds(setting, one, setting.reference, USUAL, candidates)
 
 
 def _document_share(setting: Setting) -> float | None:
@@ -81,11 +88,11 @@ def _settle(setting: Setting, claimed: Sequence[Claim], compared: Sequence[Compa
     return _seeds(setting, place, strongest, max(-failed.relative, setting.terms.margin))
 
 
-def _seeds(setting: Setting, one: int, other: int, effect: float) -> Needed | None:
+def _seeds(setting: Setting, one: int, other: int, effect: float, candidates: int | None = None) -> Needed | None:
     target = setting.terms.target
     compared = setting.compared[target]
     parts = compared.pair(one, other)[1]
     return needed(
         parts, compared.seeds, setting.terms.level, effect,
-        bits=setting.relative(target, other), candidates=len(setting.names),
+        bits=setting.relative(target, other), candidates=candidates or len(setting.names),
     )  # fmt: skip

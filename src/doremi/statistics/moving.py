@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from doremi.statistics.by_domain import by_domain
@@ -23,15 +24,16 @@ def _candidate(setting: Setting, place: int, comparisons: Sequence[Comparison]) 
     compared = setting.compared[target]
     found = by_domain(setting.bits, setting.documents, compared, place, reference)
     profile, level = (_halves(parts, setting) for parts in (found.profile_parts, found.level_parts))
+    strict = _halves(found.profile_parts, setting, len(profile))
     mine, other = (setting.entrants[i].weights for i in (place, reference))
     rows = tuple(
         DomainDifference(
             domain=one.name,
             weight_ratio=mine[k] / other[k] if other[k] else None,
             profile=float(found.profile[k]),
-            profile_interval=ends(float(found.profile[k]), profile[k]),
+            profile_interval=ends(float(found.profile[k]), _known(profile[k]), math.inf),
             level=float(found.level[k]),
-            level_interval=ends(float(found.level[k]), level[k]),
+            level_interval=ends(float(found.level[k]), _known(level[k]), 1.0),
         )
         for k, one in enumerate(setting.fixed.domains)
     )
@@ -40,16 +42,26 @@ def _candidate(setting: Setting, place: int, comparisons: Sequence[Comparison]) 
     for one in comparisons:
         if (one.candidate, one.opponent, one.target) == (name, against, target):
             result = one.outcome
-    return CandidateDomains(name, rows, _words(name, against, rows, result))
+    sure = [row for row, half in zip(rows, strict, strict=True) if abs(row.profile) > half]
+    return CandidateDomains(name, rows, _words(name, against, sure, result))
 
 
-def _halves(parts: Parts, setting: Setting) -> list[float]:
-    return parts.half(setting.terms.level).tolist()
+def _known(half: float) -> float:
+    """Half of a relative interval; NaN where the noise is as large as the loss itself, and nothing is known."""
+    return half if half < 1 else math.nan
 
 
-def _words(name: str, against: str, rows: Sequence[DomainDifference], result: Outcome) -> str:
-    """What surely moved from where to where, and whether the sum gains."""
-    sure = [row for row in rows if row.profile_interval and row.profile_interval[0] * row.profile_interval[1] > 0]
+def _halves(parts: Parts, setting: Setting, at_once: int = 1) -> list[float]:
+    """Halves of intervals of which `at_once` hold together (Bonferroni)."""
+    return parts.half(setting.terms.level / at_once).tolist()
+
+
+def _words(name: str, against: str, sure: Sequence[DomainDifference], result: Outcome) -> str:
+    """What surely moved from where to where, and whether the sum gains.
+
+    `sure` are domains of which all together hold with the stated confidence. Of thirty domains in which nothing
+    differs, one or two lie outside of their own interval.
+    """
     falls = sorted((row for row in sure if row.profile < 0), key=lambda row: row.profile)
     rises = sorted((row for row in sure if row.profile > 0), key=lambda row: -row.profile)
     total = {

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
+from doremi.events.words import duration
 from doremi.statistics import student
 from doremi.statistics.parts import Parts
 from doremi.statistics.seed_noise import freedom
@@ -30,15 +31,18 @@ class Needed:
     at_most: int | None
     documents: float | None
 
-    def words(self) -> str:
-        """One sentence for people."""
+    def words(self, have: int = 0, one_seed: float | None = None) -> str:
+        """A sentence or two for people: `have` seeds are trained, and `one_seed` is the seconds of one more."""
         if self.documents is not None:
             more = f"about {_round(self.documents)} times as many validation documents"
             return f"Seeds alone do not prove {_percent(self.effect)}. That takes {more}."
         if self.seeds is None:
-            return f"More than {MOST} seeds are needed to prove {_percent(self.effect)}."
+            return f"With these steps more than {MOST} seeds are needed to prove {_percent(self.effect)}."
         limit = f"at most {self.at_most}" if self.at_most else f"perhaps more than {MOST}"
-        return f"To prove {_percent(self.effect)} takes about {self.seeds} seeds (80 %: {limit})."
+        takes = f"With these steps {_percent(self.effect)} takes about {self.seeds} seeds (80 %: {limit})"
+        if have >= self.seeds:
+            return f"{takes}. There are {have}."
+        return f"{takes}." if one_seed is None else f"{takes}, {duration((self.seeds - have) * one_seed)} more."
 
 
 def needed(parts: Parts, seeds: int, level: float, effect: float, *, bits: float, candidates: int) -> Needed | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-ROUNDS_LEAVE = 2  # as many others as stay beside the reference mixture in the end
+OTHERS_LEFT = 2  # as many others as stay beside the reference mixture in the end
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class Heat:
 def survivors(means: Mapping[str, float], reference: str) -> tuple[str, ...]:
     """The better half by the mean over the race's seeds, in the order of `means`, and the reference mixture with it.
 
-    Half is rounded up, and at least `ROUNDS_LEAVE` stay. Equal means: who stands first.
+    Half is rounded up, and at least `OTHERS_LEFT` stay. Equal means: who stands first.
     """
     others = [name for name in means if name != reference]
-    keep = max(ROUNDS_LEAVE, (len(others) + 1) // 2)
+    keep = max(OTHERS_LEFT, (len(others) + 1) // 2)
     best = set(sorted(others, key=lambda name: means[name])[:keep])
     return tuple(name for name in means if name in best or name == reference)
 
@@ -39,7 +39,7 @@ def next_heat(
     The first heat has everyone. Who is in a later one is decided by the mean over all heats so far.
     """
     alive = finalists(losses, candidates, reference)
-    racing = sum(name != reference for name in alive) > ROUNDS_LEAVE
+    racing = sum(name != reference for name in alive) > OTHERS_LEFT
     return Heat(alive, first_seed + len(losses)) if racing else None
 
 

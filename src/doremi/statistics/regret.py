@@ -57,7 +57,8 @@ def expected_regret(compared: Compared, among: np.ndarray) -> np.ndarray:
     variance = of_seeds + noise.documents[..., None]
     kept = SPREAD**2 / (SPREAD**2 + variance)
     mean_UC = kept[..., None] * relative[..., None, :]
-    regret_UC = mean_UC - _mean_of_least(mean_UC, np.sqrt(kept * variance))[..., None]
+    least_U = _mean_of_least(mean_UC, np.sqrt(kept * variance))
+    regret_UC = np.maximum(0.0, mean_UC - least_U[..., None])  # of the best by far it is 0 to the last digit
     return np.einsum("...uc,u->...c", regret_UC, _SHARES / 2)
 
 

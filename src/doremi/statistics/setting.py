@@ -15,13 +15,14 @@ from doremi.statistics.table import TARGETS, Entrant, Measurements, Target, orig
 class Terms:
     """How to judge. `level`: of claims one-sided, of intervals two-sided. `margin` is relative.
 
-    `exploratory`: why this look may claim nothing, or None.
+    `exploratory`: why this look may claim nothing, or None. `dropped`: who lost a race before, on other seeds.
     """
 
     target: Target = "uniform"
     level: float = 0.05
     margin: float = 0.005
     exploratory: str | None = None
+    dropped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

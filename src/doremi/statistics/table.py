@@ -53,12 +53,11 @@ class DomainLosses:
 
 @dataclass(frozen=True, eq=False)
 class Measurements:
-    """A whole table. `spent`: seeds that chose who is compared, and therefore judge nobody."""
+    """A whole table. Seeds that chose who is compared are not in it: they judge nobody."""
 
     entrants: tuple[Entrant, ...]
     seeds: tuple[int, ...]
     domains: tuple[DomainLosses, ...]
-    spent: frozenset[int] = frozenset()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -94,13 +93,6 @@ class Measurements:
         domains = tuple(replace(one, nats_CSD=one.nats_CSD[np.ix_(rows, columns)]) for one in self.domains)
         entrants = tuple(self.entrants[place] for place in rows)
         return replace(self, entrants=entrants, seeds=tuple(seeds), domains=domains)
-
-    def fresh(self) -> Measurements:
-        """Without the seeds that are spent; `RunError` where none is left."""
-        left = [seed for seed in self.seeds if seed not in self.spent]
-        if not left:
-            raise RunError("every seed was spent on choosing who is compared; train the finalists with further seeds")
-        return self.only(range(len(self.entrants)), left)
 
 
 def originals(table: Measurements) -> tuple[int, ...]:

@@ -57,7 +57,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class DomainDifference:
-    """A candidate against the reference mixture in one domain, relative; 95 % for one domain at a time."""
+    """A candidate against the reference mixture in one domain, relative; 95 % for one domain at a time.
+
+    No interval where there is one seed, or where the noise is as large as the domain's own loss.
+    """
 
     domain: str
     weight_ratio: float | None

@@ -13,6 +13,8 @@ from dataclasses import asdict
 from doremi.corpus.pool import Part, whole
 from doremi.errors import ConfigError
 from doremi.rundir.layout import RunDirectory
+from doremi.rundir.looks import read_looks, write_looks
+from doremi.rundir.nodes import Race
 from doremi.statistics.judge import judge as judge_table
 from doremi.statistics.looks import look
 from doremi.statistics.setting import Terms
@@ -23,16 +25,17 @@ from doremi.verdict.describe import alone, digits, epochs_at_budget, perplexity,
 from doremi.verdict.downstream import downstream
 from doremi.verdict.equal_compute import equal_compute
 from doremi.verdict.held_out import documents_of, held_out
-from doremi.verdict.looking import read_looks, write_looks
 from doremi.verdict.measure import Measured, measure
+from doremi.verdict.price import Price, price
 from doremi.verdict.rules import Rules
 from doremi.verdict.sizes import ranking, summary
 from doremi.verdict.table import format_table
 from doremi.verdict.values import Verdict, read_verdict, write_verdict
 
 __all__ = [
-    "Candidate", "Rules", "Verdict", "candidates_of", "documents_of", "downstream", "equal_compute", "format_table",
-    "judge", "longer_of", "outdated", "ranking", "read_looks", "read_verdict", "summary", "write_looks",
+    "Candidate", "Price", "Rules", "Verdict", "candidates_of", "documents_of", "downstream", "equal_compute",
+    "format_table", "judge", "longer_of", "outdated", "price", "ranking", "read_looks", "read_verdict", "summary",
+    "write_looks",
     "write_verdict",
 ]  # fmt: skip
 
@@ -46,12 +49,15 @@ def judge(
     reference_mixture: str,
     rules: Rules | None = None,
     documents: Part | None = None,
+    race: Race | None = None,
 ) -> Verdict:
     """Compare the finished `candidates` of one `size`, each trained with each of `seeds`, on `documents` (`measure`).
 
     Reads only, and the same run gives the same value. `reference_mixture` names the one among the candidates that is
-    it. `ConfigError`: an impossible argument. `RunError`: a candidate is missing or was trained on other weights than
-    its mixture has, or the reference mixture is none of them. `DamageError`, `DataError`: see `measure`.
+    it. `race`: what has chosen them, on other seeds than these.
+
+    `ConfigError`: an impossible argument. `RunError`: a candidate is missing or was trained on other weights than its
+    mixture has, or the reference mixture is none of them. `DamageError`, `DataError`: see `measure`.
     """
     rules = rules or Rules()
     rules.check()
@@ -59,7 +65,8 @@ def judge(
     measured = measure(run, size, seeds, candidates, documents=documents)
     baseline = measured.table.reference()
     now = look(rules.record, rules.looks, seeds, rules.level)
-    judged = judge_table(measured.table, Terms(rules.target, now.level, rules.margin, now.exploratory))
+    dropped = race.dropped if race else ()
+    judged = judge_table(measured.table, Terms(rules.target, now.level, rules.margin, now.exploratory, dropped))
     found = digits(asdict(judged))
     return Verdict.model_validate({
         "confidence": rules.confidence,
@@ -78,6 +85,7 @@ def judge(
         "domain_changes": found["domains"],
         "recommendation": found["recommended"],
         "held_out": held_out(measured.documents, whole(run.corpus()), found["document_share"]),
+        "race": race,
         **{name: found[name] for name in SHARED},
     })  # fmt: skip
 
@@ -125,5 +133,5 @@ def _half(judged: Judged, name: str) -> float:
     own = dict(judged.same).get(name, name)
     for one in judged.comparisons:
         if (one.candidate, one.target) == (own, judged.target) and one.opponent == judged.baseline and one.interval:
-            return (one.interval[1] - one.interval[0]) / 2
+            return one.interval[1] - one.difference  # the lower end may be cut off
     return math.nan

@@ -72,7 +72,7 @@ def epochs_at_budget(run: RunDirectory, weights_CK: np.ndarray) -> list[tuple[fl
     budget = run.config().get("budget_tokens")
     if budget is None:
         return [None] * len(weights_CK)
-    return [tuple(row_K) for row_K in (weights_CK * budget / run.corpus().count("train", "tokens")).tolist()]
+    return [tuple(row_K) for row_K in (weights_CK * budget / np.array(run.corpus().true_tokens())).tolist()]
 
 
 def steps_to_baseline(measured: Measured, index: int, baseline: int, target: Target, half: float) -> StepsToBaseline:

@@ -142,7 +142,7 @@ def _written(
     pair: tuple[str, str, Family], asked: _Asked, difference: float, half: float, outcome: Any
 ) -> TaskComparison:
     sign = -1 if asked.higher else 1
-    interval = ends(sign * difference, half)
+    interval = ends(sign * difference, half, math.inf)
     low_high = None if interval is None else (ten_digits(interval[0]), ten_digits(interval[1]))
     return TaskComparison(
         candidate=pair[0],

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from doremi.statistics.values import WithoutLent
+import math
+
+from doremi.events.words import duration
+from doremi.statistics.choice import OTHER
+from doremi.statistics.looks import PLAN
+from doremi.statistics.table import Target
+from doremi.statistics.values import Comparison, WithoutLent
+from doremi.verdict.price import Price
 from doremi.verdict.values import Verdict
 
 FEWEST_SEEDS = 3  # two show noise, but so badly that hardly anything is ever proved
 
 
-def headline(verdict: Verdict) -> tuple[str, str, str]:
-    """One sentence or two each."""
-    chosen = verdict.recommendation
-    return f"Use {chosen.mixture}.", " ".join([_better(verdict), *_outside(verdict)]), _settle(verdict)
+def headline(verdict: Verdict, price: Price) -> tuple[str, str, str]:
+    """A sentence or a few each; the average that decides, and what the other one says, are in the second."""
+    better = " ".join([_better(verdict), *_outside(verdict)])
+    return f"Use {verdict.recommendation.mixture}.", better, _settle(verdict, price)
+
+
+def noise(verdict: Verdict, price: Price) -> str:
+    """What the noise means, in seeds and time; nothing with one seed."""
+    if verdict.noise is None:
+        return ""
+    return f"{verdict.noise.words(len(verdict.seeds), price.one_seed)} {LONGER}"
+
+
+LONGER = "How many it takes with longer training is not known, as all trainings of a run have the same length."
 
 
 def lent(verdict: Verdict) -> list[str]:
@@ -31,24 +48,27 @@ def _lent(one: WithoutLent, baseline: str) -> str:
     )
 
 
+# -- how much better ---------------------------------------------------------------------------------------------------
+
+
 def _better(verdict: Verdict) -> str:
-    chosen, baseline = verdict.recommendation, verdict.baseline
-    if chosen.mixture == baseline:
-        return f"{baseline} is what the others are measured by."
-    wanted = (chosen.mixture, baseline, chosen.target)
-    for one in verdict.comparisons:
-        if (one.candidate, one.opponent, one.target) == wanted:
-            fewer = "fewer" if one.relative <= 0 else "more"
-            sure = "One seed gives no range."
-            if one.interval is not None:
-                scale = one.relative / one.difference if one.difference else 0.0
-                low, high = (end * scale for end in one.interval)
-                sure = f"The range is {low:+.2%} to {high:+.2%} ({verdict.sure})."
-            return (
-                f"By the {chosen.target} average it has {abs(one.relative):.2%} {fewer} bits per byte than "
-                f"{baseline}. {sure}"
-            )
-    return f"It has the trainings of {baseline}."
+    """Of the recommended mixture; of the first found one, where nothing beats the data as it is."""
+    chosen, target = verdict.recommendation, verdict.recommendation.target
+    if chosen.mixture == verdict.baseline:
+        first, names = "It is your data as it is.", [one.candidate for one in verdict.comparisons]
+    else:
+        first, names = "", [chosen.mixture]
+    pairs = {(one.candidate, one.opponent, one.target): one for one in verdict.comparisons}
+    shown = next((name for name in names if (name, verdict.baseline, target) in pairs), None)
+    if shown is None:
+        return first or f"It has the trainings of {verdict.baseline}, your data as it is."
+    who = "it" if shown == chosen.mixture else shown
+    data = "natural, your data as it is" if verdict.baseline == "natural" else f"{verdict.baseline}, the reference"
+    against = f"bits per byte than {verdict.baseline if first else data}"
+    one, other = pairs[shown, verdict.baseline, target], pairs.get((shown, verdict.baseline, OTHER[target]))
+    parts = [first, f"By the {target} average {who} has {_amount(one)} {against}. {_range(verdict, one)}"]
+    parts += [f"{_other(verdict, other, OTHER[target], who)}"] if other is not None else []
+    return " ".join(filter(None, parts))
 
 
 def _outside(verdict: Verdict) -> list[str]:
@@ -56,9 +76,90 @@ def _outside(verdict: Verdict) -> list[str]:
     return [f"{one.name} breaks the limits and is not for use." for one in verdict.candidates if not one.allowed]
 
 
-def _settle(verdict: Verdict) -> str:
-    """What would prove the claim that failed, and what the noise means: seeds for one per cent."""
+def _amount(one: Comparison) -> str:
+    return f"{abs(one.relative):.2%} {'fewer' if one.relative <= 0 else 'more'}"
+
+
+def relative_ends(one: Comparison) -> tuple[float, float] | None:
+    """The interval of a comparison as a share of the opponent's bits per byte."""
+    if one.interval is None:
+        return None
+    scale = one.relative / one.difference if one.difference else math.nan
+    return one.interval[0] * scale, one.interval[1] * scale
+
+
+def _range(verdict: Verdict, one: Comparison) -> str:
+    ends = relative_ends(one)
+    if ends is None:
+        return "One seed gives no range."
+    return f"The range is {ends[0]:+.2%} to {ends[1]:+.2%} ({verdict.sure})."
+
+
+def _other(verdict: Verdict, one: Comparison, target: Target, who: str) -> str:
+    """What the average that does not decide says of the same pair, and what it would recommend."""
+    ends, prefers = relative_ends(one), verdict.recommendation.other_mixture
+    between = f" ({ends[0]:+.2%} to {ends[1]:+.2%})" if ends else ""
+    said = f"By the {target} average {who} has {_amount(one)}{between}"
+    if prefers == verdict.recommendation.mixture:
+        return f"{said}, and the choice is the same."
+    return f"{said}, and the choice would be {prefers}."
+
+
+# -- what would settle the rest ----------------------------------------------------------------------------------------
+
+
+def _settle(verdict: Verdict, price: Price) -> str:
+    """What would prove the first claim that failed, with its command and its time; else why nothing would."""
     if len(verdict.seeds) < 2:
-        return f"Train at least {FEWEST_SEEDS} seeds to know more."
-    told = [one.words() for one in (verdict.settle, verdict.noise) if one]
-    return " ".join(dict.fromkeys(told)) or "There is nothing else to compare with."
+        more = _takes(FEWEST_SEEDS - len(verdict.seeds), price)
+        run = _run(price, f"candidates.seeds={FEWEST_SEEDS}")
+        return f"Train at least {FEWEST_SEEDS} seeds to know more{more}: {run}."
+    if verdict.settle is None:
+        return " ".join([_nothing(verdict), *_which_average(verdict)])
+    said = verdict.settle.words(len(verdict.seeds))
+    return said if verdict.settle.seeds is None else f"{said} {_command(verdict, verdict.settle.seeds, price)}"
+
+
+def _which_average(verdict: Verdict) -> list[str]:
+    if verdict.recommendation.other_mixture == verdict.recommendation.mixture:
+        return []
+    return ["Which average counts is yours to say."]
+
+
+def _takes(seeds: int, price: Price) -> str:
+    return "" if price.one_seed is None else f", {duration(seeds * price.one_seed)}"
+
+
+def _run(price: Price, *changes: str) -> str:
+    return f"`doremi run {price.run} {' '.join(f'--set {change}' for change in changes)}`"
+
+
+def _command(verdict: Verdict, wanted: int, price: Price) -> str:
+    """Seeds that are added to a verdict of one look prove nothing, so that it takes a run of its own."""
+    have = len(verdict.seeds)
+    if verdict.looks == "once":
+        run = _run(price, "name=NEW", f"seed={max(verdict.seeds) + 1}", f"candidates.seeds={max(wanted, FEWEST_SEEDS)}")
+        search = " and its search" if price.one_seed else ""
+        return f"A run of its own can do it{_takes(max(wanted, FEWEST_SEEDS), price)}{search}: {run}."
+    later = [count for count in PLAN if count > have]
+    if not later:
+        return f"The plan of {PLAN[-1]} seeds is at its end."
+    count = next((count for count in later if count >= wanted), later[-1])
+    last = "" if count >= wanted else f" The plan ends at {count}, which may not be enough."
+    run = f"`doremi run {price.run} --until decided`"
+    return f"The plan's look at {count} can do it{_takes(count - have, price)}: {run}.{last}"
+
+
+def _nothing(verdict: Verdict) -> str:
+    """Why more seeds would settle nothing."""
+    failed = next((one for one in verdict.claims if one.tested and not one.held), None)
+    if failed is None:
+        if verdict.exploratory is not None:
+            return "This look was not planned, so it settles nothing. A run of its own can."
+        return (
+            "Nothing is left to prove." if verdict.claims else "No found mixture is compared, so nothing is to prove."
+        )
+    over = failed.over[0] if len(failed.over) == 1 else "the best plain mixture"
+    if failed.relative >= 0:
+        return f"{failed.candidate} does not look better than {over}. More seeds are not expected to change that."
+    return f"{failed.candidate} differs from {over} by less than {verdict.margin:.2%}, which nobody needs to prove."

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 
 from doremi.statistics.table import Target
 from doremi.statistics.values import Claim, Comparison
-from doremi.verdict.headline import headline, lent
+from doremi.verdict.headline import headline, lent, noise
 from doremi.verdict.held_out import too_few
+from doremi.verdict.price import Price
 from doremi.verdict.values import (
     CandidateResult,
     Downstream,
@@ -24,7 +26,7 @@ _NAME = 20
 _HEADINGS = ("mixture", "rank", "mean (uniform)", "mean (natural)", "worst domain", "better", "steps to baseline")
 
 
-def format_table(verdict: Verdict) -> str:
+def format_table(verdict: Verdict, price: Price) -> str:
     """The candidates, all differences on the recommendation's target, claims, regret, domains, the recommendation."""
     target = verdict.recommendation.target
     lines = [
@@ -37,6 +39,7 @@ def format_table(verdict: Verdict) -> str:
         f"that hold at once for each mixture. A tie is within {verdict.margin:.2%}.",
         *_grid(_comparisons(verdict)),
         *_same(verdict),
+        *(verdict.race.words() if verdict.race else ()),
         *lent(verdict),
         *filter(None, [too_few(verdict)]),
         *_claims(verdict),
@@ -48,8 +51,9 @@ def format_table(verdict: Verdict) -> str:
         *_equal_compute(verdict.equal_compute, target),
         *_downstream(verdict.downstream),
         "",
-        *headline(verdict),
+        *headline(verdict, price),
         verdict.recommendation.reason,
+        *filter(None, [noise(verdict, price)]),
         *_limited([one.name for one in verdict.candidates if one.limited]),
     ]
     return "\n".join(folded for line in lines for folded in _fold(line)) + "\n"
@@ -96,6 +100,8 @@ def _claims(verdict: Verdict) -> list[str]:
     """What is proved, what was tested in vain, and what was not tested."""
     rows = [_claim(one) for one in verdict.claims]
     title = f"Claims, each only after the one before it. One-sided, {verdict.sure} for all together."
+    if verdict.race is not None:
+        title += " They cover the finalists of the race only."
     return ["", title, *_grid(rows)] if rows else []
 
 
@@ -208,7 +214,11 @@ def _grid(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _fold(line: str) -> list[str]:
-    return textwrap.wrap(_ascii(line), WIDTH) if len(line) > WIDTH else [_ascii(line)]
+    """Lines of at most `WIDTH` columns. A command in backquotes stays whole, so that it can be copied, if it fits."""
+    if len(line) <= WIDTH:
+        return [_ascii(line)]
+    kept = re.sub(r"`[^`]*`", lambda command: command[0].replace(" ", "\0"), _ascii(line))
+    return [part.replace("\0", " ") for part in textwrap.wrap(kept, WIDTH, break_on_hyphens=False)]
 
 
 def _short(name: str) -> str:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from doremi.errors import DamageError, one_line
 from doremi.files import FORMAT, read_json, write_json
+from doremi.rundir.nodes import Race
 from doremi.statistics.looks import Looks
 from doremi.statistics.needed import Needed
 from doremi.statistics.table import Target
@@ -230,6 +231,8 @@ class Verdict(_Value):
     recommendation: Recommended
     held_out: HeldOut | None = None
     """None of verdicts from before it was told."""
+    race: Race | None = None
+    """What chose the candidates, where they raced."""
     sizes: tuple[SizeSummary, ...] | None = None
     ranking: Ranking | None = None
     equal_compute: EqualCompute | None = None

@@ -6,17 +6,16 @@ share of tokens, so each weight is divided by the domain's mean document length 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from decimal import Decimal
 from pathlib import Path
 
-from doremi.export.common import Blend, as_documents, decimal_text
-from doremi.export.files import Files, left_out, readme, summary
+from doremi.export.blend import Blend
+from doremi.export.files import Files, python_bytes, readme
+from doremi.export.target import Target, Weights
+from doremi.export.targets.parsing import assigned, mapping
 
 UNIT = "documents"
 
 _FUNCTION = '''
-
 def mix(sources, seed=42, stopping_strategy="all_exhausted"):
     """One dataset out of `sources`, a dict of domain name to dataset with one document an example."""
     from datasets import interleave_datasets
@@ -35,36 +34,25 @@ def mix(sources, seed=42, stopping_strategy="all_exhausted"):
 
 def files(blend: Blend, folder: Path) -> Files:
     """`mixture.py`. Zero weights are left out: with `all_exhausted` a dataset that is never drawn never ends."""
-    kept = blend.kept
-    names = [domain.name for domain in kept]
-    probabilities = dict(zip(names, as_documents(kept), strict=True))
-    tokens = {domain.name: domain.weight for domain in kept}
-    documents = round(blend.budget_tokens * sum(float(d.weight) / d.tokens_per_document for d in kept))
-    code = [
-        *(f"# {line}".rstrip() for line in summary(blend, UNIT)),
-        *(f"# {line}" for line in left_out(blend)),
-        "",
-        "# What interleave_datasets takes: the chance that the next document is of this domain.",
-        *_dictionary("PROBABILITIES", probabilities),
-        "",
-        "# The shares of tokens that come of it, counted with the tokenizer above.",
-        *_dictionary("TOKEN_WEIGHTS", tokens),
-        "",
-        "# Documents in the budget, on average: `mix(sources).take(DOCUMENTS)`.",
-        f"DOCUMENTS = {documents}",
-    ]
-    yield "mixture.py", ("\n".join(code) + "\n" + _FUNCTION).encode()
+    entries = blend.entries
+    per_token = sum(float(entry.domain.weight) / entry.tokens_per_unit for entry in entries)
+    values = {
+        # what interleave_datasets takes: the chance that the next document is of this domain
+        "PROBABILITIES": {entry.key: entry.weight for entry in entries},
+        # the shares of tokens that come of it, counted with the tokenizer above
+        "TOKEN_WEIGHTS": {entry.key: entry.domain.weight for entry in entries},
+        # documents in the budget, on average
+        "DOCUMENTS": round(blend.budget_tokens * per_token),
+    }
+    if blend.mapped:
+        values["PATHS"] = {entry.key: list(entry.paths) for entry in entries}
+    yield "mixture.py", python_bytes(blend, UNIT, values, _FUNCTION)
     yield "README.txt", readme(blend, UNIT, _usage(blend))
 
 
-def _dictionary(name: str, values: Mapping[str, Decimal]) -> list[str]:
-    return [f"{name} = {{", *(f"    {key!r}: {decimal_text(value)}," for key, value in values.items()), "}"]
-
-
 def _usage(blend: Blend) -> list[str]:
-    first = blend.kept[0].name
+    first = blend.entries[0].key
     return [
-        *left_out(blend),
         "Copy mixture.py beside your script, then:",
         "  from mixture import mix",
         f"  dataset = mix({{{first!r}: load_dataset(...), ...}})",
@@ -76,3 +64,24 @@ def _usage(blend: Blend) -> list[str]:
         "that is long where a probability is small: prefer streaming datasets, and take(DOCUMENTS). Where all epochs",
         "above are more than 1 it ends before the budget: repeat the result.",
     ]
+
+
+def read(text: str) -> Weights:
+    """The probabilities, which are of documents."""
+    return mapping(assigned(text, "PROBABILITIES"))
+
+
+TARGET = Target(
+    name="huggingface",
+    family="Hugging Face",
+    description="datasets.interleave_datasets as a Python file",
+    unit=UNIT,
+    files=files,
+    main="mixture.py",
+    read=read,
+    counts="documents",
+    key="name",
+    data="names",
+    groups=True,
+    rule="They are one dataset, read one after the other.",
+)

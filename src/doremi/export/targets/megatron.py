@@ -12,13 +12,17 @@ import json
 import shlex
 import struct
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 
 from doremi.errors import ExportError
-from doremi.export.common import Blend, Domain, decimal_text, refuse_in_path
-from doremi.export.files import Files, left_out, readme
+from doremi.export.blend import Blend, Domain
+from doremi.export.files import Files, readme, refuse_in_path
+from doremi.export.rounding import decimal_text
+from doremi.export.target import Target, Weights
+from doremi.export.targets.parsing import at, blend_list, json_value
 from doremi.rundir.layout import SPLITS
 
 UNIT = "samples of one length, hence tokens"
@@ -36,22 +40,41 @@ def files(blend: Blend, folder: Path) -> Files:
     is never mixed. Raises `ExportError` for a path with a blank (the lists are split there) or too large an id.
     """
     place = folder.resolve()
-    refuse_in_path(place, " ", "Megatron")
-    if blend.tokenizer.vocab_size > _LARGEST:
-        raise ExportError(f"vocabulary {blend.tokenizer.vocab_size}: Megatron's token ids end at {_LARGEST}")
-    train: list[str] = []
+    train = [word for weight, path in weighted_paths(blend) for word in (decimal_text(weight), path)]
     splits: dict[str, list[str]] = {split: [] for split in SPLITS}
-    for domain in blend.domains:
-        if domain.weight > 0:
-            train += [decimal_text(domain.weight), str(place / domain.folder / "train")]
-            yield from _train(blend, domain)
-        for split, pair in _validation(blend, domain):
-            splits[split].append(str(place / domain.folder / split))
-            yield from pair
+    yield from own_files(blend, place)
+    if not blend.mapped:
+        for domain in blend.domains:
+            for split, pair in _validation(blend, domain):
+                splits[split].append(str(place / domain.folder / split))
+                yield from pair
     yield "blend.txt", ("\n".join(map(" ".join, zip(train[::2], train[1::2], strict=True))) + "\n").encode()
     lists = {"train": train, "valid": splits["select"] or None, "test": splits["report"] or None}
     yield "blend.json", (json.dumps(lists, indent=1, ensure_ascii=False) + "\n").encode()
     yield "README.txt", readme(blend, UNIT, _usage(blend, place))
+
+
+def weighted_paths(blend: Blend) -> list[tuple[Decimal, str]]:
+    """Weight and prefix of each entry, for all trainers that read Megatron's files; a prefix may hold no blank."""
+    for entry in blend.entries:
+        refuse_in_path(entry.key, " ", "Megatron")
+    return [(entry.weight, entry.key) for entry in blend.entries]
+
+
+def own_data(blend: Blend, domain: Domain, place: Path) -> str:
+    """The prefix of the run's own tokens."""
+    return str(place / domain.folder / "train")
+
+
+def own_files(blend: Blend, place: Path) -> Files:
+    """Links and indices of the run's own tokens, where no paths were given."""
+    if blend.mapped:
+        return
+    refuse_in_path(place, " ", "Megatron")
+    if blend.tokenizer.vocab_size > _LARGEST:
+        raise ExportError(f"vocabulary {blend.tokenizer.vocab_size}: Megatron's token ids end at {_LARGEST}")
+    for domain in blend.kept:
+        yield from _train(blend, domain)
 
 
 def index(lengths: np.ndarray, starts: np.ndarray, itemsize: int) -> bytes:
@@ -92,17 +115,56 @@ def _validation(blend: Blend, domain: Domain) -> Iterator[tuple[str, Files]]:
 
 
 def _usage(blend: Blend, place: Path) -> list[str]:
-    tokenizer = shlex.quote(str(blend.tokenizer_folder))
-    return [
-        *left_out(blend),
+    lines = [
         "Add to the options of pretrain_gpt.py:",
         f"  --per-split-data-args-path {shlex.quote(str(place / 'blend.json'))} \\",
-        f"  --tokenizer-type HuggingFaceTokenizer --tokenizer-model {tokenizer}",
+        *tokenizer_lines(blend),
         "or, with training data alone:",
         f"  --data-args-path {shlex.quote(str(place / 'blend.txt'))} --split 100,0,0",
         "",
-        "valid holds the documents that doremi chooses by, test those that it reports; they carry no weights and",
-        "come as they are. --multiple-validation-sets gives a loss for each domain.",
-        "Every document ends with its end-of-text token. Small domains are repeated in silence: see the epochs above.",
-        "The paths are absolute: after moving the run, export again.",
     ]
+    if not blend.mapped:
+        lines += [
+            "valid holds the documents that doremi chooses by, test those that it reports. They carry no weights and",
+            "come as they are. --multiple-validation-sets gives a loss for each domain.",
+        ]
+    return [*lines, *own_lines(blend)]
+
+
+def tokenizer_lines(blend: Blend) -> list[str]:
+    """The option for the tokenizer of the run's own tokens."""
+    if blend.mapped:
+        return ["  --tokenizer-type ... --tokenizer-model ...      (those that your files were made with)"]
+    tokenizer = shlex.quote(str(blend.tokenizer_folder))
+    return [f"  --tokenizer-type HuggingFaceTokenizer --tokenizer-model {tokenizer}"]
+
+
+def own_lines(blend: Blend) -> list[str]:
+    """What to know of the data: of the run's own tokens, and of repetition."""
+    lines = ["Small domains are repeated in silence: see the epochs above."]
+    if not blend.mapped:
+        lines += [
+            "Every document ends with its end-of-text token.",
+            "The paths are absolute: after moving the run, export again.",
+        ]
+    return lines
+
+
+def read(text: str) -> Weights:
+    """`blend.txt`, or the training list of `blend.json`."""
+    if text.lstrip().startswith("{"):
+        return blend_list(at(json_value(text), "train"))
+    return blend_list(text)
+
+
+TARGET = Target(
+    name="megatron",
+    family="Megatron files",
+    description="Megatron-LM and Megatron-Core data blend with .idx files",
+    unit=UNIT,
+    files=files,
+    main="blend.txt",
+    read=read,
+    own_data=own_data,
+    data="tokens",
+)

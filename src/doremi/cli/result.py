@@ -1,0 +1,20 @@
+"""What a run ends with on the terminal: its mixtures, the verdict, and where the page is."""
+
+from __future__ import annotations
+
+from doremi.cli.status import mixture_tables
+from doremi.config import RunConfig
+from doremi.rundir.layout import RunDirectory
+from doremi.verdict import Verdict, format_table, price
+
+
+def result_text(config: RunConfig, verdict: Verdict, *words: str) -> str:
+    """All of it; `words` say how it came about."""
+    page = f"report: {(config.root / 'report.html').resolve()}"
+    return "\n".join([mixture_tables(RunDirectory(config.root)), verdict_text(config, verdict), *words, page])
+
+
+def verdict_text(config: RunConfig, verdict: Verdict) -> str:
+    """The verdict as a table, with the times that this run's trainings have taken."""
+    directory = RunDirectory(config.root)
+    return format_table(verdict, price(directory, directory.nodes(), str(config.root)))

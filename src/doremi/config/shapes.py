@@ -1,0 +1,95 @@
+"""Settings that say how the records of files look: of one domain, or of all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field, field_validator
+
+from doremi.config.paths import InputPath
+from doremi.config.reach import Reaches
+from doremi.config.section import Section
+
+Value = str | bool | int | float | None
+
+
+class RecordsConfig(Section):
+    """Which part of a record is the document, and which records are asked for."""
+
+    reaches: ClassVar[Reaches] = Reaches("corpus")
+
+    join: str | None = None
+    """What stands between the parts of a text that is a list, such as "\\n\\n". Without it, lists are refused."""
+    where: dict[str, list[Value]] = Field(default={})
+    """Fields and the values that they must have, such as {language: [en, de]}. Other documents are counted and left
+    out."""
+
+    @field_validator("where", mode="before")
+    @classmethod
+    def _one_value_is_a_list(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        if empty := [name for name, one in value.items() if one == []]:
+            raise ValueError(f"{empty[0]!r} has no values; give one, or leave it out")
+        return {name: one if isinstance(one, list) else [one] for name, one in value.items()}
+
+
+class SharedFilesConfig(Section):
+    """Files with documents of all domains, of which a field names the domain."""
+
+    reaches: ClassVar[Reaches] = Reaches("corpus")
+
+    domain_field: str | None = None
+    """Field that names a document's domain, such as `meta.source`. Its files are then `data.train`, and those of
+    domains are not given."""
+    train: list[Annotated[str, InputPath()]] = Field(default=[])
+    """Files of all domains, where `domain_field` is given. They are read in one pass."""
+    validation: list[Annotated[str, InputPath()]] = Field(default=[])
+    """The same for held-out documents."""
+    others: str = "leave_out"
+    """What becomes of documents whose `domain_field` is empty or names no domain. `leave_out` counts them. `stop` ends
+    the preparation. The name of a domain puts them there."""
+
+    @field_validator("train", "validation", mode="before")
+    @classmethod
+    def _one_path_is_a_list(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+
+def check_shared(shared: SharedFilesConfig, domains: Mapping[str, Any]) -> None:
+    """`ValueError` where domains have files of their own and share some too, or have neither."""
+    if shared.domain_field is None:
+        for name in ("train", "validation", "others"):
+            if name in shared.model_fields_set and getattr(shared, name) != type(shared).model_fields[name].default:
+                raise ValueError(f"{name} needs domain_field: the field that names each document's domain")
+    elif not shared.train:
+        raise ValueError("domain_field needs train: the files that hold the documents of all domains")
+    elif shared.others not in ("leave_out", "stop", *domains):
+        raise ValueError(f"others: {shared.others!r} is no domain; use one of them, leave_out or stop")
+    for name, domain in domains.items():
+        (_check_own if shared.domain_field is None else _check_sharing)(name, domain)
+    if shared.domain_field is not None:
+        _check_values({name: domain.values or [name] for name, domain in domains.items()})
+
+
+def _check_own(name: str, domain: Any) -> None:
+    if not domain.train:
+        raise ValueError(f"domains.{name}.train: is missing; give the files of the domain")
+    if domain.values:
+        raise ValueError(f"domains.{name}.values: needs data.domain_field: the field that has these values")
+
+
+def _check_sharing(name: str, domain: Any) -> None:
+    if domain.train or domain.validation:
+        raise ValueError(f"domains.{name}: has files of its own; with data.domain_field they are data.train")
+    if domain.text_field or domain.where or domain.join is not None:
+        raise ValueError(f"domains.{name}: shares its files; give text_field, join and where for all, in data")
+
+
+def _check_values(values: Mapping[str, list[str]]) -> None:
+    owners: dict[str, str] = {}
+    for name, own in values.items():
+        for value in own:
+            if (other := owners.setdefault(value, name)) != name:
+                raise ValueError(f"domains.{name}.values: {value!r} belongs to {other!r} too; give it to one domain")

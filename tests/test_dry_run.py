@@ -1,0 +1,115 @@
+"""The dry run checks what a run would, and says of the models what `doremi plan` says and what the run then has."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from doremi.cli import commands as cli
+from doremi.corpus.bpe import train_bpe
+from doremi.corpus.tokenizer import END_OF_TEXT, TextTokenizer
+from doremi.errors import ConfigError, DataError
+from doremi.plan import forecast
+from doremi.rundir.machine import Host
+from tiny import tiny_values, write_corpus
+
+
+@pytest.fixture
+def values(tmp_path: Path) -> dict[str, Any]:
+    """A run whose tokenizer is named, and has another vocabulary than one that would be trained."""
+    words = ["one two three four five six seven eight nine ten"] * 20
+    backend = train_bpe(iter(words), 270, END_OF_TEXT, lambda step, share: None, lambda: False)
+    TextTokenizer(backend, "trained").save(tmp_path / "tokenizer")
+    values = tiny_values(write_corpus(tmp_path / "text"), tmp_path / "runs")
+    del values["data"]["vocab_size"]
+    values["data"]["tokenizer"] = str(tmp_path / "tokenizer")
+    return values
+
+
+def said(place: Path, values: dict[str, Any], *words: str) -> str:
+    (place / "my.yaml").write_text(yaml.safe_dump(values))
+    done = CliRunner().invoke(
+        cli.app, [*(words or ("run",)), str(place / "my.yaml"), *([] if words else ["--dry-run"])]
+    )
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.output
+
+
+def parameters(text: str) -> list[str]:
+    return re.findall(r"model \w+: ([\d,]+) parameters", text)
+
+
+def test_parameters_are_those_at_the_vocabulary_of_the_named_tokenizer(tmp_path: Path, values: dict[str, Any]) -> None:
+    before = said(tmp_path, values)
+    said(tmp_path, values, "prepare")
+    after = said(tmp_path, values)
+    counts = json.loads((tmp_path / "runs" / "tiny" / "counts.json").read_text())["counts"]
+    assert parameters(before) == parameters(after) == [f"{one['parameters']:,}" for one in counts.values()]
+    assert parameters(before) != parameters(said(tmp_path, {**values, "data": {**values["data"], "tokenizer": None}}))
+    assert "corpus: to prepare, about " in before
+    assert "corpus: prepared, in " in after
+    assert "bytes/token" in after  # the table of the data, before the first training
+    assert not [line for line in before.splitlines() if line.startswith("warning")]
+
+
+@pytest.mark.parametrize("broken", ["missing", "no end"])
+def test_a_tokenizer_that_the_run_could_not_use_is_refused(broken: str, tmp_path: Path, values: dict[str, Any]) -> None:
+    if broken == "missing":
+        values["data"]["tokenizer"] = str(tmp_path / "nowhere")
+    else:
+        config = tmp_path / "tokenizer" / "tokenizer_config.json"
+        config.write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))
+    with pytest.raises(ConfigError, match="there is no such folder" if broken == "missing" else "no end-of-text token"):
+        said(tmp_path, values)
+
+
+def test_a_budget_that_the_text_does_not_reach_is_told_before_it_is_prepared(
+    tmp_path: Path, values: dict[str, Any]
+) -> None:
+    values |= {"budget_tokens": 10**9, "limits": {"max_epochs": 4}}
+    text = said(tmp_path, values)
+    assert "by these estimates the run will be refused: a budget of 1000000000 tokens is too large" in text
+    for name, path in values["data"]["domains"].items():
+        values["data"]["domains"][name] = {"train": path, "tokens": 10**9}
+    text = said(tmp_path, values)
+    assert "refused" not in text
+    assert "training tokens, of about 2,999," in text or "training tokens, of about 3,000," in text
+
+
+def test_a_sample_that_a_training_repeats_is_told_with_the_size_that_would_do(
+    tmp_path: Path, values: dict[str, Any]
+) -> None:
+    values["training"]["steps"] = 400  # 51,200 tokens
+    values["data"]["domains"]["code"] = {"train": values["data"]["domains"]["code"], "tokens": 10**9}
+    text = said(tmp_path, values)
+    warning = next(line for line in text.splitlines() if line.startswith("warning: A training repeats"))
+    assert re.search(r"read of code \(\d+\.\d times\)", warning)
+    wanted = int(re.search(r"a sample of about ([\d,]+) tokens", warning)[1].replace(",", ""))  # pyright: ignore
+    assert 51_000 <= wanted <= 60_000
+    said(tmp_path, values, "prepare")
+    assert "A training repeats what was read of code" in said(tmp_path, values)
+    manifest = json.loads((tmp_path / "runs" / "tiny" / "corpus" / "manifest.json").read_text())
+    values["data"]["domains"]["code"]["tokens"] = manifest["domains"]["code"]["tokens"]  # repeated like the whole
+    assert "A training repeats" not in said(tmp_path, values)
+
+
+def test_too_little_memory_is_told(tmp_path: Path, values: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "memory: the largest training takes about 4" in said(tmp_path, values)
+    monkeypatch.setattr(forecast, "this_host", lambda: Host(2, 10**8))
+    assert "warning: the largest training needs about 4" in said(tmp_path, values)
+
+
+def test_a_record_that_the_run_would_stop_at_stops_the_dry_run(tmp_path: Path, values: dict[str, Any]) -> None:
+    with (tmp_path / "text" / "code" / "text.jsonl").open("a") as file:
+        file.write('{"text": null}\n')
+    with pytest.raises(DataError, match=r"text.jsonl, line 61: field 'text' is null"):
+        said(tmp_path, values)
+    values["data"]["on_bad_record"] = "skip"
+    assert "stages:" in said(tmp_path, values)
