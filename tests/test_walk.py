@@ -153,12 +153,11 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_corpus(tmp_path_factory.mktemp("text"))
 
 
-def write(folder: Path, text: Path, margin: float, looks: str = "planned", **candidates: Any) -> Path:
+def write(folder: Path, text: Path, margin: float, looks: str = "planned", sure: float = 0.95, **more: Any) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    changes = {"candidates": {"mixtures": ["doremi", "natural"], "seeds": 1, **candidates}, "training": SHORT}
-    return write_tiny(
-        folder / "tiny.yaml", text, folder / "runs", verdict={"looks": looks, "margin": margin}, **changes
-    )
+    changes = {"candidates": {"mixtures": ["doremi", "natural"], "seeds": 1, **more}, "training": SHORT}
+    verdict = {"looks": looks, "margin": margin, "confidence": sure}
+    return write_tiny(folder / "tiny.yaml", text, folder / "runs", verdict=verdict, **changes)
 
 
 def say(*words: str | Path, code: int = 0) -> str:
@@ -198,9 +197,9 @@ def test_a_method_with_a_mixture_for_each_seed_needs_one_for_the_last_look(text:
 
 @pytest.fixture(scope="module")
 def walked(tmp_path_factory: pytest.TempPathFactory, text: Path) -> tuple[RunDirectory, str]:
-    """A walk without a margin, on which nothing is a tie, so that it takes at least two looks."""
+    """A walk without a margin, on which nothing is a tie, and so sure that it takes at least two looks."""
     folder = tmp_path_factory.mktemp("walked")
-    return RunDirectory(folder / "runs/tiny"), say("run", write(folder, text, 0.0), "--until", "decided")
+    return RunDirectory(folder / "runs/tiny"), say("run", write(folder, text, 0.0, sure=0.999), "--until", "decided")
 
 
 @pytest.mark.slow
@@ -222,7 +221,7 @@ def test_a_walk_that_was_killed_goes_on_with_either_command(
     walked: tuple[RunDirectory, str], text: Path, tmp_path: Path
 ) -> None:
     """Killed while the second look's models train; a plain `run` finishes that look, and the walk the rest."""
-    file, root = write(tmp_path, text, 0.0), tmp_path / "runs/tiny"
+    file, root = write(tmp_path, text, 0.0, sure=0.999), tmp_path / "runs/tiny"
     command = [sys.executable, "-m", "doremi", "run", str(file), "--until", "decided"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         while read_goal(root) != 5 if root.exists() else True:
