@@ -82,6 +82,8 @@ trap 'heard=yes asked=yes; kill -USR1 "$child" 2> /dev/null' USR1
 trap 'heard=yes ended=yes; kill -TERM "$child" 2> /dev/null' TERM
 {command} "$job" &
 child=$!
+[ "$asked" = yes ] && kill -USR1 "$child"  # a signal that came before there was a child
+[ "$ended" = yes ] && kill -TERM "$child"
 while :; do
   heard=no code=0
   wait "$child" || code=$?
