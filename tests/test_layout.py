@@ -19,8 +19,8 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 # A package may import from those before it and from itself, also inside functions.
 ORDER = (
     "credentials", "errors", "files", "events", "distributed", "statistics", "mixture", "model", "diagnostics",
-    "corpus", "config", "rundir", "objectives", "methods", "evaluation", "training", "trackers", "verdict", "report",
-    "export", "pipeline", "plan", "executors", "cli", "__main__", "__init__",
+    "corpus", "drawing", "config", "rundir", "objectives", "methods", "evaluation", "training", "trackers", "verdict",
+    "report", "export", "pipeline", "plan", "executors", "cli", "__main__", "__init__",
 )  # fmt: skip
 READ_ONLY = {
     "credentials",
@@ -31,6 +31,7 @@ READ_ONLY = {
     "mixture",
     "diagnostics",
     "corpus",
+    "drawing",
     "config",
     "rundir",
 }
@@ -129,7 +130,7 @@ def test_command_line_has_these_options_only() -> None:
     assert set(re.findall(r'"(--[a-z-]+)"', source)) == {
         "--set", "--dry-run", "--final-size", "--mixture", "--to", "--out", "--force", "--help", "--version",
         "--remove", "--sbatch", "--gpu", "--after", "--sizes", "--budget", "--paths", "--path", "--schedule", "--name",
-        "--from", "--unit", "--until",
+        "--from", "--unit", "--until", "--tokens",
     }  # fmt: skip
 
 

@@ -93,6 +93,7 @@ def test_the_walk_says_why_it_goes_on_or_ends() -> None:
     assert looked(5, proved, second, rows=[against("uniform", "loss")]) == walk.Step(
         None, "Look at 5 seeds: decided. doremi is better than natural. doremi is worse than uniform."
     )
+    assert looked(5, proved, proved).words == "Look at 5 seeds: decided. doremi is better than natural."
     tie = looked(8, first, second, rows=[against("natural", "tie", small=True)])
     assert tie.words == "Look at 8 seeds: decided. doremi is within 0.50% of natural, which is a tie."
     assert looked(5, first, second, exploratory="Other seeds.").words == (

@@ -324,6 +324,7 @@ def status(place: PlaceArgument, set_: SetOption = None) -> None:
 
 
 app.command()(exporting.export)
+app.command()(exporting.sample)
 app.command("import")(exporting.import_)
 
 

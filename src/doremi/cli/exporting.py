@@ -1,4 +1,4 @@
-"""`doremi export` and `doremi import`: mixtures to and from the files of other programs."""
+"""`doremi export`, `doremi sample` and `doremi import`: mixtures to and from the files of other programs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ PathsOption = Annotated[
     Path | None,
     typer.Option("--paths", metavar="FILE", help="A YAML file: paths, sizes and mean lengths of your own data."),
 ]
+MixtureOption = Annotated[
+    str | None,
+    typer.Option("--mixture", metavar="NAME", help="A mixture of the run, or a file. Default: the recommended one."),
+]
 PathOption = Annotated[
     list[str] | None,
     typer.Option("--path", metavar="NAME=PLACE", help="A path of one domain, for example web=/data/web. Repeatable."),
@@ -26,12 +30,7 @@ def export(
         str,
         typer.Option("--to", metavar="TARGET", help="The trainer, such as megatron; `help` lists all."),
     ],
-    mixture: Annotated[
-        str | None,
-        typer.Option(
-            "--mixture", metavar="NAME", help="A mixture of the run, or a file. Default: the recommended one."
-        ),
-    ] = None,
+    mixture: MixtureOption = None,
     budget: Annotated[
         str | None,
         typer.Option("--budget", metavar="TOKENS", help="Tokens of the final run, such as 300B. It gives the epochs."),
@@ -56,6 +55,22 @@ def export(
     options = Options(budget, paths, tuple(path or ()), schedule)
     for written in write_export(RunDirectory(run), to, mixture=mixture, out=out, options=options, say=_say):
         typer.echo(str(written))
+
+
+def sample(
+    run: RunArgument,
+    tokens: Annotated[
+        str, typer.Option("--tokens", metavar="TOKENS", help="How many to draw, such as 10B, to within a document.")
+    ],
+    to: Annotated[str, typer.Option("--to", metavar="FORM", help="What is written: flat, megatron, parquet or jsonl.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where to write: a new folder.")],
+    mixture: MixtureOption = None,
+) -> None:
+    """Draw a data set of whole documents by a mixture. Run the same command to go on after a stop."""
+    from doremi.export.sampled import sample as draw
+    from doremi.rundir.layout import RunDirectory
+
+    typer.echo(str(draw(RunDirectory(run), tokens=tokens, to=to, out=out, mixture=mixture, say=_say)))
 
 
 def import_(

@@ -108,14 +108,19 @@ _worker: _Worker | None = None  # of this worker process; set once by _begin
 
 
 def _begin(spec: Spec) -> None:
-    """First act of a worker process. A parent that is killed leaves no orphan behind."""
+    """First act of a worker process."""
     global _worker
     os.environ[_PARALLELISM] = "false"
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     _worker = _Worker(spec)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """From now on this process ends with its parent, so that one that is killed leaves no orphan behind."""
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -207,7 +212,7 @@ class Encoder:
 
     def _submit(self, texts: list[str], last: list[bool]) -> Future[_Result]:
         if self._pool is not None:
-            with _interrupt_held():
+            with interrupt_held():
                 return self._pool.submit(_encode, texts, last)
         assert self._own is not None
         future: Future[_Result] = Future()
@@ -237,7 +242,7 @@ class _Joiner:
 
 
 @contextmanager
-def _interrupt_held() -> Iterator[None]:
+def interrupt_held() -> Iterator[None]:
     """Workers are started by the first submissions and inherit what is held back: only the parent hears Ctrl-C."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

@@ -76,9 +76,9 @@ class Sampler:
             raise MixtureError(f"domain number {empty[0]} has a positive weight but no sequences")
         self.batch_size = batch_size
         self._sequences = np.maximum(np.asarray(sequences, dtype=np.uint64), 1)
-        self._phase = int(_hash64(f"phase/{key}")) >> 2
+        self._phase = int(hash64(f"phase/{key}")) >> 2
         self._whole, self._part = _edges(weights, batch_size)
-        self._keys = np.array([_hash64(f"order/{key}/{i}") for i in range(len(weights))], dtype=np.uint64)
+        self._keys = np.array([hash64(f"order/{key}/{i}") for i in range(len(weights))], dtype=np.uint64)
         self._width = np.array([_width(int(n)) for n in self._sequences], dtype=np.uint64)
 
     def drawn(self, step: int) -> I64:
@@ -107,7 +107,7 @@ class Sampler:
         """The sequence that draw number `draw` of each `domain` takes, `[R]`."""
         size = self._sequences[domain]
         epoch, position = np.divmod(draw.astype(np.uint64), size)
-        key = _mix(self._keys[domain] + epoch * np.uint64(0x9E3779B97F4A7C15))
+        key = mix(self._keys[domain] + epoch * np.uint64(0x9E3779B97F4A7C15))
         return _permute(position, size, key, self._width[domain]).astype(np.int64)
 
 
@@ -168,17 +168,17 @@ def _feistel(value: U64, key: U64, height: U64, width: U64) -> U64:
     row = value // width
     column = value - row * width
     for across, down in _ROUND_KEYS:
-        row = (row + (_mix(column + key + across) >> np.uint64(1))) % height
-        column = (column + (_mix(row + key + down) >> np.uint64(1))) % width
+        row = (row + (mix(column + key + across) >> np.uint64(1))) % height
+        column = (column + (mix(row + key + down) >> np.uint64(1))) % width
     return row * width + column
 
 
-def _mix(value: U64) -> U64:
+def mix(value: U64) -> U64:
     """The finaliser of splitmix64: every input bit flips every output bit with probability near one half."""
     value = (value ^ (value >> np.uint64(30))) * _MIX_1
     value = (value ^ (value >> np.uint64(27))) * _MIX_2
     return value ^ (value >> np.uint64(31))
 
 
-def _hash64(text: str) -> np.uint64:
+def hash64(text: str) -> np.uint64:
     return np.uint64(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little"))

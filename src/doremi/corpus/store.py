@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import mmap
 import os
 import resource
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from doremi.corpus.value import Corpus, Split
 from doremi.errors import DamageError, RunError, reason_of
 from doremi.files import file_sha256
 
+T = TypeVar("T")
 SPLITS: tuple[Split, ...] = ("train", "validation")
 _BUFFER = 1 << 20
 _DISK = "check the disk, then run the same command to resume from the last checkpoint"
@@ -214,14 +216,34 @@ class FlatFile:
 
 def _open(path: Path) -> int:
     """A descriptor; the limit on them is raised where the shell's is too low for a thousand domains."""
+    return _with_more_files(lambda: os.open(path, os.O_RDONLY))
+
+
+def _with_more_files(opening: Callable[[], T]) -> T:
+    """What `opening` opens; once more with a higher limit on descriptors where it meets that limit."""
     try:
-        return os.open(path, os.O_RDONLY)
+        return opening()
     except OSError as error:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if error.errno != errno.EMFILE or soft == hard:
             raise
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        return os.open(path, os.O_RDONLY)
+        return opening()
+
+
+def mapped(path: Path) -> memoryview:
+    """The bytes of a file that is not empty, where they lie: for what copies them whole, many files at once.
+
+    A file that is cut off meanwhile ends the process. Training reads with `FlatFile`, which says so instead.
+    """
+    try:
+        descriptor = _open(path)
+    except OSError as error:
+        raise DamageError(f"{path}: cannot be read ({error.strerror}); {AGAIN}") from None
+    try:
+        return memoryview(_with_more_files(lambda: mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)))
+    finally:
+        os.close(descriptor)
 
 
 def token_file(corpus: Corpus, domain: str, split: str) -> FlatFile:

@@ -67,7 +67,7 @@ def after(verdict: Verdict) -> Step:
         return Step(None, f"{at} it proves nothing. {verdict.exploratory}")
     if not known:
         return Step(None, f"{at} there is nothing to decide, as no mixture that a search has found is compared.")
-    told = " ".join(_words(verdict, one) for one in known)
+    told = " ".join(dict.fromkeys(_words(verdict, one) for one in known))  # two claims are one with one plain mixture
     if not any(one.state == "open" for one in known):
         return Step(None, f"{at} decided. {told}")
     if (following := next_look(count)) is None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 
@@ -17,17 +18,17 @@ FOLDER = "sampled"
 
 
 def files(blend: Blend, folder: Path) -> Files:
-    """`datasets.yaml`: the files that the data set will have, one folder a domain."""
-    listed = [
-        {"path": "json", "data_files": f"{FOLDER}/{domain.folder}/*.jsonl", "split": "train", "type": "completion"}
-        for domain in blend.kept
-    ]
+    """`datasets.yaml` lists the files that the data set will have. `mixture.json` is what it is drawn by."""
+    listed = [{"path": "json", "data_files": f"{FOLDER}/*.jsonl", "split": "train", "type": "completion"}]
     yield "datasets.yaml", yaml_bytes({"datasets": listed}, summary(blend, UNIT))
-    run = shlex.quote(str(blend.run.root))
+    weights = {domain.name: float(domain.weight) for domain in blend.domains}
+    yield "mixture.json", (json.dumps(weights, indent=1, ensure_ascii=False) + "\n").encode()
+    run, place = shlex.quote(str(blend.run.root.resolve())), folder.resolve()
     usage = [
-        "First draw the data set, beside datasets.yaml:",
-        f"  doremi sample {run} --tokens {blend.budget_tokens} --to jsonl --out {FOLDER}",
-        "Then merge datasets.yaml into the configuration of Axolotl, with pretraining in num_epochs: 1.",
+        "First draw the data set, beside datasets.yaml. Its text is that of the run's own corpus:",
+        f"  doremi sample {run} --tokens {blend.budget_tokens} --to jsonl \\",
+        f"    --mixture {shlex.quote(str(place / 'mixture.json'))} --out {shlex.quote(str(place / FOLDER))}",
+        "Then merge datasets.yaml into the configuration of Axolotl, with num_epochs: 1. Start Axolotl in this folder.",
     ]
     yield "README.txt", readme(blend, UNIT, usage)
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 import shlex
-import struct
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 
+from doremi.drawing.megatron_index import LARGEST, index
 from doremi.errors import ExportError
 from doremi.export.blend import Blend, Domain
 from doremi.export.files import Files, readme, refuse_in_path
@@ -26,11 +26,6 @@ from doremi.export.targets.parsing import at, blend_list, json_value
 from doremi.rundir.layout import SPLITS
 
 UNIT = "samples of one length, hence tokens"
-
-# Megatron has no uint32. Token ids are below the vocabulary's size, so below 2^31, where the bytes of a uint32 and an
-# int32 are the same: the index may say int32, and a copy of the corpus would hold the same bytes again.
-_TYPE_CODES = {2: 8, 4: 4}  # bytes a token: uint16, int32
-_LARGEST = 2**31 - 1
 
 
 def files(blend: Blend, folder: Path) -> Files:
@@ -71,22 +66,10 @@ def own_files(blend: Blend, place: Path) -> Files:
     if blend.mapped:
         return
     refuse_in_path(place, " ", "Megatron")
-    if blend.tokenizer.vocab_size > _LARGEST:
-        raise ExportError(f"vocabulary {blend.tokenizer.vocab_size}: Megatron's token ids end at {_LARGEST}")
+    if blend.tokenizer.vocab_size > LARGEST:
+        raise ExportError(f"vocabulary {blend.tokenizer.vocab_size}: Megatron's token ids end at {LARGEST}")
     for domain in blend.kept:
         yield from _train(blend, domain)
-
-
-def index(lengths: np.ndarray, starts: np.ndarray, itemsize: int) -> bytes:
-    """A whole `.idx` file for documents of `lengths` tokens at token `starts` (`[documents]`, int64 each)."""
-    if len(lengths) and lengths.max() > _LARGEST:
-        raise ExportError(f"a document of {lengths.max()} tokens: Megatron's index ends at {_LARGEST}; split it")
-    documents = len(lengths)
-    head = b"MMIDIDX\x00\x00" + struct.pack("<QBQQ", 1, _TYPE_CODES[itemsize], documents, documents + 1)
-    boundaries = np.arange(documents + 1, dtype="<i8")  # every sequence is a document of its own
-    return b"".join(
-        [head, lengths.astype("<i4").tobytes(), (starts * itemsize).astype("<i8").tobytes(), boundaries.tobytes()]
-    )
 
 
 def _train(blend: Blend, domain: Domain) -> Files:

@@ -1,0 +1,72 @@
+"""The order of a data set that is drawn: which document comes when, as pure functions of numbers.
+
+The draws of a domain are numbered from 0. Draw n takes a document of pass `n // documents`, and each pass is a fresh
+permutation (corpus/sampler.py). A domain with D draws lays draw n somewhere in the n-th of D equal pieces of the line
+from 0 to 1, where a hash of n says. All draws in the order of their places are the data set, so that any stretch of it
+has the domains in their shares. The places are not regular: trainers deal documents to processes in turn, and with a
+regular order one of two processes could get all of one domain.
+
+A shard is the draws on its own stretch of the line. Nothing else is needed to know it. Shapes: R draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from doremi.corpus.sampler import Sampler, hash64, mix
+
+I64 = NDArray[np.int64]
+_STRIDE = np.uint64(0x9E3779B97F4A7C15)  # consecutive numbers, far apart before they are mixed
+_UNIT = 2.0**-53
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Draws in the order of the data set, `[R]` each: the domain's index and the document's number in it."""
+
+    domain: I64
+    document: I64
+
+
+@dataclass(frozen=True)
+class Order:
+    """`documents` has how many training documents each domain holds, `[K]`. Another `key` is another order."""
+
+    documents: tuple[int, ...]
+    key: str
+
+    def document(self, domain: int, draw: I64) -> I64:
+        """The document that each draw of a domain takes, `[R]`."""
+        return self._sampler.sequence(np.full(len(draw), domain), draw)
+
+    def places(self, domain: int, draw: I64, draws: int) -> NDArray[np.float64]:
+        """Where each of `draws` draws of a domain lies on the line from 0 to 1, `[R]`."""
+        key = hash64(f"place/{self.key}/{domain}")
+        inside = (mix(key + draw.astype(np.uint64) * _STRIDE) >> np.uint64(11)).astype(np.float64) * _UNIT
+        return (draw + inside) / draws
+
+    def shard(self, number: int, shards: int, draws: Sequence[int]) -> Drawn:
+        """Shard `number` of so many, of a data set with `draws` of each domain, `[K]`."""
+        parts = [self._of(domain, number, shards, count) for domain, count in enumerate(draws) if count]
+        domain, draw, place = (np.concatenate(column) for column in zip(*parts, strict=True))
+        order = np.lexsort((draw, domain, place))
+        domain, draw = domain[order], draw[order]
+        return Drawn(domain, self._sampler.sequence(domain, draw))
+
+    def _of(self, domain: int, number: int, shards: int, draws: int) -> tuple[I64, I64, NDArray[np.float64]]:
+        """A domain's draws on the stretch of a shard; those of the pieces at its ends are looked at by both shards."""
+        first, last = number * draws // shards, -(-(number + 1) * draws // shards)
+        draw = np.arange(max(0, first - 1), min(draws, last + 1), dtype=np.int64)
+        place = self.places(domain, draw, draws)
+        inside = np.minimum((place * shards).astype(np.int64), shards - 1) == number
+        draw = draw[inside]
+        return np.full(len(draw), domain, dtype=np.int64), draw, place[inside]
+
+    @cached_property
+    def _sampler(self) -> Sampler:
+        return Sampler([float(count > 0) for count in self.documents], self.documents, 1, self.key)

@@ -1,0 +1,98 @@
+"""The token files that documents are copied from, and the documents of a shard as bytes or as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from doremi.corpus.store import mapped
+from doremi.corpus.value import Corpus
+from doremi.drawing.counts import lengths
+from doremi.drawing.order import I64, Drawn
+
+# Bytes of tokens that are handled at a time, where no document has more.
+COPIED = 1 << 18  # stays in a core's cache between joining and writing
+DECODED = 8 << 20  # also a row group of Parquet
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a corpus keeps its training documents: plain values, which other processes are handed."""
+
+    folders: tuple[Path, ...]
+    """Of each domain, `[K]`."""
+    tokenizer: Path
+    dtype: str
+    end_of_text: int
+
+    @classmethod
+    def of(cls, corpus: Corpus) -> Source:
+        folder = corpus.folder.resolve()
+        folders = tuple(folder / entry.folder for entry in corpus.entries.values())
+        return cls(folders, folder / "tokenizer", corpus.dtype, corpus.tokenizer.end_of_text_id)
+
+    @property
+    def itemsize(self) -> int:
+        return np.dtype(self.dtype).itemsize
+
+    def ends(self, domain: int) -> NDArray[np.uint64]:
+        """Where each document ends, in tokens; read where it lies."""
+        return np.frombuffer(mapped(self.folders[domain] / "train.ends"), "<u8")
+
+    def open(self, drawn: Drawn) -> Documents:
+        """The documents of these draws."""
+        size, start = np.zeros((2, len(drawn.domain)), dtype=np.int64)
+        files = {}
+        for domain in np.unique(drawn.domain).tolist():
+            of_domain, ends = np.flatnonzero(drawn.domain == domain), self.ends(domain)
+            document = drawn.document[of_domain]
+            size[of_domain] = lengths(ends, document)
+            start[of_domain] = ends[document].astype(np.int64) - size[of_domain]
+            files[domain] = mapped(self.folders[domain] / "train.bin")
+        return Documents(self, files, drawn.domain, start, size)
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Documents in the order of a shard, `[R]` each: the domain, its first token's number in the file, its tokens."""
+
+    source: Source
+    files: dict[int, memoryview]
+    domain: I64
+    start: I64
+    size: I64
+
+    def chunks(self, size: int = COPIED) -> Iterator[list[memoryview]]:
+        """All documents as little-endian tokens, about `size` bytes at a time; each with the end of its text."""
+        item = self.source.itemsize
+        first, last = (self.start * item).tolist(), ((self.start + self.size) * item).tolist()
+        domain, files = self.domain.tolist(), self.files
+        upto = np.cumsum(self.size * item)
+        whole = int(upto[-1]) if len(upto) else 0
+        cuts = np.unique(np.searchsorted(upto, np.arange(size, whole, size))).tolist()
+        for begin, end in zip([0, *cuts], [*cuts, len(domain)], strict=True):
+            spans = zip(domain[begin:end], first[begin:end], last[begin:end], strict=True)
+            yield [files[one][start:stop] for one, start, stop in spans]
+
+    def texts(self) -> Iterator[list[str]]:
+        """All documents as text, without the token that ends it."""
+        for chunk in self.chunks(DECODED):
+            yield self._tokenizer.decode_batch([self._ids(one) for one in chunk], skip_special_tokens=False)
+
+    def ids(self) -> Iterator[list[int]]:
+        """All documents as token ids, without the one that ends the text."""
+        return (self._ids(one) for chunk in self.chunks() for one in chunk)
+
+    def _ids(self, document: memoryview) -> list[int]:
+        ids = np.frombuffer(document, np.dtype(self.source.dtype).newbyteorder("<")).tolist()
+        return ids[:-1] if ids[-1] == self.source.end_of_text else ids
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        return Tokenizer.from_str((self.source.tokenizer / "tokenizer.json").read_text(encoding="utf-8"))
