@@ -43,14 +43,6 @@ def library_source() -> Iterator[str]:
             yield from files(path.parent, path.name)
 
 
-def language_reference() -> Iterator[str]:
-    """The topics of Python's own help system."""
-    from pydoc_data.topics import topics
-
-    for name in sorted(topics):
-        yield topics[name][:LONGEST]
-
-
 def readmes() -> Iterator[str]:
     """Descriptions in the metadata of installed packages, headers cut off."""
     for text in files(PACKAGES, "*.dist-info/METADATA"):
@@ -75,14 +67,12 @@ def checksums() -> Iterator[str]:
 
 DOMAINS: dict[str, Callable[[], Iterator[str]]] = {
     "python_library": library_source,
-    "python_reference": language_reference,
     "package_readmes": readmes,
     "cpp_headers": lambda: files(PACKAGES, "torch/include/ATen/**/*.h"),
     "type_stubs": lambda: files(PACKAGES, "**/*.pyi"),
     "licences": licences,
     "checksums": checksums,
     "model_code": lambda: files(PACKAGES, "transformers/models/*/modeling_*.py"),
-    "perl_pod": lambda: files(Path("/usr/share/perl"), "**/*.pod"),
     "manual_pages": lambda: files(Path("/usr/share/man"), "man[1-8]/*.gz"),
 }
 
