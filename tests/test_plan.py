@@ -567,7 +567,7 @@ def test_compiling_is_paid_once(prepared: RunConfig, tmp_path: Path, monkeypatch
 
 
 def test_a_survey_counts_what_will_be_prepared(text_folder: Path, tmp_path: Path) -> None:
-    config = tiny_config(tmp_path, text_folder)
+    config = changed(tiny_config(tmp_path, text_folder), data={"validation_max_tokens": 1500})
     request = prepare_request(config)
     (tmp_path / "survey").mkdir()
     found = survey(request, tmp_path / "survey")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 
 import pytest
 from hypothesis import given
@@ -132,30 +133,23 @@ def test_both_halves_always_have_a_document(picks: list[int], fraction: float) -
         assert {rule.half(d) for d in digests} >= {SELECT, REPORT}
 
 
-def test_each_half_takes_pieces_until_one_does_not_fit() -> None:
-    holdout = Holdout(Rule(1.0), max_tokens=100)
-    sequence = [(SELECT, 30), (SELECT, 21), (SELECT, 1), (REPORT, 51), (REPORT, 50), (REPORT, 1)]
-    taken, full = [], []
-    for i, (half, tokens) in enumerate(sequence):
-        taken.append(holdout.take(digest(0.1, half, i), tokens))
-        full.append(holdout.full)
-    # 21 does not fit and closes its half; 51 is more than all of an empty half, which waits for a smaller one
-    assert taken == [SELECT, None, None, None, REPORT, None]
-    assert full == [False, False, False, False, False, True]
-    assert holdout.tokens == [30, 50]
-    assert len(holdout.kept) == 2
-
-
-def test_a_text_is_kept_once() -> None:
-    holdout = Holdout(Rule(1.0), 100)
-    one = digest(0.1, SELECT)
-    assert holdout.take(one, 5) == SELECT
-    assert not holdout.wants(one)
-    assert holdout.take(one, 5) is None
+def test_each_half_keeps_the_smallest_digests_that_fit_in_whatever_order_they_come() -> None:
+    select = [digest(0.1, SELECT), digest(0.2, SELECT), digest(0.3, SELECT), digest(0.4, SELECT)]
+    report = [digest(0.15, REPORT), digest(0.25, REPORT)]
+    sizes = [*zip(select, (30, 15, 21, 1), strict=True), *zip(report, (51, 50), strict=True)]
+    for order in itertools.permutations(sizes):
+        holdout = Holdout(Rule(1.0), max_tokens=100)
+        for one, tokens in order:
+            holdout.offer(one, tokens)
+        # 21 does not fit and ends its half; 51 is more than a whole half, and is as if it were not there
+        assert holdout.kept() == {select[0]: SELECT, select[1]: SELECT, report[1]: REPORT}
+        assert not any(holdout.wants(one) for one in (*select[2:], digest(0.9, SELECT)))
+        assert holdout.wants(digest(0.05, SELECT))
+        assert holdout.wants(digest(0.9, REPORT))  # there may be room
 
 
 def test_training_documents_are_not_taken() -> None:
     holdout = Holdout(Rule(0.5), 100)
-    assert holdout.take(digest(0.7, 0), 5) is None
-    assert not holdout.kept
-    assert not holdout.full
+    assert not holdout.wants(digest(0.7, 0))
+    holdout.offer(digest(0.7, 0), 5)
+    assert not holdout.kept()

@@ -200,7 +200,9 @@ def test_a_method_with_a_mixture_for_each_seed_needs_one_for_the_last_look(text:
 def walked(tmp_path_factory: pytest.TempPathFactory, text: Path) -> tuple[RunDirectory, str]:
     """A walk without a margin, on which nothing is a tie, and so sure that it takes at least two looks."""
     folder = tmp_path_factory.mktemp("walked")
-    return RunDirectory(folder / "runs/tiny"), say("run", write(folder, text, 0.0, sure=0.999), "--until", "decided")
+    return RunDirectory(folder / "runs/tiny"), say(
+        "run", write(folder, text, 0.0, sure=0.999, mixtures=["doremi"]), "--until", "decided"
+    )
 
 
 @pytest.mark.slow
@@ -215,6 +217,7 @@ def test_each_look_of_a_walk_is_planned_and_its_end_is_said(walked: tuple[RunDir
     assert all(claim["tested"] for claim in verdict["claims"][:1])
     assert "decided." in said or "This was the last look of the plan." in said
     assert said.count("Look at ") == 1 or "The plan goes on to" in said
+    assert said.count("natural is trained as a candidate too") == 1  # not at each look
 
 
 @pytest.mark.slow
@@ -222,7 +225,7 @@ def test_a_walk_that_was_killed_goes_on_with_either_command(
     walked: tuple[RunDirectory, str], text: Path, tmp_path: Path
 ) -> None:
     """Killed while the second look's models train; a plain `run` finishes that look, and the walk the rest."""
-    file, root = write(tmp_path, text, 0.0, sure=0.999), tmp_path / "runs/tiny"
+    file, root = write(tmp_path, text, 0.0, sure=0.999, mixtures=["doremi"]), tmp_path / "runs/tiny"
     command = [sys.executable, "-m", "doremi", "run", str(file), "--until", "decided"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         while read_goal(root) != 5 if root.exists() else True:

@@ -4,20 +4,21 @@ The unit is the piece: a whole document or, of a long one, a part of it. So held
 domain of a few books keeps most of each of them, and no more is held out than was allowed. Many pieces say more than a
 few long ones, for what one document tells is mostly of that document. The SHA-256 of a piece gives two independent
 numbers: bytes 0 to 7 as a fraction say whether it is held out (where no validation files are given), bytes 8 to 15
-whether it is `select` or `report`. Neither depends on the order of files or on the number of workers, nor, but for
-domains where the fraction is too little, on other documents.
+whether it is `select` or `report`. Where the share is more than was allowed, or less than `FEWEST` pieces, it is made
+smaller or larger. Nothing depends on the order of the documents or on the number of workers.
 """
 
 from __future__ import annotations
 
 import hashlib
 import unicodedata
+from bisect import insort
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-SELECT, REPORT = 0, 1
+HALVES = SELECT, REPORT = 0, 1
 DISTINCT = 3  # pieces a domain needs: one each for select, report and training
 FEWEST = 64  # pieces that are held out of a domain, where it has them
 LARGEST_SHARE = 5  # but of small domains one piece in so many, for the rest is to be trained on
@@ -93,6 +94,11 @@ class Rule:
         return int.from_bytes(digest[:8], "big") < self.fraction * 2.0**64
 
 
+def fewest(pieces: int) -> int:
+    """How many are held out, at least, of a domain with so many pieces."""
+    return max(2, min(FEWEST, pieces // LARGEST_SHARE))
+
+
 def make_rule(digests: Iterable[bytes], fraction: float) -> tuple[Rule, int]:
     """The rule for a stream of pieces, and how many distinct ones it saw (counted to `DISTINCT` only).
 
@@ -104,12 +110,12 @@ def make_rule(digests: Iterable[bytes], fraction: float) -> tuple[Rule, int]:
     rule, seen = Rule(fraction), _Seen()
     for digest in digests:
         seen.add(digest, by_hash=rule.by_hash(digest))
-        if len(seen.chosen) >= FEWEST and len(seen.halves) == 2 and len(seen.distinct) >= DISTINCT:
+        if len(seen.chosen) >= FEWEST and len(seen.halves) == len(HALVES) and len(seen.distinct) >= DISTINCT:
             return rule, DISTINCT
-    wanted = max(2, min(FEWEST, len(seen.distinct) // LARGEST_SHARE))
-    if len(seen.chosen) < wanted or len(seen.halves) < 2:
+    wanted = fewest(len(seen.distinct))
+    if len(seen.chosen) < wanted or len(seen.halves) < len(HALVES):
         forced = sorted(seen.smallest)[:wanted]
-        rule = Rule(fraction, {digest: (SELECT, REPORT)[place % 2] for place, digest in enumerate(forced)})
+        rule = Rule(fraction, {digest: HALVES[place % 2] for place, digest in enumerate(forced)})
     return rule, min(DISTINCT, len(seen.distinct))
 
 
@@ -142,32 +148,50 @@ class _Seen:
 
 
 @dataclass
+class _Half:
+    """The pieces with the smallest digests, as long as they fit."""
+
+    limit: float
+    tokens: int = 0
+    pieces: list[tuple[bytes, int]] = field(default_factory=list)
+    """In the order of their digests, each with its tokens."""
+    bound: bytes = b"\xff" * 33
+    """Digests from here on don't fit any more."""
+
+    def add(self, digest: bytes, tokens: int) -> None:
+        if tokens > self.limit:
+            return  # fits nowhere, and stands in no one's way
+        insort(self.pieces, (digest, tokens))
+        self.tokens += tokens
+        while self.tokens > self.limit:
+            self.bound, given_up = self.pieces.pop()
+            self.tokens -= given_up
+
+
+@dataclass
 class Holdout:
-    """The validation pieces kept so far: each half takes pieces in order until one does not fit `max_tokens` / 2."""
+    """The validation pieces: in each half those with the smallest digests that fit into `max_tokens` / 2.
+
+    So they are drawn from all that is offered, and the order in which it is offered does not matter.
+    """
 
     rule: Rule
     max_tokens: int
-    tokens: list[int] = field(default_factory=lambda: [0, 0])
-    closed: list[bool] = field(default_factory=lambda: [False, False])
-    kept: set[bytes] = field(default_factory=set)
 
-    @property
-    def full(self) -> bool:
-        return all(self.closed)
+    def __post_init__(self) -> None:
+        self._halves = (_Half(self.max_tokens / 2), _Half(self.max_tokens / 2))
 
     def wants(self, digest: bytes) -> bool:
         """Whether this piece may be held out, its size still being unknown."""
         half = self.rule.half(digest)
-        return half is not None and not self.closed[half] and digest not in self.kept
+        return half is not None and digest < self._halves[half].bound
 
-    def take(self, digest: bytes, tokens: int) -> int | None:
-        """The half that keeps a piece that is wanted, or None where it does not fit."""
+    def offer(self, digest: bytes, tokens: int) -> None:
+        """A piece, which must not have been offered before."""
         half = self.rule.half(digest)
-        if half is None or not self.wants(digest):
-            return None
-        if self.tokens[half] + tokens > self.max_tokens / 2:
-            self.closed[half] = self.tokens[half] > 0  # an empty half waits for a piece that fits
-            return None
-        self.tokens[half] += tokens
-        self.kept.add(digest)
-        return half
+        if half is not None and self.wants(digest):
+            self._halves[half].add(digest, tokens)
+
+    def kept(self) -> dict[bytes, int]:
+        """Of all that was offered, the pieces that are held out and the half of each."""
+        return {digest: number for number, half in enumerate(self._halves) for digest, _ in half.pieces}
