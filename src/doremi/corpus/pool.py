@@ -11,10 +11,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from doremi.corpus.sampler import mix
 from doremi.corpus.value import Corpus
 from doremi.errors import DamageError
 
 FIRST = 64  # documents of a domain
+_STRIDE = np.uint64(0x9E3779B97F4A7C15)  # consecutive places, far apart before they are mixed (SplitMix64)
 
 Part = tuple[int, ...]
 """Documents in use, `[K]`."""
@@ -60,8 +62,5 @@ def in_use(report_D: NDArray[np.bool_], number: int) -> NDArray[np.bool_]:
 
 
 def _shuffled(places: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """A number for each place in the pool that looks random (the finaliser of SplitMix64), the same everywhere."""
-    x = (places.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    """A number for each place in the pool that looks random, the same everywhere."""
+    return mix((places.astype(np.uint64) + np.uint64(1)) * _STRIDE)

@@ -13,10 +13,7 @@ from doremi.plan.stages import stages
 from doremi.plan.whole import with_other_settings
 
 FEWEST_SEEDS = 3  # fewer give no verdict
-USUAL = (
-    "natural",
-    "uniform",
-)  # candidates that a verdict should not do without, beside the found and the reference mixture
+USUAL = ("natural", "uniform")  # a verdict should not do without them, nor without the found and the reference mixture
 WORTH_SAYING = 0.01  # of the operations: what saves less is no advice
 
 
