@@ -185,7 +185,11 @@ def test_a_run_directory_stands_for_its_configuration(finished: tuple[Path, str]
         assert result.exit_code == 0
         return result.stdout
 
-    assert say("evaluate", str(root)) == say("evaluate", str(finished[0]))
+    def judged(folder: Path, place: Path) -> str:
+        """Its folder is named where more seeds are asked for, and lines may break within that."""
+        return "".join(say("evaluate", str(folder)).split()).replace(str(place), "")
+
+    assert judged(root, root) == judged(finished[0], finished[0].parent / "runs/tiny")
     assert (root / "verdict.json").exists()
     assert say("report", str(root)).strip() == f"report: {root.resolve() / 'report.html'}"
     assert say("status", str(root)) == say("status", str(finished[0]))

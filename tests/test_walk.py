@@ -164,7 +164,7 @@ def write(folder: Path, text: Path, margin: float, looks: str = "planned", sure:
 def say(*words: str | Path, code: int = 0) -> str:
     done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
     assert done.exit_code == code
-    return done.stdout
+    return done.output
 
 
 def judged(run: RunDirectory) -> Any:
