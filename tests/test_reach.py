@@ -29,7 +29,7 @@ BASES: dict[str, dict[str, Any]] = {
     "a budget": {"budget_tokens": 300_000, "reference": {"mixture": "unimax", "losses": "stored"}},
     "epoch-matched": {"budget_tokens": 50_000, "data": {"epoch_matched": True}},
     "limits": {
-        "budget_tokens": 300_000,
+        "budget_tokens": 300_000, "reference": {"mixture": "uniform"},  # which is left as it is, and natural is not
         "limits": {"max_weight": 0.5, "min_weight": 0.05, "max_epochs": 9.0,
                    "domains": {"law": {"max_weight": 0.2, "min_weight": 0.1, "max_epochs": 4.0}},
                    "groups": {"some": {"domains": ["code", "law"], "min_weight": 0.5, "max_weight": 0.9}}},

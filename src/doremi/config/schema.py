@@ -87,7 +87,8 @@ class DataConfig(RecordsConfig, SharedFilesConfig):
     sequence_length: Annotated[int, Reaches(*TRAININGS)] = Field(default=256, ge=2)
     """Tokens in a sequence."""
     validation_fraction: float = Field(default=0.05, gt=0, lt=0.9)
-    """Share of the text held out where a domain brings no validation files."""
+    """Share of the text held out where a domain brings no validation files. It is at least 64 documents or parts of
+    documents, but of a small domain a fifth."""
     validation_max_tokens: int = Field(default=100_000, ge=1)
     """Tokens of validation text kept a domain, at most. Parts of long documents are held out. The rest of them is
     trained on."""
@@ -160,7 +161,7 @@ class ReferenceConfig(Section):
 
     reaches: ClassVar[Reaches] = Reaches("reference", "losses", "proxy", "mixture")
 
-    mixture: Annotated[str, InputPath("mixture")] = "natural"
+    mixture: Annotated[Annotated[str, InputPath("mixture")], Reaches(*TRAININGS)] = "natural"
     """natural, uniform, temperature, unimax, the name of a published mixture, or the path of a mixture.json."""
     losses: Annotated[Literal["auto", "live", "stored"], Reaches("proxy", "mixture")] = "auto"
     """`live` computes the reference's losses beside the proxy, step by step. `stored` computes them once for the whole
@@ -288,7 +289,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _race_that_can_be(self) -> RunConfig:
-        check_race(self.candidates, self.candidate_mixtures(), self.reference.mixture, self.verdict.looks)
+        check_race(self.candidates, self.candidate_mixtures(), self.verdict.looks)
         return self
 
     @property
@@ -318,9 +319,9 @@ class RunConfig(Section):
         return list(range(self.seed, self.seed + self.proxy.seeds))
 
     def candidate_mixtures(self) -> list[str]:
-        """What is trained and compared, each once; the reference mixture by its own name."""
-        named = (self.reference.mixture if name == "reference" else name for name in self.candidates.mixtures)
-        return list(dict.fromkeys(named))
+        """What is trained and compared, each once. The reference mixture has its own name and is always among them."""
+        own = self.reference.mixture
+        return list(dict.fromkeys([*(own if name == "reference" else name for name in self.candidates.mixtures), own]))
 
     def size_names(self) -> list[str]:
         return list(self.candidates.sizes) or [self.size_name]

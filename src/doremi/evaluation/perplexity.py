@@ -1,8 +1,8 @@
 """Loss on the fixed validation set, document by document: nats a token, perplexity and bits a byte of each domain.
 
-Every token of every validation document is predicted once, its end-of-text token included; a domain's documents
-follow one another in windows of the training length, the first one preceded by an end-of-text token. Nothing is
-mixed or weighted (paper section 3.1). Shapes: B windows, T tokens, D documents of all domains, K domains.
+Every token of the documents in use (corpus/pool.py) is predicted once, its end-of-text token included. A domain's
+documents follow one another in windows of the training length, the first one preceded by an end-of-text token. Nothing
+is mixed or weighted (paper section 3.1). Shapes: B windows, T tokens, D documents of all domains, K domains.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from doremi.corpus.pool import Part, documents_on, in_use
 from doremi.corpus.value import Corpus
 from doremi.distributed import World
 from doremi.model.transfer import to_device, to_host
@@ -26,7 +27,7 @@ from doremi.rundir.layout import SPLITS
 
 @dataclass(frozen=True)
 class Documents:
-    """All validation documents, domain after domain, `[D]` each."""
+    """The documents in use, domain after domain and in the order of their files, `[D]` each."""
 
     domain: NDArray[np.int64]
     tokens: NDArray[np.int64]
@@ -34,20 +35,30 @@ class Documents:
     report: NDArray[np.bool_]
 
     @classmethod
-    def read(cls, corpus: Corpus) -> Documents:
-        each = [corpus.validation_documents(name) for name in corpus.domains]
+    def read(cls, corpus: Corpus, part: Part) -> Documents:
+        each = [documents_on(corpus, name, number) for name, number in zip(corpus.domains, part, strict=True)]
         domain = np.repeat(np.arange(len(each)), [len(d["tokens"]) for d in each])
         return cls(domain, *(np.concatenate([d[key] for d in each]) for key in ("tokens", "bytes", "report")))
 
 
+def _tokens(
+    corpus: Corpus, domain: str, tokens: NDArray[np.unsignedinteger], number: int
+) -> NDArray[np.unsignedinteger]:
+    """Those of the documents in use."""
+    documents = corpus.validation_documents(domain)
+    return tokens[np.repeat(in_use(documents["report"], number), documents["tokens"])]
+
+
 class ValidationSet:
-    """The windows of all domains; `nats(forward)` scores them."""
+    """The windows of all domains; `nats(forward)` scores them. `tokens` are all that is held out, `part` is in use."""
 
     def __init__(
-        self, corpus: Corpus, tokens: Sequence[NDArray[np.unsignedinteger]], sequence_length: int,
+        self, corpus: Corpus, tokens: Sequence[NDArray[np.unsignedinteger]], sequence_length: int, part: Part,
         device_memory: int | None = None,
     ) -> None:  # fmt: skip
-        self.documents = Documents.read(corpus)
+        self.part = part
+        self.documents = Documents.read(corpus, part)
+        tokens = [_tokens(corpus, name, t, n) for name, t, n in zip(corpus.domains, tokens, part, strict=True)]
         self.names = corpus.domains.names
         start = corpus.tokenizer.end_of_text_id
         self.sequence_length, self.rows = sequence_length, evaluation_rows(sequence_length, device_memory)

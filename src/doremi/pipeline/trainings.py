@@ -21,6 +21,7 @@ from tokenizers import Tokenizer
 from doremi.config import TrainingConfig
 from doremi.corpus import store
 from doremi.corpus.loader import BatchStream, windows
+from doremi.corpus.pool import first
 from doremi.corpus.sampler import Sampler
 from doremi.corpus.value import Corpus
 from doremi.distributed import World, is_sharded
@@ -42,7 +43,7 @@ from doremi.rundir.layout import TrainingFolder
 from doremi.rundir.node import training_place
 from doremi.rundir.specs import DIGITS, LossesSpec, Scoring, TrainingSpec
 from doremi.trackers import Tracked
-from doremi.training import loop as training
+from doremi.training import loop
 from doremi.training.determinism import deterministic_or_said, set_deterministic
 from doremi.training.memory import forget_peak, peak_memory
 from doremi.training.profile import profiled
@@ -108,13 +109,13 @@ def stream_for(corpus: Corpus, spec: TrainingSpec, world: World) -> BatchStream:
 def make_job(
     corpus: Corpus, folder: Path, spec: TrainingSpec, world: World, *, name: str, objective: tuple[str, Objective],
     reference: ReferenceLosses | None = None,
-) -> training.Job:  # fmt: skip
+) -> loop.Job:  # fmt: skip
     """A job of the loop from a spec."""
     tokens = [store.tokens(corpus, name, "validation") for name in corpus.domains]
     scoring = spec.scoring
     model = fresh_model(corpus, spec.description, spec.sequence_length, spec.seed, spec.settings.initial_spread)
     give_room(model, spec, world)
-    return training.Job(
+    return loop.Job(
         folder=folder,
         name=name,
         key=spec.key,
@@ -125,7 +126,7 @@ def make_job(
         stream=stream_for(corpus, spec, world),
         reference=reference,
         until_settled=scoring is not None and scoring.proxy.stop == "auto",
-        validation=ValidationSet(corpus, tokens, spec.sequence_length, spec.device_memory),
+        validation=ValidationSet(corpus, tokens, spec.sequence_length, first(corpus), spec.device_memory),
         domains=corpus.domains,
         epoch_tokens=corpus.training.count("train", "tokens"),
     )
@@ -213,7 +214,7 @@ def _named(corpus: Corpus, weights: tuple[float, ...]) -> Mixture:
     return Mixture(dict(zip(corpus.domains, weights, strict=True)))
 
 
-def _run(space: Workspace, job: training.Job, spec: TrainingSpec, name: str, outputs: Outputs) -> None:
+def _run(space: Workspace, job: loop.Job, spec: TrainingSpec, name: str, outputs: Outputs) -> None:
     """Train, write what the training leaves, mark the folder finished."""
     if space.world.is_main:
         job.folder.mkdir(parents=True, exist_ok=True)
@@ -228,7 +229,7 @@ def _run(space: Workspace, job: training.Job, spec: TrainingSpec, name: str, out
         profiled(space.watch, space.config.profile if main else None, space.root, name) as watch,
     ):
         forget_peak(space.world.device)
-        step = training.train(job, space.world, watch)
+        step = loop.train(job, space.world, watch)
         figures["peak_memory"] = peak_memory(space.world.device)
         figures["devices"] = space.world.size
         fields = outputs(step)
@@ -237,14 +238,14 @@ def _run(space: Workspace, job: training.Job, spec: TrainingSpec, name: str, out
     space.world.barrier()
 
 
-def _operations(root: Path, job: training.Job, spec: TrainingSpec) -> int | None:
+def _operations(root: Path, job: loop.Job, spec: TrainingSpec) -> int | None:
     """Matrix operations of a step, as they were counted before the run's first training."""
     found = counts(root).get(counts_key(spec.model, job.model.vocab_size, spec.sequence_length))
     each = None if found is None else found.training
     return None if each is None else each * spec.settings.batch_size
 
 
-def _summary(job: training.Job, spec: TrainingSpec, steps: int) -> dict[str, Any]:
+def _summary(job: loop.Job, spec: TrainingSpec, steps: int) -> dict[str, Any]:
     settings, length = spec.settings, spec.sequence_length
     return {
         "format": FORMAT,
@@ -254,11 +255,12 @@ def _summary(job: training.Job, spec: TrainingSpec, steps: int) -> dict[str, Any
         "batch_size": settings.batch_size,
         "sequence_length": length,
         "seed": spec.seed,
-        "learning_rate": ten_digits(training.learning_rate(steps, settings) / settings.learning_rate),
+        "learning_rate": ten_digits(loop.learning_rate(steps, settings) / settings.learning_rate),
         "parameters": count_parameters(job.model)[1],
         "mixture": dict(zip(job.domains, spec.weights, strict=True)),
         "consumed_tokens": [int(n) * length for n in job.stream.sampler.drawn(steps)],
         "epoch_tokens": job.epoch_tokens,
+        "evaluated_documents": list(job.validation.part),
         "versions": versions(),
     }
 
@@ -288,26 +290,35 @@ def keep_losses(space: Workspace, corpus: Corpus, spec: LossesSpec, settings: Tr
     folder = losses_folder(space.root, spec.key)
     if space.world.from_main(int((folder / "manifest.json").exists())):
         return
-    _prepare_torch(settings, space.world)
-    module, forward = _frozen(space, settings, spec.sequence_length, spec.reference)
-    machine, length = recorded_machine(space.root), spec.sequence_length
-    memory = None if machine is None else machine.device_memory
-    if memory is not None:
-        module.logits_bytes = scoring_room(memory, count_parameters(module)[1])
+    length = spec.sequence_length
+    forward, memory = scorer(space, settings, length, spec.reference)
     rows = max(1, costs.losses_rows(settings, length, memory) // space.world.size)
     with space.timed(name, tokens=sum(corpus.training.count("train", "tokens"))):
         write_store(folder, corpus.training, length, spec.reference, forward, space.world, rows)
 
 
+def scorer(
+    space: Workspace, settings: TrainingConfig, sequence_length: int, training: str
+) -> tuple[Forward, int | None]:
+    """A finished model that is only asked for losses, as a forward pass; and the recorded memory of the card, if any."""
+    _prepare_torch(settings, space.world)
+    module, forward = _frozen(space, settings, sequence_length, training)
+    machine = recorded_machine(space.root)
+    memory = None if machine is None else machine.device_memory
+    if memory is not None:
+        module.logits_bytes = scoring_room(memory, count_parameters(module)[1])
+    return forward, memory
+
+
 def _frozen(
-    space: Workspace, settings: TrainingConfig, sequence_length: int, reference: str
+    space: Workspace, settings: TrainingConfig, sequence_length: int, training: str
 ) -> tuple[TokenLosses, Forward]:
-    """The reference as it was trained, and its forward pass."""
-    folder = space.root / training_place(reference) / "model"
+    """The model of a finished training, by its key, and its forward pass."""
+    folder = space.root / training_place(training) / "model"
     module = TokenLosses(load(folder), sequence_length).eval().to(space.world.device)
     if settings.parallel == "fsdp":
         module = space.world.shard(module)
-    return module, training.forward_pass(module, settings, space.world.device)
+    return module, loop.forward_pass(module, settings, space.world.device)
 
 
 # -- what the reference has seen ---------------------------------------------------------------------------------------

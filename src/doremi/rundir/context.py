@@ -86,6 +86,14 @@ class Context:
             return None
         return self.aligned(limited(self.config, self.corpus, mixture) if limits else mixture)
 
+    def candidate(self, name: str) -> Weights | None:
+        """The same for main models: the reference mixture is left as it is, for others are measured against it."""
+        return self.plain(name, limits=name != self.config.reference.mixture)
+
+    def allowed(self, name: str) -> bool:
+        """Whether a plain candidate keeps the limits; only the reference mixture may not."""
+        return self.candidate(name) == self.plain(name)
+
     def aligned(self, mixture: Mixture) -> Weights:
         assert self.corpus is not None
         return tuple(mixture.aligned(self.corpus.domains))

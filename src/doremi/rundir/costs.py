@@ -1,6 +1,7 @@
 """What a training computes, in floating-point operations: exact, and of what is really computed.
 
 Padded batches of an evaluation, the second forward pass of exact accumulation and the reference's live losses count.
+Only how long the documents in use are is known about, where they are not all that are held out.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 
 from doremi.config import TrainingConfig
 from doremi.corpus.loader import windows
+from doremi.corpus.pool import first_tokens
 from doremi.corpus.value import Corpus
 from doremi.rundir.known import Counts
 from doremi.rundir.specs import Scoring, TrainingSpec
@@ -38,8 +40,8 @@ def evaluation_rows(sequence_length: int, device_memory: int | None) -> int:
 
 
 def evaluation_batches(corpus: Corpus, sequence_length: int, device_memory: int | None) -> int:
-    """Batches of one evaluation, the last one padded."""
-    number = sum(-(-n // sequence_length) for n in corpus.count("validation", "tokens"))
+    """Batches of one evaluation in a training, the last one padded; about, where it uses a part of the documents."""
+    number = sum(-(-n // sequence_length) for n in first_tokens(corpus))
     return -(-number // evaluation_rows(sequence_length, device_memory))
 
 
