@@ -300,7 +300,7 @@ def keep_losses(space: Workspace, corpus: Corpus, spec: LossesSpec, settings: Tr
 def scorer(
     space: Workspace, settings: TrainingConfig, sequence_length: int, training: str
 ) -> tuple[Forward, int | None]:
-    """A finished model that is only asked for losses, as a forward pass; and the recorded memory of the card, if any."""
+    """A finished model, only asked for losses, as a forward pass; and the recorded memory of the card, if any."""
     _prepare_torch(settings, space.world)
     module, forward = _frozen(space, settings, sequence_length, training)
     machine = recorded_machine(space.root)
