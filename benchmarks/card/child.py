@@ -177,13 +177,13 @@ def scoring_rows(settings: TrainingConfig, module: TokenLosses, device: torch.de
 
     The package of before knows one number of sequences for all devices.
     """
-    if len(inspect.signature(costs.losses_rows).parameters) == 1:
-        return costs.losses_rows(settings)
+    rows: Any = costs.losses_rows
+    if len(inspect.signature(rows).parameters) == 1:
+        return rows(settings)
     memory = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
     if memory is not None:
         room = importlib.import_module("doremi.model.room")
         module.logits_bytes = room.scoring_room(memory, count_parameters(module)[1])
-    rows: Any = costs.losses_rows
     return rows(settings, steps.LENGTH, memory)
 
 
