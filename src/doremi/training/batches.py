@@ -8,10 +8,12 @@ Shapes: B sequences, T tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from itertools import count
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +23,7 @@ from doremi.corpus.loader import Batch, BatchStream
 from doremi.model.transfer import to_device
 from doremi.training.reference_losses import ReferenceLosses
 
+Read = TypeVar("Read")
 AHEAD = True
 """Whether a thread reads ahead, on a GPU."""
 
@@ -64,14 +67,16 @@ def steps_of(
         batches = stream.micro_batches(step)
         return [(batch, None if reference is None else reference.read(batch)) for batch in batches]
 
-    if device.type != "cuda" or not AHEAD:
-        while True:
-            yield [DeviceBatch.sent(*pair, device) for pair in read(done)]
-            done += 1
+    ahead = AHEAD and device.type == "cuda"
+    for pairs in read_ahead(read, done) if ahead else map(read, count(done)):
+        yield [DeviceBatch.sent(*pair, device) for pair in pairs]
+
+
+def read_ahead(read: Callable[[int], Read], first: int) -> Iterator[Read]:
+    """`read(first)`, `read(first + 1)`, ..., each on a thread while the one before is worked on."""
     with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as thread:
-        coming = thread.submit(read, done)
-        while True:
-            pairs = coming.result()
-            done += 1
-            coming = thread.submit(read, done)
-            yield [DeviceBatch.sent(*pair, device) for pair in pairs]
+        coming = thread.submit(read, first)
+        for number in count(first + 1):
+            given = coming.result()
+            coming = thread.submit(read, number)
+            yield given
