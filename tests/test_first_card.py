@@ -76,17 +76,25 @@ def test_what_was_printed_is_there_when_the_program_is_killed(tmp_path: Path) ->
     assert "one" in (tmp_path / "log.txt").read_text()
 
 
+def alive(pid: int) -> bool:
+    """Whether a process is at work; one that has ended may still be listed."""
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
 def test_a_case_that_fails_or_hangs_is_told_and_the_next_goes_on(card: Any, notes: Any, tmp_path: Path) -> None:
     commands = card("card.commands")
     began = time.monotonic()
     assert not commands.run(notes, "bad", ["-c", "print('why'); raise SystemExit(3)"], os.environ, 60)
-    assert not commands.run(notes, "slow", ["-c", "import time; time.sleep(60)"], os.environ, 0.5)
+    started = "import subprocess as s, time; print('pid', s.Popen(['sleep', '60']).pid, flush=True); time.sleep(60)"
+    assert not commands.run(notes, "slow", ["-c", started], os.environ, 1.0)
     assert commands.run(notes, "good", ["-c", 'print(\'{"figure": "f", "value": 2, "unit": "s"}\')'], os.environ, 60)
     assert time.monotonic() - began < 40
     log = (tmp_path / "out" / "log.txt").read_text()
     assert "FAILED bad: exit code 3" in log
     assert "| why" in log
     assert "FAILED slow: not done after" in log
+    assert not alive(int(log.partition("slow | pid ")[2].split()[0]))  # what it had started would hold the card
     assert [f["value"] for f in card("card.notes").figures_in(tmp_path)] == [2]
 
 

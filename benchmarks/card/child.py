@@ -265,6 +265,7 @@ def main() -> None:
     if arguments.deterministic:
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
         torch.use_deterministic_algorithms(True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nobody reads it
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     set_constants(arguments.constants)

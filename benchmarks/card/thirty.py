@@ -86,9 +86,9 @@ def thirty(notes: Notes, place: Place, out: Path, seconds: float, *, tiny: bool,
 
 
 def told(notes: Notes, shown: list[str], line: str) -> None:
-    """Lines with a time of day are progress, the others are the result."""
+    """Lines with a time of day are progress, the last says where the page is, the others are the result."""
     notes.say(f"study | {line}")
-    if not (line[:2].isdigit() and line[2:3] == ":"):
+    if not (line[:2].isdigit() and line[2:3] == ":") and not line.startswith("report: "):
         shown.append(line)
 
 
