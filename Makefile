@@ -42,6 +42,7 @@ $(VENV)/.installed-slow: $(VENV)/.installed-dev
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[eval]' || echo "no lm-eval here"
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]' || echo "no ray here"
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[tensorboard]' || echo "no TensorBoard here"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt kubeflow-trainer-api || echo "no kubeflow-trainer-api here"
 	touch $@
 
 install: $(VENV)/.installed

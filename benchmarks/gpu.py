@@ -29,7 +29,9 @@ from torch._dynamo.utils import counters
 import steps
 from doremi.distributed import World
 from doremi.model import build as models
+from doremi.model import losses as ways
 from doremi.model import operations
+from doremi.model.build import CHUNK_TOKENS
 from doremi.model.presets import PRESETS, shape
 from figures import figure
 from step_profile import profiled
@@ -105,7 +107,7 @@ def losses(size: Size, device: torch.device) -> None:
     head = torch.nn.Linear(width, size.vocabulary, bias=False, device=device)
     hidden_ND = torch.randn(tokens, width, device=device, requires_grad=True)
     label_N, weight_N = torch.randint(size.vocabulary, (tokens,), device=device), torch.rand(tokens, device=device)
-    for name, way in (("plain", models.plain_losses), ("chunks", models.linear_losses)):
+    for name, way in (("plain", ways.plain_losses), ("chunks", partial(ways.linear_losses, chunk=CHUNK_TOKENS))):
         called = torch.compile(way, dynamic=False)
 
         def work(called: Callable[..., torch.Tensor] = called) -> None:

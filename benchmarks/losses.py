@@ -23,7 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from doremi.model import build as models
+from doremi.model import losses as ways
+from doremi.model.build import CHUNK_TOKENS
 from doremi.training.memory import keep_freed_memory
 from figures import figure, interleaved
 
@@ -34,9 +35,9 @@ def own_choice(hidden_ND: Tensor, head: nn.Linear, label_N: Tensor) -> Tensor:
     return functional.linear_cross_entropy(hidden_ND, head.weight, label_N, reduction="none", options=options)
 
 
-WAYS = {"plain": models.plain_losses, "chunks": models.chunked_losses}
+WAYS = {"plain": ways.plain_losses, "chunks": partial(ways.chunked_losses, chunk=CHUNK_TOKENS)}
 if hasattr(functional, "linear_cross_entropy"):
-    WAYS |= {"operator": models.operator_losses, "operator-own": own_choice}
+    WAYS |= {"operator": partial(ways.operator_losses, chunk=CHUNK_TOKENS), "operator-own": own_choice}
 OWN_UP_TO = 65_536  # entries: above, its own choice of chunks takes minutes
 PASSES = ("forward", "gradients")
 Case = tuple[int, int, int]  # tokens, width, vocabulary

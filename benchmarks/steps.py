@@ -24,11 +24,13 @@ from doremi.distributed import World
 from doremi.events.event import Event
 from doremi.events.stream import Watch
 from doremi.mixture.domains import DomainSet
-from doremi.model.build import TokenLosses, build
+from doremi.model.build import TokenLosses, build, count_parameters
 from doremi.model.presets import shape
+from doremi.model.room import logits_room
 from doremi.objectives.dro import GroupDRO
 from doremi.objectives.plain import PlainObjective
 from doremi.objectives.reweighting import Reweighting
+from doremi.pipeline.workspace import device_memory
 from doremi.training import loop as training
 from doremi.training.reference_losses import LiveReference, ReferenceLosses, StoredReference
 from figures import figure, interleaved, ratio
@@ -78,12 +80,17 @@ def make_trainer(
         reference = LiveReference(frozen, training.forward_pass(frozen, settings, WORLD.device))
     elif scored == "stored":
         reference = FilesOfLosses(folder)
+    description, model = shape(preset, None, {}), TokenLosses(build(shape(preset, None, {}), VOCAB, LENGTH, 0), LENGTH)
+    if (memory := device_memory(WORLD.device)) is not None:
+        halved = compiled and precision == "bfloat16"
+        rows, parameters = BATCH // accumulation, count_parameters(model)[1]
+        model.logits_bytes = logits_room(memory, description, parameters, VOCAB, LENGTH, rows, halved=halved)
     job = training.Job(
         folder=folder,
         name="bench",
         key="",
         settings=settings,
-        model=TokenLosses(build(shape(preset, None, {}), VOCAB, LENGTH, 0), LENGTH),
+        model=model,
         objective=Reweighting(GroupDRO(DOMAINS), lagged, scores_clipped_excess=True) if scored else PlainObjective(),
         objective_name="bench",
         stream=BatchStream(sampler, [FlatFile(path, "uint16") for path in files], LENGTH, accumulation=accumulation),

@@ -41,7 +41,8 @@ from doremi.objectives.plain import PlainObjective
 from doremi.pipeline.trainings import fresh_model, make_job
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.specs import TrainingSpec, canonical
-from doremi.training.loop import DeviceBatch, Job, Trainer
+from doremi.training.batches import DeviceBatch
+from doremi.training.loop import Job, Trainer
 from recipe_stages import STAGES, Case
 from study import CHOSEN, CONFIG, HELD_OUT, TEXT
 

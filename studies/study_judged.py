@@ -20,6 +20,8 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from doremi.corpus.pool import whole
+from doremi.files import write_json
 from doremi.rundir.layout import RunDirectory
 from study import CHOSEN, HELD_OUT, RUNS, TEXT, doremi
 
@@ -52,8 +54,11 @@ def copies(name: str) -> Iterator[tuple[Path, Path]]:
     shutil.copytree(source, target, ignore=LEFT_OUT, copy_function=link, dirs_exist_ok=True)
     if not (target / "corpus").exists():
         shutil.copytree(WIDE / "corpus", target / "corpus")
+    wide = list(whole(RunDirectory(target).corpus()))
     for model in source.glob("trainings/*/model"):
         folder = target / model.parent.relative_to(source)
+        stage = json.loads((folder / "stage.json").read_text())
+        write_json(folder / "stage.json", {**stage, "evaluated_documents": wide})
         if not (folder / "evaluation.documents.f64").exists():
             yield model, folder
 
@@ -76,7 +81,7 @@ def evaluate(model: Path, target: Path, sequence_length: int) -> None:
     torch.set_num_threads(1)
     corpus = RunDirectory(WIDE).whole_corpus()
     tokens = [store.tokens(corpus, name, "validation") for name in corpus.domains]
-    documents = ValidationSet(corpus, tokens, sequence_length)
+    documents = ValidationSet(corpus, tokens, sequence_length, whole(corpus))
     losses = models.TokenLosses(models.load(model), sequence_length).eval()
     nats = documents.nats(losses, World(0, 1, torch.device("cpu")))
     steps = json.loads((target / "stage.json").read_text())["steps"]

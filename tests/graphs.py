@@ -8,6 +8,7 @@ from typing import Any
 
 from doremi.config import RunConfig, validate
 from doremi.corpus.manifest import DomainEntry, SplitCounts, TokenizerEntry
+from doremi.corpus.pool import Part, first
 from doremi.corpus.value import Corpus
 from doremi.methods import by_mixture
 from doremi.mixture.record import MixtureRecord
@@ -16,7 +17,7 @@ from doremi.rundir.graph import Graph, graph
 from doremi.rundir.known import Counts, Known, Trained, counts_key
 from doremi.rundir.machine import Machine
 from doremi.rundir.node import Node
-from doremi.rundir.specs import MixtureSpec, TrainingSpec
+from doremi.rundir.specs import MixtureSpec, PartSpec, TrainingSpec
 
 DOMAINS = {"web": 60_000, "code": 30_000, "law": 10_000}
 VOCABULARY = 500
@@ -68,23 +69,28 @@ def made(asked: RunConfig, so_far: Known | None = None) -> Graph:
     return graph(asked, so_far or known(asked), by_mixture())
 
 
-def finish(plan: Graph, *nodes: Node, weights: dict[str, float] | None = None) -> Known:
-    """What is known once the nodes are done; mixtures have the given weights."""
+def finish(plan: Graph, *nodes: Node, weights: dict[str, float] | None = None, part: Part | None = None) -> Known:
+    """What is known once the nodes are done; mixtures have the given weights, and verdicts need `part`."""
     so_far = plan.known
-    trained, found = dict(so_far.trained), dict(so_far.found)
+    assert so_far.corpus is not None
+    trained, found, parts = dict(so_far.trained), dict(so_far.found), dict(so_far.parts)
     for node in nodes:
         if isinstance(node.spec, TrainingSpec):
             steps = node.spec.settings.steps
-            trained[node.spec.key] = Trained(steps, steps * node.spec.settings.batch_size)
+            sequences = steps * node.spec.settings.batch_size
+            trained[node.spec.key] = Trained(steps, sequences, first(so_far.corpus))
+        if isinstance(node.spec, PartSpec):
+            parts[node.spec.key] = part or first(so_far.corpus)
         if isinstance(node.spec, MixtureSpec):
             record = MixtureRecord(weights=weights or {"web": 0.5, "code": 0.3, "law": 0.2}, key=node.spec.key)
             found[node.spec.key] = record
-    return replace(so_far, trained=trained, found=found)
+    evaluated = so_far.evaluated | {str(node.place) for node in nodes if node.kind == "evaluation"}
+    return replace(so_far, trained=trained, found=found, parts=parts, evaluated=evaluated)
 
 
-def finish_all(asked: RunConfig, weights: dict[str, float] | None = None) -> Graph:
+def finish_all(asked: RunConfig, weights: dict[str, float] | None = None, part: Part | None = None) -> Graph:
     """The graph of a finished run, whose search finds the given weights in every round."""
-    plan = made(asked)
-    while ready := [node for node in plan.nodes if plan.ready(node) and node.kind in ("training", "mixture")]:
-        plan = made(asked, finish(plan, *ready, weights=weights))
+    plan, work = made(asked), ("training", "mixture", "validation", "evaluation")
+    while ready := [node for node in plan.nodes if plan.ready(node) and node.kind in work]:
+        plan = made(asked, finish(plan, *ready, weights=weights, part=part))
     return plan

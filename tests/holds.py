@@ -19,7 +19,7 @@ from doremi.distributed import Shards
 from doremi.model.build import build
 from doremi.model.presets import shape
 from doremi.pipeline.sharded import build_sharded
-from doremi.training.loop import make_optimizer
+from doremi.training.optimizer import make_optimizer
 
 LENGTH = 16
 

@@ -33,7 +33,8 @@ from doremi.pipeline import run
 from doremi.pipeline.workspace import open_workspace
 from doremi.rundir import metrics
 from doremi.rundir.layout import RunDirectory
-from doremi.training.loop import DeviceBatch, Trainer, weighted_loss
+from doremi.training.batches import DeviceBatch
+from doremi.training.loop import Trainer, weighted_loss
 from tiny import Silent
 
 Patch = tuple[Any, str, Callable[..., Any]]

@@ -21,9 +21,9 @@ WORDS = {
     "code": "def return self class import value index range print list dict none true false while break",
     "law": "court shall party section act order clause person notice duty right claim term state case judge",
 }
-SMALL = [
+SMALL = [  # held out are so many tokens that a piece is a whole document
     *["model.preset=0.1m", "training.steps=20", "training.batch_size=8", "data.sequence_length=32"],
-    *["data.vocab_size=400", "data.workers=1", "data.validation_max_tokens=3000", "candidates.seeds=1"],
+    *["data.vocab_size=400", "data.workers=1", "data.validation_max_tokens=20000", "candidates.seeds=1"],
     "candidates.mixtures=[doremi, natural, uniform]",
 ]
 

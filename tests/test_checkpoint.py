@@ -15,7 +15,7 @@ from torch import nn
 from doremi.config import TrainingConfig
 from doremi.distributed import World, load_shards, saved_tensors
 from doremi.training import checkpoint
-from doremi.training.loop import make_optimizer
+from doremi.training.optimizer import make_optimizer
 
 CPU = torch.device("cpu")
 ALONE = World(0, 1, CPU)

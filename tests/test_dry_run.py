@@ -8,16 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from typer.testing import CliRunner
 
 from doremi.cli import commands as cli
 from doremi.corpus.bpe import train_bpe
+from doremi.corpus.prepare import prepare
+from doremi.corpus.sources import find_all
 from doremi.corpus.tokenizer import END_OF_TEXT, TextTokenizer
+from doremi.corpus.validation import FEWEST
+from doremi.distributed import World
 from doremi.errors import ConfigError, DataError
 from doremi.plan import forecast
+from doremi.rundir.data_request import prepare_request
 from doremi.rundir.machine import Host
-from tiny import tiny_values, write_corpus
+from tiny import DOMAINS, tiny_config, tiny_values, write_corpus
 
 
 @pytest.fixture
@@ -98,6 +104,25 @@ def test_a_sample_that_a_training_repeats_is_told_with_the_size_that_would_do(
     manifest = json.loads((tmp_path / "runs" / "tiny" / "corpus" / "manifest.json").read_text())
     values["data"]["domains"]["code"]["tokens"] = manifest["domains"]["code"]["tokens"]  # repeated like the whole
     assert "A training repeats" not in said(tmp_path, values)
+
+
+def test_what_is_held_out_of_small_domains_is_estimated_by_their_rule(tmp_path: Path) -> None:
+    """A fifth of few documents, 64 parts of a book, and the fraction of many."""
+    for name, (documents, words) in zip(DOMAINS, [(100, 20), (1, 14_000), (2000, 10)], strict=True):
+        lines = [json.dumps({"text": f"{name} {i} of " + "letters " * words}) for i in range(documents)]
+        if documents == 1:
+            lines = [json.dumps({"text": " ".join(f"part {i} of one book" for i in range(words))})]
+        (tmp_path / "text" / name).mkdir(parents=True)
+        (tmp_path / "text" / name / "a.jsonl").write_text("\n".join(lines))
+    data = {"validation_max_tokens": 60_000, "validation_fraction": 0.05}
+    config = tiny_config(tmp_path, tmp_path / "text", data=data)
+    request = prepare_request(config)
+    guessed = forecast.forecast(config, World(0, 1, torch.device("cpu")), None, find_all(request.domains)).corpus
+    real = prepare(request, tmp_path / "corpus")
+    for corpus in (guessed, real):
+        assert corpus.count("validation", "documents") == pytest.approx([20, FEWEST, 100], rel=0.2)
+    for split in ("train", "validation"):
+        assert guessed.count(split, "bytes") == pytest.approx(real.count(split, "bytes"), rel=0.2)
 
 
 def test_too_little_memory_is_told(tmp_path: Path, values: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from doremi.errors import MixtureError, RunError
 from doremi.rundir.known import Known
 from doremi.rundir.specs import LossesSpec, TrainingSpec
-from graphs import config, finish, finish_all, known, made
+from doremi.rundir.yardstick import remarks
+from graphs import config, corpus, finish, finish_all, known, made
 
 FOUND = {"web": 0.2, "code": 0.5, "law": 0.3}
 
@@ -22,7 +24,7 @@ def test_a_run_in_order() -> None:
     assert ids(made(config()).nodes) == [
         "prepare", "doremi/reference/seed-0", "doremi/proxy/seed-0", "doremi/mixture",
         "0.1m/doremi/seed-0", "0.1m/natural/seed-0", "0.1m/uniform/seed-0",
-        "0.1m/doremi/seed-1", "0.1m/natural/seed-1", "0.1m/uniform/seed-1", "verdict",
+        "0.1m/doremi/seed-1", "0.1m/natural/seed-1", "0.1m/uniform/seed-1", "0.1m/validation", "verdict",
     ]  # fmt: skip
 
 
@@ -99,6 +101,51 @@ def test_kept_losses_are_a_node_of_their_own() -> None:
     assert "doremi/losses/seed-0" in ids(made(config(training={"steps": 1000})).nodes)
 
 
+# -- the reference mixture --------------------------------------------------------------------------------------------
+
+
+def test_the_reference_mixture_is_trained_whoever_is_asked_for() -> None:
+    asked = config(candidates={"mixtures": ["doremi", "uniform"]})
+    plan = made(asked)
+    assert [one.name for one in plan.candidates] == ["doremi", "uniform", "natural"]
+    assert plan.node("0.1m/natural/seed-0").spec == plan.node("doremi/reference/seed-0").spec
+    assert "0.1m/natural/seed-1" in ids(plan.work())
+    assert remarks(asked, plan) == [
+        "natural is trained as a candidate too. It is the reference mixture, which others are compared with."
+    ]
+    for named in (["doremi", "reference"], ["doremi", "natural"]):
+        again = config(candidates={"mixtures": named})
+        assert [one.name for one in made(again).candidates] == ["doremi", "natural"]
+        assert remarks(again, made(again)) == []
+
+
+def test_a_reference_mixture_that_breaks_the_limits_is_left_as_it_is() -> None:
+    """Natural has 0.6 of web: it is a yardstick, in whatever training, and the others keep the limits."""
+    asked = config(
+        limits={"max_weight": 0.5}, candidates={"mixtures": ["doremi", "temperature"], "equal_compute": True}
+    )
+    plan = finish_all(asked)
+    weights = {name: plan.node(f"0.1m/{name}/seed-1").spec.weights for name in ("doremi", "natural", "temperature")}
+    assert weights["natural"] == (0.6, 0.3, 0.1)
+    assert max(weights["doremi"]) <= 0.5
+    assert max(weights["temperature"]) <= 0.5
+    assert plan.node("0.1m/natural+doremi-search/seed-0").spec.weights == (0.6, 0.3, 0.1)
+    assert {one.name: one.allowed for one in plan.candidates} == {
+        "doremi": True, "temperature": True, "natural": False,
+    }  # fmt: skip
+    assert "is never recommended" in " ".join(remarks(asked, plan))
+    assert all(one.allowed for one in made(config()).candidates)
+
+
+def test_a_run_that_could_recommend_nothing_is_refused_before_any_work() -> None:
+    limits = {"max_weight": 0.5}
+    for mixtures in (["natural"], ["doremi-per-seed"]):
+        asked = config(limits=limits, candidates={"mixtures": mixtures, "seeds": 1})
+        with pytest.raises(MixtureError, match="limits: the reference mixture natural breaks them, and no other"):
+            made(asked)
+        made(asked, Known())  # before the corpus is there nobody can know
+
+
 # -- rounds -----------------------------------------------------------------------------------------------------------
 
 
@@ -145,6 +192,55 @@ def test_a_search_that_stopped_early_costs_less() -> None:
     short = dict(so_far.trained) | {key: type(so_far.trained[key])(60, 60 * 8)}
     longer = made(asked, Known(**{**vars(so_far), "trained": short})).node("0.1m/uniform+doremi-search/seed-1")
     assert longer.spec.settings.steps == 100 + math.ceil(100 + 60 * 4 / 3)
+
+
+# -- how many held-out documents --------------------------------------------------------------------------------------
+
+
+def test_the_first_two_seeds_of_the_first_two_candidates_say_how_many_documents_count() -> None:
+    asked = config(candidates={"mixtures": ["doremi", "uniform", "natural"], "seeds": 3})
+    judge = made(asked).node("0.1m/validation")
+    four = tuple(f"0.1m/{name}/seed-{seed}" for name in ("doremi", "uniform") for seed in (0, 1))
+    assert (judge.spec, judge.needs, judge.waits) == (None, four, "waits for 0.1m/doremi/seed-0")
+    done = finish_all(asked)
+    assert done.node("0.1m/validation").spec.trainings == tuple(done.key(done.node(name)) for name in four)
+    assert "0.1m/validation" in done.node("verdict").needs
+    assert not [node for node in done.nodes if node.kind == "evaluation"]  # the first documents were enough
+
+
+def test_more_documents_evaluate_every_model_again_and_train_none() -> None:
+    asked = config(candidates={"equal_compute": True})
+    more = (20, 64, 30)
+    before, after = finish_all(asked), finish_all(asked, part=more)
+    asked_again = [node for node in after.nodes if node.kind == "evaluation"]
+    judged = [node.id for node in after.nodes if node.role in ("main", "longer")]
+    assert [node.id for node in asked_again] == [f"evaluation/{name}" for name in judged]
+    assert {node.spec.documents for node in asked_again} == {more}
+    assert set(ids(asked_again)) <= set(after.node("verdict").needs)
+    trainings = [{after.key(n) for n in plan.nodes if n.kind == "training"} for plan in (before, after)]
+    assert trainings[0] == trainings[1]
+    assert len({node.place for node in asked_again}) == len({after.node(name).place for name in judged})
+
+
+def test_without_two_candidates_of_two_seeds_nothing_judges() -> None:
+    for candidates in ({"seeds": 1}, {"mixtures": ["natural"], "seeds": 3}):
+        plan = finish_all(config(candidates=candidates))
+        assert not [node for node in plan.nodes if node.kind in ("validation", "evaluation")]
+
+
+def test_old_trainings_that_were_evaluated_on_all_documents_are_enough() -> None:
+    """What they were evaluated on counts for the rest too, which is evaluated on as much, and never trained again."""
+    asked = config(candidates={"mixtures": ["doremi"], "seeds": 1})
+    done = finish_all(asked)
+    entries = corpus().entries
+    hundred = replace(entries["web"].validation, documents=100)
+    pool = replace(corpus(), entries={name: replace(one, validation=hundred) for name, one in entries.items()})
+    old = {key: replace(one, documents=()) for key, one in done.known.trained.items()}
+    assert not [n for n in made(asked, replace(done.known, corpus=pool, trained=old)).nodes if n.kind == "evaluation"]
+    key = done.key(done.node("0.1m/natural/seed-0"))
+    mixed = old | {key: replace(old[key], documents=(64, 64, 64))}
+    left = [n for n in made(asked, replace(done.known, corpus=pool, trained=mixed)).nodes if n.kind == "evaluation"]
+    assert [(n.id, n.spec.documents) for n in left] == [("evaluation/0.1m/natural/seed-0", (100, 100, 100))]
 
 
 # -- what is wrong ----------------------------------------------------------------------------------------------------

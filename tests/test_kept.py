@@ -362,7 +362,7 @@ def test_a_run_that_is_older_than_the_key_goes_on(tmp_path: Path, text: Path) ->
 def test_a_refused_run_may_change_its_budget(tmp_path: Path, text: Path) -> None:
     with (
         open_workspace(matched(tmp_path, text, 1000 * RUN_TOKENS), ALONE, Silent()) as space,
-        pytest.raises(DataError, match=r"keeps 1/1000 .*under one batch \(8 sequences of 16 tokens\) of 'prose'"),
+        pytest.raises(DataError, match=r"keeps 1/1000 .*under one batch \(8 sequences of 16 tokens\) of 'code'"),
     ):
         prepare(space)
     assert prepared(matched(tmp_path, text, 3 * RUN_TOKENS))[1].training.share == "1/3"

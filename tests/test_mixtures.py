@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -110,9 +111,14 @@ def test_mistakes(limits: dict[str, object], says: str, text: Path, tmp_path: Pa
 def test_the_allowed_mixture_is_trained_judged_and_exported(text: Path, tmp_path: Path) -> None:
     limits = {"max_weight": 0.4}
     path = write_tiny(
-        tmp_path / "tiny.yaml", text, tmp_path / "runs", limits=limits, candidates={"mixtures": ["doremi", "natural"]}
+        tmp_path / "tiny.yaml", text, tmp_path / "runs", limits=limits, candidates={"mixtures": ["doremi"]}
     )
-    assert CliRunner().invoke(app, ["run", str(path)], catch_exceptions=False).exit_code == 0
+    told = CliRunner().invoke(app, ["run", str(path), "--dry-run"], catch_exceptions=False).stdout
+    assert "custom/natural/seed-0" in told  # though no one asked for it
+    assert told.count("natural is trained as a candidate too.") == 1
+    told = CliRunner().invoke(app, ["run", str(path)], catch_exceptions=False)
+    assert told.exit_code == 0
+    assert [told.output.count(say) for say in ("natural is trained as a candidate too.", "never recommended")] == [1, 1]
     run = RunDirectory(tmp_path / "runs/tiny")
     record = json.loads(run.mixture_path("doremi").read_text())
     allowed = read_mixture(run.mixture_path("doremi")).weights
@@ -121,8 +127,20 @@ def test_the_allowed_mixture_is_trained_judged_and_exported(text: Path, tmp_path
     assert rounded(read_mixture(run.proxy(0).folder / "mixture.json")).weights == record["before_limits"]
     assert run.main("custom", "doremi", 0).stage()["mixture"] == allowed
     verdict = json.loads((run.root / "verdict.json").read_text())
-    assert max(max(c["weights"]) for c in verdict["candidates"]) <= 0.4 + FLOAT64
-    assert max(run.reference(0).stage()["mixture"].values()) > 0.41  # the reference is a yardstick
+    doremi, natural = verdict["candidates"]
+    assert max(doremi["weights"]) <= 0.4 + FLOAT64
+    assert (doremi["allowed"], natural["allowed"]) == (True, False)
+    assert run.main("custom", "natural", 0).folder == run.reference(0).folder  # a yardstick, left as it is
+    assert max(natural["weights"]) > 0.41
+    assert verdict["recommendation"]["mixture"] == "doremi"
+    why = "natural breaks the limits, so the others are only measured against it."
+    assert why in verdict["recommendation"]["reason"]
+    page = (run.root / "report.html").read_text()
+    assert "natural breaks the limits and is not for use." in page
+    assert "the reference mixture, which limits do not allow" in page
+    recorded = CliRunner().invoke(app, ["run", str(run.root), "--dry-run"], catch_exceptions=False).stdout
+    assert "natural breaks the limits. It is trained as it is" in recorded
+    assert re.search(r"custom/natural/seed-0 +done \(is doremi/reference/seed-0\)", recorded)
     written = export(run, "json", mixture="doremi")
     assert json.loads(next(p for p in written if p.suffix == ".json").read_text())["weights"] == pytest.approx(allowed)
     assert "The configured limits changed" in (run.root / "report.html").read_text()

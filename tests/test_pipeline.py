@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from doremi.cli.commands import app
 from doremi.config import RunConfig
+from doremi.corpus.pool import whole
 from doremi.distributed import World
 from doremi.errors import DamageError, DoremiError, Interrupted, RunError, TrainingError
 from doremi.executors.choose import chosen
@@ -73,7 +74,7 @@ def test_few_held_out_documents_are_told_when_the_corpus_is_made_or_asked_about(
 
     with open_workspace(config, World(0, 1, torch.device("cpu")), watch) as space:
         made = prepare(space)
-        few = {d: entry.validation.documents for d, entry in made.entries.items()}  # both halves judge
+        few = dict(zip(DOMAINS, whole(made), strict=True))  # both halves judge
         assert max(few.values()) < 10
         assert [f"{d} ({n})" in warnings()[0] for d, n in few.items()] == [True] * 3
         prepare(space)
@@ -184,7 +185,11 @@ def test_a_run_directory_stands_for_its_configuration(finished: tuple[Path, str]
         assert result.exit_code == 0
         return result.stdout
 
-    assert say("evaluate", str(root)) == say("evaluate", str(finished[0]))
+    def judged(folder: Path, place: Path) -> str:
+        """Its folder is named where more seeds are asked for, and lines may break within that."""
+        return "".join(say("evaluate", str(folder)).split()).replace(str(place), "")
+
+    assert judged(root, root) == judged(finished[0], finished[0].parent / "runs/tiny")
     assert (root / "verdict.json").exists()
     assert say("report", str(root)).strip() == f"report: {root.resolve() / 'report.html'}"
     assert say("status", str(root)) == say("status", str(finished[0]))

@@ -329,26 +329,27 @@ def test_who_is_trained_once(prepared: RunConfig) -> None:
     assert mains(prepared) == 2  # natural is the reference
     assert mains(changed(prepared, candidates={"seeds": 3})) == 8  # of its one seed
     assert mains(changed(prepared, candidates={"seeds": 3}, proxy={"seeds": 2})) == 7
-    assert mains(changed(prepared, limits={"max_weight": 0.4})) == 3  # limits change natural, not the reference
+    assert mains(changed(prepared, limits={"max_weight": 0.4})) == 2  # limits leave the reference mixture as it is
     assert mains(changed(prepared, reference={"mixture": "uniform"})) == 2
     assert mains(changed(prepared, candidates={"sizes": ["0.1m"]})) == 3
     per_seed = {"mixtures": ["doremi", "doremi-per-seed"]}  # of one proxy they are the same, in whatever round
     assert [mains(changed(prepared, candidates=per_seed, rounds={"max": n})) for n in (1, 2)] == [1, 1]
-    assert mains(changed(prepared, reference={"mixture": "unimax"}, candidates={"mixtures": ["doremi"]})) == 1
+    alone = {"mixtures": ["doremi"], "seeds": 3}  # the reference mixture is trained with each seed too
+    assert mains(changed(prepared, reference={"mixture": "unimax"}, candidates=alone)) == 5
     assert stages(changed(prepared, rounds={"max": 3}, proxy={"seeds": 2}))[0].number == 6
 
 
 @pytest.mark.usefixtures("instant")
 def test_who_is_trained_at_equal_compute(prepared: RunConfig, tmp_path: Path) -> None:
-    """UniMax is uniform at the tokens of one training, which stay its budget in the longer one."""
+    """UniMax is uniform at the tokens of one training, which stay its budget in longer ones. Natural is always in."""
     caps = 2500 / min(RunDirectory(prepared.root).whole_corpus().count("train", "tokens"))
     candidates = {"mixtures": ["doremi", "uniform", "unimax"], "equal_compute": True, "max_epochs": caps}
     config = changed(prepared, candidates=candidates)
-    assert [stage.number for stage in stages(config)[-2:]] == [2, 1]
+    assert [stage.number for stage in stages(config)[-2:]] == [2, 2]
     given = config.model_copy(update={"budget_tokens": 4 * RUN_TOKENS})
-    assert [stage.number for stage in stages(given)[-2:]] == [3, 2]
+    assert [stage.number for stage in stages(given)[-2:]] == [3, 3]
     later = changed(config, candidates={"mixtures": [*candidates["mixtures"], str(tmp_path / "later.json")]})
-    assert [stage.number for stage in stages(later)[-2:]] == [3, 2]
+    assert [stage.number for stage in stages(later)[-2:]] == [3, 3]
 
 
 def test_all_rounds_are_counted_at_most(prepared: RunConfig) -> None:
@@ -451,7 +452,7 @@ def test_plan_and_jobs_list_the_same_trainings(name: str, prepared: RunConfig, t
         settle(space, preparing.prepare(space), this_host())
     rows = [line.split("  ") for line in jobs_table(config).splitlines()[1:-1]]
     states = {row[0]: " ".join(row[1:]).strip() for row in rows}
-    other = {"prepare", "verdict", "mixture", "losses"}
+    other = {"prepare", "validation", "verdict", "mixture", "losses"}
     trained = [job for job, state in states.items() if not state.startswith("is ") and not other & {*job.split("/")}]
     planned = Counter(node.role for stage in stages(config) if stage.trainings for node in stage.nodes)
     assert len(trained) == planned.total()
@@ -566,7 +567,7 @@ def test_compiling_is_paid_once(prepared: RunConfig, tmp_path: Path, monkeypatch
 
 
 def test_a_survey_counts_what_will_be_prepared(text_folder: Path, tmp_path: Path) -> None:
-    config = tiny_config(tmp_path, text_folder)
+    config = changed(tiny_config(tmp_path, text_folder), data={"validation_max_tokens": 1500})
     request = prepare_request(config)
     (tmp_path / "survey").mkdir()
     found = survey(request, tmp_path / "survey")

@@ -19,14 +19,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from doremi.corpus import encoding, unpack
+from doremi.corpus import encoding, parts, sampling, unpack
 from doremi.corpus import prepare as module
 from doremi.corpus.parts import PrepareRequest
 from doremi.corpus.prepare import prepare
 from doremi.corpus.sources import DomainSource
 from doremi.corpus.store import tokens, verify
 from doremi.corpus.tokenizer import train_tokenizer
-from doremi.corpus.validation import REPORT, Rule, digest_of
+from doremi.corpus.validation import REPORT, digest_of, make_rule
 from doremi.corpus.value import Corpus
 from doremi.errors import DoremiError, Interrupted, RunError
 from doremi.files import key_of
@@ -87,9 +87,9 @@ def test_split_off_validation(tmp_path: Path, tokenizer: str) -> None:
     texts = sentences(200)
     source = DomainSource([write_lines(tmp_path / "a.jsonl", texts)])
     corpus = prepare(request_for({"web": source}, tokenizer), tmp_path / "corpus")
-    rule = Rule(0.1)
+    rule, _ = make_rule(map(digest_of, texts), 0.1)
     held = [text for text in texts if rule.half(digest_of(text)) is not None]
-    assert 5 < len(held) < 50
+    assert len(held) == 40  # fewer than 64 by the hash, so one in five
     assert texts_of(corpus, "web", "validation") == held
     assert texts_of(corpus, "web", "train") == [text for text in texts if text not in held]
     report = corpus.validation_documents("web")["report"].tolist()
@@ -139,6 +139,28 @@ def test_a_text_of_validation_is_never_trained_on_however_often_it_comes(tmp_pat
     assert not set(held) & set(train)
     assert len(train) == 300 - 3 * len(held)
     assert corpus.entries["web"].train.skipped == 2 * len(held)
+
+
+@pytest.mark.parametrize("spread", [parts.SPREAD_BYTES, 20_000], ids=["read whole", "read here and there"])
+def test_what_is_held_out_of_grouped_documents_is_of_all_groups(
+    tmp_path: Path, tokenizer: str, monkeypatch: pytest.MonkeyPatch, spread: int
+) -> None:
+    """Files in which one source comes after the other, and far more text than may be held out."""
+    monkeypatch.setattr(parts, "SPREAD_BYTES", spread)
+    monkeypatch.setattr(sampling, "SLOT", 2_000)
+    groups = [sentences(700, f"group{i} ") for i in range(6)]
+    for file, pair in enumerate(zip(groups[::2], groups[1::2], strict=True)):
+        write_lines(tmp_path / "data" / f"{file}.jsonl", [text for group in pair for text in group])
+    size = sum(path.stat().st_size for path in (tmp_path / "data").iterdir())
+    source = {"web": DomainSource([str(tmp_path / "data")])}
+    request = replace(request_for(source, tokenizer), validation_fraction=0.5, validation_max_tokens=size // 50)
+    corpus = prepare(request, tmp_path / "corpus")
+    held = texts_of(corpus, "web", "validation")
+    of_each = [sum(f"group{i} " in text for text in held) for i in range(6)]
+    assert min(of_each) > len(held) / 12
+    assert not set(held) & set(texts_of(corpus, "web", "train"))
+    again = prepare(replace(request, workers=2), tmp_path / "again")
+    assert again.fingerprint == corpus.fingerprint
 
 
 def test_token_bound_of_validation(tmp_path: Path, tokenizer: str) -> None:

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from doremi.cli.commands import app
 from doremi.cli.jobs import state_of
 from doremi.config import RunConfig, load
+from doremi.corpus.pool import documents_on, first
 from doremi.errors import ConfigError, RunError
 from doremi.executors.parts import next_part
 from doremi.mixture.files import read_mixture
@@ -29,6 +30,7 @@ from doremi.rundir.graph import Final, Graph
 from doremi.rundir.known import Known
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.node import Node
+from doremi.rundir.specs import PartSpec
 from doremi.statistics.race import fresh_seeds, next_heat
 from graphs import DOMAINS, config, finish, known, made
 from test_states import results
@@ -47,7 +49,6 @@ FOUND = {"web": 0.2, "code": 0.5, "law": 0.3}
     [
         ({}, {"verdict": {"looks": "planned"}}, r"candidates\.race and verdict\.looks: planned exclude each other"),
         ({"equal_compute": True}, {}, r"candidates\.race and candidates\.equal_compute exclude each other"),
-        ({"mixtures": ["doremi", "uniform", "unimax", "temperature"]}, {}, "needs the reference mixture, which always"),
         ({"mixtures": ["doremi", "natural", "uniform"]}, {}, "needs more than 3 mixtures, as so many stay in any case"),
         ({"seeds": 2}, {}, r"needs candidates\.seeds of 3 at least"),
     ],
@@ -112,7 +113,8 @@ def trained(plan: Graph, loss: Loss, weights: dict[str, float], *nodes: Node) ->
 def raced(asked: RunConfig, loss: Loss, weights: dict[str, float] = FOUND) -> list[Graph]:
     """Graphs of a run whose nodes are done as they become ready, all that are ready at once."""
     plans = [made(asked, first_known(asked))]
-    while ready := [n for n in plans[-1].nodes if plans[-1].ready(n) and n.kind in ("training", "mixture")]:
+    kinds = ("training", "mixture", "validation")
+    while ready := [n for n in plans[-1].nodes if plans[-1].ready(n) and n.kind in kinds]:
         plans.append(made(asked, trained(plans[-1], loss, weights, *ready)))
     return plans
 
@@ -184,6 +186,23 @@ def test_a_run_is_not_judged_before_all_of_its_races_are_over(asked: RunConfig) 
                              bits=plan.known.bits, judged=judged))  # fmt: skip
     assert [more.finals["0.1m"] is None, more.finals["0.3m"] is None] == [False, True]
     assert not more.done(more.node("verdict"))
+
+
+def test_the_final_says_how_many_documents_count(asked: RunConfig) -> None:
+    """The first two seeds of its first two finalists, and only what is compared is evaluated on more."""
+    plans = raced(asked, by_name)
+    assert next(len(heats(plan)) for plan in plans if "0.1m/validation" in plan.by_id) == 3
+    done, judge = plans[-1], plans[-1].node("0.1m/validation")
+    four = tuple(f"0.1m/{name}/seed-{seed}" for name in ("doremi", "natural") for seed in (2, 3))
+    assert judge.needs == four
+    assert isinstance(judge.spec, PartSpec)
+    assert judge.spec.trainings == tuple(done.key(done.node(name)) for name in four)
+    more = made(asked, replace(done.known, parts={judge.spec.key: (20, 30, 40)}))
+    final = [node.id for node in done.nodes if node.is_final]
+    assert len(final) == 6
+    again = [node.id for node in more.nodes if node.kind == "evaluation"]
+    assert again == [f"evaluation/{name}" for name in final]
+    assert {*again, judge.id} <= set(more.node("verdict").needs)
 
 
 @pytest.mark.parametrize(
@@ -262,19 +281,19 @@ def test_the_verdict_of_a_race_is_of_finalists_on_fresh_seeds(run: RunDirectory,
     heat_keys = {node.key for node in run.nodes().find("main", round=1)}
     assert not heat_keys & {key for one in verdict["candidates"] for key in one["trainings"].values()}
     assert all(dropped not in claim["over"] for claim in verdict["claims"])
-    for words in (f"{dropped} dropped out in heat 1 of the race.", "cover the finalists of the", "of the finalists"):
+    dropped_out = f"{dropped} dropped out in heat 1 of the race."
+    for words in (dropped_out, "cover the finalists of the", "best of the finalists"):
         assert words in " ".join(printed.split()).replace("\n", " ")
 
 
-def test_the_heat_is_judged_on_all_validation_documents(run: RunDirectory) -> None:
-    """As the verdict judges: the same bits per byte as of the documents themselves."""
+def test_the_heat_is_judged_on_the_documents_in_use(run: RunDirectory) -> None:
+    """The same bits per byte as of the documents themselves, whichever half they are in."""
     corpus = run.corpus()
     for name, mean in verdict_of(run)["race"]["heats"][0]["means"].items():
         folder = run.main("custom", name, 0)
         nats, start, bits = folder.document_nats(), 0, []
-        for domain in corpus.domains:
-            documents = corpus.validation_documents(domain)
-            count = len(documents["bytes"])
+        for domain, count in zip(corpus.domains, first(corpus), strict=True):
+            documents = documents_on(corpus, domain, count)
             bits.append(nats[start : start + count].sum() / documents["bytes"].sum() / np.log(2))
             start += count
         assert folder.bits_per_byte() == pytest.approx(bits, rel=FLOAT64)

@@ -29,7 +29,7 @@ BASES: dict[str, dict[str, Any]] = {
     "a budget": {"budget_tokens": 300_000, "reference": {"mixture": "unimax", "losses": "stored"}},
     "epoch-matched": {"budget_tokens": 50_000, "data": {"epoch_matched": True}},
     "limits": {
-        "budget_tokens": 300_000,
+        "budget_tokens": 300_000, "reference": {"mixture": "uniform"},  # which is left as it is, and natural is not
         "limits": {"max_weight": 0.5, "min_weight": 0.05, "max_epochs": 9.0,
                    "domains": {"law": {"max_weight": 0.2, "min_weight": 0.1, "max_epochs": 4.0}},
                    "groups": {"some": {"domains": ["code", "law"], "min_weight": 0.5, "max_weight": 0.9}}},
@@ -55,7 +55,8 @@ EVERYWHERE = {
     "candidates": {"mixtures": PLAIN, "equal_compute": True}, "downstream": {"tasks": "tasks"},
 }  # fmt: skip
 OTHERS: dict[str, list[Any]] = {
-    "name": ["other"], "runs": ["elsewhere"], "trackers": [["wandb"]], "seed": [1], "budget_tokens": [200_000, 60_000],
+    "name": ["other"], "runs": ["elsewhere"], "trackers": [["wandb"]], "profile": ["5:8"],
+    "seed": [1], "budget_tokens": [200_000, 60_000],
     "data.corpus": [], "data.domains": [], "data.domains.train": [["x"]], "data.domains.validation": [["y"]],
     "data.domains.text_field": ["body"], "data.domains.sample_tokens": [5000], "data.sample_tokens": [5000],
     "data.domains.tokens": [200_000], "data.domains.bytes": [900_000], "data.domains.documents": [2500],

@@ -297,11 +297,20 @@ def test_a_broken_file_is_one_clear_error(copied: Path) -> None:
 def test_few_held_out_documents_are_told(copied: Path) -> None:
     assert "Few documents" not in words(Page(write_report(RunDirectory(copied))).by_id("answer"))
     path = copied / "corpus/manifest.json"
-    value = json.loads(path.read_text())
+    value = read(copied, "corpus/manifest.json")
     value["domains"]["code"]["validation"]["documents"] = 9  # of both halves
     path.write_text(json.dumps(value))
     said = words(Page(write_report(RunDirectory(copied))).by_id("answer"))
     assert "Few documents. Results are measured on fewer than 10 held-out documents in code (9). Losses" in said
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_by_how_much_held_out_text_is_too_little(copied: Path) -> None:
+    verdict = read(copied, "verdict.json")
+    verdict["held_out"] = {"documents": [40] * 3, "pool": [40] * 3, "share": 0.8, "times": 3.2}
+    (copied / "verdict.json").write_text(json.dumps(verdict))
+    said = words(Page(write_report(RunDirectory(copied))).by_id("answer"))
+    assert "its documents still add 80% of the noise that seeds make. About 3 times as many would bring" in said
 
 
 @pytest.mark.usefixtures("without_pictures")
@@ -317,7 +326,7 @@ def test_a_final_run_is_spoken_of_only_where_a_budget_is_given(copied: Path, bud
 def test_one_seed_and_numbers_that_are_none(copied: Path) -> None:
     verdict = read(copied, "verdict.json")
     for candidate in verdict["candidates"]:
-        candidate |= {"domains_better_than_reference": None, "epochs": [], "epochs_at_budget": None}
+        candidate |= {"epochs": [], "epochs_at_budget": None}
     for comparison in verdict["comparisons"]:
         comparison |= {"interval": None, "fixed": None, "outcome": "undecided"}
     verdict["recommendation"] |= {"mixture": "natural", "proved": False}

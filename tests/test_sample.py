@@ -351,7 +351,7 @@ def test_text_is_that_of_the_files(to: str, text_run: tuple[RunDirectory, dict[s
     assert len(found) == receipt["total"]["documents"]
     parts = [text for text in set(found) if text not in texts["prose"] | texts["code"]]
     assert set(AWKWARD) <= set(found)
-    assert len(parts) <= len(DOMAINS)  # of documents whose other part is held out
+    assert 0 < len(parts) < len(set(found)) / 10  # of documents that are held out in part
     assert all(any(part in whole for whole in texts["prose"] | texts["code"]) for part in parts)
     assert receipt["domains"]["code"]["epochs"] > 1
     assert any("all encode to the tokens that they had" in note for note in receipt["notes"])

@@ -28,7 +28,7 @@ from doremi.model.presets import shape
 from doremi.model.stand_in import Keeper, tried
 from doremi.pipeline import sharded
 from doremi.pipeline.sharded import shards_of
-from doremi.training.loop import make_optimizer
+from doremi.training.optimizer import make_optimizer
 from families import FAMILIES, LENGTH, VOCAB, tiny
 from tolerances import FLOAT32_STEPS, HELD
 

@@ -24,7 +24,7 @@ from doremi.rundir.graph import Graph
 from doremi.rundir.known import Known
 from doremi.rundir.machine import Machine
 from doremi.rundir.node import Node
-from graphs import config, finish, known, made
+from graphs import config, finish, finish_all, known, made
 from tiny import write_corpus, write_tiny
 
 WISHES = slurm.Wishes(options=("--partition=gpu --account=x", "--mem=4G"))
@@ -85,7 +85,7 @@ def test_what_can_go_at_once_is_one_wave() -> None:
         "3-proxy": (2, ("1-reference", "2-losses")),
         "4-mixture": (1, ("3-proxy",)),
         "5-main-0.1m": (2, ("4-mixture",)),
-        "6-verdict": (1, ("1-reference", "1-main-0.1m", "5-main-0.1m")),
+        "6-validation-0.1m": (1, ("1-reference", "5-main-0.1m")),  # and the verdict waits for what it says
     }
     assert groups[1].jobs == ("0.1m/uniform/seed-0", "0.1m/uniform/seed-1")
 
@@ -115,12 +115,26 @@ def test_more_jobs_than_an_array_holds_are_several_arrays(monkeypatch: pytest.Mo
     assert [group.after for group in proxies] == [("1-reference",), ("1-reference-piece-2",)]
 
 
-def test_later_rounds_and_what_needs_them_are_a_later_part() -> None:
+def test_what_is_not_known_yet_is_a_later_part() -> None:
+    """Later rounds, models at equal compute, and the verdict, which follows from how many documents count."""
     asked = config(rounds={"max": 2}, candidates={"equal_compute": True})
-    names = [group.name for group in next_part(made(asked))]
-    assert names == ["1-reference", "1-main-0.1m", "2-proxy", "3-mixture"]
-    following = next_part(made(asked, as_slurm_does(asked, known(asked), next_part(made(asked)))))
-    assert [group.name for group in following] == ["1-reference", "2-proxy", "3-mixture", "4-main-0.1m"]
+    so_far, names = known(asked), list[list[str]]()
+    for _ in range(3):
+        groups = next_part(made(asked, so_far))
+        names.append([group.name for group in groups])
+        so_far = as_slurm_does(asked, so_far, groups)
+    assert names == [
+        ["1-reference", "1-main-0.1m", "2-proxy", "3-mixture"],
+        ["1-reference", "2-proxy", "3-mixture", "4-main-0.1m", "5-validation-0.1m"],
+        ["1-longer-0.1m", "2-verdict"],
+    ]
+
+
+def test_models_that_are_evaluated_anew_are_a_part_with_the_verdict() -> None:
+    asked = config()
+    done = finish_all(asked, part=(20, 30, 40))
+    left = made(asked, replace(done.known, evaluated=frozenset()))
+    assert shown(next_part(left)) == {"1-evaluation-0.1m": (6, ()), "2-verdict": (1, ("1-evaluation-0.1m",))}
 
 
 @pytest.mark.parametrize("changes", [{}, LARGE, {"candidates": {"equal_compute": True}}], ids=["plain", "large", "eq"])
@@ -178,7 +192,7 @@ def test_every_script_is_bash_and_every_job_is_on_a_list(written: Path, asked: R
     for script in written.glob("*.sh"):
         assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
     listed = [line for path in written.glob("*.txt") for line in path.read_text().splitlines()]
-    assert sorted(listed) == sorted(node.id for node in made(asked).work() if node.kind != "prepare")
+    assert sorted(listed) == sorted(node.id for node in made(asked).work() if node.kind not in ("prepare", "verdict"))
     assert os.access(written / "submit.sh", os.X_OK)
     assert (written / "logs").is_dir()
 
@@ -249,8 +263,8 @@ def test_submit_sends_each_job_once_with_what_it_waits_for(written: Path, tmp_pa
     assert submit().returncode == 1  # Slurm refused the third
     done = submit()
     assert done.stdout.splitlines() == [
-        "1-reference 101", "1-main-0.1m 102", "2-proxy 104", "3-mixture 105", "4-main-0.1m 106", "5-verdict 107",
-        "next 108",
+        "1-reference 101", "1-main-0.1m 102", "2-proxy 104", "3-mixture 105", "4-main-0.1m 106",
+        "5-validation-0.1m 107", "next 108",
     ]  # fmt: skip
     sent = [line.split("\0")[1:-1] for line in log.read_text().splitlines()]
     assert sent[2:] == [
@@ -258,7 +272,7 @@ def test_submit_sends_each_job_once_with_what_it_waits_for(written: Path, tmp_pa
         ["--dependency=afterok:101", "2-proxy.sh"],
         ["--dependency=afterok:104", "3-mixture.sh"],
         ["--dependency=afterok:105", "4-main-0.1m.sh"],
-        ["--dependency=afterok:101:102:106", "5-verdict.sh"],
+        ["--dependency=afterok:101:102:106", "5-validation-0.1m.sh"],
         ["--dependency=afterany:101:102:104:105:106:107", "next.sh"],
     ]
     assert submit().stdout == done.stdout

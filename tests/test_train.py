@@ -19,6 +19,7 @@ from doremi.config import TrainingConfig
 from doremi.distributed import World
 from doremi.errors import Interrupted, TrainingError
 from doremi.mixture.domains import DomainSet
+from doremi.model.transfer import to_device
 from doremi.objectives.dro import GroupDRO
 from doremi.objectives.objective import Objective
 from doremi.objectives.plain import PlainObjective
@@ -32,19 +33,18 @@ from doremi.pipeline.workspace import Workspace, open_workspace
 from doremi.rundir.layout import TrainingFolder
 from doremi.rundir.specs import TrainingSpec, canonical
 from doremi.training import save_times
+from doremi.training.adafactor import Adafactor
+from doremi.training.batches import DeviceBatch
 from doremi.training.log import About, TrainingLog
 from doremi.training.loop import (
-    DeviceBatch,
     Job,
     Trainer,
     learning_rate,
     make_optimizer,
-    score_error,
-    spread_sums,
-    to_device,
     train,
 )
 from doremi.training.reference_losses import LiveReference
+from doremi.training.sums import score_error, spread_sums
 from golden import GOLDEN, curves, processor
 from tiny import Silent, tiny_config, write_corpus
 from tolerances import FLOAT32, FLOAT64
@@ -91,6 +91,30 @@ def test_optimizers_decay_matrices_only(name: str, kind: type) -> None:
     assert decays == {(2, 3): 0.01, (2,): 0.0}
 
 
+def test_adafactor_without_waits_is_pytorchs_and_reads_nothing() -> None:
+    """The same numbers over ten steps, and the same state; where tensors have no numbers, none is asked for."""
+    generator = torch.Generator().manual_seed(0)
+    first = [torch.randn(5, 7, generator=generator), torch.randn(3, generator=generator), torch.zeros(2, 2)]
+    theirs, ours = ([torch.nn.Parameter(value.clone()) for value in first] for _ in range(2))
+    optimizers = [
+        kind(ps, lr=0.02, weight_decay=0.1) for kind, ps in ((torch.optim.Adafactor, theirs), (Adafactor, ours))
+    ]
+    for _ in range(10):
+        for parameter, other in zip(theirs, ours, strict=True):
+            parameter.grad = 3 * torch.randn(parameter.shape, generator=generator)
+            other.grad = parameter.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    for parameter, other in zip(theirs, ours, strict=True):
+        assert torch.allclose(parameter, other, rtol=FLOAT32, atol=FLOAT32)
+    states = [optimizer.state_dict()["state"] for optimizer in optimizers]
+    assert [value.keys() for value in states[0].values()] == [value.keys() for value in states[1].values()]
+    optimizers[0].load_state_dict(optimizers[1].state_dict())
+    empty = torch.nn.Parameter(torch.empty(5, 7, device="meta"))
+    empty.grad = torch.empty_like(empty)
+    Adafactor([empty]).step()
+
+
 def test_golden_curve() -> None:
     """20 steps of reference and proxy: exact where the recorded processor and versions are these, else close."""
     recorded = json.loads(GOLDEN.read_text())
@@ -120,9 +144,8 @@ def test_standard_error_of_a_score_is_that_of_the_mean_over_sequences() -> None:
     loss, reference = (torch.rand(7, 16, generator=generator) for _ in range(2))
     domain = torch.tensor([0, 1, 0, 0, 1, 0, 2])
     mask = torch.ones(7, 16, dtype=torch.bool)
-    batch = DeviceBatch(torch.zeros(7, 16), torch.zeros(7, 16), mask, domain)
     tokens = torch.tensor([64.0, 32.0, 16.0], dtype=torch.float64)
-    sums = torch.cat([torch.zeros(1, 3), tokens[None], spread_sums(loss, reference, batch, 3)])
+    sums = torch.cat([torch.zeros(1, 3), tokens[None], spread_sums(loss, reference, mask, domain, 3)])
     found = score_error(sums, 16)
     means = (loss - reference).clamp(min=0).double().mean(dim=1).numpy()
     for k in (0, 1):

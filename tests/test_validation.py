@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doremi.corpus.validation import DISTINCT, REPORT, SELECT, Holdout, Rule, cut, digest_of, make_rule, piece_length
+from doremi.corpus.validation import (
+    DISTINCT,
+    FEWEST,
+    REPORT,
+    SELECT,
+    Holdout,
+    Rule,
+    cut,
+    digest_of,
+    make_rule,
+    piece_length,
+)
 
 DIGESTS = [digest_of(str(i)) for i in range(20_000)]
 
@@ -46,10 +59,12 @@ def test_pieces_end_after_a_blank_where_there_is_one() -> None:
     assert [len(piece) for piece in cut("x" * 250, 100)] == [100, 150]
 
 
-def test_about_64_pieces_fit_into_what_is_allowed() -> None:
-    assert piece_length(1_000_000) == 32_768
-    assert piece_length(100_000) == 6250
+def test_many_pieces_fit_into_what_is_allowed_whatever_their_length() -> None:
+    assert piece_length(4_000_000) == 32_768
+    assert piece_length(100_000) == 1041
     assert piece_length(1) == 64
+    for allowed in (6_000, 100_000, 1_000_000):
+        assert FEWEST * 2 * piece_length(allowed) <= 1.4 * allowed  # the longest pieces, of 1.4 characters a token
 
 
 def test_share_and_halves_by_hash() -> None:
@@ -67,11 +82,31 @@ def test_a_larger_fraction_only_adds_documents() -> None:
     assert all(half is None for half in (Rule(0.0).half(d) for d in [*DIGESTS, bytes(32)]))
 
 
-def test_reading_ends_when_both_halves_have_a_document() -> None:
-    stream = iter([digest(0.9, 0), digest(0.005, 1), digest(0.5, 0), digest(0.006, 0), *DIGESTS])
+def test_reading_ends_when_the_hash_has_chosen_enough() -> None:
+    enough = [digest(0.005, i % 2, i) for i in range(FEWEST)]
+    stream = iter([digest(0.9, 0), enough[0], *enough, *DIGESTS])  # one of them twice
     rule, distinct = make_rule(stream, 0.01)
     assert (rule, distinct) == (Rule(0.01), DISTINCT)
     assert next(stream) == DIGESTS[0]
+
+
+def held(digests: list[bytes], fraction: float) -> list[int | None]:
+    """The halves of what is held out of these pieces, the smallest digests first."""
+    rule, _ = make_rule(digests, fraction)
+    return [half for half in map(rule.half, sorted(set(digests))) if half is not None]
+
+
+@pytest.mark.parametrize(("pieces", "expected"), [(3, 2), (40, 8), (200, 40), (319, 63), (320, 64), (2000, 64)])
+def test_a_small_domain_gives_64_pieces_or_one_in_five(pieces: int, expected: int) -> None:
+    """2000 pieces would give about 20 by their hash."""
+    assert held(DIGESTS[:pieces], 0.01) == [SELECT, REPORT] * (expected // 2) + [SELECT] * (expected % 2)
+    assert held([*DIGESTS[:pieces]] * 3, 0.01) == held(DIGESTS[:pieces][::-1], 0.01)
+
+
+def test_where_the_hash_chooses_enough_it_decides_alone() -> None:
+    rule, _ = make_rule(DIGESTS, 0.01)
+    assert rule == Rule(0.01)
+    assert make_rule(DIGESTS[:100], 0.5)[0] == Rule(0.5)  # half of a small domain, as was asked for
 
 
 def test_where_the_hash_leaves_a_half_empty_the_smallest_digests_fill_both() -> None:
@@ -98,30 +133,23 @@ def test_both_halves_always_have_a_document(picks: list[int], fraction: float) -
         assert {rule.half(d) for d in digests} >= {SELECT, REPORT}
 
 
-def test_each_half_takes_pieces_until_one_does_not_fit() -> None:
-    holdout = Holdout(Rule(1.0), max_tokens=100)
-    sequence = [(SELECT, 30), (SELECT, 21), (SELECT, 1), (REPORT, 51), (REPORT, 50), (REPORT, 1)]
-    taken, full = [], []
-    for i, (half, tokens) in enumerate(sequence):
-        taken.append(holdout.take(digest(0.1, half, i), tokens))
-        full.append(holdout.full)
-    # 21 does not fit and closes its half; 51 is more than all of an empty half, which waits for a smaller one
-    assert taken == [SELECT, None, None, None, REPORT, None]
-    assert full == [False, False, False, False, False, True]
-    assert holdout.tokens == [30, 50]
-    assert len(holdout.kept) == 2
-
-
-def test_a_text_is_kept_once() -> None:
-    holdout = Holdout(Rule(1.0), 100)
-    one = digest(0.1, SELECT)
-    assert holdout.take(one, 5) == SELECT
-    assert not holdout.wants(one)
-    assert holdout.take(one, 5) is None
+def test_each_half_keeps_the_smallest_digests_that_fit_in_whatever_order_they_come() -> None:
+    select = [digest(0.1, SELECT), digest(0.2, SELECT), digest(0.3, SELECT), digest(0.4, SELECT)]
+    report = [digest(0.15, REPORT), digest(0.25, REPORT)]
+    sizes = [*zip(select, (30, 15, 21, 1), strict=True), *zip(report, (51, 50), strict=True)]
+    for order in itertools.permutations(sizes):
+        holdout = Holdout(Rule(1.0), max_tokens=100)
+        for one, tokens in order:
+            holdout.offer(one, tokens)
+        # 21 does not fit and ends its half; 51 is more than a whole half, and is as if it were not there
+        assert holdout.kept() == {select[0]: SELECT, select[1]: SELECT, report[1]: REPORT}
+        assert not any(holdout.wants(one) for one in (*select[2:], digest(0.9, SELECT)))
+        assert holdout.wants(digest(0.05, SELECT))
+        assert holdout.wants(digest(0.9, REPORT))  # there may be room
 
 
 def test_training_documents_are_not_taken() -> None:
     holdout = Holdout(Rule(0.5), 100)
-    assert holdout.take(digest(0.7, 0), 5) is None
-    assert not holdout.kept
-    assert not holdout.full
+    assert not holdout.wants(digest(0.7, 0))
+    holdout.offer(digest(0.7, 0), 5)
+    assert not holdout.kept()

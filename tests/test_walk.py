@@ -22,6 +22,7 @@ from doremi.executors.parts import next_part
 from doremi.rundir.graph import Final, Graph
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.looks import read_goal, read_looks, write_goal, write_looks
+from doremi.rundir.specs import PartSpec
 from doremi.statistics.decided import standings
 from doremi.statistics.looks import PLAN, Record
 from doremi.statistics.values import Claim, Comparison, Outcome, Recommended
@@ -118,6 +119,16 @@ def test_a_run_has_the_seeds_of_its_look_and_the_configured_ones_at_least() -> N
     assert mains("planned", 3, seeds=4) == [0, 1, 2, 3]
 
 
+def test_more_seeds_say_anew_how_many_documents_count() -> None:
+    """From the same four trainings, as the noise of seeds is less with more of them."""
+    asked = config(verdict={"looks": "planned"}, candidates={"mixtures": ["uniform", "natural"], "seeds": 1})
+    specs = [made(asked, known(asked, goal=goal)).node("0.1m/validation").spec for goal in (3, 5)]
+    first, second = (spec for spec in specs if isinstance(spec, PartSpec))
+    assert first.trainings == second.trainings
+    assert (first.seeds, second.seeds) == (3, 5)
+    assert first.key != second.key
+
+
 def test_a_walk_begins_at_the_first_look_with_enough_seeds(tmp_path: Path) -> None:
     def goal(seeds: int) -> int:
         return walk.first_goal(config(runs=str(tmp_path), candidates={"seeds": seeds}, **PLANNED))
@@ -143,18 +154,17 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_corpus(tmp_path_factory.mktemp("text"))
 
 
-def write(folder: Path, text: Path, margin: float, looks: str = "planned", **candidates: Any) -> Path:
+def write(folder: Path, text: Path, margin: float, looks: str = "planned", sure: float = 0.95, **more: Any) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    changes = {"candidates": {"mixtures": ["doremi", "natural"], "seeds": 1, **candidates}, "training": SHORT}
-    return write_tiny(
-        folder / "tiny.yaml", text, folder / "runs", verdict={"looks": looks, "margin": margin}, **changes
-    )
+    changes = {"candidates": {"mixtures": ["doremi", "natural"], "seeds": 1, **more}, "training": SHORT}
+    verdict = {"looks": looks, "margin": margin, "confidence": sure}
+    return write_tiny(folder / "tiny.yaml", text, folder / "runs", verdict=verdict, **changes)
 
 
 def say(*words: str | Path, code: int = 0) -> str:
     done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
     assert done.exit_code == code
-    return done.stdout
+    return done.output
 
 
 def judged(run: RunDirectory) -> Any:
@@ -188,9 +198,11 @@ def test_a_method_with_a_mixture_for_each_seed_needs_one_for_the_last_look(text:
 
 @pytest.fixture(scope="module")
 def walked(tmp_path_factory: pytest.TempPathFactory, text: Path) -> tuple[RunDirectory, str]:
-    """A walk without a margin, on which nothing is a tie, so that it takes at least two looks."""
+    """A walk without a margin, on which nothing is a tie, and so sure that it takes at least two looks."""
     folder = tmp_path_factory.mktemp("walked")
-    return RunDirectory(folder / "runs/tiny"), say("run", write(folder, text, 0.0), "--until", "decided")
+    return RunDirectory(folder / "runs/tiny"), say(
+        "run", write(folder, text, 0.0, sure=0.999, mixtures=["doremi"]), "--until", "decided"
+    )
 
 
 @pytest.mark.slow
@@ -205,6 +217,7 @@ def test_each_look_of_a_walk_is_planned_and_its_end_is_said(walked: tuple[RunDir
     assert all(claim["tested"] for claim in verdict["claims"][:1])
     assert "decided." in said or "This was the last look of the plan." in said
     assert said.count("Look at ") == 1 or "The plan goes on to" in said
+    assert said.count("natural is trained as a candidate too") == 1  # not at each look
 
 
 @pytest.mark.slow
@@ -212,7 +225,7 @@ def test_a_walk_that_was_killed_goes_on_with_either_command(
     walked: tuple[RunDirectory, str], text: Path, tmp_path: Path
 ) -> None:
     """Killed while the second look's models train; a plain `run` finishes that look, and the walk the rest."""
-    file, root = write(tmp_path, text, 0.0), tmp_path / "runs/tiny"
+    file, root = write(tmp_path, text, 0.0, sure=0.999, mixtures=["doremi"]), tmp_path / "runs/tiny"
     command = [sys.executable, "-m", "doremi", "run", str(file), "--until", "decided"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         while read_goal(root) != 5 if root.exists() else True:
@@ -255,11 +268,12 @@ def test_the_last_job_of_a_part_goes_on_with_the_walk(tmp_path: Path, monkeypatc
     assert "--until decided" in (part / "next.sh").read_text()
     assert seeds(part) == {0, 1, 2}  # of the first look, though one is configured
 
+    for after, trained in enumerate([set(), {3, 4}, set()], 1):  # the verdict of each look is in a part of its own
+        so_far = as_slurm_does(asked, disk().known, next_part(disk()))
+        assert slurm.go_on(asked, tmp_path / "out", after, wishes).splitlines()[-1].startswith("next ")
+        assert seeds(tmp_path / f"out/part-{after + 1}") == trained
     so_far = as_slurm_does(asked, disk().known, next_part(disk()))
-    assert slurm.go_on(asked, tmp_path / "out", 1, wishes).splitlines()[-1].startswith("next ")
-    assert seeds(tmp_path / "out/part-2") == {3, 4}
-    so_far = as_slurm_does(asked, disk().known, next_part(disk()))
-    assert slurm.go_on(asked, tmp_path / "out", 2, wishes).endswith("everything is done. Over.")
+    assert slurm.go_on(asked, tmp_path / "out", 4, wishes).endswith("everything is done. Over.")
     assert steps == []
 
 

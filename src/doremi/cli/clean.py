@@ -44,7 +44,7 @@ def unneeded(config: RunConfig) -> list[Unneeded]:
 def _there(directory: RunDirectory) -> Iterator[Unneeded]:
     """All that has a key."""
     names = {node.place: node.id for node in (*directory.nodes().nodes, *directory.nodes().earlier)}
-    for pattern in ("trainings/*", "losses/*", "mixtures/*.*.json"):
+    for pattern in ("trainings/*", "losses/*", "mixtures/*.*.json", "validation/*.json"):
         for path in sorted(directory.root.glob(pattern)):
             size = bytes_below(path) if path.is_dir() else path.stat().st_size
             yield Unneeded(path, names.get(str(path.relative_to(directory.root)), "not named any more"), size)

@@ -49,11 +49,21 @@ SetOption = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override one key, for example training.steps=200. Repeatable."),
 ]
 
+ProfileOption = Annotated[
+    str | None,
+    typer.Option("--profile", metavar="FIRST:LAST", help="Write a trace of these steps of each training, such as 5:8."),
+]
+
 
 def _load(place: Path, overrides: list[str] | None) -> RunConfig:
     from doremi.config import load, load_run
 
     return (load_run if place.is_dir() else load)(place, overrides or [])
+
+
+def _with_profile(overrides: list[str] | None, steps: str | None) -> list[str]:
+    """`--profile 5:8` is the setting `profile`, for this command."""
+    return [*(overrides or []), *([] if steps is None else [f'profile="{steps}"'])]
 
 
 def _version(wanted: bool) -> None:
@@ -103,10 +113,11 @@ def run(
     place: PlaceArgument,
     set_: SetOption = None,
     until: UntilOption = None,
+    profile: ProfileOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would happen.")] = False,
 ) -> None:
     """Do everything, from raw text to the report."""
-    loaded = _load(place, set_)
+    loaded = _load(place, _with_profile(set_, profile))
     if until is not None:
         may_walk(loaded)
     if dry_run:
@@ -237,9 +248,10 @@ def job(
     place: PlaceArgument,
     name: Annotated[str, typer.Argument(metavar="JOB", help="A job as `doremi jobs` lists it.")],
     set_: SetOption = None,
+    profile: ProfileOption = None,
 ) -> None:
     """Do one job of a run, whose needs are done. Doing it again is harmless."""
-    with opened(_load(place, set_), search=True, joins=True) as space:
+    with opened(_load(place, _with_profile(set_, profile)), search=True, joins=True) as space:
         from doremi.pipeline.run import one_job
 
         one_job(space, name)

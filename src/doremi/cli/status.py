@@ -29,6 +29,7 @@ from doremi.rundir.node import Node
 from doremi.rundir.nodes import FILE as NODES
 from doremi.rundir.specs import TrainingSpec, canonical
 from doremi.rundir.weights import shape_of
+from doremi.rundir.yardstick import remarks
 from doremi.statistics.looks import PLAN
 
 
@@ -173,6 +174,7 @@ def describe(config: RunConfig) -> str:
             *_matched_line(config),
             "stages:",
             *(f"  {line}" for line in _status_lines(RunDirectory(config.root), found.graph)),
+            *remarks(config, found.graph),
             *([found.memory] if found.memory else []),
             *(f"warning: {note}" for note in found.notes),
             "what it costs: `doremi plan`",

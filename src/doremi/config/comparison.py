@@ -23,8 +23,9 @@ class CandidatesConfig(Section):
         default=["doremi", "reference", "natural", "uniform", "temperature", "unimax"]
     )
     """Mixtures to train on. They are doremi, reference (the reference mixture), natural, uniform, temperature, unimax,
-    names of published mixtures, and paths of mixture.json. With doremi-per-seed each seed trains on the mixture of its
-    own proxy. Its interval is that of the method, and doremi's that of one mixture."""
+    names of published mixtures, and paths of mixture.json. The reference mixture is trained in any case. With
+    doremi-per-seed each seed trains on the mixture of its own proxy. Its interval is that of the method, and doremi's
+    that of one mixture."""
     sizes: list[str] = Field(default=[])
     """Model presets. Where empty, the proxy's own model."""
     seeds: int = Field(default=3, ge=1)
@@ -51,8 +52,8 @@ TASKS = ("triviaqa", "nq_open", "webquestions", "squad_v2", "lambada")
 """The paper's five evaluation sets, by the names of their files."""
 
 
-def check_race(candidates: CandidatesConfig, mixtures: Sequence[str], reference: str, looks: str) -> None:
-    """`ValueError` for a race that cannot be; `mixtures` are who races, `reference` the reference mixture."""
+def check_race(candidates: CandidatesConfig, mixtures: Sequence[str], looks: str) -> None:
+    """`ValueError` for a race that cannot be; `mixtures` are who races."""
     if not candidates.race:
         return
     if looks == "planned":
@@ -64,10 +65,6 @@ def check_race(candidates: CandidatesConfig, mixtures: Sequence[str], reference:
         raise ValueError(
             "candidates.race and candidates.equal_compute exclude each other: a race may drop the mixture that a "
             "search has found"
-        )
-    if reference not in mixtures and "natural" not in mixtures:
-        raise ValueError(
-            "candidates.race needs the reference mixture, which always stays: add reference to candidates.mixtures"
         )
     if len(mixtures) <= FINALISTS:
         raise ValueError(f"candidates.race needs more than {FINALISTS} mixtures, as so many stay in any case")

@@ -46,7 +46,8 @@ class GroupLimits(Section):
 
 class LimitsConfig(Section):
     """What a mixture may be. Every candidate is replaced by the nearest allowed mixture (least KL divergence). That one
-    is trained, compared, recommended and exported. The reference mixture is left as it is."""
+    is trained, compared, recommended and exported. The reference mixture is left as it is. If it breaks the limits, the
+    others are only measured against it, and it is never recommended."""
 
     reaches: ClassVar[Reaches] = Reaches("mixture", "main", "longer", "fewshot")
 

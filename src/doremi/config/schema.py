@@ -15,6 +15,7 @@ from doremi.config.paths import InputPath
 from doremi.config.reach import TRAININGS, Reaches
 from doremi.config.section import Section
 from doremi.config.shapes import RecordsConfig, SharedFilesConfig, check_shared
+from doremi.config.step_range import first_and_last
 from doremi.config.training import Auto, TrainingConfig
 from doremi.corpus.library import CORPORA
 from doremi.corpus.size import Given
@@ -86,7 +87,8 @@ class DataConfig(RecordsConfig, SharedFilesConfig):
     sequence_length: Annotated[int, Reaches(*TRAININGS)] = Field(default=256, ge=2)
     """Tokens in a sequence."""
     validation_fraction: float = Field(default=0.05, gt=0, lt=0.9)
-    """Share of the text held out where a domain brings no validation files."""
+    """Share of the text held out where a domain brings no validation files. It is at least 64 documents or parts of
+    documents, but of a small domain a fifth."""
     validation_max_tokens: int = Field(default=100_000, ge=1)
     """Tokens of validation text kept a domain, at most. Parts of long documents are held out. The rest of them is
     trained on."""
@@ -159,7 +161,7 @@ class ReferenceConfig(Section):
 
     reaches: ClassVar[Reaches] = Reaches("reference", "losses", "proxy", "mixture")
 
-    mixture: Annotated[str, InputPath("mixture")] = "natural"
+    mixture: Annotated[Annotated[str, InputPath("mixture")], Reaches(*TRAININGS)] = "natural"
     """natural, uniform, temperature, unimax, the name of a published mixture, or the path of a mixture.json."""
     losses: Annotated[Literal["auto", "live", "stored"], Reaches("proxy", "mixture")] = "auto"
     """`live` computes the reference's losses beside the proxy, step by step. `stored` computes them once for the whole
@@ -227,6 +229,8 @@ class RunConfig(Section):
     trackers: list[Literal["tensorboard", "wandb", "trackio"]] = Field(default=[])
     """Programs that draw curves while a run works (docs/trackers.md). Each is an extra of the same name. Default is
     none."""
+    profile: Annotated[str | None, Reaches()] = None
+    """Steps of each training of which a trace is written, such as 5:8 (docs/scaling.md). Default is none."""
     data: DataConfig
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
@@ -243,6 +247,13 @@ class RunConfig(Section):
     def _known_executor(cls, value: str) -> str:
         if value not in ("local", "ray") and not re.fullmatch(r"ray://[^\s:/@]+(:\d+)?", value):
             raise ValueError(f"{value!r} is none: use local, ray or ray://HOST:PORT")
+        return value
+
+    @field_validator("profile")
+    @classmethod
+    def _range_of_steps(cls, value: str | None) -> str | None:
+        if value is not None:
+            first_and_last(value)
         return value
 
     @field_validator("workers")
@@ -278,7 +289,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _race_that_can_be(self) -> RunConfig:
-        check_race(self.candidates, self.candidate_mixtures(), self.reference.mixture, self.verdict.looks)
+        check_race(self.candidates, self.candidate_mixtures(), self.verdict.looks)
         return self
 
     @property
@@ -308,9 +319,9 @@ class RunConfig(Section):
         return list(range(self.seed, self.seed + self.proxy.seeds))
 
     def candidate_mixtures(self) -> list[str]:
-        """What is trained and compared, each once; the reference mixture by its own name."""
-        named = (self.reference.mixture if name == "reference" else name for name in self.candidates.mixtures)
-        return list(dict.fromkeys(named))
+        """What is trained and compared, each once. The reference mixture has its own name and is always among them."""
+        own = self.reference.mixture
+        return list(dict.fromkeys([*(own if name == "reference" else name for name in self.candidates.mixtures), own]))
 
     def size_names(self) -> list[str]:
         return list(self.candidates.sizes) or [self.size_name]

@@ -55,12 +55,13 @@ class TrainingConfig(Section):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """bfloat16 is autocast over float32 weights. `auto` uses it where the device has fast units for it."""
     compile: bool | Auto = "auto"
-    """Use torch.compile. `auto` does so where the run is long enough to make up for the warm-up."""
+    """Use torch.compile. `auto` does so where the run is long enough to make up for the warm-up. What it makes is kept
+    in doremi/compiled of your cache folder (~/.cache), unless TORCHINDUCTOR_CACHE_DIR names another."""
     deterministic: Annotated[bool | Auto, Neutral(False)] = "auto"
     """On a GPU, whether a training repeats to the byte. Kernels that add in any order are then not used. `auto` is
     true. Without effect on a CPU, where trainings always repeat."""
     threads: int | Auto = "auto"
-    """CPU threads of one training. `auto` divides the cores by the trainings at once."""
+    """CPU threads of one training. `auto` divides the cores by the trainings at once. On a GPU it takes two at most."""
     evaluate_every: int | Auto = "auto"
     """Steps between evaluations. `auto` is a tenth of the run, or more where evaluating would take over a fifth."""
     checkpoint_every: Annotated[int | Auto, Reaches()] = "auto"

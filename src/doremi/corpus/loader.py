@@ -23,11 +23,19 @@ I64 = NDArray[np.int64]
 class Batch:
     """Sequences of one micro-batch of one rank."""
 
-    input_BT: I64
-    label_BT: I64
+    tokens: I64
+    """Each row's inputs and, one further on, their labels, `[B, T + 1]`."""
     domain_B: I64
     sequence_B: I64
     """Which window of its domain each row is."""
+
+    @property
+    def input_BT(self) -> I64:
+        return self.tokens[:, :-1]
+
+    @property
+    def label_BT(self) -> I64:
+        return self.tokens[:, 1:]
 
 
 def windows(tokens: int, sequence_length: int) -> int:
@@ -56,4 +64,4 @@ class BatchStream:
         block = np.empty((len(domain_B), length + 1), dtype=np.int64)
         for row, (domain, start) in enumerate(zip(domain_B.tolist(), (sequence_B * length).tolist(), strict=True)):
             self.files[domain].read(start, block[row])
-        return Batch(block[:, :-1], block[:, 1:], domain_B, sequence_B)
+        return Batch(block, domain_B, sequence_B)

@@ -18,7 +18,8 @@ from doremi.corpus.duplicates import DigestSet
 from doremi.corpus.patterns import File
 from doremi.corpus.place import Meter
 from doremi.corpus.readers import read_shaped
-from doremi.corpus.sampling import SHAPE, Drawn
+from doremi.corpus.sampling import SHAPE, Drawn, Units
+from doremi.corpus.shape import Shape
 from doremi.corpus.sources import DomainFiles, DomainSource, paths
 from doremi.corpus.validation import (
     DISTINCT,
@@ -32,7 +33,9 @@ from doremi.corpus.validation import (
 )
 from doremi.errors import DataError, Interrupted
 
-METHOD = 2  # part of a corpus's key: raise it when the same files would give other bytes
+SPREAD_BYTES = 32 << 20  # of a larger domain so much is read to choose what is held out, a MiB here and there
+MOST_BYTES_A_TOKEN = 8  # text of so many bytes for each token that may be held out is surely enough
+METHOD = 3  # part of a corpus's key: raise it when the same files would give other bytes
 
 Stop = Callable[[], bool]
 
@@ -123,15 +126,23 @@ class DomainPlan:
     def texts(self, files: list[File], stop: Stop, found: Counts | None = None) -> Generator[str, None, None]:
         """Documents with text or without; what is left out, or skipped, is counted in `found`."""
         found = Counts() if found is None else found
-        own = self.drawn is None or files is not self.files.train
         documents = read_shaped(
-            paths(files), shape=self.source.shape if own else SHAPE, domain=self.name, meter=self.meter,
+            paths(files), shape=self.shape_of(files), domain=self.name, meter=self.meter,
             skipped=found.bad if self.request.skip_bad_records else None, left_out=found.left_out,
         )  # fmt: skip
         for document in documents:
-            if stop():
-                raise Interrupted(f"stopped while reading domain {self.name!r}")
+            self.check(stop)
             yield document.text
+
+    def shape_of(self, files: list[File]) -> Shape:
+        """What of a record of these files is the document."""
+        own = self.drawn is None or files is not self.files.train
+        return self.source.shape if own else SHAPE
+
+    def check(self, stop: Stop) -> None:
+        """`Interrupted` where somebody has asked to stop."""
+        if stop():
+            raise Interrupted(f"stopped while reading domain {self.name!r}")
 
     def pieces(self, files: list[File], stop: Stop, found: Counts | None = None) -> Generator[str, None, None]:
         for text in self.texts(files, stop, found):
@@ -217,20 +228,38 @@ class Shared:
 
 
 def candidates(plan: DomainPlan, holdout: Holdout, given: set[bytes], stop: Stop) -> Iterator[tuple[str, Piece]]:
-    """Pieces that may be held out, each once; it ends when no more are taken.
+    """Pieces that may be held out, each once; those of validation files join `given`, wanted or not.
 
-    Those of validation files join `given`, wanted or not.
+    What is read does not depend on how far the holdout is, so the same pieces come for any number of workers.
     """
-    offered: set[bytes] = set()
-    for piece in plan.pieces(plan.files.validation or plan.files.train, stop):
+    seen: set[bytes] = set()
+    sizes = [0, 0]
+    for piece in _offered(plan, stop, lambda: min(sizes) >= MOST_BYTES_A_TOKEN * holdout.max_tokens / 2):
         digest = digest_of(piece)
         if plan.files.validation:
             given.add(digest)
-        elif holdout.full:
+        half = plan.rule.half(digest)
+        if half is None or digest in seen:
+            continue
+        seen.add(digest)
+        sizes[half] += (size := len(piece.encode()))
+        if holdout.wants(digest):
+            yield piece, Piece(digest, size)
+
+
+def _offered(plan: DomainPlan, stop: Stop, enough: Callable[[], bool]) -> Iterator[str]:
+    """The domain's pieces; of a large one those of places all over it, until there are enough."""
+    files = plan.files.validation or plan.files.train
+    if plan.files.validation or sum(file.size for file in files) <= SPREAD_BYTES:
+        yield from plan.pieces(files, stop)
+        return
+    units = Units(plan.name, files, plan.shape_of(files), skip_bad=plan.request.skip_bad_records)
+    for unit in units.all():
+        for text in unit:
+            plan.check(stop)
+            yield from plan.cut(text)
+        if units.bytes >= SPREAD_BYTES and enough():
             return
-        if holdout.wants(digest) and digest not in offered:
-            offered.add(digest)
-            yield piece, Piece(digest, len(piece.encode()))
 
 
 def training_parts(

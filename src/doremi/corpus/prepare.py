@@ -50,7 +50,7 @@ from doremi.corpus.source_record import record_sources
 from doremi.corpus.sources import find_all
 from doremi.corpus.store import DomainWriter, disk_errors, expected_size
 from doremi.corpus.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
-from doremi.corpus.validation import Holdout
+from doremi.corpus.validation import HALVES, Holdout
 from doremi.corpus.value import Corpus
 from doremi.errors import DataError, DoremiError, Interrupted, RunError
 from doremi.files import FORMAT, key_of, read_json, write_json
@@ -285,28 +285,32 @@ def _finished(place: Path, key: str, work: _Work) -> tuple[dict[str, Any], dict[
 
 
 def _write_validation(plan: DomainPlan, work: _Work, writer: DomainWriter, share: _Share) -> set[bytes]:
-    """Write the domain's validation text; the digests of what may be trained on nowhere.
+    """Write the domain's validation text in the order in which it was read; the digests of what is trained on nowhere.
 
-    Pieces in order, each text once, until both halves are full. Of given validation files everything is kept out of
-    training, also what no longer fits.
+    Of given validation files everything is kept out of training, also what does not fit.
     """
     holdout = Holdout(plan.rule, work.request.validation_max_tokens)
     given: set[bytes] = set()
+    found: list[Encoded[Piece]] = []
     reported = 0
     with _encoded(candidates(plan, holdout, given, work.stop), work) as pieces:
-        for tokens, unknown, piece in pieces:
+        for one in pieces:
             if plan.meter.bytes - reported >= _REPORT_EVERY:
                 reported = plan.meter.bytes
                 work.progress(f"{plan.name}, held-out text", share.before + reported, share.total)
-            if (half := holdout.take(piece.digest, len(tokens) // work.itemsize)) is not None:
-                writer.validation.add(tokens, piece.size, half, unknown=unknown)
-    if min(holdout.tokens) == 0:
+            holdout.offer(one.tag.digest, len(one.tokens) // work.itemsize)
+            found.append(one)
+    kept = holdout.kept()
+    if len(set(kept.values())) < len(HALVES):
         raise DataError(
             f"domain {plan.name!r}: data.validation_max_tokens is {work.request.validation_max_tokens:,}, and no piece "
             f"of {work.request.piece_length:,} characters fits into half of it; raise it"
         )
+    for tokens, unknown, piece in found:
+        if (half := kept.get(piece.digest)) is not None:
+            writer.validation.add(tokens, piece.size, half, unknown=unknown)
     writer.close_validation()
-    return given | holdout.kept
+    return given | kept.keys()
 
 
 def _write_train(

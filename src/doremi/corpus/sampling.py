@@ -117,7 +117,7 @@ def draw(what: Draw, path: Path, *, rate: Rate | None, stop: Stop, progress: Pro
     """
     if (found := _drawn_before(what, path)) is not None:
         return found
-    units = _Units(what)
+    units = Units(what.name, what.files, what.source.shape, skip_bad=what.skip_bad)
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.with_suffix(".json").unlink(missing_ok=True)
@@ -241,14 +241,14 @@ def _record(what: Draw, drawn: Drawn, path: Path) -> None:
 # -- units -----------------------------------------------------------------------------------------------------------
 
 
-class _Units:
-    """The units of a domain in their order, each read once, and what was read of the files."""
+class Units:
+    """The units of a domain's files in their order, each read once, and what was read of the files."""
 
-    def __init__(self, what: Draw) -> None:
+    def __init__(self, domain: str, files: list[File], shape: Shape, *, skip_bad: bool) -> None:
         self.complete = False
         self.bad: Counter[str] = Counter()
         self.left_out: Counter[str] = Counter()
-        self._what = what
+        self._domain, self._files, self._shape, self._skip_bad = domain, files, shape, skip_bad
         self._read: Counter[str] = Counter()  # bytes, by path
         self._number = 0
         self._packed = False
@@ -257,20 +257,25 @@ class _Units:
 
     def all(self) -> Iterator[Iterator[str]]:
         """The texts of one unit after the other; at the end, what was left of files that are longer than they look."""
-        for file, slot in order(self._what.files):
+        for file, slot in order(self._files):
             if (unit := self._unit(file, slot)) is not None:
                 yield unit
         for beginning in self._beginnings.values():
             while not beginning.whole:
                 yield self._more(beginning)
 
+    @property
+    def bytes(self) -> int:
+        """Of the files that were read, packed ones as they lie on the disk, with those of the unit that is begun."""
+        return sum(self._read.values())
+
     def sample(self) -> Sample | None:
         """What of the files was read; None for all."""
-        of_bytes = sum(file.size for file in self._what.files)
+        of_bytes = sum(file.size for file in self._files)
         beginnings = all(beginning.whole for beginning in self._beginnings.values())
-        if self.complete or (beginnings and sum(self._read.values()) >= of_bytes):
+        if self.complete or (beginnings and self.bytes >= of_bytes):
             return None
-        number = (len(self._read), len(self._what.files), sum(self._read.values()), of_bytes)
+        number = (len(self._read), len(self._files), self.bytes, of_bytes)
         return Sample(self._number, *number, packed=self._packed)
 
     def _unit(self, file: File, slot: int) -> Iterator[str] | None:
@@ -295,9 +300,9 @@ class _Units:
     def _texts(self, file: File, excerpt: Excerpt | None = None, meter: Meter | None = None) -> Iterator[str]:
         found = read_shaped(
             [file.path],
-            shape=self._what.source.shape,
-            domain=self._what.name,
-            skipped=self.bad if self._what.skip_bad else None,
+            shape=self._shape,
+            domain=self._domain,
+            skipped=self.bad if self._skip_bad else None,
             left_out=self.left_out,
             meter=meter,
             excerpt=excerpt,
@@ -308,7 +313,7 @@ class _Units:
 
     def _row_groups(self, file: File, slot: int) -> Iterator[str] | None:
         if (table := self._tables.get(file.path)) is None:
-            table = self._tables[file.path] = _Table(file, self._what.name)
+            table = self._tables[file.path] = _Table(file, self._domain)
         groups = table.take(slot)
         if not groups:
             return None

@@ -16,7 +16,7 @@ from typing import Any
 
 from doremi.corpus.formats import is_packed
 from doremi.corpus.parting import Pass, part_files
-from doremi.corpus.parts import Counts, DomainPlan, PrepareRequest, Shared, candidates, make_plan, training_parts
+from doremi.corpus.parts import Counts, DomainPlan, Piece, PrepareRequest, Shared, candidates, make_plan, training_parts
 from doremi.corpus.prepare import prepare
 from doremi.corpus.sampling import BYTES_PER_TOKEN, Drawing
 from doremi.corpus.sources import DomainSource, find_all
@@ -156,21 +156,28 @@ def _nothing() -> dict[str, Any]:
     return {"documents": 0, "bytes": 0, "tokens": 0, "unknown": 0, "skipped": 0, "files": {}}
 
 
-def _add(count: dict[str, Any], size: int, rate: float) -> int:
-    """One document of `size` bytes; its tokens, about."""
-    tokens = round(size * rate) + 1
+def _tokens(size: int, rate: float) -> int:
+    """Of a document of `size` bytes, about."""
+    return round(size * rate) + 1
+
+
+def _add(count: dict[str, Any], size: int, rate: float) -> None:
+    """One document of `size` bytes."""
     count["documents"] += 1
     count["bytes"] += size
-    count["tokens"] += tokens
-    return tokens
+    count["tokens"] += _tokens(size, rate)
 
 
 def _validation(plan: DomainPlan, rate: float, shared: Shared) -> dict[str, Any]:
-    holdout, given, count = Holdout(plan.rule, plan.request.validation_max_tokens), set[bytes](), _nothing()
+    holdout, given, found = Holdout(plan.rule, plan.request.validation_max_tokens), set[bytes](), list[Piece]()
     for _, piece in candidates(plan, holdout, given, _never):
-        if holdout.take(piece.digest, round(piece.size * rate) + 1) is not None:
+        holdout.offer(piece.digest, _tokens(piece.size, rate))
+        found.append(piece)
+    kept, count = holdout.kept(), _nothing()
+    for piece in found:
+        if piece.digest in kept:
             _add(count, piece.size, rate)
-    shared.held |= given | holdout.kept
+    shared.held |= given | kept.keys()
     return count
 
 

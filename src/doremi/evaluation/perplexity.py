@@ -1,8 +1,8 @@
 """Loss on the fixed validation set, document by document: nats a token, perplexity and bits a byte of each domain.
 
-Every token of every validation document is predicted once, its end-of-text token included; a domain's documents
-follow one another in windows of the training length, the first one preceded by an end-of-text token. Nothing is
-mixed or weighted (paper section 3.1). Shapes: B windows, T tokens, D documents of all domains, K domains.
+Every token of the documents in use (corpus/pool.py) is predicted once, its end-of-text token included. A domain's
+documents follow one another in windows of the training length, the first one preceded by an end-of-text token. Nothing
+is mixed or weighted (paper section 3.1). Shapes: B windows, T tokens, D documents of all domains, K domains.
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from doremi.corpus.pool import Part, documents_on, in_use
 from doremi.corpus.value import Corpus
 from doremi.distributed import World
+from doremi.model.transfer import to_device, to_host
 from doremi.rundir.costs import evaluation_rows
 from doremi.rundir.layout import SPLITS
 
 
 @dataclass(frozen=True)
 class Documents:
-    """All validation documents, domain after domain, `[D]` each."""
+    """The documents in use, domain after domain and in the order of their files, `[D]` each."""
 
     domain: NDArray[np.int64]
     tokens: NDArray[np.int64]
@@ -33,20 +35,33 @@ class Documents:
     report: NDArray[np.bool_]
 
     @classmethod
-    def read(cls, corpus: Corpus) -> Documents:
-        each = [corpus.validation_documents(name) for name in corpus.domains]
+    def read(cls, corpus: Corpus, part: Part) -> Documents:
+        each = [documents_on(corpus, name, number) for name, number in zip(corpus.domains, part, strict=True)]
         domain = np.repeat(np.arange(len(each)), [len(d["tokens"]) for d in each])
         return cls(domain, *(np.concatenate([d[key] for d in each]) for key in ("tokens", "bytes", "report")))
 
 
-class ValidationSet:
-    """The windows of all domains; `nats(forward)` scores them."""
+def _tokens(
+    corpus: Corpus, domain: str, tokens: NDArray[np.unsignedinteger], number: int
+) -> NDArray[np.unsignedinteger]:
+    """Those of the documents in use."""
+    documents = corpus.validation_documents(domain)
+    return tokens[np.repeat(in_use(documents["report"], number), documents["tokens"])]
 
-    def __init__(self, corpus: Corpus, tokens: Sequence[NDArray[np.unsignedinteger]], sequence_length: int) -> None:
-        self.documents = Documents.read(corpus)
+
+class ValidationSet:
+    """The windows of all domains; `nats(forward)` scores them. `tokens` are all that is held out, `part` is in use."""
+
+    def __init__(
+        self, corpus: Corpus, tokens: Sequence[NDArray[np.unsignedinteger]], sequence_length: int, part: Part,
+        device_memory: int | None = None,
+    ) -> None:  # fmt: skip
+        self.part = part
+        self.documents = Documents.read(corpus, part)
+        tokens = [_tokens(corpus, name, t, n) for name, t, n in zip(corpus.domains, tokens, part, strict=True)]
         self.names = corpus.domains.names
         start = corpus.tokenizer.end_of_text_id
-        self.sequence_length = sequence_length
+        self.sequence_length, self.rows = sequence_length, evaluation_rows(sequence_length, device_memory)
         self._stream = [np.concatenate([[start], t]).astype(np.int64) for t in tokens]
         self._document = np.split(
             np.repeat(np.arange(len(self.documents.tokens)), self.documents.tokens),
@@ -61,19 +76,19 @@ class ValidationSet:
 
         Ranks share the work, and each calls `forward` equally often: where the model is sharded, all take part in it.
         """
-        rows = evaluation_rows(self.sequence_length)
-        total = np.zeros(len(self.documents.tokens))
+        total, rows = np.zeros(len(self.documents.tokens)), self.rows
+        waiting: list[tuple[Callable[[], np.ndarray], NDArray[np.int64]]] = []
         for start in range(0, len(self._windows), world.size * rows):
             first = start + world.rank * rows
             blocks = [self._window(*window) for window in self._windows[first : first + rows]]
             input_BT, label_BT, document_BT = self._padded(blocks, rows)
             with torch.no_grad():
-                loss_BT = forward(
-                    torch.from_numpy(input_BT).to(world.device), torch.from_numpy(label_BT).to(world.device)
-                )
-            known = document_BT >= 0
-            loss = loss_BT.double().cpu().numpy()
-            total += np.bincount(document_BT[known], weights=loss[known], minlength=len(total))
+                loss_BT = forward(to_device(input_BT, world.device), to_device(label_BT, world.device))
+            waiting.append((to_host(loss_BT.double()), document_BT))
+            if len(waiting) > 1:  # a batch behind, so that a GPU has its next one meanwhile
+                _add(total, *waiting.pop(0))
+        for loss, document_BT in waiting:
+            _add(total, loss, document_BT)
         return world.sum(torch.from_numpy(total).to(world.device)).cpu().numpy()
 
     def _window(self, domain: int, place: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -114,3 +129,9 @@ class ValidationSet:
             "worst_loss": float(loss.max()),
             "worst_domain": self.names[int(loss.argmax())],
         }
+
+
+def _add(total: NDArray[np.float64], loss: Callable[[], np.ndarray], document_BT: NDArray[np.int64]) -> None:
+    """Add a batch's losses to those of their documents, in place."""
+    known = document_BT >= 0
+    total += np.bincount(document_BT[known], weights=loss()[known], minlength=len(total))

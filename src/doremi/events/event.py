@@ -45,6 +45,10 @@ class Began(Event):
     tokens_per_step: int
     domains: tuple[str, ...]
     """Names `[K]`, in the order of every list that follows."""
+    operations: int | None = None
+    """Matrix operations that a step needs, on all devices together; None where they cannot be counted."""
+    peak: float | None = None
+    """Operations a second that all devices together can do, by their data sheet; None where that is not known."""
 
 
 @dataclass(frozen=True)

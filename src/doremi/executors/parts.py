@@ -1,7 +1,8 @@
 """Which jobs of a run can be handed to a scheduler at once, and in which order they go.
 
-A part is all that is known of a run now: what is ready, and what will be ready when that is done. Later rounds, and
-trainings whose length follows from the search, are not known yet. They are in a later part.
+A part is all that is known of a run now: what is ready, and what will be ready when that is done. Later rounds,
+trainings whose length follows from the search, and evaluations on more text are not known yet. They are in a later
+part, and so is the verdict.
 """
 
 from __future__ import annotations
@@ -70,6 +71,8 @@ def next_part(plan: Graph) -> tuple[Group, ...]:
 
 def _wave(plan: Graph, node: Node, waves: dict[str, int]) -> int | None:
     """One later than what the node needs; None where it cannot be in this part."""
+    if any(need.kind == "validation" for need in _needs(plan, node)):
+        return None  # what models are still to be evaluated on is known when that is done
     before = [waves.get(need.id) for need in _needs(plan, node)]
     known = [wave for wave in before if wave is not None]
     if len(known) < len(before) or not (node.complete or (known and _follows(node))):

@@ -21,10 +21,11 @@ from doremi.files import flush_to_disk, tensor_files
 from doremi.model.architecture import configuration, reason
 from doremi.model.attention import without_mask
 from doremi.model.head import is_linear, looks_ahead, mode
+from doremi.model.losses import linear_losses
 
 # float32 logits above this size are not kept: the loss is computed in chunks, from the hidden states where the head is
 # a plain linear layer, else by running the model on a few rows at a time.
-# Chosen on a CPU (benchmarks/losses.py); benchmarks/gpu.py compares both at its size.
+# Measured on a CPU (benchmarks/losses.py); on a card its memory decides (room.py).
 LOGITS_LIMIT_BYTES = 512 * 2**20
 CHUNK_TOKENS = 1024
 TRIAL_PARAMETERS = 50_000_000  # up to here a model of the user's is built and tried before anything else is done
@@ -158,34 +159,56 @@ class TokenLosses(nn.Module):
         super().__init__()
         self.lm, self.sequence_length, self.linear_head = lm, sequence_length, False
         self.vocab_size = lm.get_output_embeddings().weight.shape[0]
+        self.logits_bytes: int | None = None
+        """Of float32 logits at once, where a card's memory decides on them (room.py)."""
+        self.eager_calls = 0
+        """Forward passes that no compiler has seen."""
         if not next(lm.parameters()).is_meta:  # without numbers there is nothing to try
             check_prediction(lm, sequence_length)
             self.linear_head = is_linear(lm, sequence_length)
             with eval_mode(lm):
                 without_mask(lm, sequence_length)
 
-    def chunked(self, tokens: int) -> bool:
-        """Whether the loss of so many tokens is computed without all of their logits at once."""
-        return tokens * self.vocab_size * 4 > LOGITS_LIMIT_BYTES
+    @property
+    def limit(self) -> int:
+        """Bytes of float32 logits at once."""
+        return LOGITS_LIMIT_BYTES if self.logits_bytes is None else self.logits_bytes
+
+    def all_at_once(self, tokens: int) -> bool:
+        """Whether all logits of so many tokens are within the limit."""
+        return tokens * self.vocab_size * 4 <= self.limit
+
+    def chunk_tokens(self, tokens: int) -> int:
+        """Tokens of a chunk, where not all logits are within the limit.
+
+        On a card chunks are equal and as few as can be; on a CPU they are of the size that measured best there.
+        """
+        if self.logits_bytes is None:
+            return CHUNK_TOKENS
+        chunks = -(-tokens * self.vocab_size * 4 // self.logits_bytes)
+        return -(-tokens // chunks)
 
     def forward(self, input_BT: Tensor, label_BT: Tensor) -> Tensor:
         """Negative log-likelihood of each label in nats, float32 `[B, T]`; inputs and labels are int64 `[B, T]`.
 
         `ValueError` for rows longer than was said.
         """
+        if not torch.compiler.is_compiling():
+            self.eager_calls += 1
         if input_BT.shape[1] > self.sequence_length:
             raise ValueError(f"rows of {input_BT.shape[1]} tokens in a model made for {self.sequence_length}")
-        if not self.chunked(input_BT.numel()):
+        if self.all_at_once(input_BT.numel()):
             return own_losses(self.lm, input_BT, label_BT)
         if not self.linear_head:
             return row_losses(self.lm, input_BT, label_BT, self.rows_at_once(input_BT.shape[1]))
         hidden_BTD = self.lm.get_decoder()(input_ids=input_BT, use_cache=False)[0]
-        loss_N = linear_losses(hidden_BTD.flatten(0, 1), self.lm.get_output_embeddings(), label_BT.flatten())
-        return loss_N.view_as(label_BT)
+        head = self.lm.get_output_embeddings()
+        chunk = self.chunk_tokens(input_BT.numel())
+        return linear_losses(hidden_BTD.flatten(0, 1), head, label_BT.flatten(), chunk).view_as(label_BT)
 
     def rows_at_once(self, tokens: int) -> int:
         """Rows of so many tokens whose logits are within the limit, at least one."""
-        return max(1, LOGITS_LIMIT_BYTES // (tokens * self.vocab_size * 4))
+        return max(1, self.limit // (tokens * self.vocab_size * 4))
 
 
 def check_prediction(lm: Any, sequence_length: int) -> None:
@@ -221,46 +244,6 @@ def row_losses(lm: Any, input_BT: Tensor, label_BT: Tensor, rows: int) -> Tensor
     if not torch.is_grad_enabled():
         return torch.cat([own_losses(lm, inputs, labels) for inputs, labels in chunks])
     return torch.cat([checkpoint(own_losses, lm, i, labels, use_reentrant=False) for i, labels in chunks])  # type: ignore[misc]
-
-
-def plain_losses(hidden_ND: Tensor, head: nn.Linear, label_N: Tensor) -> Tensor:
-    """Cross-entropy of a linear head token by token, float32 `[N]`, from all logits at once."""
-    return functional.cross_entropy(head(hidden_ND).float(), label_N, reduction="none")
-
-
-def operator_losses(hidden_ND: Tensor, head: nn.Linear, label_N: Tensor) -> Tensor:
-    """The same by PyTorch's operator (2.13 and later), which never holds all logits; all in float32."""
-    return functional.linear_cross_entropy(
-        hidden_ND,
-        head.weight,
-        label_N,
-        linear_bias=head.bias,
-        reduction="none",
-        # its own choice of chunks, a few tokens each where the vocabulary is large, is several times slower on a CPU
-        options=nn.LinearCrossEntropyOptions(batch_chunk_size=CHUNK_TOKENS, chunking_method=None),
-    )
-
-
-def chunked_losses(hidden_ND: Tensor, head: nn.Linear, label_N: Tensor) -> Tensor:
-    """The same in chunks, whose logits are computed again in the backward pass."""
-    from torch.utils.checkpoint import checkpoint
-
-    chunks = zip(hidden_ND.split(CHUNK_TOKENS), label_N.split(CHUNK_TOKENS), strict=True)
-    if not torch.is_grad_enabled():
-        return torch.cat([plain_losses(hidden, head, label) for hidden, label in chunks])
-    return torch.cat([checkpoint(plain_losses, h, head, label, use_reentrant=False) for h, label in chunks])  # type: ignore[misc]
-
-
-def linear_losses(hidden_ND: Tensor, head: nn.Linear, label_N: Tensor) -> Tensor:
-    """The same without all logits in memory at once, by the way that is there and as exact as the plain one.
-
-    In bfloat16 that is never the operator: it returns losses in the type of the hidden states, so that they would be
-    rounded to three digits or the head's product be done in float32, where the others round the logits alone.
-    """
-    full = hidden_ND.dtype == torch.float32 and not torch.is_autocast_enabled(hidden_ND.device.type)
-    if full and hasattr(nn, "LinearCrossEntropyOptions"):
-        return operator_losses(hidden_ND, head, label_N)
-    return chunked_losses(hidden_ND, head, label_N)
 
 
 def eval_mode(module: nn.Module) -> contextlib.AbstractContextManager[None]:

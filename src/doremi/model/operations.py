@@ -30,6 +30,8 @@ class Operations:
     training: int
     saved: int
     """Bytes that the forward pass leaves for the backward pass, in float32."""
+    scores: int
+    """Of these, attention's scores of all pairs of tokens, which fused attention does not keep."""
 
 
 def of_model(description: Mapping[str, Any], vocab_size: int, sequence_length: int) -> Operations:
@@ -47,13 +49,13 @@ def _counted(description: str, vocab_size: int, sequence_length: int) -> Operati
         lm.set_experts_implementation("batched_mm")  # the same products; others look at which expert a token has
     # some models look at the positions' values, which are not there, unless they are given a mask; others take none
     for more in ({"attention_mask": mask_B1TT}, {}):
-        saved = _Saved(lm)
+        saved = _Saved(lm, sequence_length)
         with contextlib.suppress(Exception), FlopCounterMode(display=False) as counter:
             with torch.autograd.graph.saved_tensors_hooks(saved.note, lambda tensor: tensor):
                 logits_BTV = lm(input_ids=tokens_BT, use_cache=False, **more).logits
             forward = counter.get_total_flops()
             logits_BTV.sum().backward()
-            return Operations(forward, counter.get_total_flops(), sum(saved.bytes.values()))
+            return Operations(forward, counter.get_total_flops(), sum(saved.bytes.values()), sum(saved.scores.values()))
     raise ConfigError(
         f"model: the operations of {lm.config.model_type} cannot be counted, for its computations depend on the text; "
         "`doremi plan` and candidates.equal_compute need them, other commands do not"
@@ -63,12 +65,16 @@ def _counted(description: str, vocab_size: int, sequence_length: int) -> Operati
 class _Saved:
     """Bytes of what is kept for a backward pass, each storage once; parameters are there anyway."""
 
-    def __init__(self, lm: Any) -> None:
+    def __init__(self, lm: Any, sequence_length: int) -> None:
+        self.length = sequence_length
         self.own = {tensor.untyped_storage()._cdata for tensor in (*lm.parameters(), *lm.buffers())}
         self.bytes: dict[int, int] = {}
+        self.scores: dict[int, int] = {}
 
     def note(self, tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if storage._cdata not in self.own:
             self.bytes[storage._cdata] = storage.nbytes()
+            if tensor.ndim > 2 and tensor.shape[-2:] == (self.length, self.length):
+                self.scores[storage._cdata] = storage.nbytes()
         return tensor

@@ -34,6 +34,7 @@ from doremi.rundir.node import Node
 from doremi.rundir.outgrown import in_words, outgrown
 from doremi.rundir.schedule import Left
 from doremi.rundir.specs import MixtureSpec, TrainingSpec
+from doremi.rundir.yardstick import remarks
 
 Wanted = Callable[[Node], bool]
 TELL_EVERY_SECONDS = 5.0
@@ -44,10 +45,10 @@ def everything(node: Node) -> bool:
     return node.kind != "verdict"
 
 
-def drive(space: Workspace, executors: Executors, wanted: Wanted = everything) -> Graph:
+def drive(space: Workspace, executors: Executors, wanted: Wanted = everything, *, told: bool = False) -> Graph:
     """Prepare the corpus, then do all nodes that are wanted and can be done; the last plan.
 
-    `Interrupted` where somebody has asked to stop.
+    `told`: what is to be known of the run has been said before. `Interrupted` where somebody has asked to stop.
     """
     pace = Pace()
     watch = Followed(space.watch, pace)
@@ -56,9 +57,8 @@ def drive(space: Workspace, executors: Executors, wanted: Wanted = everything) -
     corpus = prepare(space)
     at_once = settle(space, corpus, host)
     plan = plan_now(space, corpus)
-    _say_what_stays(space, plan)
-    if (warning := in_words(outgrown(corpus, plan, space.config.kept_share))) is not None:
-        space.watch.say(f"warning: {warning}")
+    if not told:
+        _tell(space, corpus, plan)
     with executors.open(space, corpus, at_once) as executor:
         driver = Driver(space, corpus, plan, wanted, executor, pace)
         watch.tell = driver.tell
@@ -92,6 +92,15 @@ def complete(plan: Graph, wanted: Wanted = everything) -> None:
             left = plan.unfinished(node)
             why = f"waits for {left[0]}" if left else node.waits
             raise RunError(f"{node.id} {why}. `doremi jobs` shows what is done and what waits")
+
+
+def _tell(space: Workspace, corpus: Corpus, plan: Graph) -> None:
+    """What is to be known of a run before it goes on."""
+    _say_what_stays(space, plan)
+    for remark in remarks(space.config, plan):
+        space.watch.say(remark)
+    if (warning := in_words(outgrown(corpus, plan, space.config.kept_share))) is not None:
+        space.watch.say(f"warning: {warning}")
 
 
 def _say_what_stays(space: Workspace, plan: Graph) -> None:

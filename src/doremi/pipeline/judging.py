@@ -38,6 +38,7 @@ def judge_run(config: RunConfig) -> Verdict:
             directory, size=result.size, seeds=result.seeds, candidates=candidates,
             longer=verdict.longer_of(directory, nodes, result.size),
             confidence=config.verdict.confidence, margin=config.verdict.margin,
+            documents=result.held_out.documents if result.held_out else None,
         )  # fmt: skip
         result = result.model_copy(update={"equal_compute": compared})
     result = result.model_copy(update={"downstream": verdict.downstream(directory, candidates, result)})
@@ -60,6 +61,7 @@ def _judge_size(
         seeds=final.seeds,
         candidates=candidates,
         reference_mixture=nodes.reference_mixture,
+        documents=verdict.documents_of(directory, nodes, size),
         rules=Rules(
             margin=rules.margin, confidence=rules.confidence, target=rules.target, looks=rules.looks, record=record
         ),

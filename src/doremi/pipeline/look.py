@@ -22,9 +22,12 @@ from doremi.rundir.known import COUNTS, Asked, Counts, Known, Trained, counts
 from doremi.rundir.layout import RunDirectory, TrainingFolder
 from doremi.rundir.looks import read_goal
 from doremi.rundir.machine import Machine
-from doremi.rundir.specs import FewshotSpec, LossesSpec, TrainingSpec, canonical
+from doremi.rundir.part import FOLDER as PARTS
+from doremi.rundir.part import read_part
+from doremi.rundir.specs import PART_DIGITS, FewshotSpec, LossesSpec, TrainingSpec, canonical
 from doremi.rundir.weights import candidate_name
 
+EVALUATIONS = f"evaluation.{PART_DIGITS * '[0-9a-f]'}.f64"
 ASKED = "asked.json"
 
 
@@ -43,6 +46,8 @@ def look(config: RunConfig, directory: RunDirectory, corpus: Corpus | None) -> K
         files=files(config, root),
         tasks=_tasks(config),
         answered=frozenset(_answered(root)),
+        parts={record.key: record.documents for record in map(read_part, sorted((root / PARTS).glob("*.json")))},
+        evaluated=frozenset(str(path.relative_to(root)) for path in (root / "trainings").glob(f"*/{EVALUATIONS}")),
         judged=frozenset(_judged(root)),
         asked=asked(root),
         bits=dict(_bits(root)) if config.candidates.race else {},
@@ -57,7 +62,8 @@ def trainings(root: Path) -> tuple[dict[str, Trained], dict[str, int]]:
         folder = TrainingFolder(path)
         if folder.finished:
             stage = folder.stage()
-            finished[str(stage["key"])] = Trained(stage["steps"], stage["steps"] * stage["batch_size"])
+            sequences, documents = stage["steps"] * stage["batch_size"], tuple(stage.get("evaluated_documents", ()))
+            finished[str(stage["key"])] = Trained(stage["steps"], sequences, documents)
         else:
             begun[str(path.relative_to(root))] = folder.saved_step()
     return finished, begun

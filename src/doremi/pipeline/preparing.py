@@ -17,6 +17,7 @@ from doremi.corpus.checks import Limits, check
 from doremi.corpus.data_table import data_table
 from doremi.corpus.kept import check_batches, keep, kept_folder
 from doremi.corpus.key import corpus_key
+from doremi.corpus.pool import whole
 from doremi.corpus.prepare import prepare as prepare_corpus
 from doremi.corpus.source_record import what_no_domain_took, what_was_read
 from doremi.corpus.value import Corpus
@@ -134,7 +135,7 @@ def _say_what_was_read(space: Workspace, corpus: Corpus, *, table: bool) -> None
 
 
 def _say_if_few(space: Workspace, corpus: Corpus) -> None:
-    warning = few_documents({d: entry.validation.documents for d, entry in corpus.entries.items()})
+    warning = few_documents(dict(zip(corpus.domains, whole(corpus), strict=True)))
     if warning is not None:
         space.watch.say(f"warning: {warning}")
 

@@ -101,7 +101,10 @@ def _one(space: Workspace, plan: Graph, corpus: Corpus, node: Node) -> None:
 
 
 def own_model(space: Workspace, mixture: str) -> TrainingFolder:
-    """The user's own main model: the configured model on a mixture, a file or a name, as limits allow it."""
+    """The user's own main model: the configured model on a mixture, a file or a name, as limits allow it.
+
+    The reference mixture is left as it is, like its other models.
+    """
     check_mixtures(space.config, mixture)
     corpus = prepare(space)
     settle(space, corpus, this_host())
@@ -127,7 +130,9 @@ def _asked(space: Workspace, corpus: Corpus, mixture: str) -> Asked:
     context = Context(space.config, replace(known, files=files))
     size, seed = space.config.size_name, space.config.seed
     node = Node("", "training", "own", mixture=candidate_name(mixture), size=size, seed=seed)
-    node = context.train(node, context.plain(name), context.why_not(name))
+    node = context.train(node, context.candidate(name), context.why_not(name))
+    if not context.allowed(name):
+        space.watch.say(f"{name} is the reference mixture and breaks the limits. It is trained as it is.")
     if not isinstance(node.spec, TrainingSpec):
         raise RunError(f"{mixture}: {node.waits}")
     if mixture not in by_mixture():

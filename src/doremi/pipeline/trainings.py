@@ -21,6 +21,7 @@ from tokenizers import Tokenizer
 from doremi.config import TrainingConfig
 from doremi.corpus import store
 from doremi.corpus.loader import BatchStream, windows
+from doremi.corpus.pool import first
 from doremi.corpus.sampler import Sampler
 from doremi.corpus.value import Corpus
 from doremi.distributed import World, is_sharded
@@ -30,18 +31,23 @@ from doremi.files import FORMAT, ten_digits, write_json
 from doremi.mixture.domains import Mixture
 from doremi.mixture.record import MixtureRecord, write_record
 from doremi.model.build import TokenLosses, build, count_parameters, load, save
+from doremi.model.room import logits_room, scoring_room
 from doremi.objectives.choose import make_objective
 from doremi.objectives.objective import Objective
 from doremi.objectives.plain import PlainObjective
+from doremi.pipeline.look import machine as recorded_machine
 from doremi.pipeline.sharded import build_sharded, load_sharded, save_sharded, shards_of, splits
 from doremi.pipeline.workspace import Workspace, versions
 from doremi.rundir import costs
+from doremi.rundir.known import counts, counts_key
 from doremi.rundir.layout import TrainingFolder
 from doremi.rundir.node import training_place
 from doremi.rundir.specs import DIGITS, LossesSpec, Scoring, TrainingSpec
 from doremi.trackers import Tracked
-from doremi.training import loop as training
+from doremi.training import loop
 from doremi.training.determinism import deterministic_or_said, set_deterministic
+from doremi.training.memory import forget_peak, peak_memory
+from doremi.training.profile import profiled
 from doremi.training.reference_losses import Forward, LiveReference, ReferenceLosses, StoredReference, write_store
 
 EXACT_SHARE_SEQUENCES = 2**22  # up to here the share that the reference has seen is counted, above it is expected
@@ -111,25 +117,38 @@ def stream_for(corpus: Corpus, spec: TrainingSpec, world: World) -> BatchStream:
 def make_job(
     corpus: Corpus, folder: Path, spec: TrainingSpec, world: World, *, name: str, objective: tuple[str, Objective],
     reference: ReferenceLosses | None = None,
-) -> training.Job:  # fmt: skip
+) -> loop.Job:  # fmt: skip
     """A job of the loop from a spec."""
     tokens = [store.tokens(corpus, name, "validation") for name in corpus.domains]
     scoring = spec.scoring
-    return training.Job(
+    model = fresh_model(corpus, spec, spec.seed, world)
+    give_room(model, spec, world)
+    return loop.Job(
         folder=folder,
         name=name,
         key=spec.key,
         settings=spec.settings,
-        model=fresh_model(corpus, spec, spec.seed, world),
+        model=model,
         objective=objective[1],
         objective_name=objective[0],
         stream=stream_for(corpus, spec, world),
         reference=reference,
         until_settled=scoring is not None and scoring.proxy.stop == "auto",
-        validation=ValidationSet(corpus, tokens, spec.sequence_length),
+        validation=ValidationSet(corpus, tokens, spec.sequence_length, first(corpus), spec.device_memory),
         domains=corpus.domains,
         epoch_tokens=corpus.training.count("train", "tokens"),
     )
+
+
+def give_room(model: TokenLosses, spec: TrainingSpec, world: World) -> None:
+    """Let a model have as many logits at once as the card's recorded memory leaves; on a CPU it has its own limit."""
+    if spec.device_memory is not None:
+        settings = spec.settings
+        model.logits_bytes = logits_room(
+            spec.device_memory, spec.description, count_parameters(model)[1], model.vocab_size, spec.sequence_length,
+            rows=max(1, costs.micro_batch_rows(settings) // world.size),
+            halved=settings.precision == "bfloat16" and settings.compile is True,
+        )  # fmt: skip
 
 
 # -- doing one ---------------------------------------------------------------------------------------------------------
@@ -204,23 +223,38 @@ def _named(corpus: Corpus, weights: tuple[float, ...]) -> Mixture:
     return Mixture(dict(zip(corpus.domains, weights, strict=True)))
 
 
-def _run(space: Workspace, job: training.Job, spec: TrainingSpec, name: str, outputs: Outputs) -> None:
+def _run(space: Workspace, job: loop.Job, spec: TrainingSpec, name: str, outputs: Outputs) -> None:
     """Train, write what the training leaves, mark the folder finished."""
     if space.world.is_main:
         job.folder.mkdir(parents=True, exist_ok=True)
     space.world.barrier()
-    space = replace(space, watch=Tracked(space.watch, space.config.trackers if space.world.is_main else [], space.root))
+    main = space.world.is_main
+    job = replace(job, operations=_operations(space.root, job, spec))
+    space = replace(space, watch=Tracked(space.watch, space.config.trackers if main else [], space.root))
     saved = TrainingFolder(job.folder).saved_step()
     resumed = {"from_step": saved} if saved else {}  # its time is only that of the rest
-    with space.timed(name, tokens=spec.tokens, **resumed):
-        step = training.train(job, space.world, space.watch)
+    with (
+        space.timed(name, tokens=spec.tokens, **resumed) as figures,
+        profiled(space.watch, space.config.profile if main else None, space.root, name) as watch,
+    ):
+        forget_peak(space.world.device)
+        step = loop.train(job, space.world, watch)
+        figures["peak_memory"] = peak_memory(space.world.device)
+        figures["devices"] = space.world.size
         fields = outputs(step)
         if space.world.is_main:
             write_json(job.folder / "stage.json", {**_summary(job, spec, step), **fields})
     space.world.barrier()
 
 
-def _summary(job: training.Job, spec: TrainingSpec, steps: int) -> dict[str, Any]:
+def _operations(root: Path, job: loop.Job, spec: TrainingSpec) -> int | None:
+    """Matrix operations of a step, as they were counted before the run's first training."""
+    found = counts(root).get(counts_key(spec.model, job.model.vocab_size, spec.sequence_length))
+    each = None if found is None else found.training
+    return None if each is None else each * spec.settings.batch_size
+
+
+def _summary(job: loop.Job, spec: TrainingSpec, steps: int) -> dict[str, Any]:
     settings, length = spec.settings, spec.sequence_length
     return {
         "format": FORMAT,
@@ -230,11 +264,12 @@ def _summary(job: training.Job, spec: TrainingSpec, steps: int) -> dict[str, Any
         "batch_size": settings.batch_size,
         "sequence_length": length,
         "seed": spec.seed,
-        "learning_rate": ten_digits(training.learning_rate(steps, settings) / settings.learning_rate),
+        "learning_rate": ten_digits(loop.learning_rate(steps, settings) / settings.learning_rate),
         "parameters": count_parameters(job.model)[1],
         "mixture": dict(zip(job.domains, spec.weights, strict=True)),
         "consumed_tokens": [int(n) * length for n in job.stream.sampler.drawn(steps)],
         "epoch_tokens": job.epoch_tokens,
+        "evaluated_documents": list(job.validation.part),
         "versions": versions(),
     }
 
@@ -250,7 +285,9 @@ def losses_folder(root: Path, key: str) -> Path:
 def reference_losses(space: Workspace, corpus: Corpus, spec: TrainingSpec, scoring: Scoring) -> ReferenceLosses:
     """Losses of a finished reference: from their store, or live."""
     if scoring.losses == "live":
-        return LiveReference(*_frozen(space, spec.settings, spec.sequence_length, scoring.reference))
+        module, forward = _frozen(space, spec.settings, spec.sequence_length, scoring.reference)
+        give_room(module, spec, space.world)
+        return LiveReference(module, forward)
     kept = LossesSpec(corpus.training.fingerprint, spec.sequence_length, scoring.reference)
     return StoredReference(
         losses_folder(space.root, kept.key), corpus.training, spec.sequence_length, scoring.reference
@@ -262,23 +299,36 @@ def keep_losses(space: Workspace, corpus: Corpus, spec: LossesSpec, settings: Tr
     folder = losses_folder(space.root, spec.key)
     if space.world.from_main(int((folder / "manifest.json").exists())):
         return
-    _prepare_torch(settings, space.world)
-    _, forward = _frozen(space, settings, spec.sequence_length, spec.reference)
-    rows = max(1, costs.losses_rows(settings) // space.world.size)
+    length = spec.sequence_length
+    forward, memory = scorer(space, settings, length, spec.reference)
+    rows = max(1, costs.losses_rows(settings, length, memory) // space.world.size)
     with space.timed(name, tokens=sum(corpus.training.count("train", "tokens"))):
-        write_store(folder, corpus.training, spec.sequence_length, spec.reference, forward, space.world, rows)
+        write_store(folder, corpus.training, length, spec.reference, forward, space.world, rows)
+
+
+def scorer(
+    space: Workspace, settings: TrainingConfig, sequence_length: int, training: str
+) -> tuple[Forward, int | None]:
+    """A finished model, only asked for losses, as a forward pass; and the recorded memory of the card, if any."""
+    _prepare_torch(settings, space.world)
+    module, forward = _frozen(space, settings, sequence_length, training)
+    machine = recorded_machine(space.root)
+    memory = None if machine is None else machine.device_memory
+    if memory is not None:
+        module.logits_bytes = scoring_room(memory, count_parameters(module)[1])
+    return forward, memory
 
 
 def _frozen(
-    space: Workspace, settings: TrainingConfig, sequence_length: int, reference: str
+    space: Workspace, settings: TrainingConfig, sequence_length: int, training: str
 ) -> tuple[TokenLosses, Forward]:
-    """The reference as it was trained, and its forward pass."""
-    folder = space.root / training_place(reference) / "model"
+    """The model of a finished training, by its key, and its forward pass."""
+    folder = space.root / training_place(training) / "model"
     if splits(settings, space.world):
         module = load_sharded(folder, sequence_length, shards_of(settings, space.world), space.world).eval()
     else:
         module = TokenLosses(load(folder), sequence_length).eval().to(space.world.device)
-    return module, training.forward_pass(module, settings, space.world.device)
+    return module, loop.forward_pass(module, settings, space.world.device)
 
 
 # -- what the reference has seen ---------------------------------------------------------------------------------------

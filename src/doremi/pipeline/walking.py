@@ -21,8 +21,10 @@ def until_decided(space: Workspace, executors: Executors) -> tuple[Verdict, Step
     candidates = space.config.candidates.model_copy(update={"seeds": PLAN[-1]})
     check_mixtures(space.config.model_copy(update={"candidates": candidates}))  # those that need something for each
     space.world.on_main(lambda: set_off(space.config))
+    told = False
     while True:
-        complete(drive(space, executors))
+        complete(drive(space, executors, told=told))
+        told = True
         looked = _looked(space)
         if not space.world.any(any(step.seeds for _, step in looked)):
             return looked[0] if looked else None

@@ -16,6 +16,7 @@ from doremi.methods import by_name
 from doremi.methods.method import Results
 from doremi.mixture.record import write_record
 from doremi.pipeline.counting import count_models
+from doremi.pipeline.evaluating import evaluate, judge_part
 from doremi.pipeline.fewshot import answer
 from doremi.pipeline.planning import planned, write_plan
 from doremi.pipeline.trainings import keep_losses, train
@@ -24,7 +25,7 @@ from doremi.rundir.context import Context
 from doremi.rundir.graph import Graph
 from doremi.rundir.layout import TrainingFolder
 from doremi.rundir.node import Node, training_place
-from doremi.rundir.specs import FewshotSpec, LossesSpec, MixtureSpec, TrainingSpec
+from doremi.rundir.specs import EvaluationSpec, FewshotSpec, LossesSpec, MixtureSpec, PartSpec, TrainingSpec
 from doremi.rundir.weights import allowed
 
 LOOK_AGAIN_SECONDS = 0.2
@@ -78,6 +79,10 @@ def _do(space: Workspace, corpus: Corpus, node: Node, settings: TrainingConfig) 
             place = Path(node.place)
             space.world.on_main(lambda: _reuse_losses(space, place))
         keep_losses(space, corpus, spec, settings, node.id)
+    elif isinstance(spec, PartSpec):
+        judge_part(space, corpus, spec, settings, node.id)
+    elif isinstance(spec, EvaluationSpec):
+        evaluate(space, corpus, spec, settings, node.id)
     elif isinstance(spec, FewshotSpec):
         folder = TrainingFolder(space.root / training_place(spec.training))
         space.world.on_main(lambda: answer(space, folder, spec, node.id))

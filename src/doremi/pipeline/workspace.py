@@ -68,13 +68,16 @@ class Workspace:
                 write_json(self.root / "manifest.json", {**manifest, **told})
 
     @contextlib.contextmanager
-    def timed(self, stage: str, **figures: float) -> Iterator[None]:
-        """Note how long the block took, if it ends well, and say in the status file that it runs."""
+    def timed(self, stage: str, **figures: float) -> Iterator[dict[str, float]]:
+        """Note how long the block took, if it ends well, and say in the status file that it runs.
+
+        The block may add figures to those that it is given.
+        """
         self.status("running", stage)
         self._tell(Started(stage))
         start = time.monotonic()
         try:
-            yield
+            yield figures
         except (Interrupted, KeyboardInterrupt):
             self._tell(Stopped(stage))
             raise
@@ -163,7 +166,8 @@ def _check_settings(space: Workspace, others: Taken | None) -> None:
     if others is None and space.own_model:
         return
     recorded, ours = load_run(space.root), space.config
-    place = {"name": recorded.name, "runs": recorded.runs}  # another machine may see the folder elsewhere
+    # another machine may see the folder elsewhere, and who looks at the time of a step changes nothing
+    place = {"name": recorded.name, "runs": recorded.runs, "profile": recorded.profile}
     same = recorded.data == ours.data if space.own_model else recorded == ours.model_copy(update=place)
     if not same and (space.root / "config.yaml").read_bytes() != dump(ours).encode():
         who, gone = (others.who, others.gone) if others else ("another process", "")  # it came after we were alone
@@ -249,8 +253,14 @@ def _has_trainings(directory: RunDirectory) -> bool:
 
 def this_machine(world: World) -> Machine:
     """The facts that `auto` follows from, here."""
-    cores = available_cores()
-    return Machine(world.device.type, has_bfloat16(world.device), cores, max(1, cores // world.local_size))
+    cores, device = available_cores(), world.device
+    threads = max(1, cores // world.local_size)
+    return Machine(device.type, has_bfloat16(device), cores, threads, device_memory(device))
+
+
+def device_memory(device: torch.device) -> int | None:
+    """Bytes of a GPU, all of them; None for a CPU."""
+    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
 
 
 def _tell_versions(space: Workspace) -> None:

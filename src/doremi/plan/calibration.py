@@ -39,6 +39,7 @@ from doremi.objectives.choose import make_objective
 from doremi.objectives.objective import Objective
 from doremi.objectives.plain import PlainObjective
 from doremi.pipeline import trainings
+from doremi.pipeline.workspace import device_memory
 from doremi.plan.asking import ask, serve
 from doremi.plan.footprint import meta_model
 from doremi.rundir import costs
@@ -160,7 +161,8 @@ class _Trial:
     def of(cls, request: Mapping[str, Any], config: RunConfig, world: World, folder: Path) -> _Trial:
         plan = {"steps": NEVER, "evaluate_every": NEVER, "checkpoint_every": NEVER}
         length = config.data.sequence_length
-        rows = costs.evaluation_rows(length)
+        memory = device_memory(world.device)
+        rows = costs.evaluation_rows(length, memory)
         batches = min(EVALUATED, -(-request["validation_tokens"] // (rows * length)))
         corpus = random_corpus(config, folder / "corpus", request["vocab_size"], batches * rows * length)
         losses = request["losses"]
@@ -169,6 +171,7 @@ class _Trial:
             settings=config.training.model_copy(update=plan),
             weights=tuple(uniform(list(corpus.domains)).aligned(corpus.domains)), seed=0,
             scoring=None if losses is None else Scoring(config.proxy, TRIAL, losses), device=world.device.type,
+            device_memory=memory,
         )  # fmt: skip
         return cls(spec, corpus, folder, world)
 
@@ -186,12 +189,13 @@ class _Trial:
         done = trainer.restore()
         evaluating, evaluation = _first_and_median(lambda: trainer.evaluate(done))
         _, saving = _first_and_median(lambda: trainer.save(done))
-        length, rows = self.spec.sequence_length, costs.losses_rows(self.spec.settings)
+        length, memory = self.spec.sequence_length, self.spec.device_memory
+        rows = costs.losses_rows(self.spec.settings, length, memory)
         return _Seconds(
             once=max(0.0, first - later) + max(0.0, evaluating - evaluation),
             start=later - step + self._saved(job),
             step=step,
-            evaluation=evaluation / costs.evaluation_batches(self.corpus, length),
+            evaluation=evaluation / costs.evaluation_batches(self.corpus, length, memory),
             saving=saving,
             losses=storing / costs.losses_batches(self.corpus, length, rows),
         )
@@ -233,14 +237,16 @@ class _Trial:
             return None, 0.0
         length, settings = spec.sequence_length, spec.settings
         module = trainings.fresh_model(corpus, spec, 1, self.world).to(self.world.device).eval()
+        trainings.give_room(module, spec, self.world)
         forward = training.forward_pass(module, settings, self.world.device)
+        rows = costs.losses_rows(settings, length, spec.device_memory)
         if spec.scoring.losses == "live":
             return LiveReference(module, forward), 0.0
         folder = self.folder / "losses"
 
         def store() -> None:
             shutil.rmtree(folder, ignore_errors=True)
-            write_store(folder, corpus, length, TRIAL, forward, self.world, costs.losses_rows(settings))
+            write_store(folder, corpus, length, TRIAL, forward, self.world, rows)
 
         _, seconds = _first_and_median(store)
         return StoredReference(folder, corpus, length, TRIAL), seconds

@@ -18,12 +18,13 @@ from torch import Tensor, nn
 
 from doremi.config import TrainingConfig
 from doremi.corpus.loader import windows
+from doremi.corpus.pool import first
 from doremi.corpus.store import expected_size
 from doremi.corpus.value import Corpus
 from doremi.model.build import TokenLosses, build
 from doremi.rundir.metrics import TRACE_COLUMNS
 from doremi.training import checkpoint
-from doremi.training.loop import make_optimizer
+from doremi.training.optimizer import make_optimizer
 from doremi.training.reference_losses import DTYPE
 
 NAMES = {torch.float64: "F64", torch.float32: "F32", torch.bfloat16: "BF16", torch.int64: "I64", torch.uint8: "U8"}
@@ -91,7 +92,7 @@ def _optimizer_state(parameter: Tensor, optimizer: str) -> dict[str, Tensor]:
 def log_bytes(corpus: Corpus, steps: int) -> int:
     """trace.f32 and evaluation.documents.f64 of one training."""
     row = 3 + len(TRACE_COLUMNS) * len(corpus.domains)
-    return steps * row * FLOAT32 + sum(corpus.count("validation", "documents")) * FLOAT64
+    return steps * row * FLOAT32 + sum(first(corpus)) * FLOAT64
 
 
 def losses_bytes(corpus: Corpus, sequence_length: int) -> int:

@@ -22,6 +22,7 @@ from doremi.corpus.sampling import BYTES_PER_TOKEN
 from doremi.corpus.size import Sample
 from doremi.corpus.sources import DomainFiles
 from doremi.corpus.tokenizer import END_OF_TEXT, load_tokenizer
+from doremi.corpus.validation import DISTINCT, fewest, piece_length
 from doremi.corpus.value import Corpus
 from doremi.distributed import World
 from doremi.errors import DataError, MixtureError
@@ -35,6 +36,8 @@ from doremi.rundir.graph import Graph
 from doremi.rundir.outgrown import in_words, outgrown
 from doremi.rundir.specs import TrainingSpec
 from doremi.rundir.weights import check_limits
+
+WITH_BLANKS = 1.2  # characters of English text for each that is not blank
 
 
 @dataclass(frozen=True)
@@ -123,16 +126,28 @@ def _entry(config: RunConfig, name: str, found: Glance, share: float) -> DomainE
     in_held, in_train = (sum(file.size for file in files) for files in (found.files.validation, found.files.train))
     given = in_held / max(1, in_held + in_train)
     read = found.bytes * (1 - given) * share
-    held = found.bytes * given if found.files.validation else read * config.data.validation_fraction
-    held = min(held, config.data.validation_max_tokens * BYTES_PER_TOKEN)
-    train = read if found.files.validation else read - held
-    counts = [_counts(found, size) for size in (train, held)]
-    split_off = 0 if found.files.validation else counts[1].tokens
-    return DomainEntry(folder_name(name), *counts, tokens=counts[0].tokens + split_off)
+    split_off = 0.0 if found.files.validation else read * _share_held_out(config, _pieces(config, found, read))
+    held = min(split_off or found.bytes * given, config.data.validation_max_tokens * BYTES_PER_TOKEN)
+    train = read - min(split_off, held)
+    trained = _counts(max(1, round(found.documents * train / max(1, found.bytes))), train)
+    held_out = _counts(_pieces(config, found, held), held)
+    tokens = trained.tokens + (held_out.tokens if split_off else 0)
+    return DomainEntry(folder_name(name), trained, held_out, tokens=tokens)
 
 
-def _counts(found: Glance, size: float) -> SplitCounts:
-    documents = max(1, round(found.documents * size / max(1, found.bytes)))
+def _share_held_out(config: RunConfig, pieces: int) -> float:
+    """Of the text that is read, where there are no validation files."""
+    return max(config.data.validation_fraction, fewest(pieces) / max(DISTINCT, pieces))
+
+
+def _pieces(config: RunConfig, found: Glance, size: float) -> int:
+    """That so much of the text is cut into, as if all its documents were alike."""
+    length = WITH_BLANKS * piece_length(config.data.validation_max_tokens)
+    document = found.bytes / max(1, found.documents)
+    return max(1, round(size / max(1.0, document if document <= 2 * length else length)))
+
+
+def _counts(documents: int, size: float) -> SplitCounts:
     return SplitCounts(documents, round(size), max(1, round(size / BYTES_PER_TOKEN)))
 
 

@@ -17,6 +17,7 @@ import torch
 from doremi.config import RunConfig, TrainingConfig
 from doremi.config.limits import LimitsConfig
 from doremi.corpus.kept import check_batches
+from doremi.corpus.pool import FIRST
 from doremi.corpus.sources import describe, find_all
 from doremi.corpus.value import Corpus
 from doremi.diagnostics.few_tokens import few_tokens
@@ -42,6 +43,7 @@ from doremi.rundir.outgrown import in_words, outgrown
 from doremi.rundir.schedule import Left
 from doremi.rundir.specs import LossesSpec
 from doremi.rundir.weights import candidate_name, check_limits, plain_record, shape_of
+from doremi.rundir.yardstick import remarks
 from doremi.statistics.looks import PLAN
 from doremi.statistics.needed import Needed
 from doremi.training.save_times import expected as expected_saves
@@ -231,6 +233,7 @@ def make(config: RunConfig, final_size: str | None, say: Callable[[str], None]) 
     name, training = _final_run(config, final_size, final, corpus)
     graph = whole_run(config, corpus, world)
     at_once = trainings_at_once(config, graph, world)
+    notes += remarks(config, graph)
     if (warning := in_words(outgrown(corpus, graph, config.kept_share))) is not None:
         notes.append(warning)
     if any(node.role == "own" and not graph.done(node) for node in graph.nodes):
@@ -288,6 +291,8 @@ def _check_kept(config: RunConfig, corpus: Corpus, notes: list[str]) -> None:
 
 def _notes(config: RunConfig) -> list[str]:
     notes = ["not counted: verdict and report (seconds), and text on the disk (logs, JSON, the report)"]
+    if config.candidates.seeds > 1:
+        notes.append(f"not counted: evaluating models anew, where {FIRST} held-out documents of a domain are too few")
     shorter = ", and training at equal compute is shorter then" if config.candidates.equal_compute else ""
     if config.rounds.max > 1:
         most = f"at most {config.rounds.max} rounds are counted"

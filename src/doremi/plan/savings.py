@@ -13,7 +13,7 @@ from doremi.plan.stages import stages
 from doremi.plan.whole import with_other_settings
 
 FEWEST_SEEDS = 3  # fewer give no verdict
-USUAL = ("natural", "uniform")  # candidates that a verdict should not do without, beside the found ones
+USUAL = ("natural", "uniform")  # a verdict should not do without them, nor without the found and the reference mixture
 WORTH_SAYING = 0.01  # of the operations: what saves less is no advice
 
 
@@ -106,7 +106,7 @@ def _of_the_candidates(plan: Plan) -> Iterator[Variant]:
     config = plan.config
     if config.candidates.seeds > FEWEST_SEEDS:
         yield _one(config, "candidates.seeds", FEWEST_SEEDS, "the fewest that detect large differences")
-    fewer = [name for name in config.candidate_mixtures() if name in {*USUAL, *_made(plan)}]
+    fewer = [name for name in config.candidate_mixtures() if name in {*USUAL, *_made(plan), config.reference.mixture}]
     if 1 < len(fewer) < len(config.candidate_mixtures()):
         yield _one(config, "candidates.mixtures", fewer, "the mixtures that matter most")
     if len(config.candidates.sizes) > 1:

@@ -131,7 +131,9 @@ def _stage(context: Context, graph: Graph, role: Role, size: str, nodes: list[No
     assert counts is not None
     spec = spec_of(nodes[0])
     if isinstance(spec, LossesSpec):
-        batches = costs.losses_batches(corpus, spec.sequence_length, costs.losses_rows(settings))
+        machine, length = context.known.machine, spec.sequence_length
+        rows = costs.losses_rows(settings, length, None if machine is None else machine.device_memory)
+        batches = costs.losses_batches(corpus, length, rows)
         each = Each(footprint.losses_bytes(corpus, spec.sequence_length), losses_batches=batches)
     else:
         each = _training(spec, corpus)
@@ -152,7 +154,8 @@ def _training(spec: TrainingSpec, corpus: Corpus) -> Each:
     return Each(
         disk=saved + written + footprint.log_bytes(corpus, settings.steps),
         steps=settings.steps,
-        evaluation_batches=costs.evaluations(settings) * costs.evaluation_batches(corpus, spec.sequence_length),
+        evaluation_batches=costs.evaluations(settings)
+        * costs.evaluation_batches(corpus, spec.sequence_length, spec.device_memory),
         checkpoint_every=settings.checkpoint_every,
         spare=(min(most_saves, KEEP + 1) - 1) * saved,
     )

@@ -76,6 +76,8 @@ def _kind(facts: Facts, one: CandidateResult) -> str:
     """What a candidate is beside its name; one that limits changed is no longer what it is called."""
     if one.interval_of == "method":
         return "the method, with a search for each seed"
+    if not one.allowed:
+        return "the reference mixture, which limits do not allow"
     if one.limited:
         return "as limits allow it"
     return "the reference mixture" if one.name == facts.reference_name else ""
@@ -83,7 +85,7 @@ def _kind(facts: Facts, one: CandidateResult) -> str:
 
 def _better(one: CandidateResult, facts: Facts) -> Cell:
     better = one.domains_better_than_reference
-    if one.name == facts.reference_name or better is None:
+    if one.name == facts.reference_name:
         return Cell(ABSENT)
     return Cell(f"{count(better)} of {len(facts.domains):,}")
 

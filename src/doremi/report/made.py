@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from doremi.files import size_in_words
 from doremi.report.facts import Facts
 from doremi.report.tables import Cell, Table
 from doremi.report.trainings import SEARCH_ROLES, Training, in_round, records
@@ -72,17 +74,48 @@ def _progress(training: Training) -> str:
     return f"seed {training.seed} unfinished, at step {count(held[-1].get('step') if held else 0)}"
 
 
+@dataclass
+class _Total:
+    """Of all that is called the same."""
+
+    seconds: float = 0.0
+    tokens: float = 0.0
+    rate: float = 0.0
+    """The most tokens a second that one device did."""
+    memory: float = 0.0
+    """The most bytes."""
+
+    def add(self, entry: Mapping[str, Any]) -> None:
+        seconds, tokens, memory = (
+            float(np.nan_to_num(number(entry.get(x)))) for x in ("seconds", "tokens", "peak_memory")
+        )
+        self.seconds, self.tokens, self.memory = self.seconds + seconds, self.tokens + tokens, max(self.memory, memory)
+        if seconds > 0 and "from_step" not in entry:
+            self.rate = max(self.rate, tokens / seconds / max(1.0, float(np.nan_to_num(number(entry.get("devices"))))))
+
+    def cells(self) -> list[Cell]:
+        numbers = (count(n) if n else ABSENT for n in (self.tokens, round(self.rate)))
+        return [
+            Cell(duration(self.seconds)),
+            *map(Cell, numbers),
+            Cell(size_in_words(self.memory) if self.memory else ABSENT),
+        ]
+
+
 def time_table(facts: Facts) -> Table | None:
-    """Wall-clock time and tokens, summed by stage."""
+    """Wall-clock time, tokens, rate and memory, by stage."""
     names = _stages(facts)
-    totals: dict[str, list[float]] = {}
+    totals: dict[str, _Total] = {}
     for entry in facts.timings:
-        total = totals.setdefault(_stage(names, str(entry.get("stage"))), [0.0, 0.0])
-        for at, what in enumerate(("seconds", "tokens")):
-            total[at] += np.nan_to_num(number(entry.get(what)))
-    rows = [[Cell(name), Cell(duration(s)), Cell(count(t) if t else ABSENT)] for name, (s, t) in totals.items()]
-    columns = [("Stage", "text"), ("Time", "number"), ("Tokens", "number")]
-    return Table("times", "Wall-clock time by stage, all seeds together.", columns, rows) if rows else None
+        totals.setdefault(_stage(names, str(entry.get("stage"))), _Total()).add(entry)
+    rows = [[Cell(name), *total.cells()] for name, total in totals.items()]
+    titles = ("Stage", "Time", "Tokens", "Tokens a second", "Peak memory")
+    columns = [(title, "text" if title == "Stage" else "number") for title in titles]
+    caption = (
+        "Wall-clock time by stage, all seeds together. Tokens a second are those of one process at best, with its "
+        "evaluations. Peak memory is that of tensors on a GPU, and of the whole process on a CPU."
+    )
+    return Table("times", caption, columns, rows) if rows else None
 
 
 def _stages(facts: Facts) -> dict[str, str]:

@@ -54,7 +54,11 @@ def settled(
     warning = too_large(config, plan, host)
     if threads_stay:
         return Settled(at_once, known.machine, warning)
-    return Settled(at_once, replace(known.machine, threads=threads or _share(host, at_once)), warning)
+    memory = known.machine.device_memory
+    if memory is not None:  # trainings that share a GPU share its memory
+        memory //= -(-at_once // max(1, len(host.devices)))
+    machine = replace(known.machine, threads=threads or _share(host, at_once), device_memory=memory)
+    return Settled(at_once, machine, warning)
 
 
 def _auto(config: RunConfig, plan: Graph, host: Host, threads: int | None) -> int:
@@ -92,7 +96,7 @@ def training_bytes(config: RunConfig, plan: Graph, node: Node) -> int:
     counts = context.counts(node.size or None)
     if counts is None or not isinstance(spec, TrainingSpec):
         return 0
-    rows = costs.losses_rows(spec.settings)
+    rows = costs.micro_batch_rows(spec.settings)
     live = 4 * counts.parameters if spec.scoring is not None and spec.scoring.losses == "live" else 0
     return OPTIMIZER_BYTES * counts.parameters + live + rows * (counts.saved or 0)
 

@@ -86,6 +86,14 @@ class Context:
             return None
         return self.aligned(limited(self.config, self.corpus, mixture) if limits else mixture)
 
+    def candidate(self, name: str) -> Weights | None:
+        """The same for main models: the reference mixture is left as it is, for others are measured against it."""
+        return self.plain(name, limits=name != self.config.reference.mixture)
+
+    def allowed(self, name: str) -> bool:
+        """Whether a plain candidate keeps the limits; only the reference mixture may not."""
+        return self.candidate(name) == self.plain(name)
+
     def aligned(self, mixture: Mixture) -> Weights:
         assert self.corpus is not None
         return tuple(mixture.aligned(self.corpus.domains))
@@ -141,6 +149,7 @@ class Context:
             seed=node.seed,
             scoring=scoring,
             device=machine.device,
+            device_memory=machine.device_memory,
         )
         counts = self.counts(size)
         cost = None if counts is None else costs.of_training(spec, self.corpus, counts)
@@ -173,8 +182,9 @@ class Context:
         waits, counts = f"waits for {reference.id}", self.counts(None)
         if self.corpus is None or self.settings is None or counts is None:
             return replace(node, waits=waits)
-        length = self.config.data.sequence_length
-        cost = costs.of_losses(self.corpus, length, costs.losses_rows(self.settings), counts)
+        length, machine = self.config.data.sequence_length, self.known.machine
+        memory = None if machine is None else machine.device_memory
+        cost = costs.of_losses(self.corpus, length, costs.losses_rows(self.settings, length, memory), counts)
         spec = LossesSpec(self.corpus.training.fingerprint, length, reference.spec.key if reference.spec else "")
         if reference.spec is None:
             return replace(node, draft=spec, cost=cost, waits=waits)

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from doremi.config import RunConfig
-from doremi.errors import RunError
+from doremi.errors import MixtureError, RunError
 from doremi.rundir import costs
 from doremi.rundir.context import Context
+from doremi.rundir.held_out import held_out
 from doremi.rundir.known import Known
 from doremi.rundir.node import Found, Node
 from doremi.rundir.nodes import CandidateRecord, NodeRecord, Nodes, Race
@@ -26,6 +27,7 @@ from doremi.rundir.specs import FewshotSpec, TrainingSpec, canonical
 from doremi.rundir.weights import candidate_name
 
 VERDICT, PREPARE = "verdict", "prepare"
+JUDGED = ("main", "longer", "validation", "evaluation", "fewshot")
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,11 @@ class Graph:
             return known.corpus is not None and bool(known.corpus.training.fingerprint)
         if node.kind == "verdict":
             return self._is_judged()
+        if node.kind == "evaluation":
+            return node.place in known.evaluated
         there = {
             "training": known.trained, "losses": known.stored, "mixture": known.found, "fewshot": known.answered,
+            "validation": known.parts,
         }[node.kind]  # fmt: skip
         return key is not None and key in there
 
@@ -145,10 +150,12 @@ class Graph:
         return node.id
 
     def _is_judged(self) -> bool:
-        """Whether verdict.json is of all main models, and of no others."""
+        """Whether verdict.json is of all main models, and of no others, and knows of all that they were asked."""
         if None in self.finals.values():
             return False
-        mains = {self.key(node) for node in self.nodes if node.role == "main" and not node.round}
+        if not all(self.done(node) for node in self.nodes if node.kind in ("validation", "evaluation")):
+            return False
+        mains = {self.key(node) for node in self.nodes if node.is_final}
         longer = {self.key(node) for node in self.nodes if node.role == "longer"}
         return bool(mains) and mains <= self.known.judged <= mains | longer
 
@@ -184,13 +191,15 @@ def graph(config: RunConfig, known: Known, methods: Mapping[str, Method]) -> Gra
     nodes += mains
     if config.candidates.equal_compute:
         nodes += _longer(context, found, nodes)
+    nodes += held_out(context, nodes)
     nodes += _asked_for(known)
-    nodes += _fewshot(config, known, [node for node in nodes if node.role == "longer" or _is_final(node)])
+    nodes += _fewshot(config, known, [node for node in nodes if node.role == "longer" or node.is_final])
     races = tuple(one.record for one in raced)
     nodes.append(_verdict(nodes, races))
     reference = candidate_name(config.reference.mixture)
     seeds = tuple(dict.fromkeys(node.seed for node in mains))
     candidates = tuple(_candidate(context, name, found, seeds) for name in config.candidate_mixtures())
+    _check_allowed(known, candidates)
     answers = tuple(_candidate(context, next(iter(part.mixtures)), found, seeds) for part in declared if part.mixtures)
     finals = _finals(context, candidates, races)
     return Graph(tuple(nodes), known, candidates, reference, finals, races, answers)
@@ -224,13 +233,8 @@ def _race(context: Context, size: str, found: Mapping[str, Found]) -> Raced:
     return race(context, size, make)
 
 
-def _is_final(node: Node) -> bool:
-    """Whether it is a main model that is compared, and not one of a race's heats."""
-    return node.role == "main" and not node.round
-
-
 def _verdict(nodes: Sequence[Node], races: Sequence[Race]) -> Node:
-    judged = tuple(node.id for node in nodes if node.role in ("main", "longer", "fewshot"))
+    judged = tuple(node.id for node in nodes if node.role in JUDGED)
     going_on = any(one.finalists is None for one in races)
     return Node(VERDICT, "verdict", "verdict", needs=judged, waits="waits for the next heat" if going_on else "")
 
@@ -245,7 +249,7 @@ def _finals(context: Context, candidates: Sequence[CandidateRecord], races: Sequ
 def _main(context: Context, name: str, mixture: str, size: str, seed: int, found: Found | None) -> Node:
     node = Node(f"{size}/{name}/seed-{seed}", "training", "main", mixture=name, size=size, seed=seed)
     if found is None:
-        weights, why = context.plain(mixture), context.why_not(mixture)
+        weights, why = context.candidate(mixture), context.why_not(mixture)
         return context.train(node, weights, why)
     source = found.source(seed)
     if source is None:
@@ -274,7 +278,7 @@ def _trained_on(
     name, method = candidate_name(mixture), search[0].method
     node = Node(f"{size}/{name}+{method}-search/seed-{seed}", "training", "longer", mixture=name, size=size, seed=seed)
     node = replace(node, method=method, needs=tuple(n.id for n in search if not n.optional))
-    made = context.train(node, context.plain(mixture), context.why_not(mixture), more_steps=steps or 0)
+    made = context.train(node, context.candidate(mixture), context.why_not(mixture), more_steps=steps or 0)
     if steps is not None:
         return made
     draft = made.spec if isinstance(made.spec, TrainingSpec) else made.draft
@@ -335,11 +339,23 @@ def _asked(key: str, config: RunConfig, known: Known) -> FewshotSpec:
     return FewshotSpec(key, canonical(asked), known.tasks)
 
 
+def _check_allowed(known: Known, candidates: Sequence[CandidateRecord]) -> None:
+    """`MixtureError` where a verdict could recommend nothing. An estimated corpus cannot say so."""
+    prepared = known.corpus is not None and known.corpus.fingerprint
+    if prepared and not any(one.allowed and one.role != "per-seed" for one in candidates):
+        outside = next(one.name for one in candidates if not one.allowed)
+        raise MixtureError(
+            f"limits: the reference mixture {outside} breaks them, and no other candidate may be recommended; "
+            "add one to candidates.mixtures, such as uniform"
+        )
+
+
 def _candidate(context: Context, mixture: str, found: Mapping[str, Found], seeds: Sequence[int]) -> CandidateRecord:
     name = candidate_name(mixture)
     if mixture not in found:
         place = f"mixtures/{name}.json"
-        return CandidateRecord(name=name, role="plain", mixtures=dict.fromkeys(seeds, place))
+        allowed = context.allowed(mixture)
+        return CandidateRecord(name=name, role="plain", mixtures=dict.fromkeys(seeds, place), allowed=allowed)
     made = {seed: found[mixture].source(seed) for seed in seeds}
     places = {seed: node.place if node and context.found(node) else None for seed, node in made.items()}
     role = found[mixture].role

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from doremi.corpus.pool import Part
 from doremi.corpus.value import Corpus
 from doremi.files import key_of, read_json
 from doremi.mixture.domains import Mixture
@@ -52,6 +53,8 @@ class Trained:
     steps: int
     sequences: int
     """That it has read, repeats included."""
+    documents: Part = ()
+    """Held-out documents that it was evaluated on; of old trainings, which do not say it, all."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,10 @@ class Known:
     """Hashes of the few-shot tasks' files, as JSON."""
     answered: frozenset[str] = frozenset()
     """Keys of finished few-shot evaluations."""
+    parts: Mapping[str, Part] = field(default_factory=dict)
+    """How many held-out documents verdicts need, by the key of the node that has judged it."""
+    evaluated: frozenset[str] = frozenset()
+    """Places of finished evaluations on other held-out documents than those of the training."""
     judged: frozenset[str] = frozenset()
     """Keys of the trainings that verdict.json compares."""
     asked: tuple[Asked, ...] = ()

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from doremi.corpus.library import locate
+from doremi.corpus.pool import Part, whole
 from doremi.corpus.size import WHATS, Given
 from doremi.corpus.value import Corpus
 from doremi.errors import DamageError, RunError, reason_of
@@ -48,15 +49,19 @@ class TrainingFolder:
     def evaluation(self) -> dict[str, Any]:
         return read_json(self.folder / "evaluation.json", "evaluation")
 
+    def evaluated_documents(self, corpus: Corpus) -> Part:
+        """The held-out documents that it was evaluated on at its end; of old trainings all."""
+        return tuple(self.stage().get("evaluated_documents", ())) or whole(corpus)
+
     def bits_per_byte(self) -> tuple[float, ...]:
-        """Of each domain over all its validation documents, whichever half they are in. `[K]`"""
+        """Of each domain over the documents that it was evaluated on, whichever half they are in. `[K]`"""
         evaluation = self.evaluation()
         halves = [zip(evaluation[split]["bits_per_byte"], evaluation[split]["bytes"], strict=True) for split in SPLITS]
         by_domain = [[(bits, size) for bits, size in each if size] for each in zip(*halves, strict=True)]
         return tuple(sum(bits * size for bits, size in each) / sum(size for _, size in each) for each in by_domain)
 
     def document_nats(self) -> np.ndarray:
-        """Nats of each validation document, all domains one after the other, float64."""
+        """Nats of each of them, all domains one after the other, float64."""
         return np.fromfile(self.folder / "evaluation.documents.f64", dtype="<f8")
 
     def records(self, kind: str) -> Iterator[dict[str, Any]]:

@@ -16,6 +16,7 @@ from doremi.config import RunConfig, TrainingConfig
 # training (0.3m), 8 to 13 (1m) or 30 (3m); the trainings of a tournament share it (docs/results/speed.md).
 COMPILE_AFTER_SECONDS = 1200
 COMPILE_AFTER_STEPS = 500  # on a GPU
+CARD_THREADS = 2  # of a training on a GPU: its host only launches, and more threads get in each other's way
 CPU_FLOPS_PER_CORE = 2e10  # float32, a small model, measured with benchmarks/steps.py; only decides on `compile`
 
 
@@ -30,7 +31,9 @@ class Machine:
     cores: int
     """That the process could use."""
     threads: int
-    """Of one process of a training, where `training.threads` is auto."""
+    """Of one process of a training, where `training.threads` is auto; on a GPU no more than `CARD_THREADS` are used."""
+    device_memory: int | None = None
+    """Bytes of the GPU that one training may take. How many logits it has at once follows from it, and so last bits."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def resolved(config: RunConfig, machine: Machine, parameters: int) -> TrainingCo
     training = config.training
     update: dict[str, object] = {}
     if training.threads == "auto":
-        update["threads"] = machine.threads
+        update["threads"] = machine.threads if machine.device == "cpu" else min(machine.threads, CARD_THREADS)
     if training.precision == "auto":
         update["precision"] = "bfloat16" if machine.bfloat16 else "float32"
     if training.deterministic == "auto":

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 
 from doremi.rundir.costs import Cost
 from doremi.rundir.nodes import CandidateRole, Kind, Role
-from doremi.rundir.specs import DIGITS, FewshotSpec, LossesSpec, MixtureSpec, Spec, TrainingSpec
+from doremi.rundir.specs import (
+    DIGITS,
+    EvaluationSpec,
+    FewshotSpec,
+    LossesSpec,
+    MixtureSpec,
+    PartSpec,
+    Spec,
+    TrainingSpec,
+)
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,11 @@ class Node:
         return self.spec is not None or (self.kind in ("prepare", "verdict") and not self.waits)
 
     @property
+    def is_final(self) -> bool:
+        """Whether it is a main model that is compared, and not one of a race's heats."""
+        return self.role == "main" and not self.round
+
+    @property
     def place(self) -> str | None:
         """Its folder or file in the run directory."""
         if isinstance(self.spec, TrainingSpec):
@@ -50,6 +64,10 @@ class Node:
             return f"mixtures/{self.spec.version}.json"
         if isinstance(self.spec, FewshotSpec):
             return f"{training_place(self.spec.training)}/fewshot.json"
+        if isinstance(self.spec, PartSpec):
+            return f"validation/{self.spec.key[:DIGITS]}.json"
+        if isinstance(self.spec, EvaluationSpec):
+            return f"{training_place(self.spec.training)}/{self.spec.file}"
         return None
 
     @property

@@ -17,10 +17,11 @@ from doremi.files import FORMAT, read_json, write_json
 
 FILE = "nodes.json"
 
-Kind = Literal["prepare", "training", "losses", "mixture", "fewshot", "verdict"]
+Kind = Literal["prepare", "training", "losses", "mixture", "fewshot", "validation", "evaluation", "verdict"]
 Role = Literal[
-    "prepare", "reference", "proxy", "losses", "mixture", "main", "longer", "own", "tune", "fewshot", "verdict"
-]
+    "prepare", "reference", "proxy", "losses", "mixture", "main", "longer", "own", "tune", "fewshot", "validation",
+    "evaluation", "verdict",
+]  # fmt: skip
 CandidateRole = Literal["found", "per-seed", "plain"]
 
 
@@ -56,6 +57,8 @@ class CandidateRecord(_Value):
     method: str = ""
     mixtures: dict[int, str | None]
     """By seed, the mixture's file in the run directory; None until it is found. All the same but for `per-seed`."""
+    allowed: bool = True
+    """Whether it keeps the limits. The reference mixture need not, and is then never recommended."""
     version: str = ""
     """What tells this mixture from earlier ones of the same name, for found ones."""
 

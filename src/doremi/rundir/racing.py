@@ -47,7 +47,7 @@ def race(context: Context, size: str, make: Make) -> Raced:
     Where unfinished trainings count as done (`Known.assumed`), who stands first stays: all cost alike.
     """
     config, target = context.config, context.config.verdict.target
-    reference = baseline(context)
+    reference = candidate_name(config.reference.mixture)
     racers = _Racers({name: name for name in map(candidate_name, config.candidate_mixtures())})
     nodes, heats, losses, spent = [], [], list[Mapping[str, float]](), 0
     while (heat := next_heat(losses, racers.different, reference, config.seed)) is not None:
@@ -76,12 +76,6 @@ def race(context: Context, size: str, make: Make) -> Raced:
 def _after(earlier: Sequence[Node], nodes: Sequence[Node]) -> list[Node]:
     """The nodes, once those of all heats before are done."""
     return [replace(node, needs=(*node.needs, *(one.id for one in earlier))) for node in nodes]
-
-
-def baseline(context: Context) -> str:
-    """Who is never dropped: the reference mixture, or natural where that is no candidate."""
-    named = context.config.reference.mixture
-    return candidate_name(named) if named in context.config.candidate_mixtures() else "natural"
 
 
 def _losses(context: Context, nodes: Sequence[Node]) -> dict[str, float] | None:

@@ -15,11 +15,13 @@ from typing import Any, ClassVar
 from doremi.config import LimitsConfig, ProxyConfig, TrainingConfig
 from doremi.config.neutral import without_neutral
 from doremi.config.section import reach_of
+from doremi.corpus.pool import Part
 from doremi.files import FORMAT, key_of
 from doremi.rundir.nodes import Kind
 
 DIGITS = 16  # of a key, in the name of a folder; the whole key stands in the folder
 VERSION_DIGITS = 6  # of a key, in the name of a version of a mixture
+PART_DIGITS = 8  # of the hash of a part of the held-out documents, in the name of a file
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class TrainingSpec:
     """None for ordinary training."""
     device: str = "cpu"
     """Its kind. Threads matter on a CPU only, and whether kernels are deterministic on a GPU only."""
+    device_memory: int | None = None
+    """Bytes of it, where it is a GPU: what is computed at once, as `training.accumulation` is. No part of the key."""
 
     @property
     def order(self) -> str:
@@ -176,7 +180,58 @@ class FewshotSpec:
         )
 
 
-Spec = TrainingSpec | LossesSpec | MixtureSpec | FewshotSpec
+@dataclass(frozen=True)
+class PartSpec:
+    """How many held-out documents a verdict needs, judged from four trainings."""
+
+    trainings: tuple[str, ...]
+    """Keys: both seeds of the first candidate, then those of the second."""
+    natural: tuple[float, ...]
+    """What domains weigh in one of the averages."""
+    seeds: int
+    """That each candidate has."""
+
+    kind: ClassVar[Kind] = "validation"
+
+    @cached_property
+    def key(self) -> str:
+        return key_of(
+            {
+                "format": FORMAT,
+                "kind": self.kind,
+                "trainings": list(self.trainings),
+                "natural": list(self.natural),
+                "seeds": self.seeds,
+            }
+        )
+
+
+@dataclass(frozen=True)
+class EvaluationSpec:
+    """A model on other held-out documents than those that its training was evaluated on."""
+
+    training: str
+    documents: Part
+
+    kind: ClassVar[Kind] = "evaluation"
+
+    @cached_property
+    def key(self) -> str:
+        described = {"training": self.training, "documents": list(self.documents)}
+        return key_of({"format": FORMAT, "kind": self.kind, **described})
+
+    @property
+    def file(self) -> str:
+        """Its name in the folder of the training."""
+        return evaluation_file(self.documents)
+
+
+def evaluation_file(documents: Part) -> str:
+    """In a training's folder, the losses on a part of what is held out."""
+    return f"evaluation.{key_of(list(documents))[:PART_DIGITS]}.f64"
+
+
+Spec = TrainingSpec | LossesSpec | MixtureSpec | FewshotSpec | PartSpec | EvaluationSpec
 
 
 def canonical(value: Any) -> str:

@@ -121,14 +121,15 @@ def _first(*values: float | None) -> Any:
 
 
 def plain_record(config: RunConfig, corpus: Corpus, name: str, files: Mapping[str, Mixture]) -> MixtureRecord:
-    """mixtures/<name>.json of a candidate that no search has found."""
+    """mixtures/<name>.json of a candidate that no search has found; limits leave the reference mixture as it is."""
     source = "a given file" if name in files else "token counts"
     if name in published_names():
         source = published_source(name)
     record = MixtureRecord(
         weights=dict(mixture_named(config, corpus, name, files).weights), method=candidate_name(name), source=source
     )
-    return allowed(config.limits, config.budget, corpus, record)
+    limits = LimitsConfig() if name == config.reference.mixture else config.limits
+    return allowed(limits, config.budget, corpus, record)
 
 
 def allowed(limits: LimitsConfig, budget: int, corpus: Corpus, record: MixtureRecord) -> MixtureRecord:

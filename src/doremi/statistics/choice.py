@@ -35,6 +35,7 @@ def recommended(setting: Setting, claims: Sequence[Claim], by_target: Mapping[Ta
     best, other = (_best(setting, one, by_target[one]) for one in (target, OTHER[target]))
     held = [one for one in claims if one.held]
     reasons = [_proved(setting, best.candidate, held), _regret(setting, target, best), *_others(best, held)]
+    reasons += [_outside(one.name) for one in setting.entrants if not one.allowed]
     if dropped := setting.terms.dropped:
         reasons.append(f"Nothing is claimed of {', '.join(dropped)}, which a race on other seeds dropped before.")
     reasons += [setting.terms.exploratory] if setting.terms.exploratory else []
@@ -81,14 +82,17 @@ def _regret(setting: Setting, target: Target, best: Choice) -> str:
 
 
 def _among(setting: Setting) -> str:
-    if setting.terms.dropped:
-        return "the finalists"
-    return "the candidates" if all(one.allowed for one in setting.entrants) else "those within the limits"
+    within = "" if all(one.allowed for one in setting.entrants) else " within the limits"
+    return f"the {'finalists' if setting.terms.dropped else 'candidates'}{within}"
 
 
 def _small(share: float) -> str:
     """A share in per cent; what has no digit is told as a bound."""
     return "less than 0.01%" if share < 0.00005 else f"{share:.2%}"
+
+
+def _outside(name: str) -> str:
+    return f"{name} breaks the limits, so the others are only measured against it."
 
 
 def _others(best: Choice, held: Sequence[Claim]) -> list[str]:

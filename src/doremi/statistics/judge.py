@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from doremi.statistics import choice, claims, intervals, moving
+from doremi.statistics.enough import share
 from doremi.statistics.needed import Needed, needed
 from doremi.statistics.setting import Setting, Terms
 from doremi.statistics.table import TARGETS, Measurements, Target
@@ -36,6 +37,7 @@ def judge(table: Measurements, terms: Terms) -> Judged:
         without_lent=intervals.without_lent(setting),
         noise=_noise(setting),
         settle=_settle(setting, claimed, compared),
+        document_share=_document_share(setting),
         recommended=choice.recommended(setting, claimed, choices),
         exploratory=terms.exploratory,
     )
@@ -49,10 +51,24 @@ def noise(table: Measurements, terms: Terms, candidates: int) -> Needed | None:
     return _noise(Setting.of(table, terms), candidates)
 
 
-def _noise(setting: Setting, candidates: int | None = None) -> Needed | None:
-    """Seeds for one per cent, for the first found mixture against the reference mixture, or for any other."""
+def _example(setting: Setting) -> int | None:
+    """The candidate whose difference to the reference mixture tells the noise: the first found one, or any other."""
     others = [*setting.found(), *(i for i in setting.plain() if i != setting.reference)]
-    return _seeds(setting, others[0], setting.reference, USUAL, candidates) if others else None
+    return others[0] if others else None
+
+
+def _noise(setting: Setting, candidates: int | None = None) -> Needed | None:
+    """Seeds for one per cent."""
+    one = _example(setting)
+    return None if one is None else _seeds(setting, one, setting.reference, USUAL, candidates)
+
+
+def _document_share(setting: Setting) -> float | None:
+    one = _example(setting)
+    if one is None:
+        return None
+    parts = setting.compared[setting.terms.target].pair(one, setting.reference)[1]
+    return share(float(parts.seeds), float(parts.documents))
 
 
 def _settle(setting: Setting, claimed: Sequence[Claim], compared: Sequence[Comparison]) -> Needed | None:

@@ -116,6 +116,8 @@ class Recommended:
 class Judged:
     """The whole of it. `noise`: seeds that prove one per cent. `settle`: what would prove the first claim that failed.
 
+    `document_share`: the documents' part of the noise, in units of the seeds'.
+
     `exploratory`: why no claim is made, where looks were not planned so.
     """
 
@@ -133,5 +135,6 @@ class Judged:
     without_lent: tuple[WithoutLent, ...]
     noise: Needed | None
     settle: Needed | None
+    document_share: float | None
     recommended: Recommended
     exploratory: str | None

@@ -43,6 +43,10 @@ class About:
     tokens_per_step: int
     epoch_tokens: list[int]
     """Training tokens of each domain, `[K]`."""
+    operations: int | None = None
+    """Matrix operations that a step needs; None where they cannot be counted."""
+    peak: float | None = None
+    """Operations a second that all devices together can do; None where that is not known."""
 
 
 class TrainingLog:
@@ -71,8 +75,12 @@ class TrainingLog:
     def began(self, step: int) -> None:
         """`step` steps are done, of an earlier process."""
         about = self.about
-        names = tuple(about.domains)
-        self._tell(Began(about.name, about.key, about.objective, about.steps, step, about.tokens_per_step, names))
+        self._tell(
+            Began(
+                about.name, about.key, about.objective, about.steps, step, about.tokens_per_step, tuple(about.domains),
+                about.operations, about.peak,
+            )
+        )  # fmt: skip
 
     def stepped(self, step: int) -> None:
         """A step is done."""

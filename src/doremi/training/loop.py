@@ -20,10 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from doremi.config import TrainingConfig
-from doremi.corpus.loader import Batch, BatchStream
+from doremi.corpus.loader import BatchStream
 from doremi.diagnostics import settled
 from doremi.distributed import World, is_sharded, plain
-from doremi.errors import Interrupted, TrainingError
+from doremi.errors import Interrupted, TrainingError, one_line
 from doremi.evaluation.perplexity import ValidationSet
 from doremi.events.stream import Watch
 from doremi.files import write_bytes, write_json
@@ -32,12 +32,17 @@ from doremi.model.build import TokenLosses, eval_mode
 from doremi.objectives.dro import sum_by_domain, weighted_loss
 from doremi.objectives.objective import Objective
 from doremi.rundir.layout import TrainingFolder
-from doremi.training import checkpoint
-from doremi.training.adafactor_shards import ShardedAdafactor
+from doremi.training import checkpoint, compiling
+from doremi.training.batches import DeviceBatch, steps_of
 from doremi.training.log import About, TrainingLog
 from doremi.training.memory import keep_freed_memory
+from doremi.training.optimizer import make_optimizer
+from doremi.training.peak import device_rate
 from doremi.training.reference_losses import ReferenceLosses
 from doremi.training.save_times import SaveTimes
+from doremi.training.sums import counts, score_error, scored_sums
+
+GRAPHS_TRIED = 4  # steps: the compiler warms up, makes its CUDA graphs and plays them back
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,8 @@ class Job:
     domains: DomainSet
     epoch_tokens: list[int]
     """Training tokens of each domain, `[K]`."""
+    operations: int | None = None
+    """Matrix operations that a step needs, forward and backward; None where they cannot be counted."""
     until_settled: bool = False
     """Whether it ends before `settings.steps` if, at an evaluation, the averaged weights have settled."""
 
@@ -85,23 +92,14 @@ def learning_rate(step: int, settings: TrainingConfig) -> float:
     return settings.learning_rate * (last + (1 - last) * left)
 
 
-def make_optimizer(module: nn.Module, settings: TrainingConfig) -> torch.optim.Optimizer:
-    """AdamW or Adafactor; only matrices decay."""
-    matrices = [p for p in module.parameters() if p.ndim >= 2]
-    vectors = [p for p in module.parameters() if p.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    if settings.optimizer == "adafactor" and is_sharded(module):
-        return ShardedAdafactor(groups, lr=settings.learning_rate)
-    if settings.optimizer == "adafactor":
-        return torch.optim.Adafactor(groups, lr=settings.learning_rate)
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(settings.beta1, settings.beta2), fused=True)
-
-
 def forward_pass(
-    model: nn.Module, settings: TrainingConfig, device: torch.device
+    model: nn.Module, settings: TrainingConfig, device: torch.device, *, graphs: bool = False
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """`model` under the chosen precision and compiler, static shapes; one in shards has its precision from them."""
-    called = torch.compile(model, dynamic=False) if settings.compile is True else model
+    """`model` under the chosen precision and compiler, static shapes; `graphs`: as CUDA graphs.
+
+    One in shards has its precision from them.
+    """
+    called = compiling.compiled(model, graphs=graphs) if settings.compile is True else model
     if settings.precision == "float32" or is_sharded(model):
         return called
 
@@ -110,49 +108,6 @@ def forward_pass(
             return called(input_BT, label_BT)
 
     return forward
-
-
-def to_device(array: np.ndarray, device: torch.device) -> Tensor:
-    """A tensor of the array on the device, for which a GPU's host does not wait (and which shares a CPU's memory)."""
-    tensor = torch.from_numpy(array)
-    if device.type == "cuda":  # in one piece first: what is not is copied by way of unpinned memory
-        return tensor.contiguous().pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)
-
-
-@dataclass(frozen=True)
-class DeviceBatch:
-    """A micro-batch on the device."""
-
-    input_BT: Tensor
-    label_BT: Tensor
-    mask_BT: Tensor
-    domain_B: Tensor
-    reference_BT: Tensor | None = None
-    """The reference's losses, where they are kept on disk."""
-
-    @classmethod
-    def of(cls, batch: Batch, device: torch.device, reference: ReferenceLosses | None = None) -> DeviceBatch:
-        tensors = [to_device(a, device) for a in (batch.input_BT, batch.label_BT, batch.domain_B)]
-        stored = None if reference is None else reference.read(batch)
-        reference_BT = None if stored is None else to_device(stored, device)
-        return cls(tensors[0], tensors[1], torch.ones_like(tensors[0], dtype=torch.bool), tensors[2], reference_BT)
-
-
-def spread_sums(loss_BT: Tensor, reference_BT: Tensor, batch: DeviceBatch, k: int) -> Tensor:
-    """`[3, K]`: sum of the sequences' clipped excess, of its squares, and of the reference's loss."""
-    excess_BT = torch.where(batch.mask_BT, (loss_BT - reference_BT).detach().clamp(min=0), 0.0)
-    excess_B, reference_B = (value_BT.sum(dim=-1, dtype=torch.float64) for value_BT in (excess_BT, reference_BT))
-    rows = torch.stack([excess_B, excess_B.square(), reference_B])
-    return torch.zeros(3, k, dtype=torch.float64, device=rows.device).index_add(1, batch.domain_B, rows)
-
-
-def score_error(sums_5K: Tensor, sequence_length: int) -> Tensor:
-    """Standard error of each domain's score, nats a token `[K]`, from the spread between its sequences."""
-    _, tokens_K, excess_K, squares_K, _ = sums_5K
-    number_K = tokens_K / sequence_length
-    variance_K = (squares_K - excess_K.square() / number_K).clamp(min=0) / (number_K - 1)
-    return (variance_K / number_K).sqrt() / sequence_length
 
 
 class Trainer:
@@ -170,7 +125,15 @@ class Trainer:
         self.sharded = is_sharded(self.model)
         self.spread_3K = torch.zeros(3, self.k, dtype=torch.float64, device=world.device)
         self.optimizer = make_optimizer(self.model, self.settings)
-        self.forward = forward_pass(self.wrapped, self.settings, world.device)
+        compiles, on_card = self.settings.compile is True, world.device.type == "cuda"
+        self.graphs = (
+            compiling.CUDA_GRAPHS and compiles and on_card and world.size == 1 and self.settings.accumulation == 1
+        )
+        self.graphs_made, self.told = 0, False
+        fuses = compiling.COMPILE_SUMS and compiles and on_card
+        self.counts, self.scored_sums = compiling.fused(counts, fuses), compiling.fused(scored_sums, fuses)
+        self.loss_sums, self.score_error = compiling.fused(sum_by_domain, fuses), compiling.fused(score_error, fuses)
+        self.forward = forward_pass(self.wrapped, self.settings, world.device, graphs=self.graphs)
         self.evaluating = forward_pass(self.model, self.settings, world.device)
         about = About(
             name=job.name,
@@ -181,6 +144,8 @@ class Trainer:
             columns=job.objective.logs,
             tokens_per_step=job.settings.batch_size * job.stream.sequence_length,
             epoch_tokens=job.epoch_tokens,
+            operations=job.operations,
+            peak=None if (rate := device_rate(world.device, self.settings.precision)) is None else rate * world.size,
         )
         self.log = TrainingLog(job.folder, about, world, watch)
 
@@ -188,6 +153,24 @@ class Trainer:
 
     def forward_backward(self, batches: list[DeviceBatch]) -> Tensor:
         """Losses, update of the weights, gradients; sums by domain `[5, K]`: loss, tokens and `spread_sums`."""
+        if not self.graphs:
+            return self._forward_backward(batches)
+        torch.compiler.cudagraph_mark_step_begin()
+        self.graphs_made += 1
+        if self.graphs_made > GRAPHS_TRIED:
+            return self._forward_backward(batches)
+        before = self.job.objective.state_dict()
+        try:
+            return self._forward_backward(batches)
+        except RuntimeError as error:  # whatever CUDA graphs cannot do shows while they are made
+            self.log.say(f"remark: {self.job.name}: goes on without CUDA graphs ({one_line(str(error))[:200]})")
+        self.graphs = False
+        self.forward = forward_pass(self.wrapped, self.settings, self.world.device)
+        self.job.objective.load_state_dict(before)
+        self.optimizer.zero_grad()
+        return self._forward_backward(batches)
+
+    def _forward_backward(self, batches: list[DeviceBatch]) -> Tensor:
         objective, token_weight_K = self.job.objective, None
         moved_after = objective.weighs_ahead and objective.scoring is not None
         self.spread_3K.zero_()
@@ -210,14 +193,14 @@ class Trainer:
                 # gradients are averaged over processes: the factor makes that a sum
                 loss = weighted_loss(loss_BT, batch.mask_BT, batch.domain_B, token_weight_K)
                 (loss * self.world.size).backward()
-            losses_2K[0] += sum_by_domain(loss_BT, batch.mask_BT, batch.domain_B, self.k)
+            losses_2K[0] += self.loss_sums(loss_BT.detach(), batch.mask_BT, batch.domain_B, self.k)
             losses_2K[1] += self._counts(batch)
         if moved_after:
             self._update(sums_2K)
         return self.world.sum(torch.cat([losses_2K, self.spread_3K]))
 
     def _counts(self, batch: DeviceBatch) -> Tensor:
-        return sum_by_domain(torch.ones_like(batch.mask_BT, dtype=torch.float32), batch.mask_BT, batch.domain_B, self.k)
+        return self.counts(batch.mask_BT, batch.domain_B, self.k)
 
     def _sums(self, batch: DeviceBatch, loss_BT: Tensor) -> Tensor:
         scoring, reference, reference_BT = self.job.objective.scoring, self.job.reference, batch.reference_BT
@@ -225,8 +208,9 @@ class Trainer:
         if reference_BT is None:
             assert reference is not None
             reference_BT = reference(batch.input_BT, batch.label_BT)
-        self.spread_3K += spread_sums(loss_BT, reference_BT, batch, self.k)
-        return scoring.sums(loss_BT, reference_BT, batch.mask_BT, batch.domain_B)
+        sums_5K = self.scored_sums(scoring.sums, loss_BT.detach(), reference_BT, batch.mask_BT, batch.domain_B, self.k)
+        self.spread_3K += sums_5K[:3]
+        return sums_5K[3:]
 
     def _update(self, sums_2K: Tensor) -> Tensor:
         assert self.job.objective.scoring is not None
@@ -258,12 +242,24 @@ class Trainer:
         if objective.scoring is not None:
             row["reference_loss"] = sums_5K[4] / sums_5K[1]
         if objective.scores_clipped_excess:
-            row["score_error"] = score_error(sums_5K, self.job.stream.sequence_length)
+            row["score_error"] = self.score_error(sums_5K, self.job.stream.sequence_length)
         self.log.row(step, learning_rate(step, self.settings), norm, row)
 
     def flush_log(self) -> None:
         """Write the rows kept so far; `TrainingError` if one is not finite."""
         self.log.flush(self.job.objective.average_weights)
+        self._tell_what_is_not_compiled()
+
+    def _tell_what_is_not_compiled(self) -> None:
+        """Once, that a training is slower than it was meant to be."""
+        if self.told or self.settings.compile is not True:
+            return
+        if self.model.eager_calls:
+            self.log.say(f"warning: {self.job.name}: the compiler gave up on a part of it, which is slower so")
+            self.told = True
+        elif self.graphs and compiling.graphs_skipped():
+            self.log.say(f"remark: {self.job.name}: the compiler makes no CUDA graphs of it")
+            self.told = True
 
     # -- evaluate ------------------------------------------------------------------------------------------------
 
@@ -347,10 +343,11 @@ def _train(job: Job, world: World, watch: Watch) -> int:
         trainer.log.cut_back(step, step)
     trainer.log.began(step)
     times = SaveTimes(settings.checkpoint_every)
+    steps = steps_of(job.stream, job.reference, world.device, step)
     while not last:
         step += 1
         # -- fetch ---------------------------------------------------------------------------
-        batches = [DeviceBatch.of(b, world.device, job.reference) for b in job.stream.micro_batches(step - 1)]
+        batches = next(steps)
 
         # -- losses, update of the weights, backward -------------------------------------------
         trainer.step = step

@@ -29,6 +29,7 @@ from doremi.distributed import World
 from doremi.errors import DamageError
 from doremi.files import FORMAT, file_sha256, flush_to_disk, read_json, write_json
 from doremi.model.build import TokenLosses
+from doremi.model.transfer import to_device, to_host
 
 FULL_CHECK_BYTES = 4 * 2**30  # above this only sizes are checked when a store is opened
 DTYPE = np.dtype("<f2")
@@ -147,16 +148,21 @@ def _write_domain(
     world.barrier()
     descriptor = os.open(temporary, os.O_WRONLY)
     try:
-        block = np.zeros((rows, length + 1), dtype=np.int64)
+        waiting: list[tuple[Callable[[], np.ndarray], int, int]] = []
         for start in range(0, sequences, rows * world.size):  # all call `forward` equally often: it may be sharded
             first = start + world.rank * rows
             used = max(0, min(rows, sequences - first))
-            for row in range(used):
-                tokens.read((first + row) * length, block[row])
-            batch = torch.from_numpy(block).to(world.device)
+            row = np.zeros(rows * length + 1, dtype=np.int64)
+            if used:
+                tokens.read(first * length, row[: used * length + 1])
+            row_N = to_device(row, world.device)
             with torch.no_grad():
-                loss_BT = forward(batch[:, :-1].contiguous(), batch[:, 1:].contiguous()).to(torch.float16).cpu().numpy()
-            os.pwrite(descriptor, loss_BT[:used].astype(DTYPE).tobytes(), first * length * DTYPE.itemsize)
+                loss_BT = forward(row_N[:-1].view(rows, length), row_N[1:].view(rows, length)).to(torch.float16)
+            waiting.append((to_host(loss_BT), first, used))
+            if len(waiting) > 1:  # a batch behind, so that a GPU has its next one meanwhile
+                _write(descriptor, *waiting.pop(0))
+        for batch in waiting:
+            _write(descriptor, *batch)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -165,3 +171,9 @@ def _write_domain(
         temporary.replace(path)
         flush_to_disk(path.parent)
     world.barrier()
+
+
+def _write(descriptor: int, loss: Callable[[], np.ndarray], first: int, used: int) -> None:
+    """The losses of `used` sequences from number `first` on, `[rows, T]`, into their place in the file."""
+    loss_BT = loss()
+    os.pwrite(descriptor, loss_BT[:used].astype(DTYPE).tobytes(), first * loss_BT.shape[1] * DTYPE.itemsize)

@@ -18,7 +18,7 @@ class SaveTimes:
 
     def due(self, step: int) -> bool:
         """After this step; by the clock of the process that is asked."""
-        if self.every == "auto":
+        if isinstance(self.every, str):
             return time.monotonic() - self.last >= SECONDS
         return step % self.every == 0
 

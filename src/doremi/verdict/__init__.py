@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from doremi.corpus.pool import Part, whole
 from doremi.errors import ConfigError
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.looks import read_looks, write_looks
@@ -23,7 +24,8 @@ from doremi.verdict.current import outdated
 from doremi.verdict.describe import alone, digits, epochs_at_budget, perplexity, ranks, steps_to_baseline
 from doremi.verdict.downstream import downstream
 from doremi.verdict.equal_compute import equal_compute
-from doremi.verdict.measure import Measured, baseline_of, measure
+from doremi.verdict.held_out import documents_of, held_out
+from doremi.verdict.measure import Measured, measure
 from doremi.verdict.price import Price, price
 from doremi.verdict.rules import Rules
 from doremi.verdict.sizes import ranking, summary
@@ -31,8 +33,9 @@ from doremi.verdict.table import format_table
 from doremi.verdict.values import Verdict, read_verdict, write_verdict
 
 __all__ = [
-    "Candidate", "Price", "Rules", "Verdict", "candidates_of", "downstream", "equal_compute", "format_table", "judge",
-    "longer_of", "outdated", "price", "ranking", "read_looks", "read_verdict", "summary", "write_looks",
+    "Candidate", "Price", "Rules", "Verdict", "candidates_of", "documents_of", "downstream", "equal_compute",
+    "format_table", "judge", "longer_of", "outdated", "price", "ranking", "read_looks", "read_verdict", "summary",
+    "write_looks",
     "write_verdict",
 ]  # fmt: skip
 
@@ -45,21 +48,22 @@ def judge(
     candidates: Sequence[Candidate],
     reference_mixture: str,
     rules: Rules | None = None,
+    documents: Part | None = None,
     race: Race | None = None,
 ) -> Verdict:
-    """Compare the finished `candidates` of one `size`, each trained with each of `seeds`.
+    """Compare the finished `candidates` of one `size`, each trained with each of `seeds`, on `documents` (`measure`).
 
     Reads only, and the same run gives the same value. `reference_mixture` names the one among the candidates that is
-    it, if there is one. `race`: what has chosen them, on other seeds than these.
+    it. `race`: what has chosen them, on other seeds than these.
 
     `ConfigError`: an impossible argument. `RunError`: a candidate is missing or was trained on other weights than its
-    mixture has, or there is no baseline. `DamageError`, `DataError`: see `measure`.
+    mixture has, or the reference mixture is none of them. `DamageError`, `DataError`: see `measure`.
     """
     rules = rules or Rules()
     rules.check()
     _check(seeds, [one.name for one in candidates])
-    baseline = baseline_of(candidates)
-    measured = measure(run, size, seeds, candidates)
+    measured = measure(run, size, seeds, candidates, documents=documents)
+    baseline = measured.table.reference()
     now = look(rules.record, rules.looks, seeds, rules.level)
     dropped = race.dropped if race else ()
     judged = judge_table(measured.table, Terms(rules.target, now.level, rules.margin, now.exploratory, dropped))
@@ -80,6 +84,7 @@ def judge(
         "candidates": _results(run, candidates, measured, judged, baseline),
         "domain_changes": found["domains"],
         "recommendation": found["recommended"],
+        "held_out": held_out(measured.documents, whole(run.corpus()), found["document_share"]),
         "race": race,
         **{name: found[name] for name in SHARED},
     })  # fmt: skip
@@ -101,7 +106,6 @@ def _results(
     run: RunDirectory, candidates: Sequence[Candidate], measured: Measured, judged: Judged, baseline: int
 ) -> list[dict[str, object]]:
     places, at_budget = ranks(measured), epochs_at_budget(run, measured.weights)
-    reference = next((i for i, one in enumerate(candidates) if one.is_reference), None)
     loss_CK, bits_CK = measured.loss.mean(axis=1), measured.table.bits().mean(axis=1)
     return [
         {
@@ -111,10 +115,11 @@ def _results(
             "loss": loss_CK[i].tolist(),
             "bits_per_byte": bits_CK[i].tolist(),
             "perplexity": perplexity(loss_CK[i]),
-            **vars(alone(measured, i, baseline, reference)),
+            **vars(alone(measured, i, baseline)),
             "steps_to_baseline": steps_to_baseline(measured, i, baseline, judged.target, _half(judged, one.name)),
             "epochs_at_budget": at_budget[i],
             "limited": one.limited,
+            "allowed": one.allowed,
             "interval_of": "method" if one.role == "per-seed" else "mixture",
             "rank": places[i],
             "trainings": measured.keys[i],

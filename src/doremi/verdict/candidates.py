@@ -16,7 +16,7 @@ class Candidate:
 
     `records`: its mixture files by seed, all the same but for the role `per-seed`. `method`: who found it, or, of a
     plain mixture that was trained for longer, whose search it was given the cost of. `lent`: seeds whose training is
-    also the reference model of a search.
+    also the reference model of a search. `allowed`: whether it keeps the limits, so that it may be recommended.
     """
 
     name: str
@@ -26,6 +26,7 @@ class Candidate:
     is_reference: bool = False
     method: str = ""
     lent: frozenset[int] = frozenset()
+    allowed: bool = True
 
     @property
     def limited(self) -> bool:
@@ -44,6 +45,7 @@ def candidates_of(run: RunDirectory, nodes: Nodes, size: str) -> list[Candidate]
             records=_records(run, one),
             is_reference=one.name == nodes.reference_mixture,
             method=one.method,
+            allowed=one.allowed,
             lent=frozenset(
                 node.seed for node in nodes.find("main", mixture=one.name, size=size) if node.key in references
             ),

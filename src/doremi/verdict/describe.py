@@ -27,10 +27,10 @@ class Alone:
     mean: dict[Target, Mean]
     worst: WorstDomain
     worst_regret: LargestRegret
-    domains_better_than_reference: int | None
+    domains_better_than_reference: int
 
 
-def alone(measured: Measured, index: int, baseline: int, reference: int | None) -> Alone:
+def alone(measured: Measured, index: int, baseline: int) -> Alone:
     """`worst` is the domain with the most bits per byte."""
     bits, loss = measured.table.bits().mean(axis=1), measured.loss.mean(axis=1)
     regret = bits[index] - bits[baseline]
@@ -46,7 +46,7 @@ def alone(measured: Measured, index: int, baseline: int, reference: int | None) 
         mean=means,
         worst=WorstDomain(domain=names[worst], bits_per_byte=float(bits[index, worst]), loss=float(loss[index, worst])),
         worst_regret=LargestRegret(domain=names[regretted], bits_per_byte=float(regret[regretted])),
-        domains_better_than_reference=None if reference is None else int(np.sum(bits[index] < bits[reference])),
+        domains_better_than_reference=int(np.sum(regret < 0)),
     )
 
 

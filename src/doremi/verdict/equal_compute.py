@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from doremi.corpus.pool import Part
 from doremi.rundir.layout import RunDirectory
 from doremi.statistics.intervals import between
 from doremi.statistics.setting import Terms
@@ -27,6 +28,7 @@ def equal_compute(
     longer: Sequence[Candidate],
     confidence: float,
     margin: float,
+    documents: Part | None = None,
 ) -> EqualCompute:
     """The entry `equal_compute` of verdict.json: each found mixture against the plain ones `longer` of its own search.
 
@@ -34,7 +36,7 @@ def equal_compute(
     """
     first = [one for one in candidates if one.role == "found"]
     everyone = [*first, *longer]
-    measured = measure(run, size, seeds, everyone, equal_tokens=False)
+    measured = measure(run, size, seeds, everyone, documents=documents, equal_tokens=False)
     pairs = [
         (i, len(first) + j)
         for i, one in enumerate(first)

@@ -17,7 +17,8 @@ FEWEST_SEEDS = 3  # two show noise, but so badly that hardly anything is ever pr
 
 def headline(verdict: Verdict, price: Price) -> tuple[str, str, str]:
     """A sentence or a few each; the average that decides, and what the other one says, are in the second."""
-    return f"Use {verdict.recommendation.mixture}.", _better(verdict), _settle(verdict, price)
+    better = " ".join([_better(verdict), *_outside(verdict)])
+    return f"Use {verdict.recommendation.mixture}.", better, _settle(verdict, price)
 
 
 def noise(verdict: Verdict, price: Price) -> str:
@@ -68,6 +69,11 @@ def _better(verdict: Verdict) -> str:
     parts = [first, f"By the {target} average {who} has {_amount(one)} {against}. {_range(verdict, one)}"]
     parts += [f"{_other(verdict, other, OTHER[target], who)}"] if other is not None else []
     return " ".join(filter(None, parts))
+
+
+def _outside(verdict: Verdict) -> list[str]:
+    """Why what others are measured by may not be used itself."""
+    return [f"{one.name} breaks the limits and is not for use." for one in verdict.candidates if not one.allowed]
 
 
 def _amount(one: Comparison) -> str:

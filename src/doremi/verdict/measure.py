@@ -1,6 +1,6 @@
 """What a run directory says about its finished candidates, as a typed table; nothing is judged here.
 
-Shapes: C candidates, S seeds, K domains, D documents of one domain, E evaluations.
+Shapes: C candidates, S seeds, K domains, D documents in use of one domain, E evaluations.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from doremi.corpus.pool import Part, documents_on
 from doremi.corpus.value import Corpus
 from doremi.errors import DamageError, DataError, RunError
 from doremi.mixture.domains import DomainSet, Mixture
 from doremi.mixture.plain import natural
 from doremi.mixture.record import same_weights
+from doremi.rundir.held_out import largest
 from doremi.rundir.layout import RunDirectory, TrainingFolder
+from doremi.rundir.part import nats_on
 from doremi.statistics.table import DomainLosses, Entrant, Measurements
 from doremi.verdict.candidates import Candidate
 
@@ -32,7 +35,7 @@ class Curve:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """All candidates of one size. `weights` and `epochs` are means over seeds, `[C, K]`.
+    """All candidates of one size. `weights` and `epochs` are means over seeds, `[C, K]`. `documents` count, `[K]`.
 
     `table` is what is judged, `loss` `[C, S, K]` the same in nats a token. `steps` and `tokens` are the first one's,
     `keys` those of its trainings by seed, for each candidate.
@@ -51,12 +54,16 @@ class Measured:
     loss: np.ndarray
     curves: tuple[Curve, ...]
     keys: tuple[dict[int, str], ...]
+    documents: Part
 
 
 def measure(
-    run: RunDirectory, size: str, seeds: Sequence[int], candidates: Sequence[Candidate], *, equal_tokens: bool = True
-) -> Measured:
+    run: RunDirectory, size: str, seeds: Sequence[int], candidates: Sequence[Candidate], *,
+    documents: Part | None = None, equal_tokens: bool = True,
+) -> Measured:  # fmt: skip
     """Read the finished `candidates` of `size`, one training for each of `seeds`.
+
+    `documents` are those that count; None: those that trainings were evaluated on, the most of any.
 
     `RunError`: one is missing, was trained on other weights than its mixture has or, with `equal_tokens`, they were
     trained on different numbers of tokens.
@@ -73,7 +80,8 @@ def measure(
     consumed = np.array([[stage["consumed_tokens"] for stage in row] for row in stages], float)
     once = np.array([[stage["epoch_tokens"] for stage in row] for row in stages], float)
     weights = np.array([[Mixture(stage["mixture"]).aligned(domains) for stage in row] for row in stages])
-    losses, tokens_K = _domains(corpus, by_size, folders)
+    documents = documents or largest([folder.evaluated_documents(corpus) for row in folders for folder in row])
+    losses, tokens_K = _domains(corpus, by_size, folders, documents)
     return Measured(
         names=tuple(one.name for one in candidates),
         seeds=tuple(seeds),
@@ -87,41 +95,23 @@ def measure(
         table=Measurements(_entrants(candidates, weights.mean(axis=1)), tuple(seeds), losses),
         loss=np.stack([one.nats_CSD.sum(axis=2) for one in losses], axis=-1) / tokens_K,
         curves=tuple(_curve(row) for row in folders),
+        documents=documents,
         keys=tuple({seed: stage["key"] for seed, stage in zip(seeds, row, strict=True)} for row in stages),
     )
 
 
-def baseline_of(candidates: Sequence[Candidate]) -> int:
-    """Place of the candidate that others are measured against: the reference mixture, else natural.
-
-    `RunError` where neither is among them.
-    """
-    for place, one in enumerate(candidates):
-        if one.is_reference:
-            return place
-    for place, one in enumerate(candidates):
-        if one.name == "natural":
-            return place
-    raise RunError(
-        f"neither 'natural' nor the reference mixture is among the candidates "
-        f"({', '.join(one.name for one in candidates)}), so there is no baseline. Add one under candidates.mixtures"
-    )
-
-
 def _entrants(candidates: Sequence[Candidate], weights_CK: np.ndarray) -> tuple[Entrant, ...]:
-    names = [one.name for one in candidates]
-    reference = next((i for i, one in enumerate(candidates) if one.is_reference), None)
-    baseline = names.index("natural") if reference is None and "natural" in names else reference
     return tuple(
         Entrant(
             name=one.name,
             role=one.role,
             weights=tuple(weights_K),
             method=one.method,
-            is_reference=i == baseline,
+            is_reference=one.is_reference,
+            allowed=one.allowed,
             lent=one.lent,
         )
-        for i, (one, weights_K) in enumerate(zip(candidates, weights_CK.tolist(), strict=True))
+        for one, weights_K in zip(candidates, weights_CK.tolist(), strict=True)
     )
 
 
@@ -159,19 +149,15 @@ def _same(key: str, folders: list[list[TrainingFolder]], stages: list[list[dict[
 
 
 def _domains(
-    corpus: Corpus, natural_K: np.ndarray, folders: list[list[TrainingFolder]]
+    corpus: Corpus, natural_K: np.ndarray, folders: list[list[TrainingFolder]], part: Part
 ) -> tuple[tuple[DomainLosses, ...], np.ndarray]:
-    """Each domain's losses, and its validation tokens `[K]`. Every document judges, in whichever half it is."""
-    counts = corpus.count("validation", "documents")
-    nats = [[_document_nats(folder, sum(counts)) for folder in row] for row in folders]
-    made, tokens, start = [], [], 0
-    for k, (domain, count) in enumerate(zip(corpus.domains, counts, strict=True)):
-        nats_CSD = np.array([[array[start : start + count] for array in row] for row in nats])
+    """Each domain's losses, and tokens of its documents, `[K]`. They judge in whichever half they are."""
+    nats = [[nats_on(folder, corpus, part) for folder in row] for row in folders]
+    made, tokens = [], []
+    for k, (domain, count) in enumerate(zip(corpus.domains, part, strict=True)):
+        nats_CSD = np.array([[by_domain[k] for by_domain in row] for row in nats])
         _check_finite(nats_CSD, domain, folders)
-        start += count
-        documents = corpus.validation_documents(domain)
-        if len(documents["bytes"]) != count:
-            raise DamageError(f"{corpus.path(domain, 'validation.documents')}: does not hold {count} documents")
+        documents = documents_on(corpus, domain, count)
         if not documents["bytes"].sum():
             raise DataError(
                 f"domain {domain!r} has no validation text, so nothing can be said of it; hold out more of its "
@@ -180,17 +166,6 @@ def _domains(
         made.append(DomainLosses(domain, float(natural_K[k]), documents["bytes"].astype(float), nats_CSD))
         tokens.append(documents["tokens"].sum())
     return tuple(made), np.array(tokens)
-
-
-def _document_nats(folder: TrainingFolder, documents: int) -> np.ndarray:
-    path = folder.folder / "evaluation.documents.f64"
-    size = path.stat().st_size if path.exists() else 0
-    if size != 8 * documents or not documents:
-        raise DamageError(
-            f"{path}: has {size} bytes, {8 * documents} are due for the {documents} validation documents; "
-            f"remove {folder.folder} and run again"
-        )
-    return np.memmap(path, dtype="<f8", mode="r")
 
 
 def _check_finite(nats_CSD: np.ndarray, domain: str, folders: list[list[TrainingFolder]]) -> None:

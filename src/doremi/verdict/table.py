@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from doremi.statistics.table import Target
 from doremi.statistics.values import Claim, Comparison
 from doremi.verdict.headline import headline, lent, noise
+from doremi.verdict.held_out import too_few
 from doremi.verdict.price import Price
 from doremi.verdict.values import (
     CandidateResult,
@@ -40,6 +41,7 @@ def format_table(verdict: Verdict, price: Price) -> str:
         *_same(verdict),
         *(verdict.race.words() if verdict.race else ()),
         *lent(verdict),
+        *filter(None, [too_few(verdict)]),
         *_claims(verdict),
         *_choices(verdict),
         "",
@@ -65,7 +67,7 @@ def _row(candidate: CandidateResult, verdict: Verdict) -> tuple[str, ...]:
         f"{candidate.mean['uniform'].bits_per_byte:.4f}",
         f"{candidate.mean['natural'].bits_per_byte:.4f}",
         f"{worst.bits_per_byte:.4f} {_short(worst.domain)}",
-        "-" if better is None else f"{better} of {len(verdict.domains)}",
+        f"{better} of {len(verdict.domains)}",
         _steps(candidate.steps_to_baseline),
     )
 

@@ -87,14 +87,29 @@ class CandidateResult(_Value):
     mean: dict[Target, Mean]
     worst: WorstDomain
     worst_regret: LargestRegret
-    domains_better_than_reference: int | None
+    domains_better_than_reference: int
     steps_to_baseline: StepsToBaseline
     epochs_at_budget: tuple[float, ...] | None
     limited: bool
+    allowed: bool = True
+    """Whether it keeps the limits. Else it is only compared with."""
     interval_of: Literal["method", "mixture"]
     rank: Ranks
     trainings: dict[int, str]
     """By seed, the key of the training that was judged."""
+
+
+class HeldOut(_Value):
+    """Held-out documents that count, and all there are, `[K]`.
+
+    `share`: what they add to the variance of a difference, in units of what seeds make; None where that is not known.
+    `times`: where all are in use and too few, so many times as many are needed.
+    """
+
+    documents: tuple[int, ...]
+    pool: tuple[int, ...]
+    share: float | None
+    times: float | None
 
 
 class SizeComparison(_Value):
@@ -184,7 +199,7 @@ class Downstream(_Value):
 class Verdict(_Value):
     """The whole file. The last five are there only where they were asked for.
 
-    `baseline`: the candidate that others are measured by, the reference mixture where it was trained.
+    `baseline`: the candidate that others are measured by, the reference mixture.
     """
 
     format: int = FORMAT
@@ -214,6 +229,8 @@ class Verdict(_Value):
     noise: Needed | None
     settle: Needed | None
     recommendation: Recommended
+    held_out: HeldOut | None = None
+    """None of verdicts from before it was told."""
     race: Race | None = None
     """What chose the candidates, where they raced."""
     sizes: tuple[SizeSummary, ...] | None = None

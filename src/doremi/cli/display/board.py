@@ -40,6 +40,8 @@ class Running:
     is_training: bool = False
     of_bytes: bool = False
     tokens_per_step: int = 0
+    of_peak: float | None = None
+    """Of a training: share of the devices' operations that one step a second would need."""
     domains: tuple[str, ...] = ()
     loss: float | None = None
     weights: Sequence[float] | None = None
@@ -88,7 +90,8 @@ class Running:
         if speed is None or not self.is_training:
             return ""
         tokens = speed * self.tokens_per_step
-        return f"{tokens:,.0f} tokens/s" if tokens < 9999.5 else f"{tokens / 1000:,.0f}k tokens/s"
+        rate = f"{tokens:,.0f} tokens/s" if tokens < 9999.5 else f"{tokens / 1000:,.0f}k tokens/s"
+        return rate if self.of_peak is None else f"{rate}, {speed * self.of_peak:.0%} MFU"
 
     def largest_weights(self, shown: int) -> str:
         return largest(dict(zip(self.domains, self.weights, strict=True)), shown) if self.weights else ""
@@ -148,6 +151,7 @@ def _move(running: Running, event: Began | Stepped | Measured | Reading | Learni
         case Began():
             running.is_training = True
             running.tokens_per_step, running.domains = event.tokens_per_step, event.domains
+            running.of_peak = event.operations / event.peak if event.operations and event.peak else None
             running.count(event.step, event.steps, now)
         case Stepped():
             running.count(event.step, event.steps, now)

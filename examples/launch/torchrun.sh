@@ -1,0 +1,12 @@
+#!/bin/bash
+# One run on several machines. Give the same command on each of them, within ten minutes.
+#
+#     HEAD=node-1 NODES=4 GPUS=8 examples/launch/torchrun.sh my.yaml
+#
+# HEAD is one of the machines, which all others can reach. What follows goes to `doremi run`.
+set -euo pipefail
+: "${HEAD:?set HEAD to the name of one of the machines}"
+: "${NODES:?set NODES to the number of machines}"
+exec torchrun --nnodes "$NODES" --nproc-per-node "${GPUS:-8}" --max-restarts 3 \
+    --rdzv-backend c10d --rdzv-endpoint "$HEAD:${PORT:-29500}" --rdzv-id "${JOB:-doremi}" \
+    -m doremi run "$@"

@@ -1,0 +1,28 @@
+"""What a GPU can do at most, by its maker's data sheet: what a training's rate is compared with.
+
+MFU (model FLOPs utilisation, Chowdhery et al. 2022, appendix B) is the matrix operations that a step needs, over those
+that the devices could do in its time. What is computed twice, and a reference beside the proxy, count nothing.
+"""
+
+from __future__ import annotations
+
+import torch
+
+# dense bfloat16 operations a second, by a part of the device's name; the first that fits counts
+BFLOAT16 = (
+    ("B200", 2.25e15), ("H200", 9.89e14), ("H100 PCIe", 7.56e14), ("H100 NVL", 8.35e14), ("H100", 9.89e14),
+    ("GH200", 9.89e14), ("A100", 3.12e14), ("L40S", 3.62e14), ("L40", 1.81e14), ("L4", 1.21e14), ("A40", 1.50e14),
+    ("A10", 1.25e14), ("RTX 4090", 1.65e14), ("MI325X", 1.307e15), ("MI300X", 1.307e15),
+)  # fmt: skip
+
+
+def operations_a_second(name: str) -> float | None:
+    """Of a device with this name, in bfloat16; None for one that is not known."""
+    return next((rate for part, rate in BFLOAT16 if part in name), None)
+
+
+def device_rate(device: torch.device, precision: str) -> float | None:
+    """Of this device; None on a CPU, where it is not known, and in float32, which these units do not do."""
+    if device.type != "cuda" or precision != "bfloat16":
+        return None
+    return operations_a_second(torch.cuda.get_device_name(device))
