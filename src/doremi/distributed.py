@@ -194,7 +194,7 @@ class World:
             policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
         # of losses that are views: nobody changes ours in place
         warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
-        for block in _blocks(module):
+        for block in blocks(module):
             fully_shard(block, mesh=mesh, mp_policy=policy)
         fully_shard(module, mesh=mesh, mp_policy=policy)
         return module
@@ -242,7 +242,7 @@ class World:
         return found
 
 
-def _blocks(module: nn.Module) -> list[nn.Module]:
+def blocks(module: nn.Module) -> list[nn.Module]:
     """The transformer blocks, as the model itself names them."""
     names = {name for part in module.modules() for name in getattr(part, "_no_split_modules", None) or []}
     return [part for part in module.modules() if type(part).__name__ in names]

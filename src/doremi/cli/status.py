@@ -175,7 +175,7 @@ def describe(config: RunConfig) -> str:
             "stages:",
             *(f"  {line}" for line in _status_lines(RunDirectory(config.root), found.graph)),
             *remarks(config, found.graph),
-            *([found.memory] if found.memory else []),
+            *found.memory,
             *(f"warning: {note}" for note in found.notes),
             "what it costs: `doremi plan`",
         ]

@@ -22,8 +22,12 @@ class TrainingConfig(Section):
     """Optimiser steps."""
     batch_size: int = Field(default=32, ge=1)
     """Sequences in a global batch (one optimiser step)."""
-    accumulation: Annotated[int, Reaches()] = Field(default=1, ge=1)
-    """Micro-batches that a batch is split into. The result does not depend on it."""
+    accumulation: Annotated[int | Auto, Reaches()] = 1
+    """Micro-batches that a batch is split into. The result does not depend on it. `auto` takes the largest micro-batch
+    that fits into a GPU's memory by arithmetic, and 1 on a CPU."""
+    recompute: Annotated[Literal["none", "attention", "block", "auto"], Reaches()] = "auto"
+    """Activations that are computed again in the backward pass, to save memory. `block` takes about a third more time.
+    The result does not depend on it. `auto` is none where that fits into a GPU's memory, and else block."""
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """With several processes, `ddp` keeps a whole model on each. `fsdp` (FSDP2) splits its parameters, gradients and
     optimiser state over them. In float32 the result does not depend on it. In bfloat16 it rounds elsewhere."""
@@ -74,7 +78,7 @@ class TrainingConfig(Section):
     def __hash__(self) -> int:  # pydantic's own fails on a setting that is a dictionary
         return hash(self.model_dump_json())
 
-    @field_validator("threads", "evaluate_every", "checkpoint_every")
+    @field_validator("accumulation", "threads", "evaluate_every", "checkpoint_every")
     @classmethod
     def _positive(cls, value: int | str) -> int | str:
         if isinstance(value, int) and value < 1:
@@ -89,7 +93,7 @@ class TrainingConfig(Section):
 
     @model_validator(mode="after")
     def _micro_batches(self) -> TrainingConfig:
-        if self.batch_size % self.accumulation:
+        if isinstance(self.accumulation, int) and self.batch_size % self.accumulation:
             raise ValueError(f"batch_size {self.batch_size} is not a multiple of accumulation {self.accumulation}")
         if self.shard_size is not None and self.parallel != "fsdp":
             raise ValueError("shard_size says how fsdp splits a model: set parallel to fsdp, or leave it out")

@@ -16,10 +16,14 @@ from functools import cache
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.hooks import RemovableHandle
 
+from doremi.distributed import blocks
 from doremi.errors import ConfigError
 from doremi.model.build import build
+from doremi.model.recompute import attentions
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,13 @@ class Operations:
     """Bytes that the forward pass leaves for the backward pass, in float32."""
     scores: int
     """Of these, attention's scores of all pairs of tokens, which fused attention does not keep."""
+    layers: int
+    """Blocks, as the model itself names them; 0 where it does not."""
+    in_blocks: int
+    """Of what is saved without the scores, that inside of blocks; `in_attention` is the part inside of attention."""
+    in_attention: int
+    between: int
+    """Bytes of the hidden states that all blocks get."""
 
 
 def of_model(description: Mapping[str, Any], vocab_size: int, sequence_length: int) -> Operations:
@@ -55,7 +66,7 @@ def _counted(description: str, vocab_size: int, sequence_length: int) -> Operati
                 logits_BTV = lm(input_ids=tokens_BT, use_cache=False, **more).logits
             forward = counter.get_total_flops()
             logits_BTV.sum().backward()
-            return Operations(forward, counter.get_total_flops(), sum(saved.bytes.values()), sum(saved.scores.values()))
+            return saved.operations(forward, counter.get_total_flops())
     raise ConfigError(
         f"model: the operations of {lm.config.model_type} cannot be counted, for its computations depend on the text; "
         "`doremi plan` and candidates.equal_compute need them, other commands do not"
@@ -70,11 +81,50 @@ class _Saved:
         self.own = {tensor.untyped_storage()._cdata for tensor in (*lm.parameters(), *lm.buffers())}
         self.bytes: dict[int, int] = {}
         self.scores: dict[int, int] = {}
+        self.inside: dict[str, dict[int, int]] = {"block": {}, "attention": {}}
+        self.now: list[str] = []
+        """What is being computed, from the outside in."""
+        self.layers = self.between = 0
+        self.hooks = [
+            hook
+            for what, modules in (("block", blocks(lm)), ("attention", attentions(lm)))
+            for module in modules
+            for hook in self._watch(module, what)
+        ]
+
+    def _watch(self, module: torch.nn.Module, what: str) -> list[RemovableHandle]:
+        def entered(_: Any, args: Any, kwargs: Any) -> None:
+            self.now.append(what)
+            if what == "block":
+                given = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
+                self.layers += 1
+                self.between += max((t.nbytes for t in given if t.ndim == 3 and t.is_floating_point()), default=0)
+
+        def left(*_: Any) -> None:
+            self.now.pop()
+
+        return [module.register_forward_pre_hook(entered, with_kwargs=True), module.register_forward_hook(left)]
 
     def note(self, tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        if storage._cdata not in self.own:
-            self.bytes[storage._cdata] = storage.nbytes()
-            if tensor.ndim > 2 and tensor.shape[-2:] == (self.length, self.length):
-                self.scores[storage._cdata] = storage.nbytes()
+        if storage._cdata in self.own:
+            return tensor
+        self.bytes[storage._cdata] = storage.nbytes()
+        if tensor.ndim > 2 and tensor.shape[-2:] == (self.length, self.length):
+            self.scores[storage._cdata] = storage.nbytes()
+        for what in self.now:
+            self.inside[what][storage._cdata] = storage.nbytes()
         return tensor
+
+    def operations(self, forward: int, training: int) -> Operations:
+        """All that was counted; the model is left as it was."""
+        for hook in self.hooks:
+            hook.remove()
+        inside = {
+            what: sum(size for number, size in found.items() if number not in self.scores)
+            for what, found in self.inside.items()
+        }
+        return Operations(
+            forward, training, sum(self.bytes.values()), sum(self.scores.values()),
+            self.layers, inside["block"], inside["attention"], self.between,
+        )  # fmt: skip

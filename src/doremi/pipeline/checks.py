@@ -10,6 +10,7 @@ from doremi.methods import by_mixture
 from doremi.mixture.plain import uniform
 from doremi.model.build import build, remarks, try_out
 from doremi.model.presets import shape
+from doremi.model.recompute import recompute
 from doremi.objectives.choose import make_objective
 from doremi.pipeline import fewshot
 from doremi.rundir.weights import check_names, shape_of
@@ -27,6 +28,10 @@ def check(config: RunConfig, *, search: bool) -> None:
     description = shape_of(config)
     if config.model.architecture is not None or config.model.options:
         try_out(description, config.data.vocab_size, config.data.sequence_length)
+    if config.training.recompute in ("attention", "block"):
+        with torch.device("meta"):
+            lm = build(description, config.data.vocab_size, config.data.sequence_length, 0)
+        recompute(lm, config.training.recompute)
     for size in config.candidates.sizes:
         if size != config.size_name:
             shape(size, None, {}, key="candidates.sizes")

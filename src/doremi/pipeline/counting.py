@@ -35,7 +35,7 @@ def counted(config: RunConfig, vocab_size: int, known: dict[str, Counts]) -> dic
     for size in dict.fromkeys([config.size_name, *config.size_names()]):
         description = shape_of(config, size)
         key = counts_key(canonical(description), vocab_size, length)
-        if key not in found:
+        if key not in found or found[key].layers is None:
             found[key] = _count(description, vocab_size, length)
     return found
 
@@ -46,5 +46,8 @@ def _count(description: dict[str, object], vocab_size: int, sequence_length: int
     try:
         each = of_model(description, vocab_size, sequence_length)
     except ConfigError:  # its computations depend on the text: who needs the number says so
-        return Counts(body, total, None, None, None)
-    return Counts(body, total, each.forward, each.training, each.saved)
+        return Counts(body, total, None, None, None, layers=0)
+    return Counts(
+        body, total, each.forward, each.training, each.saved, each.scores, each.layers, each.in_blocks,
+        each.in_attention, each.between,
+    )  # fmt: skip

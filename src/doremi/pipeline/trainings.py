@@ -31,6 +31,7 @@ from doremi.files import FORMAT, ten_digits, write_json
 from doremi.mixture.domains import Mixture
 from doremi.mixture.record import MixtureRecord, write_record
 from doremi.model.build import TokenLosses, build, count_parameters, load, save
+from doremi.model.recompute import recompute
 from doremi.model.room import logits_room, scoring_room
 from doremi.objectives.choose import make_objective
 from doremi.objectives.objective import Objective
@@ -41,12 +42,14 @@ from doremi.pipeline.workspace import Workspace, versions
 from doremi.rundir import costs
 from doremi.rundir.known import counts, counts_key
 from doremi.rundir.layout import TrainingFolder
+from doremi.rundir.memory import split_over
 from doremi.rundir.node import training_place
 from doremi.rundir.specs import DIGITS, LossesSpec, Scoring, TrainingSpec
 from doremi.trackers import Tracked
 from doremi.training import loop
 from doremi.training.determinism import deterministic_or_said, set_deterministic
 from doremi.training.memory import forget_peak, peak_memory
+from doremi.training.out_of_memory import memory_or_said
 from doremi.training.profile import profiled
 from doremi.training.reference_losses import Forward, LiveReference, ReferenceLosses, StoredReference, write_store
 
@@ -104,14 +107,14 @@ def sampler_for(corpus: Corpus, spec: TrainingSpec) -> Sampler:
 def stream_for(corpus: Corpus, spec: TrainingSpec, world: World) -> BatchStream:
     """The batches of this rank."""
     settings = spec.settings
-    if settings.batch_size % (world.size * settings.accumulation):
+    if settings.batch_size % (world.size * int(settings.accumulation)):
         raise ConfigError(
             f"training.batch_size {settings.batch_size} is not a multiple of processes x accumulation "
             f"({world.size} x {settings.accumulation})"
         )
     files = [store.token_file(corpus.training, name, "train") for name in corpus.domains]
     length = spec.sequence_length
-    return BatchStream(sampler_for(corpus, spec), files, length, world.rank, world.size, settings.accumulation)
+    return BatchStream(sampler_for(corpus, spec), files, length, world.rank, world.size, int(settings.accumulation))
 
 
 def make_job(
@@ -122,6 +125,8 @@ def make_job(
     tokens = [store.tokens(corpus, name, "validation") for name in corpus.domains]
     scoring = spec.scoring
     model = fresh_model(corpus, spec, spec.seed, world)
+    if spec.settings.recompute != "auto":
+        recompute(model.lm, spec.settings.recompute)
     give_room(model, spec, world)
     return loop.Job(
         folder=folder,
@@ -144,10 +149,11 @@ def give_room(model: TokenLosses, spec: TrainingSpec, world: World) -> None:
     """Let a model have as many logits at once as the card's recorded memory leaves; on a CPU it has its own limit."""
     if spec.device_memory is not None:
         settings = spec.settings
+        here = count_parameters(model)[1] // split_over(settings, world.size)
         model.logits_bytes = logits_room(
-            spec.device_memory, spec.description, count_parameters(model)[1], model.vocab_size, spec.sequence_length,
+            spec.device_memory, spec.description, here, model.vocab_size, spec.sequence_length,
             rows=max(1, costs.micro_batch_rows(settings) // world.size),
-            halved=settings.precision == "bfloat16" and settings.compile is True,
+            halved=settings.precision == "bfloat16" and settings.compile is True, recomputed=settings.recompute,
         )  # fmt: skip
 
 
@@ -169,7 +175,7 @@ def train(space: Workspace, corpus: Corpus, spec: TrainingSpec, name: str) -> No
     if space.world.from_main(int(is_finished(folder, spec.key))):  # another machine may see it later
         return
     _prepare_torch(spec.settings, space.world)
-    with deterministic_or_said():
+    with deterministic_or_said(), memory_or_said(name):
         if spec.scoring is None:
             _plain(space, corpus, spec, folder.folder, name)
         else:

@@ -255,7 +255,7 @@ def this_machine(world: World) -> Machine:
     """The facts that `auto` follows from, here."""
     cores, device = available_cores(), world.device
     threads = max(1, cores // world.local_size)
-    return Machine(device.type, has_bfloat16(device), cores, threads, device_memory(device))
+    return Machine(device.type, has_bfloat16(device), cores, threads, device_memory(device), world.size)
 
 
 def device_memory(device: torch.device) -> int | None:

@@ -29,10 +29,12 @@ from doremi.errors import DataError, MixtureError
 from doremi.files import size_in_words
 from doremi.mixture.domains import folder_name
 from doremi.pipeline.host import this_host
+from doremi.plan.device import lines
 from doremi.plan.whole import as_trained_on, whole_run
 from doremi.rundir.at_once import PROCESS_BYTES, training_bytes
 from doremi.rundir.data_request import domain_sources
 from doremi.rundir.graph import Graph
+from doremi.rundir.memory import LESS
 from doremi.rundir.outgrown import in_words, outgrown
 from doremi.rundir.specs import TrainingSpec
 from doremi.rundir.weights import check_limits
@@ -47,8 +49,8 @@ class Forecast:
     corpus: Corpus
     prepared: bool
     graph: Graph
-    memory: str | None
-    """What the largest training takes, and what there is; None where it cannot be counted."""
+    memory: list[str]
+    """What the largest training takes, and what there is, and then each stage; nothing where it cannot be counted."""
     notes: list[str]
 
 
@@ -154,20 +156,20 @@ def _counts(documents: int, size: float) -> SplitCounts:
 # -- memory ------------------------------------------------------------------------------------------------------------
 
 
-def _memory(config: RunConfig, graph: Graph, world: World) -> tuple[str | None, list[str]]:
-    """The line on memory, and a warning where there is too little."""
+def _memory(config: RunConfig, graph: Graph, world: World) -> tuple[list[str], list[str]]:
+    """The lines on memory, and a warning where there is too little."""
     trainings = [node for node in graph.nodes if isinstance(node.spec or node.draft, TrainingSpec)]
     largest = max((training_bytes(config, graph, node) for node in trainings), default=0)
     if not largest:
-        return None, []
+        return [], []
     if world.device.type == "cuda":
         need, have = largest, int(torch.cuda.get_device_properties(world.device).total_memory)
     else:
         need, have = largest + PROCESS_BYTES, this_host().memory
+    each = [f"  {line}" for line in lines(config, graph)]
     line = f"memory: the largest training takes about {size_in_words(need)}, and there are {size_in_words(have)}"
     if need <= have:
-        return line, []
-    return line, [
-        f"the largest training needs about {size_in_words(need)}, and this machine has {size_in_words(have)}. Raise "
-        "training.accumulation, or take a smaller model"
+        return [line, *each], []
+    return [line, *each], [
+        f"the largest training needs about {size_in_words(need)}, and this machine has {size_in_words(have)}. {LESS}"
     ]

@@ -76,7 +76,7 @@ def _of_the_search(plan: Plan) -> Iterator[Variant]:
     config, per_seed = plan.config, [c.name for c in plan.graph.candidates if c.role == "per-seed"]
     yield _one(config, "reference.losses", "stored", "the reference's losses once, kept on disk", timed=False)
     yield _one(config, "reference.losses", "live", "the reference's losses only where they are needed", timed=False)
-    if config.proxy.update == "exact" and config.training.accumulation > 1:
+    if config.proxy.update == "exact" and config.training.accumulation not in (1, "auto"):
         yield _one(config, "proxy.update", "lagged", "no forward pass to score a batch first", timed=False)
     if per_seed and config.proxy.seeds > config.candidates.seeds:
         yield _one(config, "proxy.seeds", config.candidates.seeds, f"the fewest that {per_seed[0]} can have")

@@ -6,6 +6,7 @@ import torch
 
 from doremi.diagnostics.few_tokens import in_digits
 from doremi.files import size_in_words
+from doremi.plan.device import lines
 from doremi.plan.plan import Plan, epochs
 from doremi.plan.savings import savings
 from doremi.plan.stages import SEARCH, Stage
@@ -17,7 +18,7 @@ UNKNOWN = "-"
 
 def text(plan: Plan) -> str:
     """All that `doremi plan` prints."""
-    parts = [_head(plan), _stages(plan), _noise(plan), _final(plan), _epochs(plan), _cheaper(plan)]
+    parts = [_head(plan), _stages(plan), *_held(plan), _noise(plan), _final(plan), _epochs(plan), _cheaper(plan)]
     return "\n\n".join([*parts, "\n".join(f"note: {note}" for note in plan.notes)])
 
 
@@ -94,6 +95,12 @@ def _stages(plan: Plan) -> str:
     if plan.done:
         legend.append(f"done: {_done(plan)}. What has only begun is left as a whole")
     return "\n".join([*_columns(rows), *legend])
+
+
+def _held(plan: Plan) -> list[str]:
+    """What each device must hold, also where that was more than could be tried here."""
+    found = lines(plan.config, plan.graph)
+    return ["\n".join(["each training holds, by arithmetic:", *(f"  {line}" for line in found)])] if found else []
 
 
 def _sum(name: str, plan: Plan, disk: int, about: str) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from doremi.rundir.context import Context
 from doremi.rundir.graph import Graph, Method, graph
 from doremi.rundir.known import Known
 from doremi.rundir.machine import CPU_FLOPS_PER_CORE, Host, Machine
+from doremi.rundir.memory import LESS, Held, Work, held, logit_bytes
 from doremi.rundir.node import Node
 from doremi.rundir.schedule import Left
 from doremi.rundir.specs import TrainingSpec
@@ -96,9 +97,24 @@ def training_bytes(config: RunConfig, plan: Graph, node: Node) -> int:
     counts = context.counts(node.size or None)
     if counts is None or not isinstance(spec, TrainingSpec):
         return 0
+    machine = plan.known.machine
+    if machine is not None and machine.device != "cpu":
+        found = on_device(config, plan, node)
+        return 0 if found is None else found.total
     rows = costs.micro_batch_rows(spec.settings)
     live = 4 * counts.parameters if spec.scoring is not None and spec.scoring.losses == "live" else 0
     return OPTIMIZER_BYTES * counts.parameters + live + rows * (counts.saved or 0)
+
+
+def on_device(config: RunConfig, plan: Graph, node: Node) -> Held | None:
+    """What each process of a training holds on its GPU; None where that cannot be counted."""
+    context, spec, machine = Context(config, plan.known), node.spec or node.draft, plan.known.machine
+    counts, corpus = context.counts(node.size or None), plan.known.corpus
+    if counts is None or machine is None or corpus is None or not isinstance(spec, TrainingSpec):
+        return None
+    live = spec.scoring is not None and spec.scoring.losses == "live"
+    work = Work(counts, logit_bytes(spec.sequence_length, corpus.tokenizer.vocab_size), live)
+    return held(spec.settings, work, machine.processes)
 
 
 def too_large(config: RunConfig, plan: Graph, host: Host) -> str | None:
@@ -108,10 +124,7 @@ def too_large(config: RunConfig, plan: Graph, host: Host) -> str | None:
     memory, where = (host.device_memory, "a GPU") if host.devices else (host.memory, "this machine")
     if largest is None or memory is None or (needs := training_bytes(config, plan, largest)) <= memory:
         return None
-    return (
-        f"{largest.id} needs about {size_in_words(needs)} of memory, and {where} has {size_in_words(memory)}. "
-        "Raise training.accumulation, so that fewer sequences are worked on at once, or use a smaller model."
-    )
+    return f"{largest.id} needs about {size_in_words(needs)} of memory, and {where} has {size_in_words(memory)}. {LESS}"
 
 
 def _fitting(config: RunConfig, plan: Graph, host: Host, trainings: list[Node]) -> int:

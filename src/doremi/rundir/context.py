@@ -12,6 +12,7 @@ from doremi.mixture.published import published_names
 from doremi.rundir import costs
 from doremi.rundir.known import Counts, Known, counts_key
 from doremi.rundir.machine import resolved
+from doremi.rundir.memory import Work, fitted, logit_bytes
 from doremi.rundir.node import Node
 from doremi.rundir.specs import LossesSpec, MixtureSpec, Scoring, TrainingSpec, canonical
 from doremi.rundir.weights import limited, mixture_named, shape_of
@@ -37,7 +38,15 @@ class Context:
         if counts is None or self.known.machine is None:
             return None
         settings = resolved(self.config, self.known.machine, counts.parameters)
-        return _at_rate(settings, self.rate(None))
+        return self._fitted(_at_rate(settings, self.rate(None)), None, live=self.keeps_losses() is False)
+
+    def _fitted(self, settings: TrainingConfig, size: str | None, *, live: bool) -> TrainingConfig:
+        """With micro-batches, and what is computed again, as the memory of the recorded GPU has them."""
+        counts, machine, corpus = self.counts(size), self.known.machine, self.corpus
+        if counts is None or machine is None or corpus is None:
+            return settings
+        size_of_logits = logit_bytes(self.config.data.sequence_length, corpus.tokenizer.vocab_size)
+        return fitted(settings, machine, Work(counts, size_of_logits, live))
 
     def rate(self, size: str | None) -> float:
         """Peak learning rate of the proxy's model, or of a candidate's size."""
@@ -140,6 +149,9 @@ class Context:
         if more_steps:
             settings = settings.model_copy(update={"steps": settings.steps + more_steps})
         size = node.size or None
+        asked = self.config.training
+        settings = settings.model_copy(update={"accumulation": asked.accumulation, "recompute": asked.recompute})
+        settings = self._fitted(settings, size, live=scoring is not None and scoring.losses == "live")
         spec = TrainingSpec(
             corpus=self.corpus.training.fingerprint,
             sequence_length=self.config.data.sequence_length,

@@ -52,7 +52,7 @@ def losses_batches(corpus: Corpus, sequence_length: int, rows: int) -> int:
 
 def micro_batch_rows(settings: TrainingConfig) -> int:
     """Sequences in a micro-batch of all processes."""
-    return max(1, settings.batch_size // settings.accumulation)
+    return max(1, settings.batch_size // int(settings.accumulation))
 
 
 def losses_rows(settings: TrainingConfig, sequence_length: int, device_memory: int | None) -> int:
@@ -77,7 +77,7 @@ def _scoring_passes(scoring: Scoring | None, settings: TrainingConfig) -> int:
     """Forward passes beside that of the training: the reference's live one, and one that scores a batch first."""
     if scoring is None:
         return 0
-    first = settings.accumulation > 1 and scoring.proxy.update == "exact"
+    first = int(settings.accumulation) > 1 and scoring.proxy.update == "exact"
     return int(scoring.losses == "live") + int(first)
 
 

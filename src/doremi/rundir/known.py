@@ -32,6 +32,15 @@ class Counts:
     """With their gradients."""
     saved: int | None
     """Bytes that a sequence's forward pass leaves for its backward pass."""
+    scores: int = 0
+    """Of these, attention's scores, which fused attention does not keep."""
+    layers: int | None = None
+    """Blocks; 0 where the model does not name them, None where this was counted before there was such a number."""
+    in_blocks: int = 0
+    """Of what is saved without the scores, that inside of blocks, and inside of attention."""
+    in_attention: int = 0
+    between: int = 0
+    """Bytes of the hidden states that all blocks get."""
 
 
 def counts(root: Path) -> dict[str, Counts]:

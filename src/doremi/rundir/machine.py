@@ -34,6 +34,8 @@ class Machine:
     """Of one process of a training, where `training.threads` is auto; on a GPU no more than `CARD_THREADS` are used."""
     device_memory: int | None = None
     """Bytes of the GPU that one training may take. How many logits it has at once follows from it, and so last bits."""
+    processes: int = 1
+    """That train together. The micro-batches of `training.accumulation: auto` follow from it."""
 
 
 @dataclass(frozen=True)
