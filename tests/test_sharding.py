@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from doremi.config import TrainingConfig
-from doremi.distributed import Shards, World
+from doremi.distributed import Shards, World, blocks
 from doremi.errors import ConfigError
 from doremi.model import parts
 from doremi.model.build import TokenLosses, build, load, save
@@ -203,6 +203,7 @@ def test_a_process_holds_its_parts_and_gathers_one_block(
         module = TokenLosses(build(description, vocab, length, 0), length)
     shards = Shards("bfloat16", size)
     module = processes.shard(module, shards)
+    assert len(blocks(module)) == (3 if preset == "0.3m" else 32)  # are still known as such
     exchanged = Exchanged()
     with FakeTensorMode(allow_non_fake_inputs=True):
         empty = {name: torch.empty(rows(tuple(p.shape), number)) for name, p in module.named_parameters()}

@@ -243,9 +243,9 @@ class World:
 
 
 def blocks(module: nn.Module) -> list[nn.Module]:
-    """The transformer blocks, as the model itself names them."""
+    """The transformer blocks, as the model itself names their class; one that is split is of a class made of it."""
     names = {name for part in module.modules() for name in getattr(part, "_no_split_modules", None) or []}
-    return [part for part in module.modules() if type(part).__name__ in names]
+    return [part for part in module.modules() if names & {kind.__name__ for kind in type(part).__mro__}]
 
 
 def _is_loss(error: RuntimeError) -> bool:
