@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -155,14 +156,43 @@ class Exchanged(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.fixture
-def processes(request: pytest.FixtureRequest) -> Iterator[World]:
+@contextlib.contextmanager
+def pretended(rank: int, number: int) -> Iterator[World]:
     """One of many processes, of which the others are only pretended."""
     from torch.testing._internal.distributed.fake_pg import FakeStore
 
-    dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=request.param)
-    yield World(0, request.param, torch.device("cpu"))
-    dist.destroy_process_group()
+    dist.init_process_group("fake", store=FakeStore(), rank=rank, world_size=number)
+    try:
+        yield World(rank, number, torch.device("cpu"))
+    finally:
+        dist.destroy_process_group()
+
+
+@pytest.fixture
+def processes(request: pytest.FixtureRequest) -> Iterator[World]:
+    with pretended(0, request.param) as world:
+        yield world
+
+
+@pytest.mark.parametrize(("rank", "size"), [(0, None), (20, None), (31, None), (31, 4)])
+def test_each_process_gets_its_rows_and_what_is_tied_stays_tied(rank: int, size: int | None) -> None:
+    """Of 96 and 100 rows over 32 processes: even parts, uneven ones, and the last processes get nothing."""
+    description = {**shape("0.3m", None, {}), "num_hidden_layers": 1}
+    torch.manual_seed(0)
+    whole = build(description, 100, LENGTH, 0)
+    with pretended(rank, 32) as world:
+        shards = Shards("float32", size)
+        torch.manual_seed(0)
+        lm, kept = build_parts(lambda: build(description, 100, LENGTH, 0), lambda part: world.part(part, shards))
+        module = world.shard(TokenLosses(lm, LENGTH), shards)
+        world.fill(module, {f"lm.{name}": part for name, part in kept.items()})
+        assert module.lm.get_input_embeddings().weight is module.lm.get_output_embeddings().weight
+        assert len(list(module.parameters())) == len(list(whole.parameters()))
+        number = size or 32
+        for name, parameter in whole.named_parameters():
+            chunks = dict(enumerate(parameter.detach().chunk(number)))
+            mine = chunks.get(rank % number, parameter.detach()[:0])
+            assert torch.equal(local(module.lm.get_parameter(name)), mine), name
 
 
 def shapes(description: dict[str, Any], vocab: int, length: int) -> tuple[dict[str, tuple[int, ...]], list[list[str]]]:

@@ -58,8 +58,13 @@ def build_sharded(
 
 def _tried(lm: Any, kept: Mapping[str, Kept], sequence_length: int, world: World) -> TokenLosses:
     """On the meta device, with all that the main process has found out about it."""
-    found = tried(lm, kept, sequence_length) if world.is_main else Tried(False, False)
-    linear, unmasked = (world.from_main(int(flag)) for flag in (found.linear_head, found.unmasked))
+    found = [Tried(False, False)]
+
+    def run() -> None:
+        found[0] = tried(lm, kept, sequence_length)
+
+    world.on_main(run)  # a large one takes minutes, for which no process may give up
+    linear, unmasked = (world.from_main(int(flag)) for flag in (found[0].linear_head, found[0].unmasked))
     module = TokenLosses(lm, sequence_length)
     Tried(bool(linear), bool(unmasked)).apply(module)
     return module
