@@ -26,8 +26,8 @@ Kept = TypeVar("Kept")
 """What a process keeps of a parameter, in memory of its own."""
 
 
-class _Gone(Exception):
-    """A value is needed whose memory was given back."""
+class _Gone(BaseException):
+    """A value is needed whose memory was given back. No `Exception`, for those may be taken for the model's own."""
 
 
 class _OneAtATime(TorchDispatchMode, Generic[Kept]):
@@ -50,8 +50,8 @@ class _OneAtATime(TorchDispatchMode, Generic[Kept]):
         return func(*args, **(kwargs or {}))
 
     def register(self, parameter: nn.Parameter) -> None:
-        """Watch a parameter, if it is large."""
-        if parameter.numel() >= LARGE and not parameter.is_meta:
+        """Watch a parameter, if it is a large matrix."""
+        if parameter.ndim > 1 and parameter.numel() >= LARGE and not parameter.is_meta:
             self.large.setdefault(_storage(parameter), parameter)
 
     def _touched(self, tensor: Tensor, *, filled: bool) -> None:
@@ -98,15 +98,24 @@ def build_parts(make: Callable[[], Any], part: Callable[[Tensor], Kept]) -> tupl
         with _registering(mode), mode:
             module = make()
         mode.release(mode.filled)
+        parts = _taken(module, mode)
     except _Gone:
         torch.set_rng_state(before)
-        mode, module = _OneAtATime(part), make()
+        module = make()
+        parts = _taken(module, _OneAtATime(part))
+    _to_meta(module)
+    return module, parts
+
+
+def _taken(module: nn.Module, mode: _OneAtATime[Kept]) -> dict[str, Kept]:
+    """The parts of all parameters: those that were taken on the way, and now those that stayed."""
     parts: dict[str, Kept] = {}
     for name, parameter in module.named_parameters():
         number = _storage(parameter)
-        parts[name] = mode.parts[number] if number in mode.parts else part(parameter.detach())
-    _to_meta(module)
-    return module, parts
+        if number not in mode.parts and parameter.untyped_storage().size() < parameter.nbytes:
+            raise _Gone
+        parts[name] = mode.parts[number] if number in mode.parts else mode.part(parameter.detach())
+    return parts
 
 
 def _to_meta(module: nn.Module) -> None:
