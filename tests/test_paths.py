@@ -22,6 +22,7 @@ NO_PATHS = {
     "data.domain_field", "data.others", "data.join", "data.where", "data.domains.join", "data.domains.where",
     "data.domains.values",
     "executor",
+    "profile",
     "name", "data.text_field", "data.domains.text_field", "model.preset", "model.architecture", "candidates.sizes",
     "limits.groups.domains",
 }  # fmt: skip

@@ -11,6 +11,7 @@ import yaml
 
 from doremi.errors import DamageError, RunError
 from doremi.report import write_report
+from doremi.report.words import ABSENT
 from doremi.report.facts import read_facts
 from doremi.report.svg import printable
 from doremi.report.tables import domain_tables
@@ -175,7 +176,9 @@ def test_how_it_was_made_is_told(page: Page) -> None:
     assert models["reference on natural"]["Seeds"] == "0 and 1"
     assert models["proxy"]["Body parameters"] == "2,345"
     assert models["proxy"]["With embeddings"] == "12.3 k"
-    assert page.table("times")["proxy"] == {"Time": "3.0 min", "Tokens": "10.2 k"}
+    assert page.table("times")["proxy"] == {
+        "Time": "3.0 min", "Tokens": "10.2 k", "Tokens a second": "57", "Peak memory": ABSENT,
+    }  # fmt: skip
     assert page.table("configuration")["verdict.margin"] == {"Value": "0.005"}
     assert page.table("versions")["versions.torch"] == {"Value": "2.13.0"}
     text = words(page.root)

@@ -145,7 +145,9 @@ def iterated(copied: Path) -> Path:
         link.write_text(json.dumps(held | {"folder": f"rounds/1/{held['folder']}"}))
     (copied / "mixture.json").write_text(json.dumps(record | {"rounds": rounds}))
     plan_rounds(copied, 2)
-    lines = [{"stage": f"rounds/{n}/proxy/seed-0", "seconds": 60.0 * n, "tokens": 5120} for n in (1, 2)]
+    lines = [
+        {"stage": f"rounds/{n}/proxy/seed-0", "seconds": 60.0 * n, "tokens": 5120, "peak_memory": 3e9} for n in (1, 2)
+    ]
     (copied / "timings.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return copied
 
@@ -159,7 +161,9 @@ def test_all_rounds_are_told(iterated: Path) -> None:
         "round 1, reference on natural", "round 1, proxy", "round 2, reference on round 1", "round 2, proxy",
         "doremi, tiny", "natural, tiny the reference models", "uniform, tiny",
     ]  # fmt: skip
-    assert [row[:2] for row in rows(page, "times")] == [["round 1, proxy", "1.0 min"], ["round 2, proxy", "2.0 min"]]
+    assert rows(page, "times") == [
+        ["round 1, proxy", "1.0 min", "5,120", "85", "3.0 GB"], ["round 2, proxy", "2.0 min", "5,120", "43", "3.0 GB"],
+    ]  # fmt: skip
     assert "4 models finished in 2 rounds, seeds 0 and 1" in words(page.by_id("made"))
 
 
