@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,10 @@ for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_DFL)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what it leaves in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# what is kept for a later command is kept in a folder of these tests alone
+CACHES = tempfile.TemporaryDirectory(prefix="doremi-caches-")
+os.environ["XDG_CACHE_HOME"] = CACHES.name
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

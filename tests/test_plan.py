@@ -30,7 +30,7 @@ from doremi.errors import ConfigError, DataError, MixtureError, TrainingError
 from doremi.evaluation.perplexity import ValidationSet
 from doremi.events.words import duration as duration_in_words
 from doremi.executors.choose import chosen
-from doremi.files import size_in_words
+from doremi.files import cache_folder, size_in_words
 from doremi.mixture.record import MixtureRecord, write_record
 from doremi.model import build as model
 from doremi.pipeline import preparing
@@ -38,7 +38,7 @@ from doremi.pipeline.driver import complete, drive, settle
 from doremi.pipeline.host import this_host
 from doremi.pipeline.run import candidates, search
 from doremi.pipeline.workspace import Workspace, open_workspace
-from doremi.plan import calibration, plan, preparation
+from doremi.plan import calibration, kept, plan, preparation
 from doremi.plan.calibration import Measured
 from doremi.plan.savings import savings
 from doremi.plan.stages import Stage
@@ -680,8 +680,39 @@ def test_readable_figures() -> None:
     ]
 
 
+def test_what_was_measured_here_is_not_measured_again(
+    prepared: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Longer trainings and other seeds take no new trial; another batch, machine or month does."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    asked: list[str] = []
+    monkeypatch.setattr(calibration, "ask", lambda _, request, what: asked.append(what) or vars(TIMES))
+
+    def trials(config: RunConfig) -> list[str]:
+        asked.clear()
+        said: list[str] = []
+        plan.make(config, None, said.append)
+        assert [line for line in said if "as measured here on 20" in line] or asked
+        return asked.copy()
+
+    first = trials(prepared)
+    assert first == ["plain custom", "proxy custom"]
+    assert trials(changed(prepared, training={"steps": 9, "learning_rate": 0.5}, candidates={"seeds": 7})) == []
+    assert trials(changed(prepared, training={"batch_size": 24})) == first
+    with monkeypatch.context() as here:
+        here.setattr(kept, "_device", lambda: ["another card", 1])
+        assert trials(prepared) == first
+    with monkeypatch.context() as here:
+        here.setattr(kept, "DAYS", 0)
+        assert trials(prepared) == first
+    for file in (cache_folder() / "calibration").iterdir():
+        file.write_text("{")
+    assert trials(prepared) == first
+
+
 @pytest.mark.slow
-def test_a_process_of_its_own_measures(prepared: RunConfig) -> None:
+def test_a_process_of_its_own_measures(prepared: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     made = make(prepared)
     seconds = made.total_seconds()
     assert seconds is not None

@@ -11,12 +11,11 @@ import yaml
 
 from doremi.errors import DamageError, RunError
 from doremi.report import write_report
-from doremi.report.words import ABSENT
 from doremi.report.facts import read_facts
 from doremi.report.svg import printable
 from doremi.report.tables import domain_tables
 from doremi.report.trainings import Training, curve
-from doremi.report.words import count, duration, factor, fixed, flattened, listed, percent, shortened, signed
+from doremi.report.words import ABSENT, count, duration, factor, fixed, flattened, listed, percent, shortened, signed
 from doremi.rundir.layout import RunDirectory, TrainingFolder
 from make_run import MadeRun
 from report_run import NOT_DRAWN, Element, Page, a_report, read, words

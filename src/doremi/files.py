@@ -119,6 +119,11 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def cache_folder() -> Path:
+    """Ours in the user's folder of caches, which a restart of the machine leaves alone."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "doremi"
+
+
 def key_of(value: Any) -> str:
     """SHA-256 of a JSON value in canonical form: the identity of whatever it describes."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

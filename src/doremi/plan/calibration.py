@@ -40,6 +40,7 @@ from doremi.objectives.objective import Objective
 from doremi.objectives.plain import PlainObjective
 from doremi.pipeline import trainings
 from doremi.pipeline.workspace import device_memory
+from doremi.plan import kept
 from doremi.plan.asking import ask, serve
 from doremi.plan.footprint import meta_model
 from doremi.rundir import costs
@@ -79,17 +80,29 @@ class Measured:
 def measure(config: RunConfig, spec: TrainingSpec, size: str, corpus: Corpus) -> Measured:
     """Calibrate a training of a run, but for its steps, in a process of its own; `size` is what its model is called.
 
-    `TrainingError` where it ends early: the device cannot hold this training.
+    `TrainingError` where it ends early: the device cannot hold this training. What was found is kept (kept.py).
     """
+    request = _request(config, spec, corpus)
+    found = ask("calibration", request, f"{'plain' if spec.scoring is None else 'proxy'} {size}")
+    kept.write(request, found)
+    return Measured(**found)
+
+
+def measured_before(config: RunConfig, spec: TrainingSpec, corpus: Corpus) -> tuple[Measured, str] | None:
+    """The same as it was found here before, with the day; None where nothing is kept."""
+    held = kept.read(_request(config, spec, corpus))
+    return None if held is None else (Measured(**held.answer), held.day)
+
+
+def _request(config: RunConfig, spec: TrainingSpec, corpus: Corpus) -> dict[str, Any]:
     settings = spec.settings.model_dump(mode="json")
-    request = {
+    return {
         "config": {**config.model_dump(mode="json"), "training": settings},
         "model": spec.model,
         "losses": None if spec.scoring is None else spec.scoring.losses,
         "vocab_size": corpus.tokenizer.vocab_size,
         "validation_tokens": sum(corpus.count("validation", "tokens")),
     }
-    return Measured(**ask("calibration", request, f"{'plain' if spec.scoring is None else 'proxy'} {size}"))
 
 
 def measure_preparation(config: RunConfig) -> dict[str, Any]:

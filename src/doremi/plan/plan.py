@@ -337,7 +337,12 @@ def _measured(
     for (kind, size), spec in specs.items():
         if isinstance(spec, LossesSpec):
             continue
-        say(f"measuring {'plain training' if kind == 'plain' else 'a proxy'} of {size} ...")
+        what = f"{'plain training' if kind == 'plain' else 'a proxy'} of {size}"
+        if (before := calibration.measured_before(config, spec, corpus)) is not None:
+            say(f"{what}: as measured here on {before[1]}")
+            yield (kind, size), before[0]
+            continue
+        say(f"measuring {what} ...")
         try:
             found = calibration.measure(config, spec, size, corpus)
         except TrainingError as error:

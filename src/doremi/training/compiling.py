@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import nn
+
+from doremi.files import cache_folder
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -45,13 +46,8 @@ def prepare() -> None:
     """Raise the compiler's limit, and name a folder for what it makes, unless the user has."""
     import torch._dynamo.config as dynamo  # takes seconds, and only who compiles needs it
 
-    os.environ.setdefault(CACHE, str(cache_folder()))
+    os.environ.setdefault(CACHE, str(cache_folder() / "compiled"))
     dynamo.recompile_limit = max(dynamo.recompile_limit, GRAPHS_KEPT)
-
-
-def cache_folder() -> Path:
-    """In the user's folder of caches, which a restart of the machine leaves alone."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "doremi" / "compiled"
 
 
 def graphs_skipped() -> int:
