@@ -221,12 +221,15 @@ def test_a_stopped_command_goes_on_with_the_same_bytes(
     out = tmp_path / "out"
     with pytest.raises(Interrupted, match="Finished shards are kept"):
         draw("out", "megatron")
-    assert len(contents(out)) == 6
+    kept = {number for number in range(7) if (out / f"shard-{number:05}.idx").exists()}
+    assert kept >= {0, 1, 2}
+    assert 3 not in kept
     (out / "shard-00001.idx").unlink()  # killed between the two files of a shard
     (out / ".shard-00003.bin.tmp").write_bytes(b"half")
     monkeypatch.setattr(shards, "write_shard", counted)
     assert draw("out", "megatron") == whole
-    assert written == [1, *range(3, 7)]
+    assert set(written) == set(range(7)) - kept | {1}
+    assert len(written) == len(set(written))
     assert contents(out) == contents(tmp_path / "whole")
     assert not list(out.glob(".*.tmp"))
 

@@ -54,7 +54,7 @@ class Order:
         """Shard `number` of so many, of a data set with `draws` of each domain, `[K]`."""
         parts = [self._of(domain, number, shards, count) for domain, count in enumerate(draws) if count]
         domain, draw, place = (np.concatenate(column) for column in zip(*parts, strict=True))
-        order = np.lexsort((draw, domain, place))
+        order = np.argsort(place, kind="stable")  # at the same place by domain, then by draw, as they stand here
         domain, draw = domain[order], draw[order]
         return Drawn(domain, self._sampler.sequence(domain, draw))
 

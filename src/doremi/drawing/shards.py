@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
@@ -51,15 +51,17 @@ def write_shard(job: Job, number: int) -> None:
 
 
 def write_shards(job: Job, numbers: Sequence[int], workers: int, done: Callable[[], None]) -> None:
-    """Write these shards with so many processes; `done` is called after each. The first error ends the rest."""
+    """Write these shards with so many processes; `done` is called after each. The first error ends the rest.
+
+    Text is decoded in this process where that is the only one, so that a user who stops it waits for no shard.
+    """
     workers = min(workers, len(numbers))
-    if workers < 2:
+    if workers < 2 and FORMS[job.to].is_text:
         for number in numbers:
             write_shard(job, number)
             done()
         return
-    resource_tracker.ensure_running()
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin) as pool:
+    with _pool(workers) as pool:
         with interrupt_held():
             waiting = [pool.submit(write_shard, job, number) for number in numbers]
         try:
@@ -73,6 +75,14 @@ def write_shards(job: Job, numbers: Sequence[int], workers: int, done: Callable[
             ) from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _pool(workers: int) -> Executor:
+    """Processes; for one worker two threads, since tokens mostly wait for the system to write and to flush them."""
+    if workers < 2:
+        return ThreadPoolExecutor(2)
+    resource_tracker.ensure_running()
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin)
 
 
 def _begin() -> None:
