@@ -65,12 +65,17 @@ def sample(
     to: Annotated[str, typer.Option("--to", metavar="FORM", help="What is written: flat, megatron, parquet or jsonl.")],
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where to write: a new folder.")],
     mixture: MixtureOption = None,
+    paths: PathsOption = None,
+    path: PathOption = None,
 ) -> None:
     """Draw a data set of whole documents by a mixture. Run the same command to go on after a stop."""
+    from doremi.export.mapping import read_places
     from doremi.export.sampled import sample as draw
     from doremi.rundir.layout import RunDirectory
 
-    typer.echo(str(draw(RunDirectory(run), tokens=tokens, to=to, out=out, mixture=mixture, say=_say)))
+    directory = RunDirectory(run)
+    places = read_places(paths, path or (), list(directory.corpus().domains)) if paths or path else None
+    typer.echo(str(draw(directory, tokens=tokens, to=to, out=out, mixture=mixture, places=places, say=_say)))
 
 
 def import_(
