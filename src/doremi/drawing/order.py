@@ -25,6 +25,14 @@ _STRIDE = np.uint64(0x9E3779B97F4A7C15)  # consecutive numbers, far apart before
 _UNIT = 2.0**-53
 
 
+def most_shards(draws: Sequence[int]) -> int:
+    """Into how many shards a data set may be cut so that none is empty, which many readers refuse.
+
+    With half as many as the draws of a domain, each shard has a whole one of its equal pieces, and so a draw.
+    """
+    return max(1, max(draws) // 2)
+
+
 @dataclass(frozen=True)
 class Drawn:
     """Draws in the order of the data set, `[R]` each: the domain's index and the document's number in it."""

@@ -22,7 +22,7 @@ from doremi.corpus.store import AGAIN, verify_files
 from doremi.corpus.value import Corpus
 from doremi.drawing.counts import Count, count, intended_tokens
 from doremi.drawing.forms import FORMS, form_named
-from doremi.drawing.order import Order
+from doremi.drawing.order import Order, most_shards
 from doremi.drawing.shards import Job, write_shards
 from doremi.drawing.source import Source
 from doremi.errors import DamageError, ExportError, Interrupted
@@ -115,7 +115,9 @@ class _Drawing:
         for note in receipt["notes"]:
             say(note)
         write_receipt(self.out, receipt)
-        job = Job(self.out.resolve(), self.asked.to, self.source, self.order, draws, self.shards)
+        job = Job(
+            self.out.resolve(), self.asked.to, self.source, self.order, draws, min(self.shards, most_shards(draws))
+        )
         self._write(job, {} if before is None else before["files"], workers, say)
         receipt["files"] = {path.name: path.stat().st_size for path in _files(job)}
         if self.asked.to == "megatron":
