@@ -8,7 +8,10 @@ import shlex
 import struct
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
+from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,6 +28,7 @@ from doremi.corpus.sources import DomainSource
 from doremi.corpus.value import Corpus
 from doremi.drawing import shards
 from doremi.errors import ExportError, Interrupted
+from doremi.executors import ray_shards
 from doremi.export import export
 from doremi.export.sampled import NAME, sample
 from doremi.rundir.layout import RunDirectory
@@ -37,6 +41,7 @@ WEIGHTS = {"web": 0.25, "code": 0.75 - 1e-6, "grüne Bücher": 1e-6, "never": 0.
 TOKENS = 40_000  # code is gone through several times
 SHARD = 6_000
 AWKWARD = ("e\u0301 <|endoftext|>\u2028 \U0001f600\n", "\t x ")
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra ray")
 Documents = dict[bytes, tuple[int, int]]
 
 
@@ -48,12 +53,13 @@ def run(tmp_path: Path) -> RunDirectory:
 
 
 @pytest.fixture
-def draw(run: RunDirectory, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+def draw(run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Draws into a folder of `tmp_path`; the receipt."""
     mixture = weights_file(tmp_path / "mixture.json", WEIGHTS)
 
-    def drawn(name: str, to: str = "flat", **changes: Any) -> dict[str, Any]:
-        options = {"tokens": str(TOKENS), "to": to, "mixture": mixture, "shard_tokens": SHARD, **changes}
+    def drawn(name: str, to: str = "flat", shard_tokens: int = SHARD, **changes: Any) -> dict[str, Any]:
+        monkeypatch.setattr("doremi.export.sampled.SHARD_TOKENS", shard_tokens)
+        options = {"tokens": str(TOKENS), "to": to, "mixture": mixture, **changes}
         return json.loads(sample(run, out=tmp_path / name, **options).read_text(encoding="utf-8"))
 
     return drawn
@@ -146,6 +152,46 @@ def test_any_number_of_processes_writes_the_same(
     configure(run, workers=2)
     assert draw("two") == one
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+@pytest.mark.parametrize("ray", ["like Ray", pytest.param("Ray", marks=[needs_ray, pytest.mark.slow])])
+def test_ray_writes_the_same(
+    ray: str, run: RunDirectory, draw: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command, with what stands for Ray, and with Ray."""
+    one = draw("one")
+    configure(run, executor="ray")
+    like = LikeRay()
+    if ray != "Ray":
+        monkeypatch.setattr(ray_shards, "connected", lambda address: nullcontext(like))
+    words = ["sample", str(run.root), f"--tokens={TOKENS}", "--to=flat", f"--mixture={tmp_path / 'mixture.json'}"]
+    result = CliRunner().invoke(app, [*words, f"--out={tmp_path / 'two'}"])
+    assert result.exit_code == 0, result.output
+    assert "7 of 7 shards are written" in result.output
+    assert like.tasks == (0 if ray == "Ray" else 7)
+    assert json.loads((tmp_path / "two" / NAME).read_text(encoding="utf-8")) == one
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+class LikeRay:
+    """Does a task when its result is asked for."""
+
+    tasks = 0
+
+    def remote(self, work: Callable[..., object]) -> Any:
+        return SimpleNamespace(options=lambda num_cpus: SimpleNamespace(remote=lambda *given: (work, given)))
+
+    def wait(self, waiting: list[Any], num_returns: int) -> tuple[list[Any], list[Any]]:
+        return waiting[:num_returns], waiting[num_returns:]
+
+    def get(self, ready: list[Any]) -> list[object]:
+        self.tasks += len(ready)
+        return [work(*given) for work, given in ready]
+
+
+def test_a_machine_of_ray_without_the_folder(tmp_path: Path) -> None:
+    job = shards.Job(tmp_path / "gone", "flat", None, None, (), 1)  # type: ignore[arg-type]
+    assert str(ray_shards._write(job, 0)).endswith("all machines of Ray must have the same folders")
 
 
 def test_a_stopped_command_goes_on_with_the_same_bytes(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -75,7 +76,12 @@ def sample(
 
     directory = RunDirectory(run)
     places = read_places(paths, path or (), list(directory.corpus().domains)) if paths or path else None
-    typer.echo(str(draw(directory, tokens=tokens, to=to, out=out, mixture=mixture, places=places, say=_say)))
+    more: dict[str, Any] = {"mixture": mixture, "places": places, "say": _say}
+    if (executor := directory.config().get("executor", "local")) != "local":
+        from doremi.executors.ray_shards import write_on_ray
+
+        more["write"] = partial(write_on_ray, executor)
+    typer.echo(str(draw(directory, tokens=tokens, to=to, out=out, **more)))
 
 
 def import_(

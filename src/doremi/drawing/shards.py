@@ -18,6 +18,8 @@ from doremi.drawing.source import Source
 from doremi.errors import RunError
 from doremi.files import flush_to_disk
 
+Done = Callable[[], None]
+
 
 @dataclass(frozen=True)
 class Job:
@@ -50,7 +52,11 @@ def write_shard(job: Job, number: int) -> None:
             one.unlink(missing_ok=True)
 
 
-def write_shards(job: Job, numbers: Sequence[int], workers: int, done: Callable[[], None]) -> None:
+Write = Callable[[Job, Sequence[int], int, Done], None]
+"""Writes shards: this many of a job's, with so many processes, and says after each that it is done."""
+
+
+def write_shards(job: Job, numbers: Sequence[int], workers: int, done: Done) -> None:
     """Write these shards with so many processes; `done` is called after each. The first error ends the rest.
 
     Text is decoded in this process where that is the only one, so that a user who stops it waits for no shard.

@@ -23,7 +23,7 @@ from doremi.corpus.value import Corpus
 from doremi.drawing.counts import Count, count, intended_tokens
 from doremi.drawing.forms import FORMS, form_named
 from doremi.drawing.order import Order, most_shards
-from doremi.drawing.shards import Job, write_shards
+from doremi.drawing.shards import Job, Write, write_shards
 from doremi.drawing.source import Source
 from doremi.errors import DamageError, ExportError, Interrupted
 from doremi.export.blend import Blend
@@ -53,14 +53,14 @@ def sample(
     mixture: str | Path | None = None,
     say: Say = lambda note: None,
     places: Mapping[str, Places] | None = None,
-    shard_tokens: int = SHARD_TOKENS,
+    write: Write = write_shards,
 ) -> Path:
     """Draw about `tokens` tokens of the run's corpus by a mixture, as whole documents, into `out`; the receipt's path.
 
     `to` is a key of `FORMS`. `mixture` is as in `export`. With `places`, by domain, the text that lies there is drawn.
-    A finished folder is left alone, an unfinished one goes on. `ExportError` for a folder that holds something else or
-    was begun with other settings, `RunError` where the token files are gone, `DamageError` where one has another size
-    than it should have, and what `mapped_corpus` raises.
+    `write` writes the shards. A finished folder is left alone, an unfinished one goes on. `ExportError` for a folder
+    that holds something else or was begun with other settings, `RunError` where the token files are gone, `DamageError`
+    where one has another size than it should have, and what `mapped_corpus` raises.
     """
     form_named(to)
     wanted = tokens_given("--tokens", tokens)
@@ -75,7 +75,7 @@ def sample(
     earlier(out, asked)
     with _alone(out, say), _interrupted(out):
         before = earlier(out, asked)
-        drawing = _Drawing(asked, blend, corpus, out, -(-wanted // shard_tokens))
+        drawing = _Drawing(asked, blend, corpus, out, write)
         return drawing.go_on(before, _workers(run), say)
 
 
@@ -96,8 +96,8 @@ def _drawn_from(run: RunDirectory, wanted: Wanted, say: Say) -> tuple[Blend, Cor
 class _Drawing:
     """A data set that is drawn into a folder."""
 
-    def __init__(self, asked: Asked, blend: Blend, corpus: Corpus, out: Path, shards: int) -> None:
-        self.asked, self.blend, self.corpus, self.out, self.shards = asked, blend, corpus, out, shards
+    def __init__(self, asked: Asked, blend: Blend, corpus: Corpus, out: Path, write: Write) -> None:
+        self.asked, self.blend, self.corpus, self.out, self.write = asked, blend, corpus, out, write
         self.source = Source.of(corpus)
         self.order = Order(tuple(corpus.count("train", "documents")), f"sample/{asked.seed}")
 
@@ -115,9 +115,8 @@ class _Drawing:
         for note in receipt["notes"]:
             say(note)
         write_receipt(self.out, receipt)
-        job = Job(
-            self.out.resolve(), self.asked.to, self.source, self.order, draws, min(self.shards, most_shards(draws))
-        )
+        shards = min(-(-self.asked.tokens // SHARD_TOKENS), most_shards(draws))
+        job = Job(self.out.resolve(), self.asked.to, self.source, self.order, draws, shards)
         self._write(job, {} if before is None else before["files"], workers, say)
         receipt["files"] = {path.name: path.stat().st_size for path in _files(job)}
         if self.asked.to == "megatron":
@@ -151,7 +150,7 @@ class _Drawing:
             left -= 1
             say(f"{job.shards - left} of {job.shards} shards are written")
 
-        write_shards(job, missing, workers, done)
+        self.write(job, missing, workers, done)
 
 
 def _is_there(path: Path, sizes: dict[str, int]) -> bool:
