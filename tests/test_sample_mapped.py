@@ -14,9 +14,11 @@ from doremi.config.loading import dump
 from doremi.config.prepared import asked
 from doremi.corpus.key import corpus_key
 from doremi.corpus.library import CORPORA, place, take
-from doremi.corpus.prepare import prepare
+from doremi.corpus.prepare import Progress, prepare
 from doremi.corpus.tokenizer import load_tokenizer
-from doremi.export.sampled import NAME
+from doremi.export.mapping import read_places
+from doremi.export.sampled import NAME, mapped
+from doremi.export.sampled.mapped import mapped_corpus
 from doremi.rundir.data_request import prepare_request
 from doremi.rundir.layout import RunDirectory
 from read_exports import weights_file
@@ -92,6 +94,20 @@ def test_documents_are_those_of_the_paths(run: RunDirectory, tmp_path: Path) -> 
     assert flat.tolist() == [
         token for text in found for token in [*tokenizer.encode(text), run.corpus().tokenizer.end_of_text_id]
     ]
+
+
+def test_a_large_text_is_told_of_in_tenths(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    def prepared(*_: object, progress: Progress, **__: object) -> None:
+        for done in (0, 4, 15, 16, 29, 100):
+            progress("code", done, 100)
+        progress("prose", 0, 0)
+
+    monkeypatch.setattr(mapped, "prepare", prepared)
+    monkeypatch.setattr(mapped.library, "find", lambda folder, key: None)
+    places = read_places(None, [f"code={run.root.parents[1] / 'mine' / 'code'}"], list(run.corpus().domains))
+    said: list[str] = []
+    mapped_corpus(run, places, ["code"], said.append)
+    assert said[1:] == ["code: 10 % is read", "code: 20 % is read", "code: 100 % is read"]
 
 
 def test_other_text_needs_another_folder(run: RunDirectory, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from doremi.config.loading import load_run
 from doremi.corpus import library
 from doremi.corpus.key import corpus_key
 from doremi.corpus.parts import PrepareRequest
-from doremi.corpus.prepare import prepare
+from doremi.corpus.prepare import Progress, prepare
 from doremi.corpus.sources import find_files
 from doremi.corpus.store import disk_errors
 from doremi.corpus.value import Corpus
@@ -43,7 +43,7 @@ def mapped_corpus(
         for left_over in folder.rglob(".*.tmp"):
             left_over.unlink()
         say(f"the text of {', '.join(map(repr, request.domains))} is encoded into {folder}")
-        return prepare(request, folder, key=key)
+        return prepare(request, folder, key=key, progress=_in_tenths(say))
 
 
 def places_of(corpus: Corpus) -> dict[str, Places]:
@@ -78,6 +78,19 @@ def _check_text(name: str, paths: Iterable[str]) -> None:
                 f"domain {name!r}: {path}: holds tokens or samples of a trainer, and `doremi sample` draws from text; "
                 "give files of text"
             )
+
+
+def _in_tenths(say: Callable[[str], None]) -> Progress:
+    """Says of each thing that is read when another tenth of it is done: a large text takes hours."""
+    said: dict[str, int] = {}
+
+    def tell(what: str, done: int, total: int) -> None:
+        tenths = 10 * done // max(1, total)
+        if tenths > said.get(what, 0):
+            said[what] = tenths
+            say(f"{what}: {10 * tenths} % is read")
+
+    return tell
 
 
 def _never() -> bool:
