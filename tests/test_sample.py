@@ -225,13 +225,24 @@ def test_a_stopped_command_goes_on_with_the_same_bytes(
     assert not list(out.glob(".*.tmp"))
 
 
+@pytest.mark.parametrize("number", [0, 6])
 def test_a_shard_that_fails_leaves_no_file(
-    run: RunDirectory, draw: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    number: int,
+    run: RunDirectory,
+    draw: Callable[..., dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(shards, "flush_to_disk", lambda path: (_ for _ in ()).throw(OSError(28, "no space left")))
+    """Also where the next one is written meanwhile, and is whole."""
+
+    def full(path: Path) -> None:
+        if f"shard-{number:05}" in path.name:
+            raise OSError(28, "no space left")
+
+    monkeypatch.setattr(shards, "flush_to_disk", full)
     with pytest.raises(OSError, match="no space"):
         draw("out")
-    assert not contents(tmp_path / "out")
+    assert set(contents(tmp_path / "out")) == {f"shard-{i:05}.bin" for i in (range(6) if number else [1])}
     assert not list((tmp_path / "out").glob(".*.tmp"))
 
 
