@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from doremi.errors import ExportError
-from doremi.export import export
+from doremi.export import TARGETS, export
 from doremi.rundir.layout import RunDirectory
 from make_run import MadeRun, make_run
 from read_exports import (
@@ -34,6 +34,33 @@ from read_exports import (
 @pytest.fixture
 def run(tmp_path: Path) -> RunDirectory:
     return RunDirectory(make_run(tmp_path / "demo", MadeRun(domains=AWKWARD, seeds=(0,))))
+
+
+# -- where the run's own tokens are ----------------------------------------------------------------------------------
+
+
+def test_an_export_that_knows_where_it_lies_moves_with_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RunDirectory(make_run(tmp_path / "runs" / "demo", MadeRun(domains=AWKWARD, seeds=(0,))))
+    out = run.root / "export" / "megatron-bridge"
+    export(run, "megatron-bridge")
+    readme = (out / "README.txt").read_text(encoding="utf-8")
+    assert f"sys.path.append({str(out)!r})" in readme
+    assert "also after the run has moved with its export" in readme
+    assert str(tmp_path) not in (out / "blend.py").read_text(encoding="utf-8")
+    moved = (tmp_path / "runs").rename(tmp_path / "elsewhere") / "demo"
+    monkeypatch.chdir(tmp_path)
+    prefixes, weights = runpy.run_path(str(moved / "export/megatron-bridge/blend.py"))["BLEND"]
+    assert sum(map(Decimal, map(str, weights))) == 1
+    for domain, prefix in zip(AWKWARD, prefixes, strict=True):
+        assert same_documents(read_indexed(Path(prefix)), documents_of(RunDirectory(moved).whole_corpus(), domain))
+
+
+@pytest.mark.parametrize("target", ["megatron", "nemo", "gpt-neox", "automodel", "nanotron", "olmo"])
+def test_where_it_cannot_know_the_paths_are_absolute_and_that_is_said(target: str, run: RunDirectory) -> None:
+    out = run.root / "export" / target
+    export(run, target)
+    assert (out / TARGETS[target].main).read_text(encoding="utf-8").count(str(run.root.parent)) >= len(AWKWARD)
+    assert "The paths are absolute, since this trainer reads relative ones" in (out / "README.txt").read_text("utf-8")
 
 
 # -- megatron --------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ import pytest
 from doremi.errors import ConfigError, RunError
 from doremi.executors import connection
 from doremi.executors.channel import Channel
-from doremi.executors.rays import _check_versions, work
+from doremi.executors.rays import check_versions, work
 from doremi.methods import by_mixture
 from doremi.pipeline.workspace import versions
 from doremi.rundir.at_once import settled
@@ -71,9 +71,9 @@ def test_another_version_on_the_machines_of_ray() -> None:
     ray = SimpleNamespace(remote=lambda _: remote, get=lambda value: value)
     ray.exceptions = SimpleNamespace(RayTaskError=ValueError)
     with pytest.raises(RunError, match=r"^executor: Ray at ray://a has torch 2\.0\.0, here is \d.*\. Install the same"):
-        _check_versions(ray, "ray://a")
+        check_versions(ray, "ray://a")
     theirs["torch"] = versions()["torch"].partition("+")[0] + "+cu130"
-    _check_versions(ray, "ray://a")
+    check_versions(ray, "ray://a")
 
 
 def test_a_machine_without_the_folders(tmp_path: Path) -> None:

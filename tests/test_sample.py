@@ -1,4 +1,4 @@
-"""`doremi sample`: the order, the counts, and data sets of each form as they lie on the disk."""
+"""`doremi sample`: data sets of each form as they lie on the disk."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import shlex
 import struct
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
+from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pyarrow import parquet
 from typer.testing import CliRunner
 
@@ -26,11 +27,9 @@ from doremi.corpus.prepare import prepare
 from doremi.corpus.sources import DomainSource
 from doremi.corpus.value import Corpus
 from doremi.drawing import shards
-from doremi.drawing.counts import count, intended_tokens
-from doremi.drawing.order import Order
 from doremi.errors import ExportError, Interrupted
+from doremi.executors import ray_shards
 from doremi.export import export
-from doremi.export.rounding import round_to_one
 from doremi.export.sampled import NAME, sample
 from doremi.rundir.layout import RunDirectory
 from make_run import MadeRun, make_run
@@ -42,6 +41,7 @@ WEIGHTS = {"web": 0.25, "code": 0.75 - 1e-6, "grüne Bücher": 1e-6, "never": 0.
 TOKENS = 40_000  # code is gone through several times
 SHARD = 6_000
 AWKWARD = ("e\u0301 <|endoftext|>\u2028 \U0001f600\n", "\t x ")
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra ray")
 Documents = dict[bytes, tuple[int, int]]
 
 
@@ -53,12 +53,13 @@ def run(tmp_path: Path) -> RunDirectory:
 
 
 @pytest.fixture
-def draw(run: RunDirectory, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+def draw(run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Draws into a folder of `tmp_path`; the receipt."""
     mixture = weights_file(tmp_path / "mixture.json", WEIGHTS)
 
-    def drawn(name: str, to: str = "flat", **changes: Any) -> dict[str, Any]:
-        options = {"tokens": str(TOKENS), "to": to, "mixture": mixture, "shard_tokens": SHARD, **changes}
+    def drawn(name: str, to: str = "flat", shard_tokens: int = SHARD, **changes: Any) -> dict[str, Any]:
+        monkeypatch.setattr("doremi.export.sampled.SHARD_TOKENS", shard_tokens)
+        options = {"tokens": str(TOKENS), "to": to, "mixture": mixture, **changes}
         return json.loads(sample(run, out=tmp_path / name, **options).read_text(encoding="utf-8"))
 
     return drawn
@@ -85,62 +86,6 @@ def documents_of(corpus: Corpus) -> Documents:
             found[one] = (i, number)
     assert len(found) == sum(corpus.count("train", "documents"))
     return found
-
-
-# -- the order -------------------------------------------------------------------------------------------------------
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.integers(0, 300), min_size=1, max_size=5).filter(any), st.integers(1, 40))
-def test_shards_are_pieces_of_one_order(draws: list[int], number: int) -> None:
-    order = Order(tuple(50 + 10 * i for i in range(len(draws))), "a")
-    whole = order.shard(0, 1, draws)
-    pieces = [order.shard(i, number, draws) for i in range(number)]
-    assert np.concatenate([piece.domain for piece in pieces]).tolist() == whole.domain.tolist()
-    assert np.concatenate([piece.document for piece in pieces]).tolist() == whole.document.tolist()
-    assert np.bincount(whole.domain, minlength=len(draws)).tolist() == draws
-
-
-def test_each_pass_is_another_order_of_all_documents() -> None:
-    drawn = Order((70, 40), "a").shard(0, 1, [100, 200])
-    passes = drawn.document[drawn.domain == 1].reshape(5, 40)
-    assert (np.sort(passes, axis=1) == np.arange(40)).all()
-    assert len({tuple(one) for one in passes.tolist()}) == 5
-    other = Order((70, 40), "b").shard(0, 1, [100, 200])
-    assert other.document.tolist() != drawn.document.tolist()
-
-
-def test_domains_come_in_their_shares_all_along_but_in_no_regular_order() -> None:
-    """Of two processes that get every other document, each has the mixture."""
-    drawn = Order((5000, 5000), "a").shard(0, 1, [5000, 5000])
-    assert np.abs(np.cumsum(drawn.domain == 0) - np.arange(1, 10_001) / 2).max() < 3
-    assert abs(np.mean(drawn.domain[::2]) - 0.5) < 0.05
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(1, 60), min_size=1, max_size=30), st.integers(1, 3000))
-def test_counts_come_nearest_to_the_intended_tokens(sizes: list[int], intended: int) -> None:
-    order, ends = Order((len(sizes),), "a"), np.cumsum(sizes).astype("<u8")
-    found = count(order, 0, ends, intended)
-    draw = np.arange(len(sizes) * (intended // sum(sizes) + 1))
-    upto = np.cumsum(np.array(sizes)[order.document(0, draw)])
-    assert found.tokens == (upto[found.draws - 1] if found.draws else 0)
-    assert abs(found.tokens - intended) == min(intended, np.abs(upto - intended).min())
-
-
-def test_counts_look_further_than_the_first_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    order, ends = Order((300,), "a"), np.cumsum(np.arange(1, 301)).astype("<u8")
-    whole = count(order, 0, ends, 100_000)
-    monkeypatch.setattr("doremi.drawing.counts._AT_ONCE", 7)
-    assert count(order, 0, ends, 100_000) == whole
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=20).filter(any), st.integers(1, 10**13))
-def test_intended_tokens_sum_to_what_was_asked_for(weights: list[float], tokens: int) -> None:
-    decimals = round_to_one(weights)
-    found = intended_tokens(decimals, tokens)
-    assert sum(found) == tokens
-    assert all(abs(one - weight * tokens) < 1 for one, weight in zip(found, decimals, strict=True))
 
 
 # -- data sets of tokens ---------------------------------------------------------------------------------------------
@@ -193,51 +138,111 @@ def test_megatron(run: RunDirectory, draw: Callable[..., dict[str, Any]], tmp_pa
     assert [Path(f"{prefix}.bin").read_bytes() for _, prefix in pairs] == list(flat.values())
 
 
+@pytest.mark.parametrize("to", ["flat", "megatron"])
+def test_documents_longer_than_shards_make_no_empty_file(to: str, draw: Callable[..., dict[str, Any]]) -> None:
+    receipt = draw("out", to, tokens="400", shard_tokens=1)
+    assert 1 < len(receipt["files"]) < 400
+    assert all(receipt["files"].values())
+
+
 def test_any_number_of_processes_writes_the_same(
     run: RunDirectory, draw: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
-    one = draw("one")
+    said: list[str] = []
+    one = draw("one", say=said.append)
+    assert said[-7:] == [f"{number} of 7 shards are written" for number in range(1, 8)]
     configure(run, workers=2)
     assert draw("two") == one
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+@pytest.mark.parametrize("ray", ["like Ray", pytest.param("Ray", marks=[needs_ray, pytest.mark.slow])])
+def test_ray_writes_the_same(
+    ray: str, run: RunDirectory, draw: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command, with what stands for Ray, and with Ray."""
+    one = draw("one")
+    configure(run, executor="ray")
+    like = LikeRay()
+    if ray != "Ray":
+        monkeypatch.setattr(ray_shards, "connected", lambda address: nullcontext(like))
+    words = ["sample", str(run.root), f"--tokens={TOKENS}", "--to=flat", f"--mixture={tmp_path / 'mixture.json'}"]
+    result = CliRunner().invoke(app, [*words, f"--out={tmp_path / 'two'}"])
+    assert result.exit_code == 0, result.output
+    assert "7 of 7 shards are written" in result.output
+    assert like.tasks == (0 if ray == "Ray" else 7)
+    assert json.loads((tmp_path / "two" / NAME).read_text(encoding="utf-8")) == one
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+class LikeRay:
+    """Does a task when its result is asked for."""
+
+    tasks = 0
+
+    def remote(self, work: Callable[..., object]) -> Any:
+        return SimpleNamespace(options=lambda num_cpus: SimpleNamespace(remote=lambda *given: (work, given)))
+
+    def wait(self, waiting: list[Any], num_returns: int) -> tuple[list[Any], list[Any]]:
+        return waiting[:num_returns], waiting[num_returns:]
+
+    def get(self, ready: list[Any]) -> list[object]:
+        self.tasks += len(ready)
+        return [work(*given) for work, given in ready]
+
+
+def test_a_machine_of_ray_without_the_folder(tmp_path: Path) -> None:
+    job = shards.Job(tmp_path / "gone", "flat", None, None, (), 1)  # type: ignore[arg-type]
+    assert str(ray_shards._write(job, 0)).endswith("all machines of Ray must have the same folders")
 
 
 def test_a_stopped_command_goes_on_with_the_same_bytes(
     run: RunDirectory, draw: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = draw("whole", "megatron")
-    write, written = shards.write_shard, []
+    write, written = shards.written, []
 
-    def stopped(job: Any, number: int) -> None:
+    def stopped(job: Any, number: int) -> Any:
         if number == 3:
             raise KeyboardInterrupt
-        write(job, number)
+        return write(job, number)
 
-    def counted(job: Any, number: int) -> None:
+    def counted(job: Any, number: int) -> Any:
         written.append(number)
-        write(job, number)
+        return write(job, number)
 
-    monkeypatch.setattr(shards, "write_shard", stopped)
+    monkeypatch.setattr(shards, "written", stopped)
     out = tmp_path / "out"
     with pytest.raises(Interrupted, match="Finished shards are kept"):
         draw("out", "megatron")
     assert len(contents(out)) == 6
     (out / "shard-00001.idx").unlink()  # killed between the two files of a shard
     (out / ".shard-00003.bin.tmp").write_bytes(b"half")
-    monkeypatch.setattr(shards, "write_shard", counted)
+    monkeypatch.setattr(shards, "written", counted)
     assert draw("out", "megatron") == whole
     assert written == [1, *range(3, 7)]
     assert contents(out) == contents(tmp_path / "whole")
     assert not list(out.glob(".*.tmp"))
 
 
+@pytest.mark.parametrize("number", [0, 6])
 def test_a_shard_that_fails_leaves_no_file(
-    run: RunDirectory, draw: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    number: int,
+    run: RunDirectory,
+    draw: Callable[..., dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(shards, "flush_to_disk", lambda path: (_ for _ in ()).throw(OSError(28, "no space left")))
+    """Also where the next one is written meanwhile, and is whole."""
+
+    def full(path: Path) -> None:
+        if f"shard-{number:05}" in path.name:
+            raise OSError(28, "no space left")
+
+    monkeypatch.setattr(shards, "flush_to_disk", full)
     with pytest.raises(OSError, match="no space"):
         draw("out")
-    assert not contents(tmp_path / "out")
+    assert set(contents(tmp_path / "out")) == {f"shard-{i:05}.bin" for i in (range(6) if number else [1])}
     assert not list((tmp_path / "out").glob(".*.tmp"))
 
 

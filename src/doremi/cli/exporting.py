@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -65,12 +66,22 @@ def sample(
     to: Annotated[str, typer.Option("--to", metavar="FORM", help="What is written: flat, megatron, parquet or jsonl.")],
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where to write: a new folder.")],
     mixture: MixtureOption = None,
+    paths: PathsOption = None,
+    path: PathOption = None,
 ) -> None:
     """Draw a data set of whole documents by a mixture. Run the same command to go on after a stop."""
+    from doremi.export.mapping import read_places
     from doremi.export.sampled import sample as draw
     from doremi.rundir.layout import RunDirectory
 
-    typer.echo(str(draw(RunDirectory(run), tokens=tokens, to=to, out=out, mixture=mixture, say=_say)))
+    directory = RunDirectory(run)
+    places = read_places(paths, path or (), list(directory.corpus().domains)) if paths or path else None
+    more: dict[str, Any] = {"mixture": mixture, "places": places, "say": _say}
+    if (executor := directory.config().get("executor", "local")) != "local":
+        from doremi.executors.ray_shards import write_on_ray
+
+        more["write"] = partial(write_on_ray, executor)
+    typer.echo(str(draw(directory, tokens=tokens, to=to, out=out, **more)))
 
 
 def import_(

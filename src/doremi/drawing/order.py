@@ -25,6 +25,14 @@ _STRIDE = np.uint64(0x9E3779B97F4A7C15)  # consecutive numbers, far apart before
 _UNIT = 2.0**-53
 
 
+def most_shards(draws: Sequence[int]) -> int:
+    """Into how many shards a data set may be cut so that none is empty, which many readers refuse.
+
+    With half as many as the draws of a domain, each shard has a whole one of its equal pieces, and so a draw.
+    """
+    return max(1, max(draws) // 2)
+
+
 @dataclass(frozen=True)
 class Drawn:
     """Draws in the order of the data set, `[R]` each: the domain's index and the document's number in it."""
@@ -54,7 +62,7 @@ class Order:
         """Shard `number` of so many, of a data set with `draws` of each domain, `[K]`."""
         parts = [self._of(domain, number, shards, count) for domain, count in enumerate(draws) if count]
         domain, draw, place = (np.concatenate(column) for column in zip(*parts, strict=True))
-        order = np.lexsort((draw, domain, place))
+        order = np.argsort(place, kind="stable")  # at the same place by domain, then by draw, as they stand here
         domain, draw = domain[order], draw[order]
         return Drawn(domain, self._sampler.sequence(domain, draw))
 

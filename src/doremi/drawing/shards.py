@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
@@ -17,6 +17,8 @@ from doremi.drawing.order import Order
 from doremi.drawing.source import Source
 from doremi.errors import RunError
 from doremi.files import flush_to_disk
+
+Done = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -37,26 +39,49 @@ class Job:
 
 def write_shard(job: Job, number: int) -> None:
     """Write one shard: its files get their names once all of them are on the disk."""
+    name_files(written(job, number))
+
+
+Unnamed = list[tuple[Path, Path]]
+"""Files under a temporary name, each with its final one."""
+
+
+def written(job: Job, number: int) -> Unnamed:
+    """The files of a shard, of which the system may still hold a part in memory."""
     documents = job.source.open(job.order.shard(number, job.shards, job.draws))
-    paths = job.paths(number)
-    temporary = [path.with_name(f".{path.name}.tmp") for path in paths]
+    files = [(path.with_name(f".{path.name}.tmp"), path) for path in job.paths(number)]
     try:
-        FORMS[job.to].write(documents, temporary)
-        for one, path in zip(temporary, paths, strict=True):
-            flush_to_disk(one)
-            one.replace(path)
+        FORMS[job.to].write(documents, [temporary for temporary, _ in files])
+    except BaseException:
+        _remove(files)
+        raise
+    return files
+
+
+def name_files(files: Unnamed) -> None:
+    """Flush the files of a shard to the disk, and name them."""
+    try:
+        for temporary, path in files:
+            flush_to_disk(temporary)
+            temporary.replace(path)
     finally:
-        for one in temporary:
-            one.unlink(missing_ok=True)
+        _remove(files)
 
 
-def write_shards(job: Job, numbers: Sequence[int], workers: int, done: Callable[[], None]) -> None:
+def _remove(files: Unnamed) -> None:
+    for temporary, _ in files:
+        temporary.unlink(missing_ok=True)
+
+
+Write = Callable[[Job, Sequence[int], int, Done], None]
+"""Writes these shards of a job with so many processes, and says after each that it is done."""
+
+
+def write_shards(job: Job, numbers: Sequence[int], workers: int, done: Done) -> None:
     """Write these shards with so many processes; `done` is called after each. The first error ends the rest."""
     workers = min(workers, len(numbers))
     if workers < 2:
-        for number in numbers:
-            write_shard(job, number)
-            done()
+        _one_by_one(job, numbers, done)
         return
     resource_tracker.ensure_running()
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin) as pool:
@@ -73,6 +98,20 @@ def write_shards(job: Job, numbers: Sequence[int], workers: int, done: Callable[
             ) from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _one_by_one(job: Job, numbers: Sequence[int], done: Done) -> None:
+    """In this process: while the disk takes one shard, the next is written."""
+    with ThreadPoolExecutor(1) as disk:
+        naming: Future[None] | None = None
+        for number in numbers:
+            before, naming = naming, disk.submit(name_files, written(job, number))
+            if before is not None:
+                before.result()
+                done()
+        if naming is not None:
+            naming.result()
+            done()
 
 
 def _begin() -> None:

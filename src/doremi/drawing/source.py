@@ -49,7 +49,7 @@ class Source:
         """The documents of these draws."""
         size, start = np.zeros((2, len(drawn.domain)), dtype=np.int64)
         files = {}
-        for domain in np.unique(drawn.domain).tolist():
+        for domain in np.flatnonzero(np.bincount(drawn.domain)).tolist():
             of_domain, ends = np.flatnonzero(drawn.domain == domain), self.ends(domain)
             document = drawn.document[of_domain]
             size[of_domain] = lengths(ends, document)

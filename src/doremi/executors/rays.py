@@ -29,7 +29,7 @@ ALIKE = ("doremi", "torch", "python")
 def cluster(address: str) -> Host:
     """What all machines of a running Ray have together; `RunError` where its doremi is another than ours."""
     with connected(address) as ray:
-        _check_versions(ray, address)
+        check_versions(ray, address)
         found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         cores = [int(one["CPU"]) for one in found if one.get("CPU", 0) >= 1]
         devices = int(sum(one.get("GPU", 0) for one in found))
@@ -39,7 +39,7 @@ def cluster(address: str) -> Host:
     return Host(sum(cores), memory, tuple(str(i) for i in range(devices)), min(cores))
 
 
-def _check_versions(ray: Any, address: str) -> None:
+def check_versions(ray: Any, address: str) -> None:
     ours = versions()
     try:
         theirs = ray.get(ray.remote(versions).options(num_cpus=0, max_retries=0).remote())

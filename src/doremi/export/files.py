@@ -22,6 +22,11 @@ from doremi.files import write_bytes
 from doremi.rundir.layout import RunDirectory
 
 Files = Iterator[tuple[str, bytes | Path]]
+ABSOLUTE = (
+    "The paths are absolute, since this trainer reads relative ones from the folder that it is started in.",
+    "After moving the run, export again.",
+)
+"""In the README.txt of targets whose own configuration cannot say where it lies."""
 
 
 def write_all(files: Iterable[tuple[str, bytes | Path]], folder: Path) -> list[Path]:

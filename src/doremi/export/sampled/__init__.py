@@ -2,6 +2,7 @@
 
     receipt.py    what was asked for, and what was drawn
     decoding.py   whether decoded text is the text that was read
+    mapped.py     token files of the user's own text
 
 The order, the counts and the shards are in `drawing/`.
 How a data set is cut into shards depends on its tokens alone. So any number of processes writes the same bytes, and a
@@ -11,7 +12,8 @@ command that was stopped goes on with the shards that are missing.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +22,18 @@ from doremi.corpus.store import AGAIN, verify_files
 from doremi.corpus.value import Corpus
 from doremi.drawing.counts import Count, count, intended_tokens
 from doremi.drawing.forms import FORMS, form_named
-from doremi.drawing.order import Order
-from doremi.drawing.shards import Job, write_shards
+from doremi.drawing.order import Order, most_shards
+from doremi.drawing.shards import Job, Write, write_shards
 from doremi.drawing.source import Source
 from doremi.errors import DamageError, ExportError, Interrupted
 from doremi.export.blend import Blend
 from doremi.export.files import check_folder, refuse_in_path
-from doremi.export.mapping import tokens_given
+from doremi.export.mapping import Places, check_complete, tokens_given
 from doremi.export.read import Asked as Wanted
 from doremi.export.read import read_blend
 from doremi.export.sampled.decoding import check_decoding, words
-from doremi.export.sampled.receipt import NAME, Asked, earlier, values_of, write_receipt
+from doremi.export.sampled.mapped import mapped_corpus, places_of
+from doremi.export.sampled.receipt import NAME, Asked, check_ours, earlier, values_of, write_receipt
 from doremi.files import write_bytes
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.lock import Lock, Taken
@@ -49,35 +52,52 @@ def sample(
     out: Path,
     mixture: str | Path | None = None,
     say: Say = lambda note: None,
-    shard_tokens: int = SHARD_TOKENS,
+    places: Mapping[str, Places] | None = None,
+    write: Write = write_shards,
 ) -> Path:
     """Draw about `tokens` tokens of the run's corpus by a mixture, as whole documents, into `out`; the receipt's path.
 
-    `to` is a key of `FORMS`. `mixture` is as in `export`. A finished folder is left alone, an unfinished one goes on.
-    `ExportError` for a folder that holds something else or was begun with other settings, `RunError` where the token
-    files are gone, `DamageError` where one has another size than it should have.
+    `to` is a key of `FORMS`. `mixture` is as in `export`. With `places`, by domain, the text that lies there is drawn.
+    `write` writes the shards. A finished folder is left alone, an unfinished one goes on. `ExportError` for a folder
+    that holds something else or was begun with other settings, `RunError` where the token files are gone, `DamageError`
+    where one has another size than it should have, and what `mapped_corpus` raises.
     """
     form_named(to)
     wanted = tokens_given("--tokens", tokens)
     check_folder(out, run)
     if to == "megatron":
         refuse_in_path(out.resolve(), " ", "Megatron")
-    blend = read_blend(run, asked=Wanted(mixture, wanted, lengths=False))
-    corpus = blend.whole_corpus
+    check_ours(out)
+    with _interrupted(out):
+        blend, corpus = _drawn_from(run, Wanted(mixture, wanted, places or {}, lengths=False), say)
     weights = {domain.name: float(domain.weight) for domain in blend.domains}
     asked = Asked(to, wanted, weights, corpus.fingerprint, int(run.config().get("seed", 0)))
     earlier(out, asked)
     with _alone(out, say), _interrupted(out):
         before = earlier(out, asked)
-        drawing = _Drawing(asked, blend, corpus, out, -(-wanted // shard_tokens))
+        drawing = _Drawing(asked, blend, corpus, out, write)
         return drawing.go_on(before, _workers(run), say)
+
+
+def _drawn_from(run: RunDirectory, wanted: Wanted, say: Say) -> tuple[Blend, Corpus]:
+    """The domains to draw, and the corpus that holds their documents: with paths, those with a weight alone."""
+    blend = read_blend(run, asked=replace(wanted, places={}))
+    if not wanted.places:
+        return blend, blend.whole_corpus
+    check_complete(wanted.places, {domain.name: float(domain.weight) for domain in blend.domains})
+    corpus = mapped_corpus(run, wanted.places, [domain.name for domain in blend.kept], say)
+    blend = read_blend(run, asked=replace(wanted, places=places_of(corpus)))
+    held = sum(corpus.count("validation", "tokens"))
+    return replace(blend, domains=blend.kept).noted(
+        f"{held:,} tokens of the text are held out, as in `doremi prepare`, and not drawn"
+    ), corpus
 
 
 class _Drawing:
     """A data set that is drawn into a folder."""
 
-    def __init__(self, asked: Asked, blend: Blend, corpus: Corpus, out: Path, shards: int) -> None:
-        self.asked, self.blend, self.corpus, self.out, self.shards = asked, blend, corpus, out, shards
+    def __init__(self, asked: Asked, blend: Blend, corpus: Corpus, out: Path, write: Write) -> None:
+        self.asked, self.blend, self.corpus, self.out, self.write = asked, blend, corpus, out, write
         self.source = Source.of(corpus)
         self.order = Order(tuple(corpus.count("train", "documents")), f"sample/{asked.seed}")
 
@@ -89,13 +109,14 @@ class _Drawing:
         verify_files(self.corpus, full=False, splits=("train",))
         counts = self._counts()
         draws = tuple(one.draws for one in counts)
-        receipt = values_of(self.asked, self.blend, counts, self.corpus.count("train", "tokens"))
+        receipt = values_of(self.asked, self.blend, counts, self.corpus)
         if FORMS[self.asked.to].is_text:
             receipt["notes"].append(words(*check_decoding(self.corpus, self.source, self.order, draws)))
         for note in receipt["notes"]:
             say(note)
         write_receipt(self.out, receipt)
-        job = Job(self.out.resolve(), self.asked.to, self.source, self.order, draws, self.shards)
+        shards = min(-(-self.asked.tokens // SHARD_TOKENS), most_shards(draws))
+        job = Job(self.out.resolve(), self.asked.to, self.source, self.order, draws, shards)
         self._write(job, {} if before is None else before["files"], workers, say)
         receipt["files"] = {path.name: path.stat().st_size for path in _files(job)}
         if self.asked.to == "megatron":
@@ -129,7 +150,7 @@ class _Drawing:
             left -= 1
             say(f"{job.shards - left} of {job.shards} shards are written")
 
-        write_shards(job, missing, workers, done)
+        self.write(job, missing, workers, done)
 
 
 def _is_there(path: Path, sizes: dict[str, int]) -> bool:

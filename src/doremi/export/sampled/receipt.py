@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from doremi.corpus.value import Corpus
 from doremi.drawing.counts import Count
 from doremi.errors import ExportError
 from doremi.export.blend import Blend
@@ -30,7 +31,21 @@ class Asked:
         return {"to": self.to, "tokens": self.tokens, "weights": self.weights, "corpus": self.corpus, "seed": self.seed}
 
 
-_OPTIONS = {"to": "--to", "tokens": "--tokens", "weights": "--mixture", "corpus": "RUN", "seed": "seed of the run"}
+_OPTIONS = {
+    "to": "--to",
+    "tokens": "--tokens",
+    "weights": "--mixture",
+    "corpus": "RUN or text at its paths",
+    "seed": "seed of the run",
+}
+
+
+def check_ours(folder: Path) -> None:
+    """`ExportError` for a folder that holds something else than a data set."""
+    if (folder / NAME).exists() or not folder.exists():
+        return
+    if not folder.is_dir() or any(_visible(folder)):
+        raise ExportError(f"{folder}: holds something else than a data set of `doremi sample`; choose another folder")
 
 
 def earlier(folder: Path, asked: Asked) -> dict[str, Any] | None:
@@ -38,12 +53,9 @@ def earlier(folder: Path, asked: Asked) -> dict[str, Any] | None:
 
     `ExportError` for a folder that holds something else, or a data set of other settings.
     """
+    check_ours(folder)
     path = folder / NAME
     if not path.exists():
-        if folder.exists() and (not folder.is_dir() or any(_visible(folder))):
-            raise ExportError(
-                f"{folder}: holds something else than a data set of `doremi sample`; choose another folder"
-            )
         return None
     receipt = read_json(path, "receipt of a data set")
     for key, value in asked.values().items():
@@ -59,11 +71,11 @@ def _visible(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if not path.name.startswith(".")]
 
 
-def values_of(asked: Asked, blend: Blend, counts: Sequence[Count], seen: Sequence[int]) -> dict[str, Any]:
-    """The receipt before anything is written. `seen` are the tokens in the token files of each domain, `[K]`."""
+def values_of(asked: Asked, blend: Blend, counts: Sequence[Count], corpus: Corpus) -> dict[str, Any]:
+    """The receipt before anything is written. `corpus` has the documents that are drawn, `[K]` domains as `blend`."""
     domains = {}
-    for domain, count, read in zip(blend.domains, counts, seen, strict=True):
-        size = blend.corpus.sizes[domain.name]
+    for domain, count, read in zip(blend.domains, counts, corpus.count("train", "tokens"), strict=True):
+        size = corpus.sizes[domain.name]
         whole = {"whole_domain_tokens": size.train, "whole_domain_size": size.how} if size.how != "counted" else {}
         domains[domain.name] = {
             "weight": float(domain.weight),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import numpy as np
 from doremi.drawing.megatron_index import LARGEST, index
 from doremi.errors import ExportError
 from doremi.export.blend import Blend, Domain
-from doremi.export.files import Files, readme, refuse_in_path
+from doremi.export.files import ABSOLUTE, Files, readme, refuse_in_path
 from doremi.export.rounding import decimal_text
 from doremi.export.target import Target, Weights
 from doremi.export.targets.parsing import at, blend_list, json_value
@@ -122,14 +122,11 @@ def tokenizer_lines(blend: Blend) -> list[str]:
     return [f"  --tokenizer-type HuggingFaceTokenizer --tokenizer-model {tokenizer}"]
 
 
-def own_lines(blend: Blend) -> list[str]:
-    """What to know of the data: of the run's own tokens, and of repetition."""
+def own_lines(blend: Blend, paths: Sequence[str] = ABSOLUTE) -> list[str]:
+    """What to know of the data: of the run's own tokens and their `paths`, and of repetition."""
     lines = ["Small domains are repeated in silence: see the epochs above."]
     if not blend.mapped:
-        lines += [
-            "Every document ends with its end-of-text token.",
-            "The paths are absolute: after moving the run, export again.",
-        ]
+        lines += ["Every document ends with its end-of-text token.", *paths]
     return lines
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from doremi.export.blend import Blend, Domain
-from doremi.export.files import Files, readme, refuse_in_path, summary, yaml_bytes
+from doremi.export.files import ABSOLUTE, Files, readme, refuse_in_path, summary, yaml_bytes
 from doremi.export.schedule import stage_steps
 from doremi.export.target import Target, Weights
 from doremi.export.targets.parsing import at, pairs, yaml_at
@@ -65,7 +65,7 @@ def _usage(blend: Blend) -> list[str]:
         "nanotron reads the sequences of a domain in the order of its file: shuffle the documents before they are",
         "prepared if their order means something. With use_old_brrr_dataloader: true (beside dataset_weights) a domain",
         "starts again where its file ends; with another loader, check that it does before training longer than that.",
-        "The paths are absolute: after moving the run, export again.",
+        *([] if blend.mapped else ABSOLUTE),
     ]
 
 

@@ -12,6 +12,12 @@ from doremi.export.targets.megatron import own_data, own_files, own_lines, weigh
 from doremi.export.targets.parsing import assigned, at, blend_list, pairs, yaml_at
 
 UNIT = "samples of one length, hence tokens"
+_BRIDGE = "BLEND = [list(WEIGHTS), list(WEIGHTS.values())]\n"
+_BRIDGE_OWN = """from pathlib import Path
+
+HERE = Path(__file__).resolve().parent  # the token files lie beside this file, wherever that is
+BLEND = [[str(HERE / path) for path in WEIGHTS], list(WEIGHTS.values())]
+"""
 
 
 def _nemo(blend: Blend, folder: Path) -> Files:
@@ -30,17 +36,22 @@ def _nemo(blend: Blend, folder: Path) -> Files:
 
 
 def _bridge(blend: Blend, folder: Path) -> Files:
-    """`blend.py` with the pair of lists that `GPTDatasetConfig(blend=...)` takes."""
+    """`blend.py` with the pair of lists that `GPTDatasetConfig(blend=...)` takes.
+
+    The run's own token files are named relative to it: a Python file knows where it lies, lists of Megatron do not.
+    """
     weighted = weighted_paths(blend)
     yield from own_files(blend, folder.resolve())
     values = {"WEIGHTS": {path: weight for weight, path in weighted}}
-    yield "blend.py", python_bytes(blend, UNIT, values, "BLEND = [list(WEIGHTS), list(WEIGHTS.values())]\n")
+    yield "blend.py", python_bytes(blend, UNIT, values, _BRIDGE if blend.mapped else _BRIDGE_OWN)
+    beside = "blend.py finds the token files beside itself, also after the run has moved with its export."
+    first = "Copy blend.py beside your recipe, then:"
     usage = [
-        "Copy blend.py beside your recipe, then:",
+        first if blend.mapped else f"In your recipe, after `sys.path.append({str(folder.resolve())!r})`:",
         "  from blend import BLEND",
         "  config.dataset.blend = BLEND      # GPTDatasetConfig(blend=[[paths], [weights]])",
         "",
-        *own_lines(blend),
+        *own_lines(blend, [beside]),
     ]
     yield "README.txt", readme(blend, UNIT, usage)
 
@@ -104,7 +115,7 @@ TARGETS = (
         files=_bridge,
         main="blend.py",
         read=_read_bridge,
-        own_data=own_data,
+        own_data=lambda blend, domain, place: f"{domain.folder}/train",
         data="tokens",
     ),
     Target(

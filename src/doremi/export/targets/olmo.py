@@ -11,7 +11,7 @@ from pathlib import Path
 
 from doremi.errors import ExportError
 from doremi.export.blend import Blend, Entry
-from doremi.export.files import Files, readme, refuse_in_path, summary, yaml_bytes
+from doremi.export.files import ABSOLUTE, Files, readme, refuse_in_path, summary, yaml_bytes
 from doremi.export.target import Target, Weights
 from doremi.export.targets.parsing import records, yaml_at
 
@@ -76,7 +76,8 @@ def _paths(blend: Blend) -> list[str]:
     return [
         f"The paths are the corpus's train.bin files: raw {blend.dtype.name} without a header (numpy.memmap reads",
         "them, numpy.load does not). Name the dtype: OLMo-core would guess it from the vocabulary, and guesses uint8",
-        "for a small one. The paths are absolute: after moving the run, export again.",
+        "for a small one.",
+        *ABSOLUTE,
     ]
 
 
