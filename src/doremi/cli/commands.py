@@ -100,12 +100,16 @@ def init(
     domain_field: Annotated[
         str | None, typer.Option(metavar="NAME", help="Field that names each document's domain, such as meta.source.")
     ] = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Tokenizer, by folder or Hugging Face name. It is needed for token files."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
     """Write a commented configuration for a corpus, and show what is in it."""
     from doremi.cli.init import Asked, write_config
 
-    typer.echo(write_config(config, Asked(source, text_field, domain_field), force=force))
+    typer.echo(write_config(config, Asked(source, text_field, domain_field, tokenizer), force=force))
 
 
 @app.command()

@@ -40,6 +40,11 @@ def digest_of(text: str) -> bytes:
     return hashlib.sha256(" ".join(unicodedata.normalize("NFC", text).split()).encode()).digest()
 
 
+def digest_of_tokens(data: bytes) -> bytes:
+    """Identity of token ids (little-endian uint32) whose text is not exactly known. No text has it."""
+    return hashlib.sha256(b"token ids\0" + data).digest()
+
+
 def document_digest(pieces: list[bytes]) -> bytes:
     """Identity of a document from those of its pieces."""
     return pieces[0] if len(pieces) == 1 else hashlib.sha256(b"".join(pieces)).digest()

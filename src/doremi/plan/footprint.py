@@ -117,5 +117,5 @@ def _token_bytes(corpus: Corpus, splits: Sequence[str]) -> int:
         expected_size(Path(name), getattr(entry, split), itemsize)
         for entry in corpus.entries.values()
         for split, name in TOKEN_FILES
-        if split in splits
+        if split in splits and (entry.in_place is None or name != "train.bin")
     )
