@@ -161,14 +161,20 @@ def plan(
 
 
 @app.command()
-def prepare(place: PlaceArgument, set_: SetOption = None) -> None:
+def prepare(
+    place: PlaceArgument,
+    set_: SetOption = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Also read all tokens of files that are used where they lie.")
+    ] = False,
+) -> None:
     """Tokenize the corpus. If that is done already, verify the checksums of its files."""
     with opened(_load(place, set_)) as space:
         from doremi.corpus.data_table import data_table
         from doremi.corpus.source_record import what_was_read
         from doremi.pipeline.run import prepare_only
 
-        corpus = prepare_only(space)
+        corpus = prepare_only(space, in_place=full)
         if space.world.is_main:
             typer.echo(f"{data_table(what_was_read(corpus))}\ncorpus: {corpus.folder}")
 
