@@ -115,6 +115,7 @@ class Segments:
         joins = close & (segments["end"][:-1] == 0)
         # Machine numbers, those of one segment side by side: looked up at random, lists of Python's are slower.
         self._starts, self._shift, self._hints = _with_hints(starts)
+        self._total = int(starts[-1])
         stops, base = starts[:-1] + tokens, offset - starts[:-1] * size
         self._rows = array("q", np.stack([stops, base, file.astype(np.int64), _last_false(joins)], 1).tobytes())
         self._close, self._offset = array("q", _last_false(close).tobytes()), array("q", offset.tobytes())
@@ -127,10 +128,11 @@ class Segments:
 
     def read(self, start: int, out: NDArray[np.int64]) -> None:
         """Fill `out` with the tokens from place `start` on; `DamageError` if the files do not give them."""
-        last = start + len(out)
-        if last > self._starts[-1]:
+        length = len(out)
+        last = start + length
+        if last > self._total:
             raise DamageError(f"{self._name}: ends before token {last:,}; {AGAIN}")
-        if not len(out):
+        if not length:
             return
         hint = start >> self._shift
         number = bisect_right(self._starts, start, self._hints[hint], self._hints[hint + 1]) - 1
@@ -140,10 +142,10 @@ class Segments:
         size = file.size
         if last <= stop:  # as a rule: written out, since a call more is a twentieth of the time of a window
             try:
-                data = os.pread(file.descriptor, len(out) * size, base + start * size)
+                data = os.pread(file.descriptor, length * size, base + start * size)
             except OSError:
                 data = b""
-            if len(data) < len(out) * size:
+            if len(data) < length * size:
                 return file.read_at(base + start * size, out)  # says why
             out[:] = np.frombuffer(data, file.dtype)
         elif self._rows[row + 3] and last <= self._rows[row + 4]:
