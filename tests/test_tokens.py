@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import ipc
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from doremi.corpus import store
 from doremi.corpus.key import corpus_key
@@ -32,6 +33,7 @@ from doremi.corpus.tokenized.asked import TokenIds
 from doremi.corpus.tokenized.decoding import decoder_of
 from doremi.corpus.tokenized.documents import Reader
 from doremi.corpus.tokenized.reading import Wanted, reading_of
+from doremi.corpus.tokenizer import TextTokenizer
 from doremi.corpus.validation import cut, digest_of
 from doremi.corpus.value import Corpus
 from doremi.errors import ConfigError, DamageError, DataError
@@ -163,6 +165,39 @@ def test_long_documents_are_cut_where_their_text_is(words: list[str]) -> None:
     assert sum(piece.size for piece in pieces) == len(text.encode())
 
 
+def pieces_of_bytes(prepended: bool) -> TextTokenizer:
+    """As Llama 2 has them (a blank before every text), or Gemma (none)."""
+    names = [
+        "<unk>",
+        "</s>",
+        *(f"<0x{byte:02X}>" for byte in range(256)),
+        "\u2581",
+        *"etaoinshrdlu",
+        "th",
+        "the",
+        "\u2581the",
+    ]
+    model = models.BPE({name: i for i, name in enumerate(names)}, [("t", "h"), ("th", "e"), ("\u2581", "the")],
+                       byte_fallback=True, unk_token="<unk>")  # fmt: skip
+    backend = Tokenizer(model)
+    blanks = normalizers.Replace(" ", "\u2581")
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), blanks]) if prepended else blanks
+    backend.add_special_tokens(["<unk>", "</s>"])
+    return TextTokenizer(backend, "made here", "</s>")
+
+
+@pytest.mark.parametrize("prepended", [True, False])
+def test_tokenizers_with_a_sign_for_the_blank(prepended: bool) -> None:
+    decoder = decoder_of(pieces_of_bytes(prepended))
+    assert (decoder.exact, decoder.strips) == (True, prepended)
+    for text in (" the other\u6771\u4eac", "the the", *texts_of("web")):
+        ids = np.array(decoder.tokenizer.encode(text))
+        assert decoder.data(ids) == text.encode()
+        assert decoder.upto(ids)[-1] == len(text.encode())
+        pieces = Reader(decoder, 1, 64).pieces(ids)
+        assert [piece.digest for piece in pieces] == [digest_of(part) for part in cut(text, 64)]
+
+
 def test_a_text_that_is_held_out_as_text_is_trained_on_in_no_file_of_tokens(tmp_path: Path) -> None:
     as_megatron(tmp_path / "web", [*WEB, *ids_of(texts_of("law"))])
     corpus = made(tmp_path)
@@ -175,7 +210,7 @@ def test_a_text_that_is_held_out_as_text_is_trained_on_in_no_file_of_tokens(tmp_
 
 
 def test_a_tokenizer_that_loses_text_goes_by_ids(tmp_path: Path) -> None:
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+    from tokenizers import Tokenizer, models, normalizers
 
     names = [
         "<|endoftext|>",

@@ -79,5 +79,5 @@ def test_a_run_whose_tokens_were_moved_says_so() -> None:
     assert Path("drawn/shard-00000.jsonl").read_text().count("\n") > 20
     doremi("prepare", "runs/my", "--full", sets=False)
     Path("texts").rename("elsewhere")
-    with pytest.raises(DamageError, match=r"and .*texts/.* is missing; put it back where it was"):
+    with pytest.raises(DamageError, match=r"and .*texts/.* is missing; put it back as it was, or remove .*corpora"):
         doremi("prepare", "runs/my", sets=False)

@@ -45,7 +45,9 @@ class RecordsConfig(Section):
     @field_validator("tokenized", mode="before")
     @classmethod
     def _yes_is_enough(cls, value: Any) -> Any:
-        return {True: {}, False: None}[value] if isinstance(value, bool) else value
+        if value is False:
+            raise ValueError("say true, or leave it out; what data.tokenized says holds for all domains")
+        return {} if value is True else value
 
     @field_validator("where", mode="before")
     @classmethod

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from doremi.corpus.manifest import InPlace, SplitCounts
 from doremi.corpus.token_files import (
     AGAIN,
-    MOVED,
     SEGMENT,
     FlatFile,
     Segments,
@@ -326,19 +325,20 @@ def verify_files(corpus: Corpus, full: bool, splits: Sequence[Split]) -> None:
 
 def _check_in_place(corpus: Corpus, domain: str, in_place: InPlace, full: bool) -> None:
     """The user's files that a domain is used from: size and sampled checksum, or all tokens that are used."""
+    again = f"put it back as it was, or remove {corpus.folder} and run doremi prepare again"
     for number, one in enumerate(in_place.files):
         path = corpus.place(domain, number)
         where = f"domain {domain!r} is used where it lies, and {path}"
         if not path.exists():
-            raise DamageError(f"{where} is missing; {MOVED}")
+            raise DamageError(f"{where} is missing; {again}")
         if path.stat().st_size != one.bytes:
-            raise DamageError(f"{where} has {path.stat().st_size:,} bytes instead of {one.bytes:,}; {MOVED}")
+            raise DamageError(f"{where} has {path.stat().st_size:,} bytes instead of {one.bytes:,}; {again}")
         if sampled_sha256(path) != one.sample:
-            raise DamageError(f"{where} has other bytes than when it was prepared; {MOVED}")
+            raise DamageError(f"{where} has other bytes than when it was prepared; {again}")
     if full and _stream_sha256(corpus, domain) != in_place.tokens_sha256:
         raise DamageError(
             f"domain {domain!r} is used where it lies, and some of its tokens are others than when it was prepared "
-            f"(its first file is {corpus.place(domain, 0)}); {MOVED}"
+            f"(its first file is {corpus.place(domain, 0)}); {again}"
         )
 
 

@@ -24,7 +24,6 @@ from doremi.errors import DamageError
 
 T = TypeVar("T")
 AGAIN = "remove the corpus folder and run doremi prepare again"
-MOVED = "put it back where it was, or remove the corpus folder and run doremi prepare again"
 _DISK = "check the disk, then run the same command to resume from the last checkpoint"
 SEGMENT = np.dtype([("file", "<u4"), ("end", "<u4"), ("offset", "<u8"), ("tokens", "<u8")])
 """Tokens of file number `file` from byte `offset` on; with `end` 1, an end of text follows that is not in the file."""

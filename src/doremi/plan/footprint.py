@@ -30,7 +30,7 @@ from doremi.training.reference_losses import DTYPE
 NAMES = {torch.float64: "F64", torch.float32: "F32", torch.bfloat16: "BF16", torch.int64: "I64", torch.uint8: "U8"}
 FLOAT32, FLOAT64 = 4, 8
 TOKEN_FILES = (
-    ("train", "train.bin"), ("train", "train.ends"), ("validation", "validation.bin"),
+    ("train", "train.bin"), ("train", "train.ends"), ("train", "train.segments"), ("validation", "validation.bin"),
     ("validation", "validation.ends"), ("validation", "validation.documents"),
 )  # fmt: skip
 

@@ -63,21 +63,27 @@ class Decoder:
 def decoder_of(tokenizer: TextTokenizer) -> Decoder:
     """How the tokens of this tokenizer become text."""
     described = json.loads(tokenizer.backend.to_str())
-    for to_bytes, strips in _ways(described):
-        table = _table(described, to_bytes, tokenizer)
-        sizes = np.array([len(data) for data in table], np.int64)
-        found = Decoder(tokenizer, table, sizes, strips)
-        if all(_comes_back(found, text) for text in _PROBES):
-            return found
+    found = [_decoder(described, tokenizer, *way) for way in _ways(described)]
+    for same in (_to_the_byte, _as_a_text):
+        for one in found:
+            if all(same(one.data(np.array(tokenizer.encode(text), np.int64)), text) for text in _PROBES):
+                return one
     return Decoder(tokenizer, [], np.zeros(0, np.int64), strips=False)
 
 
-def _comes_back(decoder: Decoder, text: str) -> bool:
-    data = decoder.data(np.array(decoder.tokenizer.encode(text), np.int64))
-    try:
-        return digest_of(data.decode()) == digest_of(text)
-    except UnicodeDecodeError:
-        return False
+def _decoder(
+    described: dict[str, Any], tokenizer: TextTokenizer, to_bytes: Callable[[str], bytes], strips: bool
+) -> Decoder:
+    table = _table(described, to_bytes, tokenizer)
+    return Decoder(tokenizer, table, np.array([len(data) for data in table], np.int64), strips)
+
+
+def _to_the_byte(data: bytes, text: str) -> bool:
+    return data == text.encode()
+
+
+def _as_a_text(data: bytes, text: str) -> bool:
+    return digest_of(data.decode(errors="replace")) == digest_of(text)
 
 
 def _ways(described: dict[str, Any]) -> list[tuple[Callable[[str], bytes], bool]]:
