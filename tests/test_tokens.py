@@ -8,6 +8,7 @@ documents (Megatron-LM 62), documents without an end.
 from __future__ import annotations
 
 import json
+import re
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -158,7 +159,7 @@ def test_long_documents_are_cut_where_their_text_is(words: list[str]) -> None:
     ids = np.array([*tokenizer().encode(text), 0])
     decoder = decoder_of(tokenizer())
     assert decoder.exact
-    pieces = Reader(decoder, 0, 64).pieces(ids)
+    pieces = Reader(decoder, 0, 64, re.compile("$^")).cut(ids).pieces
     assert [piece.digest for piece in pieces] == [digest_of(part) for part in cut(text, 64)]
     assert [piece.first for piece in pieces] == [0, *(piece.last for piece in pieces[:-1])]
     assert pieces[-1].last == len(ids) - 1
@@ -194,7 +195,7 @@ def test_tokenizers_with_a_sign_for_the_blank(prepended: bool) -> None:
         ids = np.array(decoder.tokenizer.encode(text))
         assert decoder.data(ids) == text.encode()
         assert decoder.upto(ids)[-1] == len(text.encode())
-        pieces = Reader(decoder, 1, 64).pieces(ids)
+        pieces = Reader(decoder, 1, 64, re.compile("$^")).cut(ids).pieces
         assert [piece.digest for piece in pieces] == [digest_of(part) for part in cut(text, 64)]
 
 
@@ -347,6 +348,23 @@ def test_empty_documents_and_documents_without_an_end(tmp_path: Path) -> None:
     corpus = made(tmp_path)
     assert corpus.entries["web"].found.empty == 4
     assert documents(corpus, "web") == sorted(texts_of("web"))  # those without an end got one
+
+
+def test_documents_beyond_four_gigabytes(tmp_path: Path) -> None:
+    """With holes in place of what is before them."""
+    path, place = tmp_path / "web" / "a.bin", 5 << 30
+    path.parent.mkdir()
+    with path.open("wb") as file:
+        file.seek(place)
+        file.write(flat(WEB))
+    index = bytearray(megatron_index([len(one) for one in WEB], 8, 2))
+    for number in range(len(WEB)):
+        at = 34 + 4 * len(WEB) + 8 * number
+        index[at : at + 8] = struct.pack("<q", place + struct.unpack("<q", index[at : at + 8])[0])
+    path.with_suffix(".idx").write_bytes(bytes(index))
+    corpus = made(tmp_path)
+    store.verify(corpus, full=True, in_place=True)
+    assert documents(corpus, "web") == sorted(texts_of("web"))
 
 
 def test_what_an_index_leaves_out_is_said(tmp_path: Path) -> None:

@@ -349,7 +349,7 @@ def _write_train(
 def _trained_on(plan: DomainPlan, work: _Work, shared: Shared, found: Counts, writer: DomainWriter) -> Iterator[None]:
     """Write what is trained on; goes on after each document."""
     if plan.tokens is not None:
-        yield from write_segments(plan, plan.tokens, shared, found, writer.segments, work.special, work.stop)
+        yield from write_segments(plan, plan.tokens, shared, found, writer.segments, work.stop)
         return
     with _encoded(training_parts(plan, shared, found, work.stop, work.special), work) as parts:
         for tokens, unknown, part in parts:

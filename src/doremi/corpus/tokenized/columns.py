@@ -144,12 +144,7 @@ def _in_place(path: Path, dtype: np.dtype, parts: list[tuple[int, Any, Any]]) ->
     )
     order = np.argsort(table.offset, kind="stable")
     table = Table(table.offset[order], table.tokens[order])
-    regions = tuple(
-        (int(place[lengths > 0].min()), int(lengths.sum()))
-        for place, (_, _, lengths) in zip(offsets, parts, strict=True)
-        if lengths.sum()
-    )
-    return Layout(path, f"Arrow {dtype.name}", dtype, 0, int(table.tokens.sum()), lambda: table, regions=regions)
+    return Layout(path, f"Arrow {dtype.name}", dtype, 0, int(table.tokens.sum()), lambda: table)
 
 
 # -- what is compressed ----------------------------------------------------------------------------------------------

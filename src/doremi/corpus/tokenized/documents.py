@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -55,13 +56,23 @@ class TokenPiece(NamedTuple):
     has_text: bool
 
 
+class Cut(NamedTuple):
+    """A document in pieces, which follow one another, and whether it has the text of a special token."""
+
+    pieces: list[TokenPiece]
+    special: bool
+
+
 @dataclass(frozen=True)
 class Reader:
-    """How ids become documents and pieces. `end` is the id that ends a document, `length` characters of a piece."""
+    """How ids become documents and pieces. `end` is the id that ends a document, `length` characters of a piece.
+
+    `special` finds the texts of special tokens."""
 
     decoder: Decoder
     end: int
     length: int
+    special: re.Pattern[str]
 
     def content(self, ids: NDArray[np.integer]) -> NDArray[np.integer]:
         """A document without its end."""
@@ -71,11 +82,11 @@ class Reader:
         """The text of a document; bytes that are no UTF-8 are question marks."""
         return self.decoder.data(self.content(ids)).decode(errors=_BYTE)
 
-    def pieces(self, ids: NDArray[np.integer]) -> list[TokenPiece]:
-        """The pieces of a document, its end left out; they follow one another."""
+    def cut(self, ids: NDArray[np.integer]) -> Cut:
+        """A document, its end left out."""
         content = self.content(ids)
         if not self.decoder.exact:
-            return self._by_tokens(content)
+            return Cut(self._by_tokens(content), special=False)
         text = self.text(content)
         parts, upto = cut(text, self.length), self.decoder.upto(content)
         ends = np.cumsum([len(part.encode()) for part in parts])
@@ -86,7 +97,7 @@ class Reader:
             has_text = last > first and bool(part) and not part.isspace()
             found.append(TokenPiece(digest_of(part), first, last, int(upto[last] - upto[first]), has_text))
             first = last
-        return found
+        return Cut(found, self.special.search(text) is not None)
 
     def _by_tokens(self, content: NDArray[np.integer]) -> list[TokenPiece]:
         """Where the text is not exactly known, the ids decide, and are counted instead of letters."""

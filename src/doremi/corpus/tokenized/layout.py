@@ -51,12 +51,6 @@ class Layout:
     index: Callable[[], Table] | None = None
     """Its documents, where an index knows them; None where the ids that end them are to be looked for."""
     notes: tuple[str, ...] = field(default=())
-    regions: tuple[tuple[int, int], ...] = ()
-    """Byte and number of tokens of each stretch, where they do not all lie together."""
-
-    @property
-    def stretches(self) -> tuple[tuple[int, int], ...]:
-        return self.regions or ((self.start, self.tokens),)
 
     def read(self, descriptor: int, offset: int, tokens: int) -> NDArray[np.integer]:
         """Tokens from byte `offset` on. `FileError` where the file ends before."""

@@ -32,12 +32,14 @@ def check_numbers(layout: Layout, vocab_size: int) -> None:
 
 def _places(layout: Layout) -> Iterator[tuple[int, int]]:
     """Bytes and numbers of tokens, spread over the file."""
-    stretches = layout.stretches
-    chosen = stretches[:: max(1, len(stretches) // _BLOCKS)]
-    for start, tokens in chosen:
-        step = max(2, (tokens * len(chosen) // _BLOCKS) & ~1)
-        for first in range(0, tokens, step):
-            yield start + first * layout.dtype.itemsize, min(_NUMBERS, tokens - first, step)
+    if layout.index is not None:
+        table = layout.index()
+        for number in range(0, len(table), max(1, len(table) // (8 * _BLOCKS))):
+            yield int(table.offset[number]), min(_NUMBERS, int(table.tokens[number]))
+        return
+    step = max(2, (layout.tokens // _BLOCKS) & ~1)
+    for first in range(0, layout.tokens, step):
+        yield layout.start + first * layout.dtype.itemsize, min(_NUMBERS, layout.tokens - first, step)
 
 
 def _check_halves(ids: NDArray[np.integer], layout: Layout) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -16,7 +17,7 @@ from doremi.corpus.store import disk_errors
 from doremi.corpus.tokenized import columns, flat
 from doremi.corpus.tokenized.asked import TokenIds
 from doremi.corpus.tokenized.decoding import decoder_of
-from doremi.corpus.tokenized.documents import Reader, Side, nothing_ends, slot_of
+from doremi.corpus.tokenized.documents import Cut, Reader, Side, TokenDocument, nothing_ends, slot_of
 from doremi.corpus.tokenized.find import companion
 from doremi.corpus.tokenized.layout import FileError, Layout, Table, refused
 from doremi.corpus.tokenized.megatron import megatron
@@ -26,6 +27,7 @@ from doremi.files import key_of
 
 LOOKED_AT = 20  # documents that are encoded again
 _BEGINNING, _LAST = 4096, 16  # tokens of each that are, and those at the cut that may come out otherwise
+KNOWN, _FEW = 1 << 16, 16  # documents whose pieces are kept, and the most pieces of such a one: some 50 MB
 _AT_FIRST = 1000  # documents of an index in which a stated end must occur
 
 
@@ -39,6 +41,17 @@ class Reading:
     sample: Sample | None
     unknown_id: int | None = None
     notes: list[str] = field(default_factory=list)
+    known: dict[tuple[int, int, int, int], Cut] = field(default_factory=dict)
+    """Documents that were cut, by side, file, place and size: what is looked at again is not decoded again."""
+
+    def cut(self, side: Side, document: TokenDocument) -> Cut:
+        """A document of a side in pieces."""
+        key = (int(side is self.validation), document.file, document.offset, len(document.ids))
+        if (found := self.known.get(key)) is None:
+            found = self.reader.cut(document.ids)
+            if len(self.known) < KNOWN and len(found.pieces) <= _FEW:
+                self.known[key] = found
+        return found
 
     @property
     def held(self) -> Side:
@@ -49,7 +62,7 @@ class Reading:
         return (
             piece.digest
             for document in self.held.documents()
-            for piece in self.reader.pieces(document.ids)
+            for piece in self.cut(self.held, document).pieces
             if piece.has_text
         )
 
@@ -82,7 +95,8 @@ class Wanted:
 
 def reading_of(wanted: Wanted, train: list[File], validation: list[File]) -> Reading:
     """Open the files of a domain. `DataError` that names the first one whose tokens cannot be this tokenizer's."""
-    reader = Reader(decoder_of(wanted.tokenizer), wanted.end, wanted.length)
+    special = re.compile("|".join(map(re.escape, wanted.tokenizer.special_texts)))
+    reader = Reader(decoder_of(wanted.tokenizer), wanted.end, wanted.length, special)
     trained, sample = _side(wanted, train, wanted.sample_tokens)
     held = _side(wanted, validation, None)[0] if validation else None
     notes = [note for side in (trained, held) if side for layout in side.layouts for note in layout.notes]

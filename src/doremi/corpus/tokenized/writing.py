@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -29,7 +28,7 @@ def candidates(
     seen: set[bytes] = set()
     unknown_id, end = reading.unknown_id, np.array([reading.reader.end])
     for document in _offered(plan, reading, stop, holdout):
-        for piece in reading.reader.pieces(document.ids):
+        for piece in reading.cut(reading.held, document).pieces:
             if reading.validation is not None and piece.has_text:
                 given.add(piece.digest)
             wanted = piece.has_text and piece.digest not in seen and plan.rule.half(piece.digest) is not None
@@ -66,18 +65,16 @@ def write_segments(
     shared: Shared,
     found: Counts,
     writer: SegmentWriter,
-    special: re.Pattern[str],
     stop: Stop,
 ) -> Iterator[None]:
     """Note where training documents lie, without the pieces that are held out anywhere; goes on after each document."""
-    reader, exact = reading.reader, reading.reader.decoder.exact
     for document in reading.train.documents():
         plan.check(stop)
-        pieces = reader.pieces(document.ids)
+        pieces, is_special = reading.cut(reading.train, document)
         if not any(piece.has_text for piece in pieces):
             found.empty += 1
             continue
-        found.special += exact and special.search(reader.text(document.ids)) is not None
+        found.special += is_special
         digest = document_digest([piece.digest for piece in pieces])
         if comes_again(digest, shared, found) and plan.request.drop_duplicates:
             found.dropped += 1
