@@ -86,7 +86,7 @@ def main(steps: int = 100, rounds: int = 5) -> None:
                 sampler.rows(step)
             sampling.append((time.perf_counter() - start) / steps)
         cold = cold_rates(stream, files, steps, rounds)
-        median, low, high = of_segments(files, steps, 3 * rounds)
+        median, low, high = of_segments(files, steps // 5, 20 * rounds)
         start = time.perf_counter()
         sampler.rows(10**9)
         seek = time.perf_counter() - start

@@ -33,6 +33,8 @@ from doremi.corpus.token_files import SEGMENT, FlatFile, Segments
 from doremi.corpus.tokenized.asked import TokenIds
 from doremi.corpus.tokenized.decoding import decoder_of
 from doremi.corpus.tokenized.documents import Reader
+from doremi.corpus.tokenized.flat import scan, scan_between, table_of
+from doremi.corpus.tokenized.layout import Layout
 from doremi.corpus.tokenized.reading import Wanted, reading_of
 from doremi.corpus.tokenizer import TextTokenizer
 from doremi.corpus.validation import cut, digest_of
@@ -163,6 +165,11 @@ def test_long_documents_are_cut_where_their_text_is(words: list[str]) -> None:
     assert [piece.digest for piece in pieces] == [digest_of(part) for part in cut(text, 64)]
     assert [piece.first for piece in pieces] == [0, *(piece.last for piece in pieces[:-1])]
     assert pieces[-1].last == len(ids) - 1
+    upto = decoder.upto(ids[:-1])
+    ends = np.cumsum([len(part.encode()) for part in cut(text, 64)])
+    for piece, end in zip(pieces[:-1], ends.tolist(), strict=False):  # the last token that does not reach beyond
+        assert upto[piece.last] <= end
+        assert upto[piece.last + 1] > end
     assert sum(piece.size for piece in pieces) == len(text.encode())
 
 
@@ -463,17 +470,34 @@ def test_files_that_change_or_go_are_named(tmp_path: Path) -> None:
 
 def test_what_is_asked_of_tokens_is_in_the_key(tmp_path: Path) -> None:
     path = pair(tmp_path, WEB)
+    base = request(tmp_path, {})
 
     def key(ids: TokenIds) -> str:
-        return corpus_key(request(tmp_path, {"web": DomainSource([str(tmp_path / "web")], ids=ids)}))
+        return corpus_key(replace(base, domains={"web": DomainSource([str(tmp_path / "web")], ids=ids)}))
 
     keys = {key(ids) for ids in (TokenIds(), TokenIds("int32"), TokenIds(end=3), TokenIds(field="ids"))}
     assert len(keys) == 4
-    path.with_suffix(".idx").write_bytes(megatron_index([len(one) for one in WEB[:-1]], 8, 2))
+    assert key(TokenIds()) in keys
+    data = path.with_suffix(".idx").read_bytes()
+    path.with_suffix(".idx").write_bytes(data[:-1])
     assert key(TokenIds()) not in keys
 
 
 # -- segments --------------------------------------------------------------------------------------------------------
+
+
+def test_documents_that_begin_in_a_stretch_of_a_file(tmp_path: Path) -> None:
+    """Stretches that follow one another have each document once, wherever they are cut, also where one begins."""
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"he" + flat([[1, 0], [2, 0], [0], [3, 4, 5, 0], [6, 7]]))
+    layout = Layout(path, "flat", np.dtype("<u2"), 2, 11)
+    whole = table_of(scan(layout, 0), layout)
+    assert whole.tokens.tolist() == [2, 2, 1, 4, 2]
+    for cut_at in range(2, 26):
+        for again in range(cut_at, 26):
+            parts = [scan_between(layout, 0, a, b) for a, b in ((0, cut_at), (cut_at, again), (again, 99))]
+            assert np.concatenate([part.offset for part in parts]).tolist() == whole.offset.tolist()
+            assert np.concatenate([part.tokens for part in parts]).tolist() == whole.tokens.tolist()
 
 
 @settings(max_examples=60, deadline=None)
@@ -485,12 +509,14 @@ def test_segments_read_as_one_row(tmp_path_factory: pytest.TempPathFactory, data
     held = [np.arange(50) + 100 * i for i in range(3)]
     for i, (ids, dtype) in enumerate(zip(held, types, strict=True)):
         (folder / str(i)).write_bytes(b"head!" + ids.astype(dtype).tobytes())
-    rows, row = [], []
+    rows, row, file, first = [], [], 0, 0
     for _ in range(data.draw(st.integers(1, 8))):
-        file, first = data.draw(st.integers(0, 2)), data.draw(st.integers(0, 49))
-        tokens, end = data.draw(st.integers(0, 50 - first)), data.draw(st.integers(0, 1))
+        if first > 45 or data.draw(st.booleans()):  # else goes on after a gap, or none
+            file, first = data.draw(st.integers(0, 2)), data.draw(st.integers(0, 49))
+        tokens, end = data.draw(st.integers(0, min(9, 50 - first))), data.draw(st.integers(0, 1))
         rows.append((file, end, 5 + first * np.dtype(types[file]).itemsize, tokens))
         row += [*held[file][first : first + tokens].tolist(), *[7] * end]
+        first += tokens + data.draw(st.integers(0, 2))
     source = Segments([(folder / str(i), types[i]) for i in range(3)], np.array(rows, SEGMENT), 7, "train.segments")
     first = data.draw(st.integers(0, len(row)))
     last = data.draw(st.integers(first, len(row)))

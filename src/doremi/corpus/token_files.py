@@ -28,6 +28,7 @@ _DISK = "check the disk, then run the same command to resume from the last check
 SEGMENT = np.dtype([("file", "<u4"), ("end", "<u4"), ("offset", "<u8"), ("tokens", "<u8")])
 """Tokens of file number `file` from byte `offset` on; with `end` 1, an end of text follows that is not in the file."""
 _OPEN = 4096  # files of a domain that are open at a time
+_HINTS = 8  # for each segment: most tell which one it is
 _CLOSE = 1 << 14  # bytes between two segments that are read rather than passed over
 
 
@@ -57,7 +58,14 @@ class FlatFile:
 
     def read(self, start: int, out: NDArray[np.int64] | NDArray[np.float32]) -> None:
         """Fill `out` with the numbers from place `start` on; `DamageError` if the file does not give them."""
-        self.read_at(start * self.size, out)
+        size = self.size
+        try:
+            data = os.pread(self.descriptor, len(out) * size, start * size)
+        except OSError:
+            data = b""
+        if len(data) < len(out) * size:
+            return self.read_at(start * size, out)  # says why
+        out[:] = np.frombuffer(data, self.dtype)
 
     def read_at(self, offset: int, out: NDArray[np.int64] | NDArray[np.float32]) -> None:
         """The same from byte `offset` on."""
@@ -133,8 +141,9 @@ class Segments:
             raise DamageError(f"{self._name}: ends before token {last:,}; {AGAIN}")
         if not length:
             return
-        hint = start >> self._shift
-        number = bisect_right(self._starts, start, self._hints[hint], self._hints[hint + 1]) - 1
+        number = self._hints[start >> self._shift] - 1
+        if self._starts[number + 1] <= start:
+            number = bisect_right(self._starts, start, number + 1, self._hints[(start >> self._shift) + 1]) - 1
         row = 4 * number
         stop, base = self._rows[row], self._rows[row + 1]
         file = self._open[self._rows[row + 2]] or self._opened(self._rows[row + 2])
@@ -194,7 +203,7 @@ class Segments:
 def _with_hints(starts: NDArray[np.int64]) -> tuple[array[int], int, array[int]]:
     """Where segments start and, for each stretch of 2^shift places, how many of them start up to its first place."""
     total = int(starts[-1])
-    shift = (total // max(1, len(starts) - 1)).bit_length()
+    shift = (total // (_HINTS * max(1, len(starts) - 1))).bit_length()
     bounds = np.arange((total >> shift) + 2, dtype=np.int64) << shift
     hints = np.searchsorted(starts, bounds, side="right").astype(np.int64)
     return array("q", starts.tobytes()), shift, array("q", hints.tobytes())
