@@ -407,7 +407,14 @@ def test_equal_documents_are_dropped(tmp_path: Path) -> None:
     assert documents(corpus, "web") == sorted(texts_of("web"))
 
 
-@pytest.mark.parametrize(("writer", "size"), [(as_flat, 2), (as_megatron, 3), (as_parquet, 2)])
+@pytest.mark.parametrize(
+    ("writer", "size"),
+    [
+        (as_flat, 2),
+        pytest.param(as_megatron, 3, marks=pytest.mark.slow),
+        pytest.param(as_parquet, 2, marks=pytest.mark.slow),
+    ],
+)
 def test_a_larger_sample_holds_the_smaller(tmp_path: Path, writer: Any, size: int) -> None:
     number = 60_000
     writer(tmp_path / "web", [[1 + i % 300, 1 + i // 300 % 300, *[7] * 40, 0] for i in range(number)])
