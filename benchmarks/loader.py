@@ -12,14 +12,15 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from doremi.corpus.loader import BatchStream, windows
 from doremi.corpus.sampler import Sampler
-from doremi.corpus.store import FlatFile
-from figures import figure
+from doremi.corpus.token_files import SEGMENT, FlatFile, Segments, TokenSource
+from figures import figure, interleaved, ratio
 
 BATCH, LENGTH, DOMAINS, TOKENS = 64, 1024, 8, 8_000_000
 
@@ -37,6 +38,34 @@ def cold_rates(stream: BatchStream, files: list[Path], steps: int, rounds: int) 
             stream.micro_batches(step)
         rates.append(steps * BATCH * LENGTH / (time.perf_counter() - start))
     return rates
+
+
+SEGMENTS, EACH = 10_000, 100_000  # of each domain, and tokens: as many as lie between two held-out pieces, or fewer
+
+
+def in_segments(files: list[Path]) -> list[Segments]:
+    """Each domain in so many segments, which lie in its file over and over, with gaps between them."""
+    segments = np.zeros(SEGMENTS, SEGMENT)
+    segments["offset"] = np.arange(SEGMENTS) * (EACH + 100) % (TOKENS - EACH) * 2
+    segments["tokens"] = EACH
+    return [Segments([(path, "<u2")], segments, 0, str(path)) for path in files]
+
+
+def of_segments(files: list[Path], steps: int, rounds: int) -> tuple[float, float, float]:
+    """Seconds over one file for each domain, by those over its segments: median, lowest and highest of pairs."""
+
+    def stream(domains: Sequence[TokenSource], tokens: int) -> BatchStream:
+        sampler = Sampler([1 / DOMAINS] * DOMAINS, [windows(tokens, LENGTH)] * DOMAINS, BATCH, "bench")
+        return BatchStream(sampler, domains, LENGTH)
+
+    def reading(stream: BatchStream) -> Callable[[], object]:
+        return lambda: [stream.micro_batches(step) for step in range(steps)]
+
+    ways = {
+        "file": reading(stream([FlatFile(path, "uint16") for path in files], TOKENS)),
+        "segments": reading(stream(in_segments(files), SEGMENTS * EACH)),
+    }
+    return ratio(interleaved(ways, rounds), "file", "segments")
 
 
 def main(steps: int = 100, rounds: int = 5) -> None:
@@ -57,6 +86,7 @@ def main(steps: int = 100, rounds: int = 5) -> None:
                 sampler.rows(step)
             sampling.append((time.perf_counter() - start) / steps)
         cold = cold_rates(stream, files, steps, rounds)
+        median, low, high = of_segments(files, steps // 5, 20 * rounds)
         start = time.perf_counter()
         sampler.rows(10**9)
         seek = time.perf_counter() - start
@@ -64,6 +94,7 @@ def main(steps: int = 100, rounds: int = 5) -> None:
            low=round(min(rates[1:])), high=round(max(rates[1:])))  # fmt: skip
     figure("loader_cold_tokens_per_second", statistics.median(cold), "tokens/s",
            low=round(min(cold)), high=round(max(cold)))  # fmt: skip
+    figure("loader_segments_over_file", median, "ratio", low=round(low, 3), high=round(high, 3))
     figure("sampler_milliseconds_per_step", 1000 * statistics.median(sampling[1:]), "ms")
     figure("sampler_seek_milliseconds", 1000 * seek, "ms")
 

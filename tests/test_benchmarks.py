@@ -50,7 +50,8 @@ def test_the_stand_in_model_is_the_same_model(contestants: Any) -> None:
 
 REQUIRED = {  # by the goals for speed: each is printed by `make bench`
     "dro_step_stored_over_plain", "dro_step_live_over_plain", "plain_step_over_bare_loop", "outside_share_of_step",
-    "loader_tokens_per_second_per_core", "prepare_over_tokenizers", "prepare_scaling_two_cores", "help_seconds",
+    "loader_tokens_per_second_per_core", "loader_segments_over_file", "prepare_over_tokenizers",
+    "prepare_scaling_two_cores", "help_seconds",
 }  # fmt: skip
 
 

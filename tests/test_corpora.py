@@ -403,7 +403,7 @@ OTHER: dict[str, Any] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("field", [field for field in DataConfig.model_fields if field != "domains"])
+@pytest.mark.parametrize("field", [field for field in DataConfig.model_fields if field not in ("domains", "tokenized")])
 def test_every_setting_is_in_the_key_or_changes_no_token(
     field: str, generated: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -192,7 +192,7 @@ def test_a_cut_or_changed_file_is_named(corpus: Corpus, file: str) -> None:
 def test_a_cut_corpus_is_named(corpus: Corpus, file: str, size: int) -> None:
     path = corpus.path("code", file)
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(DamageError, match=r"code/train.bin: has no whole document 40;"):
+    with pytest.raises(DamageError, match=r"code/train.(bin: ends before token|ends: has no whole document 40;)"):
         keep(corpus, Fraction(1, 2), full_check=True)
     assert not list(corpus.folder.rglob(".*.tmp"))
 

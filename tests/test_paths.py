@@ -21,6 +21,7 @@ from tiny import write_corpus, write_tiny
 NO_PATHS = {
     "data.domain_field", "data.others", "data.join", "data.where", "data.domains.join", "data.domains.where",
     "data.domains.values",
+    "data.tokenized.field", "data.domains.tokenized.field",
     "executor",
     "profile",
     "name", "data.text_field", "data.domains.text_field", "model.preset", "model.architecture", "candidates.sizes",

@@ -69,7 +69,7 @@ def test_files_as_the_format_has_them(corpus: Corpus) -> None:
 def test_manifest_entry(corpus: Corpus) -> None:
     entry = asdict(corpus.entries["web"])
     counts = {key: value for key, value in entry["train"].items() if key != "files"}
-    assert counts == {"documents": 3, "bytes": 21, "tokens": 9, "unknown": 2, "skipped": 0}
+    assert counts == {"documents": 3, "bytes": 21, "tokens": 9, "unknown": 2, "skipped": 0, "segments": 0}
     assert list(entry["train"]["files"]) == ["web/train.bin", "web/train.ends"]
     for split in ("train", "validation"):
         for name, checksum in entry[split]["files"].items():

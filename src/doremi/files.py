@@ -11,7 +11,7 @@ import json
 import math
 import os
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,8 +41,11 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     write_bytes(path, (json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode())
 
 
-def read_json(path: Path, what: str) -> dict[str, Any]:
-    """Read a JSON object of ours and check its `format`; `what` names it in errors, also of keys that are missing."""
+def read_json(path: Path, what: str, formats: Sequence[int] = (FORMAT,)) -> dict[str, Any]:
+    """Read a JSON object of ours and check its `format`, one of `formats`.
+
+    `what` names it in errors, also of keys that are missing.
+    """
 
     class Record(dict[str, Any]):
         def __missing__(self, key: str) -> Any:
@@ -56,9 +59,9 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
         raise DamageError(f"{path}: this {what} cannot be read ({reason_of(error)}); remove it and run again") from None
     if not isinstance(value, dict):
         raise DamageError(f"{path}: this {what} is not a JSON object; remove it and run again")
-    if value.get("format") != FORMAT:
+    if value.get("format") not in formats:
         raise RunError(
-            f"{path}: this {what} has format {reprlib.repr(value.get('format'))}, this doremi reads {FORMAT}; "
+            f"{path}: this {what} has format {reprlib.repr(value.get('format'))}, this doremi reads {formats[-1]}; "
             "use the doremi that wrote it, or another run directory"
         )
     return value

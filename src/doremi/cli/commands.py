@@ -100,12 +100,16 @@ def init(
     domain_field: Annotated[
         str | None, typer.Option(metavar="NAME", help="Field that names each document's domain, such as meta.source.")
     ] = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Tokenizer, by folder or Hugging Face name. It is needed for token files."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
     """Write a commented configuration for a corpus, and show what is in it."""
     from doremi.cli.init import Asked, write_config
 
-    typer.echo(write_config(config, Asked(source, text_field, domain_field), force=force))
+    typer.echo(write_config(config, Asked(source, text_field, domain_field, tokenizer), force=force))
 
 
 @app.command()
@@ -157,14 +161,20 @@ def plan(
 
 
 @app.command()
-def prepare(place: PlaceArgument, set_: SetOption = None) -> None:
+def prepare(
+    place: PlaceArgument,
+    set_: SetOption = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Also read all tokens of files that are used where they lie.")
+    ] = False,
+) -> None:
     """Tokenize the corpus. If that is done already, verify the checksums of its files."""
     with opened(_load(place, set_)) as space:
         from doremi.corpus.data_table import data_table
         from doremi.corpus.source_record import what_was_read
         from doremi.pipeline.run import prepare_only
 
-        corpus = prepare_only(space)
+        corpus = prepare_only(space, in_place=full)
         if space.world.is_main:
             typer.echo(f"{data_table(what_was_read(corpus))}\ncorpus: {corpus.folder}")
 

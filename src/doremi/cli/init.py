@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -20,6 +20,8 @@ from doremi.corpus.readers import read_shaped
 from doremi.corpus.sampling import BYTES_PER_TOKEN
 from doremi.corpus.shape import Shape
 from doremi.corpus.sources import DomainSource, Part, describe, find_files
+from doremi.corpus.tokenized.asked import TokenIds
+from doremi.corpus.tokenized.find import holds_tokens, tokenizer_of
 from doremi.corpus.unpack import is_remote
 from doremi.credentials import what_is_secret
 from doremi.errors import ConfigError, DataError, one_line
@@ -44,7 +46,7 @@ data:
   domains:
 {domains}
   text_field: {text_field}            # field of a record, or column of a table, that holds the text
-{join}  tokenizer: null             # null trains one on your data. Better is the folder or name of your model's own.
+{join}  tokenizer: {tokenizer}
   vocab_size: 8192            # entries of the tokenizer to train
 {sample}
   sequence_length: 256        # tokens
@@ -79,6 +81,8 @@ class Asked:
     source: str
     text_field: str = "text"
     domain_field: str | None = None
+    tokenizer: str | None = None
+    """The one that made the tokens, where they are there already."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,8 @@ class DomainCount:
     name: str
     paths: list[str]
     found: Glance
+    ids: bool = False
+    """Whether its files hold tokens."""
 
     @property
     def documents(self) -> int:
@@ -110,6 +116,8 @@ class DomainCount:
     def remark(self) -> str:
         """What an estimate was made from."""
         found = self.found
+        if self.ids:
+            return " (already tokenized)"
         number = len(found.files.train) + len(found.files.validation)
         return "" if found.exact else f" (estimated from {found.opened} of {number:,} files)"
 
@@ -125,6 +133,9 @@ class _Data:
     rows: list[str]
     join: str | None = None
     sampled: bool = False
+    ids: bool = False
+    tokenizer: str | None = None
+    """What files of tokens say of theirs."""
 
 
 def write_config(config: Path, asked: Asked, *, force: bool = False) -> str:
@@ -144,7 +155,7 @@ def write_config(config: Path, asked: Asked, *, force: bool = False) -> str:
         command=one_line(command), schema=schema.__file__, domains=data.domains, preset=suggested.preset,
         steps=suggested.steps, batch_size=suggested.batch_size, shared=data.shared,
         sample=_SAMPLE.format(sign="" if data.sampled else "# ", tokens=SAMPLE_TOKENS),
-        text_field=_quoted(asked.text_field), join=join,
+        text_field=_quoted(asked.text_field), join=join, tokenizer=_tokenizer(config, asked, data),
     )  # fmt: skip
     write_bytes(config, text.encode())
     rows = [f"{'domain':<28} {'documents':>11} {'bytes':>15} {'tokens (about)':>15}", *data.rows]
@@ -152,6 +163,17 @@ def write_config(config: Path, asked: Asked, *, force: bool = False) -> str:
         [f"large domains: about {SAMPLE_TOKENS:,} tokens of each are read (data.sample_tokens)"] if data.sampled else []
     )
     return "\n".join([*rows, suggested.words(), f"wrote {config}; next: doremi run {command}"])
+
+
+def _tokenizer(config: Path, asked: Asked, data: _Data) -> str:
+    """The line of the tokenizer, which somebody must name where tokens are there already."""
+    named = asked.tokenizer or data.tokenizer
+    if named is not None:
+        named = _seen_from(config, named) if asked.tokenizer and Path(named).exists() else named
+        return f"{_quoted(named)}  # made the tokens" if data.ids else _quoted(named)
+    if data.ids:
+        return "null             # name the tokenizer that made these tokens: its folder or its Hugging Face name"
+    return "null             # null trains one on your data. Better is the folder or name of your model's own."
 
 
 def tokens_in(size: int) -> int:
@@ -180,7 +202,10 @@ def _of_places(config: Path, asked: Asked) -> _Data:
     rows += [f"left out: {', '.join(found.beside)}: beside the folders of domains"] if found.beside else []
     lines = [_domain_line(config, count, sampled=sampled) for count in counts]
     lines += [f"    # {one_line(name)}: left out, since it cannot be read" for name in odd]
-    return _Data("", "\n".join(lines), [count.tokens for count in counts], rows, join, sampled)
+    ids = [count for count in counts if count.ids]
+    named = {name for count in ids for file in count.found.files.train if (name := tokenizer_of(file.path))}
+    own = named.pop() if len(named) == 1 else None
+    return _Data("", "\n".join(lines), [count.tokens for count in counts], rows, join, sampled, bool(ids), own)
 
 
 def count_domains(
@@ -192,16 +217,27 @@ def count_domains(
     counts, odd = [], {}
     for name, paths in domains.items():
         try:
-            source = DomainSource(paths, text_field=text_field, join=join)
-            found = glance(name, source, found_at_a_glance(name, source), skip_bad=True, skip_odd=True)
+            found, ids = _look(name, DomainSource(paths, text_field=text_field, join=join))
             if not found.bytes:
                 raise DataError(f"domain {name!r}: {paths[0]}: its files hold no text; add some, or remove it")
-            counts.append(DomainCount(name, paths, found))
+            counts.append(DomainCount(name, paths, found, ids))
         except DataError as error:
             odd[name] = error
     if len(counts) < 2:
         raise next(iter(odd.values()))
     return counts, odd
+
+
+def _look(name: str, source: DomainSource) -> tuple[Glance, bool]:
+    """What a domain holds, and whether that is tokens: asked only where it holds no text."""
+    try:
+        return glance(name, source, found_at_a_glance(name, source), skip_bad=True, skip_odd=True), False
+    except DataError as error:
+        as_ids = replace(source, text_field=DomainSource([]).text_field, join=None, ids=TokenIds())
+        try:
+            return glance(name, as_ids, found_at_a_glance(name, as_ids)), True
+        except DataError as other:
+            raise other if holds_tokens(source.train) else error from None
 
 
 def _join(paths: list[str], text_field: str) -> str | None:
@@ -225,8 +261,12 @@ def _join(paths: list[str], text_field: str) -> str | None:
 def _domain_line(config: Path, count: DomainCount, *, sampled: bool) -> str:
     """A domain in the configuration, with its size where only a sample of it is read."""
     where = _in_flow([_seen_from(config, path) for path in count.paths])
+    said = ", tokenized: true" if count.ids else ""
     if sampled and count.tokens > SAMPLE_TOKENS:
-        where = f"{{train: {where}, bytes: {count.bytes}}}"
+        size = f"tokens: {count.tokens}" if count.ids else f"bytes: {count.bytes}"
+        where = f"{{train: {where}{said}, {size}}}"
+    elif said:
+        where = f"{{train: {where}{said}}}"
     documents, size = count.shown(count.documents), count.shown(count.bytes)
     comment = f"{documents} documents, {size} bytes, about {count.tokens:,} tokens{count.remark}"
     return f"    {_quoted(count.name)}: {where}  # {comment}"

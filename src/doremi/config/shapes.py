@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -12,6 +12,20 @@ from doremi.config.reach import Reaches
 from doremi.config.section import Section
 
 Value = str | bool | int | float | None
+
+
+class TokenizedConfig(Section):
+    """Files that hold token ids already. They are used where they lie, and data.tokenizer names what made them."""
+
+    reaches: ClassVar[Reaches] = Reaches("corpus")
+
+    type: Literal["auto", "uint8", "uint16", "uint32", "int32", "int64", "uint64"] = "auto"
+    """Integer type of an id. `auto` asks the file's index or header. Without one, it is uint16 where that holds the
+    vocabulary, or else uint32."""
+    end: int | None = Field(default=None, ge=0)
+    """Id that ends documents. Default is the tokenizer's end of text."""
+    field: str = "input_ids"
+    """Column of Arrow and Parquet files that has the ids."""
 
 
 class RecordsConfig(Section):
@@ -24,6 +38,16 @@ class RecordsConfig(Section):
     where: dict[str, list[Value]] = Field(default={})
     """Fields and the values that they must have, such as {language: [en, de]}. Other documents are counted and left
     out."""
+    tokenized: TokenizedConfig | None = None
+    """Whether the files hold token ids, and how. `true` or `{}` is enough for most. They are Megatron's .bin and .idx,
+    datatrove's .ds, .npy, flat .bin, or Arrow and Parquet with a column of ids."""
+
+    @field_validator("tokenized", mode="before")
+    @classmethod
+    def _yes_is_enough(cls, value: Any) -> Any:
+        if value is False:
+            raise ValueError("say true, or leave it out; what data.tokenized says holds for all domains")
+        return {} if value is True else value
 
     @field_validator("where", mode="before")
     @classmethod
@@ -69,8 +93,20 @@ def check_shared(shared: SharedFilesConfig, domains: Mapping[str, Any]) -> None:
         raise ValueError(f"others: {shared.others!r} is no domain; use one of them, leave_out or stop")
     for name, domain in domains.items():
         (_check_own if shared.domain_field is None else _check_sharing)(name, domain)
+    _check_tokenized(shared, domains)
     if shared.domain_field is not None:
         _check_values({name: domain.values or [name] for name, domain in domains.items()})
+
+
+def _check_tokenized(shared: Any, domains: Mapping[str, Any]) -> None:
+    """Ids have no fields but their own."""
+    for name, domain in domains.items():
+        if (domain.tokenized or shared.tokenized) is None:
+            continue
+        if shared.domain_field is not None:
+            raise ValueError("domain_field needs text; domains that are tokenized have files of their own")
+        if domain.where or shared.where or domain.join is not None or shared.join is not None or domain.text_field:
+            raise ValueError(f"domains.{name}.tokenized: text_field, join and where are for text; leave them out")
 
 
 def _check_own(name: str, domain: Any) -> None:

@@ -11,7 +11,10 @@ from doremi.corpus.patterns import File
 from doremi.corpus.peek import why_not
 from doremi.corpus.place import Meter
 from doremi.corpus.readers import read_shaped
+from doremi.corpus.sampling import BYTES_PER_TOKEN
 from doremi.corpus.sources import DomainFiles, DomainSource, find_files, paths
+from doremi.corpus.tokenized.asked import TokenIds
+from doremi.corpus.tokenized.glance import count
 from doremi.errors import DataError
 
 FILES = 20  # of a domain that are opened at most
@@ -51,6 +54,8 @@ def glance(
     unless it is one of those to be skipped and another can be.
     """
     files = all_files(found)
+    if source.ids is not None:
+        return _of_tokens(name, source.ids, found)
     many = len(files) > FILES
     chosen = evenly(files)
     whole = not many and sum(file.size for file in files) <= WHOLE
@@ -71,6 +76,16 @@ def glance(
     factor = 1.0 if whole else sum(file.size for file in files) / max(1, read)
     wrong = tuple(map(str, odd))
     return Glance(found, round(documents * factor), round(text * factor), len(chosen), whole, wrong, bad.total())
+
+
+def _of_tokens(name: str, ids: TokenIds, found: DomainFiles) -> Glance:
+    """Their tokens by index or size, and about so much text."""
+    files = all_files(found)
+    chosen = evenly(files)
+    counts = [count(name, file, ids) for file in chosen]
+    factor = sum(file.size for file in files) / max(1, sum(file.size for file in chosen))
+    tokens, documents = (factor * sum(column) for column in zip(*counts, strict=True))
+    return Glance(found, round(documents), round(tokens * BYTES_PER_TOKEN), len(chosen), exact=False)
 
 
 def _say_why(name: str, source: DomainSource, chosen: list[File], odd: list[DataError]) -> None:

@@ -27,7 +27,7 @@ import numpy as np
 
 from doremi.corpus.loader import windows
 from doremi.corpus.manifest import split_counts
-from doremi.corpus.store import AGAIN, SplitWriter, disk_errors, expected_size, verify_files
+from doremi.corpus.store import AGAIN, SplitWriter, disk_errors, expected_size, token_file, verify_files
 from doremi.corpus.value import Corpus
 from doremi.errors import DamageError, DataError, DoremiError, Interrupted
 from doremi.files import FORMAT, key_of, read_json, write_json
@@ -180,22 +180,17 @@ def _write(corpus: Corpus, name: str, places: list[int], folder: Path, stop: Sto
 
 def _read(corpus: Corpus, name: str, places: Iterable[int], stop: Stop) -> Iterator[tuple[bytes, int]]:
     """Token bytes and number of tokens of the training documents at `places`, which rise."""
-    path = corpus.path(name, "train.bin")
-    itemsize = np.dtype(corpus.dtype).itemsize
-    spans = enumerate(_spans(corpus.path(name, "train.ends")))
-    try:
-        with path.open("rb") as file:
-            for wanted in places:
-                if stop():
-                    raise Interrupted(f"stopped while choosing documents of domain {name!r}")
-                start, end = next((span for place, span in spans if place == wanted), (0, -1))
-                file.seek(start * itemsize)
-                data = file.read(max(0, end - start) * itemsize)
-                if end < 0 or len(data) < (end - start) * itemsize:
-                    raise DamageError(f"{path}: has no whole document {wanted + 1:,}; {AGAIN}")
-                yield data, end - start
-    except OSError as error:
-        raise DamageError(f"{path}: cannot be read ({error.strerror}); {AGAIN}") from None
+    path, dtype = corpus.path(name, "train.ends"), np.dtype(corpus.dtype).newbyteorder("<")
+    spans, source = enumerate(_spans(path)), token_file(corpus, name, "train")
+    for wanted in places:
+        if stop():
+            raise Interrupted(f"stopped while choosing documents of domain {name!r}")
+        start, end = next((span for place, span in spans if place == wanted), (0, -1))
+        if end < 0:
+            raise DamageError(f"{path}: has no whole document {wanted + 1:,}; {AGAIN}")
+        ids = np.empty(end - start, np.int64)
+        source.read(start, ids)
+        yield ids.astype(dtype).tobytes(), end - start
 
 
 def _spans(path: Path) -> Iterator[tuple[int, int]]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from doremi.corpus.sampler import Sampler
-from doremi.corpus.store import FlatFile
+from doremi.corpus.token_files import TokenSource
 
 I64 = NDArray[np.int64]
 
@@ -47,7 +47,7 @@ class BatchStream:
     """What one rank reads: `micro_batches(step)` is a pure function of the step."""
 
     def __init__(
-        self, sampler: Sampler, files: Sequence[FlatFile], sequence_length: int,
+        self, sampler: Sampler, files: Sequence[TokenSource], sequence_length: int,
         rank: int = 0, world_size: int = 1, accumulation: int = 1,
     ) -> None:  # fmt: skip
         self.sampler, self.files, self.sequence_length = sampler, files, sequence_length

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-_SPLIT = {"documents": int, "bytes": int, "tokens": int, "unknown": int, "skipped": int, "files": {"*": str}}
+_SPLIT = {
+    "documents": int, "bytes": int, "tokens": int, "unknown": int, "skipped": int, "segments": int, "files": {"*": str},
+}  # fmt: skip
 _DUPLICATES = {"within": int, "across": int, "dropped": int}
 _FOUND = {"empty": int, "excluded": int, "duplicates": _DUPLICATES, "bad": {"*": int}, "left_out": {"*": int}}
-_DOMAIN = {"folder": str, "tokens": int, "found": _FOUND, "train": _SPLIT, "validation": _SPLIT}
+_DOMAIN = {"folder": str, "tokens": int, "found": _FOUND, "train": _SPLIT, "validation": _SPLIT, "in_place": {}}
 _TOKENIZER = {"source": str, "sha256": str, "vocab_size": int, "end_of_text": str, "end_of_text_id": int}
 _TEXTS = {"dtype": str, "fingerprint": str, "key": str, "corpus": str, "share": str}
 _SAMPLE = {"units": int, "files": int, "of_files": int, "bytes": int, "of_bytes": int}
@@ -19,6 +21,7 @@ _MANIFEST = {
     "domains": {"*": _DOMAIN},
     "samples": {"*": _SAMPLE},
     "remarks": {"*": _REMARKS},
+    "places": {"*": list},
     **_TEXTS,
 }
 
@@ -54,6 +57,8 @@ class SplitCounts:
     tokens: int = 0
     unknown: int = 0
     skipped: int = 0
+    segments: int = 0
+    """Stretches of the user's files, where the tokens are used in place."""
     files: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of each file, by its path in the corpus folder."""
 
@@ -79,6 +84,30 @@ class Remarks:
     """Tokens of the longest training text."""
     special: int
     """Documents with the text of a special token, such as of the end of text."""
+    notes: tuple[str, ...] = ()
+    """What else is to be said, in sentences."""
+
+
+@dataclass(frozen=True)
+class UsedFile:
+    """A file of the user's that tokens are used of. Its `index` and a `sample` of its bytes as SHA-256."""
+
+    type: str
+    """Of numpy, with its byte order."""
+    bytes: int
+    sample: str
+    index: str
+
+
+@dataclass(frozen=True)
+class InPlace:
+    """The training tokens of a domain that lie in the user's files, in the order of their numbers in train.segments."""
+
+    end: int
+    """The id that follows documents which have no end in their file."""
+    tokens_sha256: str
+    """Of all tokens that are trained on, as train.bin would hold them."""
+    files: tuple[UsedFile, ...]
 
 
 @dataclass(frozen=True)
@@ -90,6 +119,8 @@ class DomainEntry:
     validation: SplitCounts = SplitCounts()
     tokens: int = 0
     found: Found = Found()
+    in_place: InPlace | None = None
+    """Where the training tokens are used where they lie."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +140,9 @@ def domain_entry(value: Mapping[str, Any]) -> DomainEntry:
     if "validation" not in value:
         return DomainEntry(value["folder"], train)
     return DomainEntry(
-        value["folder"], train, split_counts(value["validation"]), value["tokens"], _found(value["found"])
-    )
+        value["folder"], train, split_counts(value["validation"]), value["tokens"], _found(value["found"]),
+        _in_place(value["in_place"]) if "in_place" in value else None,
+    )  # fmt: skip
 
 
 def tokenizer_entry(value: Mapping[str, Any]) -> TokenizerEntry:
@@ -119,8 +151,14 @@ def tokenizer_entry(value: Mapping[str, Any]) -> TokenizerEntry:
 
 def split_counts(value: Mapping[str, Any]) -> SplitCounts:
     """A split of the manifest; what is kept of a domain has no bytes and no unknown tokens."""
-    known = {key: value[key] for key in ("bytes", "unknown", "skipped") if key in value}
+    known = {key: value[key] for key in ("bytes", "unknown", "skipped", "segments") if key in value}
     return SplitCounts(**known, **{key: value[key] for key in ("documents", "tokens", "files")})
+
+
+def _in_place(value: Mapping[str, Any]) -> InPlace:
+    names = UsedFile.__dataclass_fields__
+    files = tuple(UsedFile(**{name: one[name] for name in names}) for one in value["files"])
+    return InPlace(value["end"], value["tokens_sha256"], files)
 
 
 def _found(value: Mapping[str, Any]) -> Found:

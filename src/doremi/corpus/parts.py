@@ -20,7 +20,9 @@ from doremi.corpus.place import Meter
 from doremi.corpus.readers import read_shaped
 from doremi.corpus.sampling import SHAPE, Drawn, Units
 from doremi.corpus.shape import Shape
+from doremi.corpus.size import Sample
 from doremi.corpus.sources import DomainFiles, DomainSource, paths
+from doremi.corpus.tokenized.reading import Reading
 from doremi.corpus.validation import (
     DISTINCT,
     Holdout,
@@ -122,10 +124,32 @@ class DomainPlan:
     """The sample that its training file is, where only a sample is read."""
     meter: Meter = field(default_factory=Meter)
     """How far the reading is that goes on."""
+    tokens: Reading | None = None
+    """Of a domain whose files hold tokens: these."""
+
+    @property
+    def sample(self) -> Sample | None:
+        """What was read of its training files; None for all."""
+        if self.tokens is not None:
+            return self.tokens.sample
+        return None if self.drawn is None else self.drawn.sample
+
+    @property
+    def read_bytes(self) -> int:
+        """How far the reading is that goes on, in bytes of its files."""
+        if self.tokens is None:
+            return self.meter.bytes
+        sides = (self.tokens.train, self.tokens.validation)
+        return max(side.meter.bytes for side in sides if side is not None)
 
     def texts(self, files: list[File], stop: Stop, found: Counts | None = None) -> Generator[str, None, None]:
         """Documents with text or without; what is left out, or skipped, is counted in `found`."""
         found = Counts() if found is None else found
+        if self.tokens is not None:
+            for text in self.tokens.texts(validation=files is self.files.validation):
+                self.check(stop)
+                yield text
+            return
         documents = read_shaped(
             paths(files), shape=self.shape_of(files), domain=self.name, meter=self.meter,
             skipped=found.bad if self.request.skip_bad_records else None, left_out=found.left_out,
@@ -154,8 +178,9 @@ class DomainPlan:
 
 
 def make_plan(
-    name: str, files: DomainFiles, request: PrepareRequest, stop: Stop, drawn: Drawn | None = None
-) -> DomainPlan:
+    name: str, files: DomainFiles, request: PrepareRequest, stop: Stop, drawn: Drawn | None = None,
+    tokens: Reading | None = None,
+) -> DomainPlan:  # fmt: skip
     """Read as far as the validation rule needs, so that most mistakes show before any work.
 
     Training text is what was `drawn` of its files, where only a sample is read."""
@@ -164,9 +189,12 @@ def make_plan(
         files = replace(files, train=[drawn.file])
     given = bool(files.validation)
     fraction = 1.0 if given else request.validation_fraction
-    plan, found = DomainPlan(name, source, files, Rule(fraction), request, drawn), Counts()
-    with closing(plan.pieces(files.validation or files.train, stop, found)) as pieces:
-        rule, distinct = make_rule(map(digest_of, pieces), fraction)
+    plan, found = DomainPlan(name, source, files, Rule(fraction), request, drawn, tokens=tokens), Counts()
+    if tokens is not None:
+        rule, distinct = make_rule(tokens.digests(), fraction)
+    else:
+        with closing(plan.pieces(files.validation or files.train, stop, found)) as pieces:
+            rule, distinct = make_rule(map(digest_of, pieces), fraction)
     left = f" ({counted_words(found.left_out)} are left out)" if found.left_out else ""
     if given and distinct < 2:
         raise DataError(
@@ -177,7 +205,7 @@ def make_plan(
             f"domain {name!r} has {_count(distinct)}{left}; give it at least {DISTINCT} different ones, or longer "
             "ones, or validation files"
         )
-    return DomainPlan(name, source, files, rule, request, drawn)
+    return replace(plan, rule=rule)
 
 
 def counted_words(reasons: Mapping[str, int]) -> str:
@@ -250,7 +278,7 @@ def candidates(plan: DomainPlan, holdout: Holdout, given: set[bytes], stop: Stop
 def _offered(plan: DomainPlan, stop: Stop, enough: Callable[[], bool]) -> Iterator[str]:
     """The domain's pieces; of a large one those of places all over it, until there are enough."""
     files = plan.files.validation or plan.files.train
-    if plan.files.validation or sum(file.size for file in files) <= SPREAD_BYTES:
+    if plan.tokens or plan.files.validation or sum(file.size for file in files) <= SPREAD_BYTES:
         yield from plan.pieces(files, stop)
         return
     units = Units(plan.name, files, plan.shape_of(files), skip_bad=plan.request.skip_bad_records)
@@ -274,7 +302,7 @@ def training_parts(
         pieces = cut(text, plan.request.piece_length)
         digests = [digest_of(piece) for piece in pieces]
         document = document_digest(digests)
-        if _comes_again(document, shared, found) and plan.request.drop_duplicates:
+        if comes_again(document, shared, found) and plan.request.drop_duplicates:
             found.dropped += 1
             continue
         for is_held, run in groupby(zip(pieces, digests, strict=True), lambda pair: pair[1] in shared.held):
@@ -286,7 +314,8 @@ def training_parts(
                 yield joined, Piece(document, len(joined.encode()))
 
 
-def _comes_again(document: bytes, shared: Shared, found: Counts) -> bool:
+def comes_again(document: bytes, shared: Shared, found: Counts) -> bool:
+    """Whether a document was there before; it is counted, and is from now on."""
     within, across = document in found.documents, document in shared.seen
     found.within += within
     found.across += across and not within

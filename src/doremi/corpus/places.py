@@ -10,6 +10,7 @@ from pathlib import Path
 from doremi.corpus.formats import format_of, is_web, stem_of
 from doremi.corpus.remote import patiently
 from doremi.corpus.splits import is_split_name, split_of
+from doremi.corpus.tokenized.find import DATA, is_token_file
 from doremi.corpus.unpack import UNREADABLE, is_remote
 from doremi.errors import DataError, one_line, reason_of
 
@@ -39,6 +40,8 @@ def places(source: str) -> Places:
     entries = [entry for entry in _entries(source) if not entry.name.startswith(".")]
     folders = [entry for entry in entries if entry.is_folder]
     files = [entry for entry in entries if not entry.is_folder and format_of(entry.name) is not None]
+    if not files:
+        files = [entry for entry in entries if not entry.is_folder and is_token_file(entry.name)]
     if len(folders) >= 2:
         chosen, beside = {entry.name: [entry.path] for entry in folders}, [entry.name for entry in files]
     else:
@@ -51,6 +54,7 @@ def _by_name(files: list[_Entry]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for file in files:
         stem = stem_of(file.name)
+        stem = next((stem[: -len(end)] for end in DATA if stem.endswith(end)), stem)
         found.setdefault(_PART.sub("", stem) or stem, []).append(file.path)
     return found
 

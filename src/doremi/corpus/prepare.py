@@ -49,15 +49,19 @@ from doremi.corpus.sampling import Drawing, rate_of
 from doremi.corpus.source_record import record_sources
 from doremi.corpus.sources import find_all
 from doremi.corpus.store import DomainWriter, disk_errors, expected_size
+from doremi.corpus.tokenized.opening import SCANS, Opening
+from doremi.corpus.tokenized.writing import candidates as candidates_of_tokens
+from doremi.corpus.tokenized.writing import in_place, places, write_segments
 from doremi.corpus.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
 from doremi.corpus.validation import HALVES, Holdout
-from doremi.corpus.value import Corpus
+from doremi.corpus.value import IN_PLACE, Corpus
 from doremi.errors import DataError, DoremiError, Interrupted, RunError
 from doremi.files import FORMAT, key_of, read_json, write_json
 from doremi.mixture.domains import DomainSet, folder_name
 
 _RESERVED = (  # what lies in the corpus folder beside the domains
-    "corpus.lock", "corpus.owner", "data.json", "kept", "manifest.json", "sources.json", "tokenizer", "where.json",
+    "corpus.lock", "corpus.owner", "data.json", "kept", "manifest.json", "scans", "sources.json", "tokenizer",
+    "where.json",
 )  # fmt: skip
 _REPORT_EVERY = 1 << 20  # bytes of files between two calls of `progress`
 
@@ -93,10 +97,11 @@ def prepare(
     own = part_files(request.domains, found, folder / PARTED, Pass(key, request.skip_bad_records, stop, progress))
     asked, request = request, replace(request, domains=own.sources)
     loaded = load_tokenizer(request.tokenizer) if request.tokenizer is not None else None
+    opening = Opening(request, folder, loaded, stop, progress)
     rate = rate_of(loaded.spec) if loaded is not None else None
     drawing = Drawing(folder, rate, stop, request.skip_bad_records, progress)
     plans = [
-        make_plan(name, files, request, stop, drawing.of(name, request.domains[name], files))
+        make_plan(name, files, request, stop, drawing.of(name, request.domains[name], files), opening.of(name, files))
         for name, files in own.found.items()
     ]
     tokenizer = loaded or _trained(request, plans, stop, training)
@@ -111,17 +116,18 @@ def prepare(
             raise Interrupted("stopped while preparing the corpus") from None
         raise
     with disk_errors(folder):
-        sampled = [plan.name for plan in plans if plan.drawn is not None]
-        record_sources(folder, found, sampled=sampled, of_no_domain=own.of_no_domain)
+        in_part = [plan.name for plan in plans if plan.drawn is not None or plan.tokens is not None]
+        record_sources(folder, found, sampled=in_part, of_no_domain=own.of_no_domain)
         if corpus_key(asked) != key:
             raise DataError("the files of the domains changed while they were read; run the same command again")
-        beside = {**_samples(plans), "remarks": work.remarks, "key": key}
+        beside = {**_samples(plans), **places(folder, plans), "remarks": work.remarks, "key": key}
         write_json(folder / "manifest.json", {**_manifest(tokenizer, entries), **beside})
         for plan in plans:
             drawing.forget(plan.name)
             for file in (_finished_file(folder, plan), _digests_file(folder, plan)):
                 file.unlink(missing_ok=True)
-        shutil.rmtree(folder / PARTED, ignore_errors=True)
+        for left in (PARTED, SCANS):
+            shutil.rmtree(folder / left, ignore_errors=True)
     return Corpus.read(folder)
 
 
@@ -175,7 +181,9 @@ def _entries(plans: list[DomainPlan], work: _Work) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         writers = []
         for plan in plans:
-            writer = stack.enter_context(DomainWriter(work.folder / folder_name(plan.name), work.tokenizer.dtype))
+            end = None if plan.tokens is None else plan.tokens.reader.end
+            place = work.folder / folder_name(plan.name)
+            writer = stack.enter_context(DomainWriter(place, work.tokenizer.dtype, end))
             shared.held |= _write_validation(plan, work, writer, held)
             held.domain_is_done()
             writers.append(writer)
@@ -223,14 +231,18 @@ def _entry(
         own = Counter() if plan.files.validation else Counter(writer.validation.counts)
         found.excluded -= own["documents"]  # what is held out of this domain, once each, is no loss
         limits = Limits(work.request.sequence_length, work.request.max_unknown)
-        train = writer.train.counts
+        train = writer.trained.counts
         counted = SplitCounts(tokens=train["tokens"], unknown=train["unknown"])
         check_domain(plan.name, counted, found.excluded, limits)
         written = writer.finish()
         written["train"]["skipped"] = found.empty + found.excluded + found.dropped
         size = written["train"]["tokens"] + own["tokens"]
         counts = {"tokens": size, "found": found.record(), **written}
-        done = counts, {"longest": writer.train.longest, "special": found.special}
+        remarks: dict[str, Any] = {"longest": writer.trained.longest, "special": found.special}
+        if plan.tokens is not None:
+            counts["in_place"] = in_place(plan.tokens, writer.segments)
+            remarks["notes"] = plan.tokens.notes
+        done = counts, remarks
         with disk_errors(place.parent):
             save_digests(found.documents, _digests_file(work.folder, plan))
             write_json(place, {"format": FORMAT, "key": key, "counts": counts, "remarks": done[1]})
@@ -293,10 +305,10 @@ def _write_validation(plan: DomainPlan, work: _Work, writer: DomainWriter, share
     given: set[bytes] = set()
     found: list[Encoded[Piece]] = []
     reported = 0
-    with _encoded(candidates(plan, holdout, given, work.stop), work) as pieces:
+    with _candidates(plan, holdout, given, work) as pieces:
         for one in pieces:
-            if plan.meter.bytes - reported >= _REPORT_EVERY:
-                reported = plan.meter.bytes
+            if plan.read_bytes - reported >= _REPORT_EVERY:
+                reported = plan.read_bytes
                 work.progress(f"{plan.name}, held-out text", share.before + reported, share.total)
             holdout.offer(one.tag.digest, len(one.tokens) // work.itemsize)
             found.append(one)
@@ -313,17 +325,36 @@ def _write_validation(plan: DomainPlan, work: _Work, writer: DomainWriter, share
     return given | kept.keys()
 
 
+def _candidates(
+    plan: DomainPlan, holdout: Holdout, given: set[bytes], work: _Work
+) -> contextlib.AbstractContextManager[Iterator[Encoded[Piece]]]:
+    """Pieces that may be held out, as tokens."""
+    if plan.tokens is not None:
+        found = candidates_of_tokens(plan, plan.tokens, holdout, given, work.stop, work.tokenizer.dtype)
+        return contextlib.closing(found)  # pyright: ignore[reportArgumentType]
+    return _encoded(candidates(plan, holdout, given, work.stop), work)
+
+
 def _write_train(
     plan: DomainPlan, work: _Work, shared: Shared, found: Counts, writer: DomainWriter, share: _Share
 ) -> None:
     reported = 0
+    for _ in _trained_on(plan, work, shared, found, writer):
+        if plan.read_bytes - reported >= _REPORT_EVERY:
+            reported = plan.read_bytes
+            work.progress(plan.name, share.before + reported, share.total)
+    work.progress(plan.name, share.before + plan.read_bytes, share.total)
+
+
+def _trained_on(plan: DomainPlan, work: _Work, shared: Shared, found: Counts, writer: DomainWriter) -> Iterator[None]:
+    """Write what is trained on; goes on after each document."""
+    if plan.tokens is not None:
+        yield from write_segments(plan, plan.tokens, shared, found, writer.segments, work.stop)
+        return
     with _encoded(training_parts(plan, shared, found, work.stop, work.special), work) as parts:
         for tokens, unknown, part in parts:
             writer.train.add(tokens, part.size, unknown=unknown)
-            if plan.meter.bytes - reported >= _REPORT_EVERY:
-                reported = plan.meter.bytes
-                work.progress(plan.name, share.before + reported, share.total)
-    work.progress(plan.name, share.before + plan.meter.bytes, share.total)
+            yield
 
 
 def _encoded(
@@ -338,7 +369,7 @@ def _encoded(
 
 def _samples(plans: list[DomainPlan]) -> dict[str, Any]:
     """What was read of domains that were not read whole. It is no part of the identity: the text is."""
-    samples = {plan.name: asdict(plan.drawn.sample) for plan in plans if plan.drawn and plan.drawn.sample}
+    samples = {plan.name: asdict(plan.sample) for plan in plans if plan.sample is not None}
     return {"samples": samples} if samples else {}
 
 
@@ -349,7 +380,8 @@ def _manifest(tokenizer: TextTokenizer, entries: dict[str, Any]) -> dict[str, An
         "end_of_text": tokenizer.end_of_text,
         "end_of_text_id": tokenizer.end_of_text_id,
     }
-    body = {"format": FORMAT, "tokenizer": described, "dtype": tokenizer.dtype, "domains": entries}
+    format_ = IN_PLACE if any("in_place" in entry for entry in entries.values()) else FORMAT
+    body = {"format": format_, "tokenizer": described, "dtype": tokenizer.dtype, "domains": entries}
     # `source` may be a path of this machine: it is told, but is no part of the identity. The order of the domains is.
     fingerprint = key_of({**body, "domains": list(entries.items())})
     return {**body, "tokenizer": {"source": tokenizer.source, **described}, "fingerprint": fingerprint}

@@ -190,8 +190,8 @@ class Drawing:
         return self.folder / folder_name(domain) / "sample.jsonl"
 
     def of(self, name: str, source: DomainSource, files: DomainFiles) -> Drawn | None:
-        """The sample of a domain; None where it is read whole."""
-        if source.sample_tokens is None:
+        """The sample of a domain; None where it is read whole, or holds tokens."""
+        if source.sample_tokens is None or source.ids is not None:
             return None
         tokens = min(source.sample_tokens, self.most or source.sample_tokens)
         tell = self.progress

@@ -84,20 +84,21 @@ def _change(name: str, source: DomainSource, recorded: Mapping[str, Any]) -> Cha
         found = find_files(source, key=f"data.domains.{name}")
     except DataError as error:
         there = any(Path(entry["path"]).exists() for entry in recorded["train"])
-        return Change(name, str(error) if there else "")
+        return Change(name, str(error) if there and source.ids is None else "")
+    in_use = source.ids is not None  # files of tokens are still read, and who checks them says what became of them
     parts = [
-        *_differences(recorded["train"], found.train, "training"),
-        *_differences(recorded["validation"], found.validation, "validation"),
+        *_differences(recorded["train"], found.train, "training", in_use=in_use),
+        *_differences(recorded["validation"], found.validation, "validation", in_use=in_use),
     ]
     return Change(name, ", ".join(parts)) if parts else None
 
 
-def _differences(recorded: list[dict[str, Any]], found: list[File], side: str) -> list[str]:
+def _differences(recorded: list[dict[str, Any]], found: list[File], side: str, *, in_use: bool) -> list[str]:
     before, now = {entry["name"]: entry for entry in recorded}, {file.name: file for file in found}
     lists = {
         "new": [name for name in now if name not in before],
-        "gone": [name for name in before if name not in now],
-        "changed": [name for name in now if name in before and _is_another(before[name], now[name])],
+        "gone": [name for name in before if name not in now and not in_use],
+        "changed": [name for name in now if name in before and not in_use and _is_another(before[name], now[name])],
     }
     return [f"{len(names)} {side} {word} ({_named(names)})" for word, names in _words(lists).items()]
 
@@ -174,6 +175,8 @@ def what_was_read(corpus: Corpus) -> dict[str, DomainRead]:
         notes = _found_words(entry.found)
         if (part := corpus.samples.get(name)) is not None:
             notes.insert(0, str(part))
+        if (remarks := corpus.remarks.get(name)) is not None:
+            notes.extend(remarks.notes)
         files = recorded.get(name, {"test": [], "left_out": {}})
         if files["test"]:
             notes.append(f"not read: {len(files['test'])} test files ({files['test'][0]})")

@@ -20,6 +20,8 @@ from doremi.corpus.patterns import File, expand
 from doremi.corpus.peek import head_of, why_not, without_stale
 from doremi.corpus.shape import Filter, Shape
 from doremi.corpus.splits import Split
+from doremi.corpus.tokenized.asked import TokenIds
+from doremi.corpus.tokenized.find import token_files
 from doremi.errors import DataError, one_line
 from doremi.files import size_in_words
 
@@ -44,6 +46,8 @@ class DomainSource:
     join: str | None = None
     where: tuple[Filter, ...] = ()
     part: Part | None = None
+    ids: TokenIds | None = None
+    """Of files that hold tokens: how they do."""
 
     @property
     def shape(self) -> Shape:
@@ -56,6 +60,7 @@ class DomainSource:
             "join": self.join,
             "where": [[one.field, list(one.values)] for one in self.where],
             "part": [self.part.field, list(self.part.values), self.part.others] if self.part else [],
+            "ids": self.ids.said if self.ids else [],
         }
         said = {name: value for name, value in asked.items() if value not in (None, [])}
         return [said] if said else []
@@ -141,6 +146,8 @@ def find_files(source: DomainSource, *, key: str, look_inside: bool = True) -> D
         sizes[kind] += file.size
 
     def matches(patterns: Sequence[str], key: str) -> list[File]:
+        if source.ids is not None:
+            return _each_file_once(token_files(patterns, key, leave), leave)
         found = _each_file_once(_matches(patterns, key, source.text_field if look_inside else None, leave), leave)
         return without_stale(_without_copies(found, leave), leave) if look_inside else found
 

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import mmap
 import os
-import resource
-import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from doremi.corpus.manifest import SplitCounts
+from doremi.corpus.manifest import InPlace, SplitCounts
+from doremi.corpus.token_files import (
+    AGAIN,
+    SEGMENT,
+    FlatFile,
+    Segments,
+    TokenSource,
+    opened_file,
+    with_more_files,
+)
 from doremi.corpus.value import Corpus, Split
 from doremi.errors import DamageError, RunError, reason_of
 from doremi.files import file_sha256
 
-T = TypeVar("T")
 SPLITS: tuple[Split, ...] = ("train", "validation")
 _BUFFER = 1 << 20
-_DISK = "check the disk, then run the same command to resume from the last checkpoint"
-AGAIN = "remove the corpus folder and run doremi prepare again"
+SAMPLED, SAMPLED_BYTES = 64, 1 << 12  # blocks of a file that its checksum is made of
 
 
 # -- writing ---------------------------------------------------------------------------------------------------------
@@ -132,11 +136,74 @@ class SplitWriter:
         return [self._tokens, self._ends, *([self._records] if self._records else [])]
 
 
-class DomainWriter:
-    """Both splits of one domain, validation first. Leaving the `with` without `finish` leaves no file behind."""
+class SegmentWriter:
+    """Says where the training documents of a domain lie in the user's files, in place of their tokens."""
 
-    def __init__(self, folder: Path, dtype: str) -> None:
-        self._folder, self._dtype = folder, dtype
+    def __init__(self, folder: Path, dtype: str, end: int) -> None:
+        self._dtype, self._end = np.dtype(dtype).newbyteorder("<"), end
+        self._ends = _HashedFile(folder / "train.ends")
+        self._segments = _HashedFile(folder / "train.segments")
+        self._open: list[int] | None = None  # the segment that may go on: file, end, offset, tokens
+        self._stream = hashlib.sha256()
+        self.longest = 0
+        self.counts = {"documents": 0, "bytes": 0, "tokens": 0, "unknown": 0, "skipped": 0, "segments": 0}
+
+    def add(self, file: int, offset: int, ids: NDArray[np.integer], *, text_bytes: int, ended: bool) -> None:
+        """A document, which begins at byte `offset` of a file; it has its end there, or gets one (`ended` false)."""
+        counts, extra = self.counts, int(not ended)
+        counts["documents"] += 1
+        counts["bytes"] += text_bytes
+        counts["tokens"] += len(ids) + extra
+        self.longest = max(self.longest, len(ids) + extra)
+        self._stream.update(ids.astype(self._dtype).tobytes())
+        if extra:
+            self._stream.update(np.array([self._end], self._dtype).tobytes())
+        self._ends.write(counts["tokens"].to_bytes(8, "little"))
+        last = self._open
+        if last is not None and not last[1] and last[0] == file and last[2] + last[3] * ids.itemsize == offset:
+            last[1], last[3] = extra, last[3] + len(ids)
+        else:
+            self._flush()
+            self._open = [file, extra, offset, len(ids)]
+
+    def _flush(self) -> None:
+        if self._open is not None:
+            self._segments.write(np.array([tuple(self._open)], SEGMENT).tobytes())
+            self.counts["segments"] += 1
+            self._open = None
+
+    @property
+    def stream(self) -> str:
+        """SHA-256 of the tokens of all documents, as train.bin would hold them."""
+        return self._stream.hexdigest()
+
+    def close(self, folder: str) -> dict[str, Any]:
+        """As `SplitWriter` does."""
+        self._flush()
+        return {**self.counts, "files": {f"{folder}/{file.path.name}": file.close() for file in self._files}}
+
+    def publish(self) -> None:
+        """Give the closed files their final names."""
+        for file in self._files:
+            file.publish()
+
+    def discard(self) -> None:
+        """Leave nothing behind of what was not published."""
+        for file in self._files:
+            file.discard()
+
+    @property
+    def _files(self) -> list[_HashedFile]:
+        return [self._ends, self._segments]
+
+
+class DomainWriter:
+    """Both splits of one domain, validation first. Leaving the `with` without `finish` leaves no file behind.
+
+    With `end`, the training tokens lie elsewhere; it is the id that ends documents."""
+
+    def __init__(self, folder: Path, dtype: str, end: int | None = None) -> None:
+        self._folder, self._dtype, self._end = folder, dtype, end
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             for left_over in folder.glob(".*.tmp"):  # of a preparation that was killed
@@ -150,6 +217,18 @@ class DomainWriter:
         with disk_errors(self._folder):
             return SplitWriter(self._folder, "train", self._dtype)
 
+    @cached_property
+    def segments(self) -> SegmentWriter:
+        """The same for a domain whose tokens lie elsewhere."""
+        assert self._end is not None
+        with disk_errors(self._folder):
+            return SegmentWriter(self._folder, self._dtype, self._end)
+
+    @property
+    def trained(self) -> SplitWriter | SegmentWriter:
+        """The one of the two that this domain has."""
+        return self.train if self._end is None else self.segments
+
     def __enter__(self) -> DomainWriter:
         return self
 
@@ -157,8 +236,9 @@ class DomainWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.validation.discard()
-        if "train" in self.__dict__:
-            self.train.discard()
+        for name in ("train", "segments"):
+            if name in self.__dict__:
+                self.__dict__[name].discard()
 
     def close_validation(self) -> None:
         """No more validation text comes; its files are closed, and wait for `finish`."""
@@ -168,9 +248,9 @@ class DomainWriter:
     def finish(self) -> dict[str, Any]:
         """Give all files their final names; the domain's counts and checksums as the manifest has them."""
         self.close_validation()
-        entry = {"train": self.train.close(self._folder.name), "validation": self._validation_counts}
+        entry = {"train": self.trained.close(self._folder.name), "validation": self._validation_counts}
         with disk_errors(self._folder):
-            for writer in (self.train, self.validation):
+            for writer in (self.trained, self.validation):
                 writer.publish()
         return entry
 
@@ -187,76 +267,45 @@ def tokens(corpus: Corpus, domain: str, split: str) -> NDArray[np.unsignedintege
         raise DamageError(f"{path}: cannot be read ({reason_of(error)}); {AGAIN}") from None
 
 
-class FlatFile:
-    """Numbers of one file (token ids, losses), read piece by piece; nothing of it is kept.
-
-    With `pread`, not through a memory map: a map gives a disk that fails, or a file that was cut off under our hands,
-    the form of a SIGBUS, which ends the process without a word.
-    """
-
-    def __init__(self, path: Path, dtype: str) -> None:
-        self.path, self.dtype = path, np.dtype(dtype).newbyteorder("<")
-        try:
-            self._descriptor = _open(path)
-        except OSError as error:
-            raise DamageError(f"{path}: cannot be read ({error.strerror}); {AGAIN}") from None
-        weakref.finalize(self, os.close, self._descriptor)
-
-    def read(self, start: int, out: NDArray[np.int64] | NDArray[np.float32]) -> None:
-        """Fill `out` with the numbers from place `start` on; `DamageError` if the file does not give them."""
-        size = self.dtype.itemsize
-        try:
-            data = os.pread(self._descriptor, len(out) * size, start * size)
-        except OSError as error:
-            raise DamageError(f"{self.path}: cannot be read at token {start:,} ({error.strerror}); {_DISK}") from None
-        if len(data) < len(out) * size:
-            raise DamageError(f"{self.path}: ends before token {start + len(out):,}; {AGAIN}")
-        out[:] = np.frombuffer(data, self.dtype)
-
-
-def _open(path: Path) -> int:
-    """A descriptor; the limit on them is raised where the shell's is too low for a thousand domains."""
-    return _with_more_files(lambda: os.open(path, os.O_RDONLY))
-
-
-def _with_more_files(opening: Callable[[], T]) -> T:
-    """What `opening` opens; once more with a higher limit on descriptors where it meets that limit."""
-    try:
-        return opening()
-    except OSError as error:
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if error.errno != errno.EMFILE or soft == hard:
-            raise
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        return opening()
-
-
 def mapped(path: Path) -> memoryview:
     """The bytes of a file that is not empty, where they lie: for what copies them whole, many files at once.
 
     A file that is cut off meanwhile ends the process. Training reads with `FlatFile`, which says so instead.
     """
     try:
-        descriptor = _open(path)
+        descriptor = opened_file(path)
     except OSError as error:
         raise DamageError(f"{path}: cannot be read ({error.strerror}); {AGAIN}") from None
     try:
-        return memoryview(_with_more_files(lambda: mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)))
+        return memoryview(with_more_files(lambda: mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)))
     finally:
         os.close(descriptor)
 
 
-def token_file(corpus: Corpus, domain: str, split: str) -> FlatFile:
+def token_file(corpus: Corpus, domain: str, split: str) -> TokenSource:
     """The token ids of a domain's `train` or `validation` file, to be read where they lie."""
-    return FlatFile(corpus.path(domain, f"{split}.bin"), corpus.dtype)
+    in_place = corpus.entries[domain].in_place
+    if in_place is None or split != "train":
+        return FlatFile(corpus.path(domain, f"{split}.bin"), corpus.dtype)
+    path = corpus.path(domain, "train.segments")
+    try:
+        segments = np.fromfile(path, SEGMENT)
+    except OSError as error:
+        raise DamageError(f"{path}: cannot be read ({reason_of(error)}); {AGAIN}") from None
+    files = [(corpus.place(domain, number), one.type) for number, one in enumerate(in_place.files)]
+    return Segments(files, segments, in_place.end, str(path))
 
 
-def verify(corpus: Corpus, full: bool) -> None:
+def verify(corpus: Corpus, full: bool, *, in_place: bool = False) -> None:
     """`DamageError` naming the first file that is missing or has another size or, if `full`, another checksum.
 
-    Sizes cost nothing; `full` reads every file once and recomputes the tokenizer's hash.
+    Sizes cost nothing; `full` reads every file once and recomputes the tokenizer's hash. Of files that are used where
+    they lie a sample is read, and all that is used of them with `in_place`.
     """
     verify_files(corpus, full, SPLITS)
+    for name, entry in corpus.entries.items():
+        if entry.in_place is not None:
+            _check_in_place(corpus, name, entry.in_place, in_place)
     if full:
         _check_tokenizer(corpus)
 
@@ -274,8 +323,51 @@ def verify_files(corpus: Corpus, full: bool, splits: Sequence[Split]) -> None:
                     raise DamageError(f"{path}: its checksum is not the one it was written with; {again}")
 
 
+def _check_in_place(corpus: Corpus, domain: str, in_place: InPlace, full: bool) -> None:
+    """The user's files that a domain is used from: size and sampled checksum, or all tokens that are used."""
+    again = f"put it back as it was, or remove {corpus.folder} and run doremi prepare again"
+    for number, one in enumerate(in_place.files):
+        path = corpus.place(domain, number)
+        where = f"domain {domain!r} is used where it lies, and {path}"
+        if not path.exists():
+            raise DamageError(f"{where} is missing; {again}")
+        if path.stat().st_size != one.bytes:
+            raise DamageError(f"{where} has {path.stat().st_size:,} bytes instead of {one.bytes:,}; {again}")
+        if sampled_sha256(path) != one.sample:
+            raise DamageError(f"{where} has other bytes than when it was prepared; {again}")
+    if full and _stream_sha256(corpus, domain) != in_place.tokens_sha256:
+        raise DamageError(
+            f"domain {domain!r} is used where it lies, and some of its tokens are others than when it was prepared "
+            f"(its first file is {corpus.place(domain, 0)}); {again}"
+        )
+
+
+def sampled_sha256(path: Path) -> str:
+    """SHA-256 of the size of a file and of blocks spread over it, the first and the last among them."""
+    size, digest = path.stat().st_size, hashlib.sha256()
+    digest.update(size.to_bytes(8, "little"))
+    with path.open("rb") as file:
+        for number in range(SAMPLED):
+            file.seek(max(0, (size - SAMPLED_BYTES) * number // (SAMPLED - 1)))
+            digest.update(file.read(SAMPLED_BYTES))
+    return digest.hexdigest()
+
+
+def _stream_sha256(corpus: Corpus, domain: str) -> str:
+    source, left, digest = token_file(corpus, domain, "train"), corpus.entries[domain].train.tokens, hashlib.sha256()
+    dtype, start = np.dtype(corpus.dtype).newbyteorder("<"), 0
+    while left:
+        block = np.empty(min(left, _BUFFER), np.int64)
+        source.read(start, block)
+        digest.update(block.astype(dtype).tobytes())
+        start, left = start + len(block), left - len(block)
+    return digest.hexdigest()
+
+
 def expected_size(path: Path, counts: SplitCounts, itemsize: int) -> int:
     """Bytes that a file of a split must have."""
+    if path.suffix == ".segments":
+        return counts.segments * SEGMENT.itemsize
     return counts.tokens * itemsize if path.suffix == ".bin" else counts.documents * 8
 
 

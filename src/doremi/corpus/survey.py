@@ -20,6 +20,8 @@ from doremi.corpus.parts import Counts, DomainPlan, Piece, PrepareRequest, Share
 from doremi.corpus.prepare import prepare
 from doremi.corpus.sampling import BYTES_PER_TOKEN, Drawing
 from doremi.corpus.sources import DomainSource, find_all
+from doremi.corpus.tokenized.opening import Opening
+from doremi.corpus.tokenizer import load_tokenizer
 from doremi.corpus.validation import DISTINCT, Holdout
 from doremi.corpus.value import Corpus
 from doremi.errors import DataError
@@ -43,9 +45,12 @@ def survey(request: PrepareRequest, folder: Path) -> dict[str, Any]:
     enough = Pass("", request.skip_bad_records, _never, limit=READ_BYTES)
     own = part_files(request.domains, find_all(request.domains), folder / "parted", enough)
     request, limit = replace(request, domains=own.sources), READ_BYTES // len(request.domains)
-    drawing = Drawing(folder / "samples", None, _never, request.skip_bad_records, most=round(limit / BYTES_PER_TOKEN))
+    most = round(limit / BYTES_PER_TOKEN)
+    drawing = Drawing(folder / "samples", None, _never, request.skip_bad_records, most=most)
+    loaded = load_tokenizer(request.tokenizer) if request.tokenizer and _holds_tokens(request) else None
+    opening = Opening(request, folder, loaded, _never, lambda what, done, total: None, most=most)
     plans = [
-        make_plan(name, files, request, _never, drawing.of(name, request.domains[name], files))
+        make_plan(name, files, request, _never, drawing.of(name, request.domains[name], files), opening.of(name, files))
         for name, files in own.found.items()
     ]
     sampled, seconds = _sampled(request, plans, folder)
@@ -63,16 +68,24 @@ def survey(request: PrepareRequest, folder: Path) -> dict[str, Any]:
     return {"manifest": manifest, "seconds": seconds["fixed"] + seconds["a_byte"] * text}
 
 
+def _holds_tokens(request: PrepareRequest) -> bool:
+    return any(source.ids is not None for source in request.domains.values())
+
+
 def _samples(plans: list[DomainPlan]) -> Iterator[tuple[str, dict[str, Any]]]:
     """What will be read of domains that are not read whole."""
     for plan in plans:
-        if plan.drawn is not None and (sample := plan.drawn.sample) is not None:
+        if (sample := plan.sample) is not None and (plan.tokens is None or plan.source.sample_tokens is not None):
             yield plan.name, asdict(replace(sample, bytes=round(sample.bytes * _more(plan))))
 
 
 def _more(plan: DomainPlan) -> float:
     """How many times as much will be read of a domain as was drawn for this estimate."""
     drawn, wanted = plan.drawn, plan.source.sample_tokens
+    if plan.tokens is not None and (part := plan.tokens.sample) is not None:
+        there = part.of_bytes / max(1, part.bytes)
+        read = sum(int(plan.tokens.train.tables(number).tokens.sum()) for number in range(len(plan.files.train)))
+        return there if wanted is None else max(1.0, min(there, wanted / max(1, read)))
     if drawn is None or drawn.sample is None or wanted is None:
         return 1.0
     most = drawn.sample.of_bytes / max(1, drawn.sample.bytes)

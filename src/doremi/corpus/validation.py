@@ -26,7 +26,7 @@ PIECES = 6 * FEWEST  # that the allowed tokens hold, so that `FEWEST` fit where 
 CHARACTERS = 4  # of a token, about: English text and a vocabulary of some ten thousand entries
 SHORTEST = 64  # characters of a piece: some ten words, which two texts hardly share by chance
 LONGEST = 1 << 15  # characters of a piece: 8,000 tokens tell as much of a book as all of it
-_BLANKS = np.array([code for code in range(0x3001) if chr(code).isspace()], "<u4")
+_IS_BLANK = np.array([chr(code).isspace() for code in range(0x3002)])  # no later letter is: the last stands for them
 
 
 # -- pieces ----------------------------------------------------------------------------------------------------------
@@ -38,6 +38,11 @@ def digest_of(text: str) -> bytes:
     So a copy that an editor re-wrapped, or that composes its accents otherwise, is the same text.
     """
     return hashlib.sha256(" ".join(unicodedata.normalize("NFC", text).split()).encode()).digest()
+
+
+def digest_of_tokens(data: bytes) -> bytes:
+    """Identity of token ids (little-endian uint32) whose text is not exactly known. No text has it."""
+    return hashlib.sha256(b"token ids\0" + data).digest()
 
 
 def document_digest(pieces: list[bytes]) -> bytes:
@@ -58,7 +63,7 @@ def cut(text: str, length: int) -> list[str]:
     """
     if len(text) <= 2 * length:
         return [text]
-    blank = np.isin(np.frombuffer(text.encode("utf-32-le"), "<u4"), _BLANKS)
+    blank = _IS_BLANK[np.minimum(np.frombuffer(text.encode("utf-32-le"), "<u4"), len(_IS_BLANK) - 1)]
     solid = np.cumsum(~blank)  # characters that are not blank, up to each
     ends = solid[blank]  # how many there are before each blank
     bounds, done = [0], 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +13,17 @@ import numpy as np
 from doremi.corpus.manifest import DomainEntry, Remarks, TokenizerEntry, domain_entry, tokenizer_entry, wrong_value
 from doremi.corpus.size import Given, Sample, Size, check_sizes, sample_of, size_of
 from doremi.errors import DamageError, one_line
-from doremi.files import read_json
+from doremi.files import FORMAT, read_json
 from doremi.mixture.domains import DomainSet
 
+IN_PLACE = 2  # format of a manifest with domains that are used where they lie
 Split = Literal["train", "validation"]
-_MAY_MISS = {"key": "key", "share": "share", "whole": "corpus"}  # fields by the keys of the manifest
+_MAY_MISS = {
+    "key": "key",
+    "share": "share",
+    "whole": "corpus",
+    "places": "places",
+}  # fields by the keys of the manifest
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,8 @@ class Corpus:
     """Of domains that were read in part: which part."""
     remarks: Mapping[str, Remarks] = field(default_factory=dict)
     """Of its domains, where its preparation has noted them."""
+    places: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Of domains that are used in place: their files, in the corpus folder where the path is no absolute one."""
     given: Mapping[str, Given] = field(default_factory=dict)
     """Of domains whose size the configuration says: that size. No manifest has it."""
 
@@ -56,7 +64,7 @@ class Corpus:
     def read(cls, folder: Path) -> Corpus:
         """`RunError` where there is none, `DamageError` for one whose values are missing or of the wrong type."""
         path = folder / "manifest.json"
-        manifest = read_json(path, "corpus manifest")
+        manifest = read_json(path, "corpus manifest", (FORMAT, IN_PLACE))
         if (key := wrong_value(manifest)) is not None:
             raise DamageError(one_line(f"{path}: {key!r} is of the wrong type; remove it and run again"))
         return cls.said_by(manifest, folder)
@@ -68,7 +76,10 @@ class Corpus:
         known = {name: manifest[key] for name, key in _MAY_MISS.items() if key in manifest}
         tokenizer = tokenizer_entry(manifest["tokenizer"])
         samples = {name: sample_of(value) for name, value in manifest.get("samples", {}).items()}
-        known["remarks"] = {name: Remarks(**value) for name, value in manifest.get("remarks", {}).items()}
+        known["remarks"] = {
+            name: Remarks(**{**value, "notes": tuple(value.get("notes", ()))})
+            for name, value in manifest.get("remarks", {}).items()
+        }
         return cls(folder, tokenizer, manifest["dtype"], entries, manifest["fingerprint"], samples=samples, **known)
 
     def sized(self, given: Mapping[str, Given]) -> Corpus:
@@ -105,6 +116,10 @@ class Corpus:
 
     def path(self, domain: str, file: str) -> Path:
         return self.folder / self.entries[domain].folder / file
+
+    def place(self, domain: str, number: int) -> Path:
+        """Where file `number` of a domain lies that is used in place."""
+        return self.folder / self.places[domain][number]
 
     def validation_documents(self, domain: str) -> dict[str, np.ndarray]:
         """Per validation document: `bytes`, `report` (bool), `tokens` (end-of-text included). `[documents]` each."""

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from doremi.corpus.store import mapped
+from doremi.corpus.store import mapped, token_file
+from doremi.corpus.token_files import TokenSource
 from doremi.corpus.value import Corpus
 from doremi.drawing.counts import lengths
 from doremi.drawing.order import I64, Drawn
@@ -19,6 +21,26 @@ from doremi.drawing.order import I64, Drawn
 # Bytes of tokens that are handled at a time, where no document has more.
 COPIED = 1 << 18  # stays in a core's cache between joining and writing
 DECODED = 8 << 20  # also a row group of Parquet
+
+
+class Tokens(Protocol):
+    """The tokens of a domain as bytes."""
+
+    def __getitem__(self, span: slice, /) -> memoryview: ...
+
+
+@dataclass(frozen=True)
+class InSegments:
+    """Tokens of many files as if they lay in one; each stretch is read when it is asked for."""
+
+    tokens: TokenSource
+    dtype: str
+
+    def __getitem__(self, span: slice, /) -> memoryview:
+        dtype = np.dtype(self.dtype).newbyteorder("<")
+        ids = np.empty((span.stop - span.start) // dtype.itemsize, np.int64)
+        self.tokens.read(span.start // dtype.itemsize, ids)
+        return memoryview(ids.astype(dtype).tobytes())
 
 
 @dataclass(frozen=True)
@@ -45,16 +67,24 @@ class Source:
         """Where each document ends, in tokens; read where it lies."""
         return np.frombuffer(mapped(self.folders[domain] / "train.ends"), "<u8")
 
+    def _tokens(self, domain: int) -> Tokens:
+        """The tokens of a domain, of one file or of segments of the user's."""
+        path = self.folders[domain] / "train.bin"
+        if path.exists():
+            return mapped(path)
+        corpus = Corpus.read(self.folders[domain].parent)
+        return InSegments(token_file(corpus, list(corpus.entries)[domain], "train"), self.dtype)
+
     def open(self, drawn: Drawn) -> Documents:
         """The documents of these draws."""
         size, start = np.zeros((2, len(drawn.domain)), dtype=np.int64)
-        files = {}
+        files: dict[int, Tokens] = {}
         for domain in np.flatnonzero(np.bincount(drawn.domain)).tolist():
             of_domain, ends = np.flatnonzero(drawn.domain == domain), self.ends(domain)
             document = drawn.document[of_domain]
             size[of_domain] = lengths(ends, document)
             start[of_domain] = ends[document].astype(np.int64) - size[of_domain]
-            files[domain] = mapped(self.folders[domain] / "train.bin")
+            files[domain] = self._tokens(domain)
         return Documents(self, files, drawn.domain, start, size)
 
 
@@ -63,7 +93,7 @@ class Documents:
     """Documents in the order of a shard, `[R]` each: the domain, its first token's number in the file, its tokens."""
 
     source: Source
-    files: dict[int, memoryview]
+    files: dict[int, Tokens]
     domain: I64
     start: I64
     size: I64

@@ -161,6 +161,13 @@ class Blend:
         return path.resolve()
 
     def train_tokens(self, domain: Domain) -> Path:
+        """The run's own file; `ExportError` where the domain's tokens are used in the user's files."""
+        if (in_place := self.corpus.entries[domain.name].in_place) is not None:
+            raise ExportError(
+                f"domain {domain.name!r}: its tokens are used where they lie (files: {len(in_place.files):,}, the "
+                f"first is {self.corpus.place(domain.name, 0)}). Name what your trainer reads with --path "
+                f"{domain.name}=PLACE"
+            )
         return self.file(domain, "train.bin", self.corpus.entries[domain.name].train.tokens, self.dtype)
 
     def train_ends(self, domain: Domain) -> Path:

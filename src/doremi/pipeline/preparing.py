@@ -35,9 +35,11 @@ from doremi.rundir.weights import check_limits
 FULL_CHECK_BYTES = 4 * 2**30  # above this, checksums of the token files are verified by `doremi prepare` only
 
 
-def prepare(space: Workspace, *, full_check: bool = False) -> Corpus:
-    """Tokenize the corpus, or check the one that is there; `DamageError` if a file of it has changed."""
-    space.world.on_main(lambda: _on_main(space, full_check))
+def prepare(space: Workspace, *, full_check: bool = False, in_place: bool = False) -> Corpus:
+    """Tokenize the corpus, or check the one that is there; `DamageError` if a file of it has changed.
+
+    `in_place` reads all tokens of files that are used where they lie, which may be terabytes."""
+    space.world.on_main(lambda: _on_main(space, full_check, in_place))
     corpus = trained_on(space.config, space.directory)
     check(corpus, Limits(space.config.data.sequence_length, space.config.data.max_unknown))
     check_limits(space.config, corpus)
@@ -52,14 +54,14 @@ def trained_on(config: RunConfig, directory: RunDirectory) -> Corpus:
     return replace(corpus, kept=Corpus.read(kept_folder(corpus, config.kept_share)))
 
 
-def _on_main(space: Workspace, full_check: bool) -> None:
+def _on_main(space: Workspace, full_check: bool, in_place: bool) -> None:
     """Have the corpus, whole, and the run's part of it."""
     found = find(space.config)
     if found is not None and (warning := changes(space.config, found)) is not None:
         space.watch.say(f"warning: {warning}")
     corpus = found or _made(space).sized(space.config.data.given)
     full = full_check or sum(corpus.count("train", "tokens")) * 2 < FULL_CHECK_BYTES
-    store.verify(corpus, full=full)
+    store.verify(corpus, full=full, in_place=in_place and found is not None)
     with space.locks.records():
         library.take(corpus, space.directory.corpus_folder, asked(space.config.data), full_check=full)
         manifest = space.directory.manifest()

@@ -47,9 +47,9 @@ def judge_and_report(space: Workspace) -> Verdict:
     return result
 
 
-def prepare_only(space: Workspace) -> Corpus:
-    """The corpus, all of its checksums compared, and the plan of what follows."""
-    corpus = prepare(space, full_check=True)
+def prepare_only(space: Workspace, *, in_place: bool = False) -> Corpus:
+    """The corpus, all of its checksums compared, and the plan of what follows. `in_place` as `prepare` has it."""
+    corpus = prepare(space, full_check=True, in_place=in_place)
     settle(space, corpus, this_host())
     plan_now(space, corpus)
     return corpus

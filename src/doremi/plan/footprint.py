@@ -30,7 +30,7 @@ from doremi.training.reference_losses import DTYPE
 NAMES = {torch.float64: "F64", torch.float32: "F32", torch.bfloat16: "BF16", torch.int64: "I64", torch.uint8: "U8"}
 FLOAT32, FLOAT64 = 4, 8
 TOKEN_FILES = (
-    ("train", "train.bin"), ("train", "train.ends"), ("validation", "validation.bin"),
+    ("train", "train.bin"), ("train", "train.ends"), ("train", "train.segments"), ("validation", "validation.bin"),
     ("validation", "validation.ends"), ("validation", "validation.documents"),
 )  # fmt: skip
 
@@ -117,5 +117,5 @@ def _token_bytes(corpus: Corpus, splits: Sequence[str]) -> int:
         expected_size(Path(name), getattr(entry, split), itemsize)
         for entry in corpus.entries.values()
         for split, name in TOKEN_FILES
-        if split in splits
+        if split in splits and (entry.in_place is None or name != "train.bin")
     )

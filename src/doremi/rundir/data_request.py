@@ -7,6 +7,7 @@ from doremi.config.schema import DataConfig, DomainConfig
 from doremi.corpus.parts import PrepareRequest
 from doremi.corpus.shape import Filter
 from doremi.corpus.sources import DomainSource, Part
+from doremi.corpus.tokenized.asked import TokenIds
 
 
 def domain_sources(config: RunConfig) -> dict[str, DomainSource]:
@@ -19,6 +20,7 @@ def _source(name: str, domain: DomainConfig, data: DataConfig) -> DomainSource:
     """What a domain says for itself goes before what is said of all."""
     shared = data.domain_field is not None
     where = {**data.where, **domain.where}
+    ids = domain.tokenized or data.tokenized
     return DomainSource(
         data.train if shared else domain.train,
         data.validation if shared else domain.validation,
@@ -27,6 +29,7 @@ def _source(name: str, domain: DomainConfig, data: DataConfig) -> DomainSource:
         join=data.join if domain.join is None else domain.join,
         where=tuple(Filter(field, tuple(values)) for field, values in where.items()),
         part=Part(data.domain_field, tuple(domain.values or [name]), data.others) if data.domain_field else None,
+        ids=None if ids is None else TokenIds(ids.type, ids.end, ids.field),
     )
 
 
