@@ -60,8 +60,9 @@ def read_json(path: Path, what: str, formats: Sequence[int] = (FORMAT,)) -> dict
     if not isinstance(value, dict):
         raise DamageError(f"{path}: this {what} is not a JSON object; remove it and run again")
     if value.get("format") not in formats:
+        known = " and ".join(map(str, formats))
         raise RunError(
-            f"{path}: this {what} has format {reprlib.repr(value.get('format'))}, this doremi reads {formats[-1]}; "
+            f"{path}: this {what} has format {reprlib.repr(value.get('format'))}, this doremi reads {known}; "
             "use the doremi that wrote it, or another run directory"
         )
     return value
