@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from doremi.rundir.layout import RunDirectory
 from doremi.statistics.needed import Needed
 from doremi.verdict import Price, Verdict
-from doremi.verdict.headline import headline, noise
+from doremi.verdict.headline import _between, headline, noise
 from make_run import MadeRun, make_run
 from verdicts import verdict_over
 
@@ -40,15 +41,29 @@ def test_what_is_proved_leaves_nothing_to_settle(won: Verdict) -> None:
     use, better, settle = headline(won, PRICE)
     assert use == "Use doremi."
     assert better.startswith("By the uniform average it has ")
-    assert " fewer bits per byte than natural, your data as it is. The range is -" in better
+    assert re.search(
+        r" fewer bits per byte than natural, your data as it is\. The range is [\d.]+% to [\d.]+% fewer \(", better
+    )
     assert better.endswith(", and the choice is the same.")
     assert settle == "Nothing is left to prove."
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        ((-0.1243, -0.0788), "7.88% to 12.43% fewer"),
+        ((0.001, 0.02), "0.10% to 2.00% more"),
+        ((-0.004, 0.0612), "0.40% fewer to 6.12% more"),
+    ],
+)
+def test_a_range_needs_no_signs(ends: tuple[float, float], said: str) -> None:
+    assert _between(*ends) == said
 
 
 def test_which_average_decides_and_what_the_other_says(won: Verdict) -> None:
     _, better, settle = headline(recommending(won, "doremi", "natural"), PRICE)
     assert "By the natural average it has " in better
-    assert better.endswith("%), and the choice would be natural.")
+    assert better.endswith(" fewer), and the choice would be natural.")
     assert settle.endswith("Which average counts is yours to say.")
     _, better, _ = headline(recommending(won, "natural", "natural"), PRICE)
     assert better.startswith("It is your data as it is. By the uniform average doremi has ")

@@ -92,13 +92,22 @@ def _range(verdict: Verdict, one: Comparison) -> str:
     ends = relative_ends(one)
     if ends is None:
         return "One seed gives no range."
-    return f"The range is {ends[0]:+.2%} to {ends[1]:+.2%} ({verdict.sure})."
+    return f"The range is {_between(*ends)} ({verdict.sure})."
+
+
+def _between(low: float, high: float) -> str:
+    """An interval of changes, in words that need no sign."""
+    if high <= 0:
+        return f"{-high:.2%} to {-low:.2%} fewer"
+    if low >= 0:
+        return f"{low:.2%} to {high:.2%} more"
+    return f"{-low:.2%} fewer to {high:.2%} more"
 
 
 def _other(verdict: Verdict, one: Comparison, target: Target, who: str) -> str:
     """What the average that does not decide says of the same pair, and what it would recommend."""
     ends, prefers = relative_ends(one), verdict.recommendation.other_mixture
-    between = f" ({ends[0]:+.2%} to {ends[1]:+.2%})" if ends else ""
+    between = f" ({_between(*ends)})" if ends else ""
     said = f"By the {target} average {who} has {_amount(one)}{between}"
     if prefers == verdict.recommendation.mixture:
         return f"{said}, and the choice is the same."
