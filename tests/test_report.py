@@ -52,7 +52,7 @@ def test_the_answer_comes_first_and_in_words(page: Page) -> None:
     assert words(first) == "Use doremi. proved"
     answer = words(page.by_id("answer"))
     assert "By the uniform average it has 1.11% fewer bits per byte than natural, your data as it is." in answer
-    assert "One seed gives no range. By the natural average it has 0.21% fewer (-0.90% to +0.63%)" in answer
+    assert "One seed gives no range. By the natural average it has 0.21% fewer (0.90% fewer to 0.63% more)" in answer
     assert "doremi is proved better than natural by a hair." in answer
     assert "With these steps 1.1 % takes about 7 seeds (80 %: at most 12). A run of its own can do it" in answer
     assert "`doremi run demo --set name=NEW --set seed=2 --set candidates.seeds=7`" in answer
