@@ -122,13 +122,18 @@ def prepare(
             raise DataError("the files of the domains changed while they were read; run the same command again")
         beside = {**_samples(plans), **places(folder, plans), "remarks": work.remarks, "key": key}
         write_json(folder / "manifest.json", {**_manifest(tokenizer, entries), **beside})
-        for plan in plans:
-            drawing.forget(plan.name)
-            for file in (_finished_file(folder, plan), _digests_file(folder, plan)):
-                file.unlink(missing_ok=True)
-        for left in (PARTED, SCANS):
-            shutil.rmtree(folder / left, ignore_errors=True)
+        _tidy(folder, plans, drawing)
     return Corpus.read(folder)
+
+
+def _tidy(folder: Path, plans: list[DomainPlan], drawing: Drawing) -> None:
+    """Remove what only an interrupted preparation would have needed."""
+    for plan in plans:
+        drawing.forget(plan.name)
+        for file in (_finished_file(folder, plan), _digests_file(folder, plan)):
+            file.unlink(missing_ok=True)
+    for left in (PARTED, SCANS):
+        shutil.rmtree(folder / left, ignore_errors=True)
 
 
 # -- what there is to do ---------------------------------------------------------------------------------------------

@@ -90,7 +90,25 @@ class _HashedFile:
         self._temporary.unlink(missing_ok=True)
 
 
-class SplitWriter:
+class _SplitFiles:
+    """The files of one split of a domain, which appear together or not at all."""
+
+    @property
+    def _files(self) -> list[_HashedFile]:
+        raise NotImplementedError
+
+    def publish(self) -> None:
+        """Give the closed files their final names."""
+        for file in self._files:
+            file.publish()
+
+    def discard(self) -> None:
+        """Leave nothing behind of what was not published."""
+        for file in self._files:
+            file.discard()
+
+
+class SplitWriter(_SplitFiles):
     """Appends the documents of one split of one domain: tokens, ends and, for validation, records."""
 
     def __init__(self, folder: Path, split: str, dtype: str) -> None:
@@ -121,22 +139,12 @@ class SplitWriter:
         """Flush all to the disk: counts, and checksums by name under `folder`, as the manifest has them."""
         return {**self.counts, "files": {f"{folder}/{file.path.name}": file.close() for file in self._files}}
 
-    def publish(self) -> None:
-        """Give the closed files their final names."""
-        for file in self._files:
-            file.publish()
-
-    def discard(self) -> None:
-        """Leave nothing behind of what was not published."""
-        for file in self._files:
-            file.discard()
-
     @property
     def _files(self) -> list[_HashedFile]:
         return [self._tokens, self._ends, *([self._records] if self._records else [])]
 
 
-class SegmentWriter:
+class SegmentWriter(_SplitFiles):
     """Says where the training documents of a domain lie in the user's files, in place of their tokens."""
 
     def __init__(self, folder: Path, dtype: str, end: int) -> None:
@@ -181,16 +189,6 @@ class SegmentWriter:
         """As `SplitWriter` does."""
         self._flush()
         return {**self.counts, "files": {f"{folder}/{file.path.name}": file.close() for file in self._files}}
-
-    def publish(self) -> None:
-        """Give the closed files their final names."""
-        for file in self._files:
-            file.publish()
-
-    def discard(self) -> None:
-        """Leave nothing behind of what was not published."""
-        for file in self._files:
-            file.discard()
 
     @property
     def _files(self) -> list[_HashedFile]:

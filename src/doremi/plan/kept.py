@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import platform
 import time
 from collections.abc import Mapping
@@ -68,7 +67,7 @@ def _path(request: Mapping[str, Any]) -> Path:
         tried, training, config["proxy"], config["data"]["sequence_length"], len(config["data"]["domains"]),
         _device(), versions(), _code(),
     ]  # fmt: skip
-    return cache_folder() / "calibration" / f"{key_of(json.loads(json.dumps(known)))[:16]}.json"
+    return cache_folder() / "calibration" / f"{key_of(known)[:16]}.json"
 
 
 def _device() -> list[Any]:

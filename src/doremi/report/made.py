@@ -86,12 +86,10 @@ class _Total:
     """The most bytes."""
 
     def add(self, entry: Mapping[str, Any]) -> None:
-        seconds, tokens, memory = (
-            float(np.nan_to_num(number(entry.get(x)))) for x in ("seconds", "tokens", "peak_memory")
-        )
+        seconds, tokens, memory, devices = (_or_zero(entry, x) for x in ("seconds", "tokens", "peak_memory", "devices"))
         self.seconds, self.tokens, self.memory = self.seconds + seconds, self.tokens + tokens, max(self.memory, memory)
         if seconds > 0 and "from_step" not in entry:
-            self.rate = max(self.rate, tokens / seconds / max(1.0, float(np.nan_to_num(number(entry.get("devices"))))))
+            self.rate = max(self.rate, tokens / seconds / max(1.0, devices))
 
     def cells(self) -> list[Cell]:
         numbers = (count(n) if n else ABSENT for n in (self.tokens, round(self.rate)))
@@ -100,6 +98,10 @@ class _Total:
             *map(Cell, numbers),
             Cell(size_in_words(self.memory) if self.memory else ABSENT),
         ]
+
+
+def _or_zero(entry: Mapping[str, Any], name: str) -> float:
+    return float(np.nan_to_num(number(entry.get(name))))
 
 
 def time_table(facts: Facts) -> Table | None:
