@@ -65,6 +65,7 @@ OTHERS: dict[str, list[Any]] = {
     "data.domains.tokenized.type": [], "data.domains.tokenized.end": [], "data.domains.tokenized.field": [],
     "data.join": ["\n"], "data.where": [{"language": ["en"]}],
     "data.domains.join": ["\n"], "data.domains.where": [{"language": ["en"]}], "data.domains.values": [],
+    "data.domains.dataset": [], "data.domains.config": [], "data.domains.split": [], "data.domains.revision": [],
     "data.domain_field": [], "data.train": [], "data.validation": [], "data.others": [],
     "data.tokenizer": ["gpt2"], "data.epoch_matched": [True, False],
     "model.preset": ["0.3m"], "model.architecture": ["gpt2"], "model.options": [{"hidden_size": 64}],

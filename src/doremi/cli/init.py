@@ -15,6 +15,7 @@ from doremi.config import schema
 from doremi.corpus.by_field import Values, values_of
 from doremi.corpus.encoding import worker_count
 from doremi.corpus.glance import Glance, all_files, evenly, found_at_a_glance, glance
+from doremi.corpus.hub.dataset import Dataset, commit_of, dataset_at
 from doremi.corpus.places import places
 from doremi.corpus.readers import read_shaped
 from doremi.corpus.sampling import BYTES_PER_TOKEN
@@ -144,6 +145,7 @@ def write_config(config: Path, asked: Asked, *, force: bool = False) -> str:
         raise ConfigError(f"{config}: exists already; choose another name or add --force")
     if kind := what_is_secret(asked.source):
         raise ConfigError(f"the address holds {kind}; leave it out and give it in the environment (docs/data.md)")
+    asked = replace(asked, source=_at_a_commit(asked.source))
     try:
         data = _of_places(config, asked) if asked.domain_field is None else _of_field(config, asked)
     except DataError as error:
@@ -176,6 +178,12 @@ def _tokenizer(config: Path, asked: Asked, data: _Data) -> str:
     return "null             # null trains one on your data. Better is the folder or name of your model's own."
 
 
+def _at_a_commit(source: str) -> str:
+    """The address of a dataset with the commit that it is at now, so that a run reads the same at any time."""
+    dataset = dataset_at(source)
+    return source if dataset is None else replace(dataset, revision=commit_of(dataset)).address
+
+
 def tokens_in(size: int) -> int:
     """Tokens in so many bytes of text, about."""
     return round(size / BYTES_PER_TOKEN)
@@ -199,13 +207,17 @@ def _of_places(config: Path, asked: Asked) -> _Data:
         if c.found.bad
     ]
     rows += [f"left out: {name}: {error}" for name, error in odd.items()]
-    rows += [f"left out: {', '.join(found.beside)}: beside the folders of domains"] if found.beside else []
+    rows += [f"left out: {', '.join(found.beside)}: {_why_beside(asked.source)}"] if found.beside else []
     lines = [_domain_line(config, count, sampled=sampled) for count in counts]
     lines += [f"    # {one_line(name)}: left out, since it cannot be read" for name in odd]
     ids = [count for count in counts if count.ids]
     named = {name for count in ids for file in count.found.files.train if (name := tokenizer_of(file.path))}
     own = named.pop() if len(named) == 1 else None
     return _Data("", "\n".join(lines), [count.tokens for count in counts], rows, join, sampled, bool(ids), own)
+
+
+def _why_beside(source: str) -> str:
+    return "beside the folders of domains" if dataset_at(source) is None else "the files of other configurations"
 
 
 def count_domains(
@@ -261,15 +273,22 @@ def _join(paths: list[str], text_field: str) -> str | None:
 def _domain_line(config: Path, count: DomainCount, *, sampled: bool) -> str:
     """A domain in the configuration, with its size where only a sample of it is read."""
     where = _in_flow([_seen_from(config, path) for path in count.paths])
+    dataset = dataset_at(count.paths[0])
+    files = f"train: {where}" if dataset is None else _as_keys(dataset)
     said = ", tokenized: true" if count.ids else ""
     if sampled and count.tokens > SAMPLE_TOKENS:
         size = f"tokens: {count.tokens}" if count.ids else f"bytes: {count.bytes}"
-        where = f"{{train: {where}{said}, {size}}}"
-    elif said:
-        where = f"{{train: {where}{said}}}"
+        where = f"{{{files}{said}, {size}}}"
+    elif said or dataset is not None:
+        where = f"{{{files}{said}}}"
     documents, size = count.shown(count.documents), count.shown(count.bytes)
     comment = f"{documents} documents, {size} bytes, about {count.tokens:,} tokens{count.remark}"
     return f"    {_quoted(count.name)}: {where}  # {comment}"
+
+
+def _as_keys(dataset: Dataset) -> str:
+    said = {"dataset": dataset.name, "config": dataset.config, "split": dataset.split, "revision": dataset.revision}
+    return ", ".join(f"{key}: {_in_flow([value])}" for key, value in said.items() if value is not None)
 
 
 def _seen_from(config: Path, path: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from doremi.config.paths import InputPath
 from doremi.config.schema import DataConfig, DomainConfig
 from doremi.config.section import Section, reach_of
-from doremi.config.shapes import RecordsConfig, SharedFilesConfig
+from doremi.config.shapes import HubConfig, RecordsConfig, SharedFilesConfig
 from doremi.errors import ConfigError
 from doremi.files import FORMAT, key_of, read_json, write_json
 
@@ -39,7 +39,7 @@ def _defaults(*sections: type[Section]) -> dict[str, Any]:
 
 
 _OF_ALL = {**_defaults(RecordsConfig, SharedFilesConfig), "sample_tokens": None}
-_OF_DOMAIN = {**_defaults(RecordsConfig), "values": [], "sample_tokens": None}
+_OF_DOMAIN = {**_defaults(RecordsConfig, HubConfig), "values": [], "sample_tokens": None}
 """Settings newer than some corpora: they are left out where they are not given, so that these are found."""
 
 

@@ -14,7 +14,7 @@ from doremi.config.limits import LimitsConfig
 from doremi.config.paths import InputPath
 from doremi.config.reach import TRAININGS, Reaches
 from doremi.config.section import Section
-from doremi.config.shapes import RecordsConfig, SharedFilesConfig, check_shared
+from doremi.config.shapes import HubConfig, RecordsConfig, SharedFilesConfig, check_shared
 from doremi.config.step_range import first_and_last
 from doremi.config.training import Auto, TrainingConfig
 from doremi.corpus.library import CORPORA
@@ -25,7 +25,7 @@ from doremi.mixture.domains import DomainSet, is_file_name
 PLAIN_MIXTURES = ("natural", "uniform", "temperature", "unimax")
 
 
-class DomainConfig(RecordsConfig):
+class DomainConfig(RecordsConfig, HubConfig):
     """Where one domain's documents are. A path or a list of paths is short for `train`."""
 
     train: list[Annotated[str, InputPath()]] = Field(default=[])

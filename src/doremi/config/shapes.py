@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from doremi.config.paths import InputPath
 from doremi.config.reach import Reaches
 from doremi.config.section import Section
+from doremi.corpus.hub.dataset import Dataset
 
 Value = str | bool | int | float | None
 
@@ -57,6 +59,40 @@ class RecordsConfig(Section):
         if empty := [name for name, one in value.items() if one == []]:
             raise ValueError(f"{empty[0]!r} has no values; give one, or leave it out")
         return {name: one if isinstance(one, list) else [one] for name, one in value.items()}
+
+
+class HubConfig(Section):
+    """A dataset of the Hugging Face Hub in place of files. Its files are read as they come."""
+
+    reaches: ClassVar[Reaches] = Reaches("corpus")
+
+    dataset: str | None = None
+    """Name of a dataset on the Hugging Face Hub, as OWNER/NAME, in place of `train`."""
+    config: str | None = None
+    """Which of its configurations, where it has several."""
+    split: str | None = None
+    """The only split that is read. Default is to train on `train`, and to hold out `validation` if there is one."""
+    revision: str | None = None
+    """Its branch, tag or commit. Default is `main`, as it is when a run begins."""
+
+    @property
+    def hub(self) -> Dataset | None:
+        """The dataset with what is asked of it; None where none is named."""
+        return Dataset(self.dataset, self.config, self.split, self.revision) if self.dataset else None
+
+    @field_validator("dataset")
+    @classmethod
+    def _owner_and_name(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", value):
+            raise ValueError(f"{value!r} is no name of a dataset; give OWNER/NAME, as its page on the Hub is called")
+        return value
+
+    @model_validator(mode="after")
+    def _of_a_dataset(self) -> HubConfig:
+        for name in ("config", "split", "revision"):
+            if self.dataset is None and getattr(self, name) is not None:
+                raise ValueError(f"{name} needs dataset: the name of a dataset on the Hugging Face Hub")
+        return self
 
 
 class SharedFilesConfig(Section):
@@ -110,14 +146,16 @@ def _check_tokenized(shared: Any, domains: Mapping[str, Any]) -> None:
 
 
 def _check_own(name: str, domain: Any) -> None:
-    if not domain.train:
+    if domain.train and domain.dataset:
+        raise ValueError(f"domains.{name}: has both train and dataset; give one of them")
+    if not domain.train and not domain.dataset:
         raise ValueError(f"domains.{name}.train: is missing; give the files of the domain")
     if domain.values:
         raise ValueError(f"domains.{name}.values: needs data.domain_field: the field that has these values")
 
 
 def _check_sharing(name: str, domain: Any) -> None:
-    if domain.train or domain.validation:
+    if domain.train or domain.validation or domain.dataset:
         raise ValueError(f"domains.{name}: has files of its own; with data.domain_field they are data.train")
     if domain.text_field or domain.where or domain.join is not None:
         raise ValueError(f"domains.{name}: shares its files; give text_field, join and where for all, in data")

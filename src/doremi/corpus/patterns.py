@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from doremi.corpus.formats import Format, format_of, is_web, text_format
+from doremi.corpus.hub.dataset import Found, dataset_at, files_of
 from doremi.corpus.remote import patiently
 from doremi.corpus.splits import Split, split_of, splits_named
 from doremi.corpus.unpack import is_remote
 from doremi.errors import DataError, one_line, reason_of
 
 _MAGIC = re.compile(r"[*?[]")
-_VERSIONS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "Last-Modified", "updated", "created")
+_VERSIONS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "Last-Modified", "updated", "created", "blob_id")
 _ENDING = re.compile(r"\.[^./*?\[\]]+$")  # of a pattern that says which kind of file it means
 
 
@@ -38,6 +39,8 @@ class File:
     """Splits that the pattern itself names."""
     ending: str = ""
     """What the pattern says that names end with: such files are texts, if they are nothing else."""
+    given: Split | None = None
+    """The split that a dataset says it is of."""
 
     @property
     def format(self) -> Format | None:
@@ -47,14 +50,19 @@ class File:
 
     @property
     def split(self) -> Split | None:
-        if self.explicit:
-            return None
+        if self.explicit or self.given is not None:
+            return self.given
         *folders, name = self.name.split("/")
         form = self.format
         return split_of(folders, name, one_document=bool(form and form.container == "text"), named=self.named)
 
 
 def expand(pattern: str, key: str) -> list[File]:
+    try:
+        if (dataset := dataset_at(pattern)) is not None:
+            return sorted(map(_of_dataset, files_of(dataset)), key=lambda file: file.path)
+    except DataError as error:
+        raise DataError(f"{key}: {error}") from None
     try:
         found = _remote_files(pattern) if is_remote(pattern) else _local_files(pattern)
     except (OSError, ImportError, ValueError) as error:
@@ -120,6 +128,13 @@ def _file(path: Path, name: str, *, explicit: bool = False) -> File:
     except OSError:  # a link to nowhere, or gone since: whoever reads it says so
         return File(str(path), name, 0, "missing", str(path), explicit)
     return File(str(path), name, found.st_size, str(found.st_mtime_ns), f"{found.st_dev}:{found.st_ino}", explicit)
+
+
+def _of_dataset(found: Found) -> File:
+    """Named by its path in the dataset, of whatever commit, so that what stays as it is counts as the same."""
+    return File(
+        found.address, found.name, found.size, found.version, found.address, found.split is None, given=found.split
+    )
 
 
 def _remote_files(pattern: str) -> list[File] | None:

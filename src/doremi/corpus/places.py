@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from doremi.corpus.formats import format_of, is_web, stem_of
+from doremi.corpus.hub.dataset import Dataset, configurations, dataset_at
 from doremi.corpus.remote import patiently
 from doremi.corpus.splits import is_split_name, split_of
 from doremi.corpus.tokenized.find import DATA, is_token_file
@@ -20,7 +21,7 @@ _PART = re.compile(r"(?:[-_.]?(?:part|shard|chunk|train))?[-_.]?\d+(?:[-_.]?of[-
 
 @dataclass(frozen=True)
 class Places:
-    """The paths of each domain, and the names of files that lie beside folders and are none of theirs."""
+    """The paths of each domain, and the names of what lies beside and is none of theirs."""
 
     domains: Mapping[str, list[str]]
     beside: list[str]
@@ -34,9 +35,12 @@ class _Entry:
 
 
 def places(source: str) -> Places:
-    """The domains of a folder: its folders where there are two, else its files too, parts of one file together.
+    """The domains of a folder: its folders where there are two, else its files too, parts of one file together. Of a
+    dataset on the Hugging Face Hub, each configuration is one.
 
     `DataError` where there are not two, where folders or files are called as splits are, and for a single file."""
+    if (dataset := dataset_at(source)) is not None:
+        return _configurations(dataset)
     entries = [entry for entry in _entries(source) if not entry.name.startswith(".")]
     folders = [entry for entry in entries if entry.is_folder]
     files = [entry for entry in entries if not entry.is_folder and format_of(entry.name) is not None]
@@ -48,6 +52,24 @@ def places(source: str) -> Places:
         chosen, beside = {**{entry.name: [entry.path] for entry in folders}, **_by_name(files)}, []
     _check(source, chosen, files if not beside else [])
     return Places(chosen, beside)
+
+
+def _configurations(dataset: Dataset) -> Places:
+    """One that holds the files of others, as those do that are called `all`, is left out."""
+    found = configurations(dataset) if dataset.config is None else {}
+    shared = [
+        one
+        for one, files in found.items()
+        if any(other < files or (other == files and name < one) for name, other in found.items() if name != one)
+    ]
+    chosen = {name: [replace(dataset, config=name).address] for name in found if name not in shared}
+    if not 2 <= len(chosen) <= MOST_FILES:
+        what = f"{len(chosen):,} configurations" if len(chosen) > 1 else "one configuration only"
+        raise DataError(
+            f"dataset {dataset.name}: has {what}; say with --domain-field which field names the domain, or write those "
+            "that you want under data.domains, each with `dataset` and `config`"
+        )
+    return Places(chosen, shared)
 
 
 def _by_name(files: list[_Entry]) -> dict[str, list[str]]:

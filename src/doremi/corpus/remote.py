@@ -24,6 +24,14 @@ CALM = 32 << 20  # bytes without a break, after which a server is trusted again
 _PASSING = (408, 425, 429)  # of a web server's numbers, beside those from 500
 _REFUSED = (401, 403, 407)
 _FOR_GOOD = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "InvalidURL", "ParamValidationError")
+_HUB = {  # errors of the Hugging Face Hub by their names, and what each means
+    "RepositoryNotFoundError": "there is no such dataset, or it is private; check its name, or set HF_TOKEN",
+    "GatedRepoError": "is gated; ask for access on its page at the Hub, and set HF_TOKEN to the token of that account",
+    "DisabledRepoError": "the Hub has disabled access to it",
+    "RevisionNotFoundError": "there is no such revision",
+    "HFValidationError": "is no name of a dataset; give OWNER/NAME",
+    "OfflineModeIsEnabled": "the Hub is not asked, since HF_HUB_OFFLINE is set",
+}
 
 Result = TypeVar("Result")
 
@@ -159,10 +167,16 @@ class _Patient(io.RawIOBase):
 def _status(error: BaseException) -> int | None:
     """The number that a web server answered with."""
     for one in (error, error.__cause__):
-        status = getattr(one, "status", None)
-        if isinstance(status, int):
-            return status
+        for status in (getattr(one, "status", None), getattr(getattr(one, "response", None), "status_code", None)):
+            if isinstance(status, int):
+                return status
     return None
+
+
+def _of_hub(error: BaseException) -> str | None:
+    """What an error of the Hugging Face Hub means; None for another one."""
+    found = (_HUB.get(type(one).__name__) for one in (error, error.__cause__))
+    return next((meaning for meaning in found if meaning is not None), None)
 
 
 def _serves_no_parts(error: Exception) -> bool:
@@ -171,6 +185,8 @@ def _serves_no_parts(error: Exception) -> bool:
 
 
 def _may_pass(error: Exception) -> bool:
+    if _of_hub(error) is not None:
+        return False
     status = _status(error)
     if status is not None:
         return status in _PASSING or status >= 500
@@ -182,13 +198,16 @@ def _may_pass(error: Exception) -> bool:
 def _asked_to_wait(error: Exception) -> float | None:
     """Seconds, where the server says how long it wants to be left alone."""
     for one in (error, error.__cause__):
-        value = (getattr(one, "headers", None) or {}).get("Retry-After", "")
-        if str(value).isdigit():
-            return float(value)
+        for answer in (one, getattr(one, "response", None)):
+            value = (getattr(answer, "headers", None) or {}).get("Retry-After", "")
+            if str(value).isdigit():
+                return float(value)
     return None
 
 
 def _told(error: Exception) -> OSError:
+    if (meaning := _of_hub(error)) is not None:
+        return OSError(meaning)
     status = _status(error)
     if isinstance(error, PermissionError) or status in _REFUSED or type(error).__name__ in _FOR_GOOD[:3]:
         said = f"{status}" if status else str(error) or "access denied"

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from doremi.corpus.hub.dataset import dataset_at
 from doremi.corpus.manifest import Found
 from doremi.corpus.parts import counted_words
 from doremi.corpus.patterns import File
@@ -80,6 +81,8 @@ def source_changes(folder: Path, domains: Mapping[str, DomainSource]) -> list[Ch
 
 
 def _change(name: str, source: DomainSource, recorded: Mapping[str, Any]) -> Change | None:
+    if all((dataset := dataset_at(pattern)) is not None and dataset.is_pinned for pattern in _patterns(source)):
+        return None  # a commit stays as it is, and the Hub may be out of reach by now
     try:
         found = find_files(source, key=f"data.domains.{name}")
     except DataError as error:
@@ -91,6 +94,10 @@ def _change(name: str, source: DomainSource, recorded: Mapping[str, Any]) -> Cha
         *_differences(recorded["validation"], found.validation, "validation", in_use=in_use),
     ]
     return Change(name, ", ".join(parts)) if parts else None
+
+
+def _patterns(source: DomainSource) -> list[str]:
+    return [*source.train, *source.validation]
 
 
 def _differences(recorded: list[dict[str, Any]], found: list[File], side: str, *, in_use: bool) -> list[str]:

@@ -30,6 +30,7 @@ from doremi.rundir.data_request import prepare_request
 from doremi.rundir.graph import PREPARE
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.lock import in_turn
+from doremi.rundir.revisions import record as record_revisions
 from doremi.rundir.weights import check_limits
 
 FULL_CHECK_BYTES = 4 * 2**30  # above this, checksums of the token files are verified by `doremi prepare` only
@@ -76,6 +77,7 @@ def _on_main(space: Workspace, full_check: bool, in_place: bool) -> None:
 
 def _made(space: Workspace) -> Corpus:
     """Prepare the corpus, or wait until another process has. A preparation that was killed goes on."""
+    record_revisions(space.config)
     request = prepare_request(space.config)
     key = corpus_key(request)
     folder, stop = library.place(Path(space.config.runs), key), space.watch.stop_requested

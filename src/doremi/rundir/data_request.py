@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from doremi.config import RunConfig
 from doremi.config.schema import DataConfig, DomainConfig
 from doremi.corpus.parts import PrepareRequest
 from doremi.corpus.shape import Filter
 from doremi.corpus.sources import DomainSource, Part
 from doremi.corpus.tokenized.asked import TokenIds
+from doremi.rundir.revisions import pinned, recorded
 
 
 def domain_sources(config: RunConfig) -> dict[str, DomainSource]:
     """Where the text of each domain is."""
-    data = config.data
-    return {name: _source(name, domain, data) for name, domain in data.domains.items()}
+    data, commits = config.data, recorded(config.root)
+    return {name: _source(name, domain, data, commits) for name, domain in data.domains.items()}
 
 
-def _source(name: str, domain: DomainConfig, data: DataConfig) -> DomainSource:
+def _source(name: str, domain: DomainConfig, data: DataConfig, commits: Mapping[str, str]) -> DomainSource:
     """What a domain says for itself goes before what is said of all."""
     shared = data.domain_field is not None
     where = {**data.where, **domain.where}
     ids = domain.tokenized or data.tokenized
+    train = [domain.hub.address] if domain.hub is not None else domain.train
     return DomainSource(
-        data.train if shared else domain.train,
-        data.validation if shared else domain.validation,
+        pinned(data.train if shared else train, commits),
+        pinned(data.validation if shared else domain.validation, commits),
         domain.text_field or data.text_field,
         domain.sample_tokens or data.sample_tokens,
         join=data.join if domain.join is None else domain.join,
