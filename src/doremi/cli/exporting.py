@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from doremi.cli.folders import only_here
 from doremi.errors import ExportError
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, such as runs/demo.")]
@@ -45,7 +46,8 @@ def export(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FOLDER", help="Where to write. Default: RUN/export/TARGET.")
+        str | None,
+        typer.Option("--out", metavar="FOLDER", help="Where to write, or an address. Default: RUN/export/TARGET."),
     ] = None,
 ) -> None:
     """Write a mixture as the data configuration of another training framework."""
@@ -64,7 +66,9 @@ def sample(
         str, typer.Option("--tokens", metavar="TOKENS", help="How many to draw, such as 10B, to within a document.")
     ],
     to: Annotated[str, typer.Option("--to", metavar="FORM", help="What is written: flat, megatron, parquet or jsonl.")],
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where to write: a new folder.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FOLDER", help="Where to write: a new folder.", callback=only_here)
+    ],
     mixture: MixtureOption = None,
     paths: PathsOption = None,
     path: PathOption = None,

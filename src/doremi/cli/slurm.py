@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from doremi.cli.folders import only_here
+
 if TYPE_CHECKING:
     from doremi.config import RunConfig
     from doremi.executors.slurm import Wishes
 
-OutOption = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the scripts are written.")]
+OutOption = Annotated[
+    Path, typer.Option("--out", metavar="FOLDER", help="Where the scripts are written.", callback=only_here)
+]
 SbatchOption = Annotated[
     list[str] | None,
     typer.Option(

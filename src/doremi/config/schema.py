@@ -249,6 +249,16 @@ class RunConfig(Section):
             raise ValueError(f"{value!r} is none: use local, ray or ray://HOST:PORT")
         return value
 
+    @field_validator("runs")
+    @classmethod
+    def _here(cls, value: str) -> str:
+        if "://" in value:
+            raise ValueError(
+                f"{value} is an address, but runs are locked and read in place: give a folder, and copy finished runs "
+                "there. `doremi export` writes to addresses"
+            )
+        return value
+
     @field_validator("profile")
     @classmethod
     def _range_of_steps(cls, value: str | None) -> str | None:

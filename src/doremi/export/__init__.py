@@ -16,6 +16,7 @@ from doremi.export.blend import Blend
 from doremi.export.choose import find_mixture
 from doremi.export.files import Files, check_folder, write_all
 from doremi.export.mapping import read_places, tokens_given
+from doremi.export.published import BESIDE, NOTE, is_address, publish
 from doremi.export.read import Asked, read_blend
 from doremi.export.schedule import read_schedule, with_stages
 from doremi.export.sidecar import NAME, sidecar_bytes
@@ -46,26 +47,32 @@ def export(
     target: str,
     *,
     mixture: str | Path | None = None,
-    out: Path | None = None,
+    out: str | Path | None = None,
     options: Options | None = None,
     say: Callable[[str], None] = lambda note: None,
-) -> list[Path]:
+) -> list[str] | list[Path]:
     """Write the mixture of `run` for the trainer `target` (a key of `TARGETS`); returns the files written.
 
     `mixture` is the name of one in the run (natural, ...) or the path of a mixture.json; without it, the one that the
     verdict recommends, or the first that a search has found before there is a verdict. `out` is the folder to write
-    to, by default `<run>/export/<target>`. `say` gets each note of the README. Token files are linked, never copied.
+    to, or an address, by default `<run>/export/<target>`. `say` gets each note of the README. Token files are linked,
+    never copied.
 
     Raises `ExportError` for an unknown target and for whatever the target cannot hold, `MixtureError` for weights that
     do not fit the corpus, `RunError` for a run without a corpus manifest or with a verdict of other models.
     """
     chosen, options = target_named(target), options or Options()
-    folder = run.root / "export" / target if out is None else out
-    check_folder(folder, run)
+    address = out if isinstance(out, str) and is_address(out) else None
+    folder = BESIDE if address is not None else run.root / "export" / target if out is None else Path(out)
+    if address is None:
+        check_folder(folder, run)
     blend = with_entries(_blend(run, chosen, mixture, options), chosen, folder)
+    if address is not None:
+        blend = blend.noted(NOTE)
     for note in blend.notes:
         say(note)
-    return write_all(files_of(blend, chosen, folder), folder)
+    files = files_of(blend, chosen, folder)
+    return write_all(files, folder) if address is None else publish(files, address, chosen.main)
 
 
 def target_named(name: str) -> Target:
