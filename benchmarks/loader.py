@@ -41,18 +41,20 @@ def cold_rates(stream: BatchStream, files: list[Path], steps: int, rounds: int) 
 
 
 SEGMENTS, EACH = 10_000, 100_000  # of each domain, and tokens: as many as lie between two held-out pieces, or fewer
+SHORT = 300  # tokens: several of these make a window, as where documents are left out of a file one by one
 
 
-def in_segments(files: list[Path]) -> list[Segments]:
+def in_segments(files: list[Path], each: int) -> list[Segments]:
     """Each domain in so many segments, which lie in its file over and over, with gaps between them."""
     segments = np.zeros(SEGMENTS, SEGMENT)
-    segments["offset"] = np.arange(SEGMENTS) * (EACH + 100) % (TOKENS - EACH) * 2
-    segments["tokens"] = EACH
+    segments["offset"] = np.arange(SEGMENTS) * (each + 100) % (TOKENS - each) * 2
+    segments["tokens"] = each
     return [Segments([(path, "<u2")], segments, 0, str(path)) for path in files]
 
 
-def of_segments(files: list[Path], steps: int, rounds: int) -> tuple[float, float, float]:
-    """Seconds over one file for each domain, by those over its segments: median, lowest and highest of pairs."""
+def of_segments(files: list[Path], each: int, steps: int, rounds: int) -> tuple[float, float, float]:
+    """Seconds over one file for each domain, by those over its segments of so many tokens: median, lowest and highest
+    of pairs."""
 
     def stream(domains: Sequence[TokenSource], tokens: int) -> BatchStream:
         sampler = Sampler([1 / DOMAINS] * DOMAINS, [windows(tokens, LENGTH)] * DOMAINS, BATCH, "bench")
@@ -63,7 +65,7 @@ def of_segments(files: list[Path], steps: int, rounds: int) -> tuple[float, floa
 
     ways = {
         "file": reading(stream([FlatFile(path, "uint16") for path in files], TOKENS)),
-        "segments": reading(stream(in_segments(files), SEGMENTS * EACH)),
+        "segments": reading(stream(in_segments(files, each), SEGMENTS * each)),
     }
     return ratio(interleaved(ways, rounds), "file", "segments")
 
@@ -86,7 +88,9 @@ def main(steps: int = 100, rounds: int = 5) -> None:
                 sampler.rows(step)
             sampling.append((time.perf_counter() - start) / steps)
         cold = cold_rates(stream, files, steps, rounds)
-        median, low, high = of_segments(files, steps // 5, 20 * rounds)
+        segments = {
+            name: of_segments(files, each, steps // 5, 20 * rounds) for name, each in (("", EACH), ("short_", SHORT))
+        }
         start = time.perf_counter()
         sampler.rows(10**9)
         seek = time.perf_counter() - start
@@ -94,7 +98,8 @@ def main(steps: int = 100, rounds: int = 5) -> None:
            low=round(min(rates[1:])), high=round(max(rates[1:])))  # fmt: skip
     figure("loader_cold_tokens_per_second", statistics.median(cold), "tokens/s",
            low=round(min(cold)), high=round(max(cold)))  # fmt: skip
-    figure("loader_segments_over_file", median, "ratio", low=round(low, 3), high=round(high, 3))
+    for name, (median, low, high) in segments.items():
+        figure(f"loader_{name}segments_over_file", median, "ratio", low=round(low, 3), high=round(high, 3))
     figure("sampler_milliseconds_per_step", 1000 * statistics.median(sampling[1:]), "ms")
     figure("sampler_seek_milliseconds", 1000 * seek, "ms")
 

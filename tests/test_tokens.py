@@ -534,6 +534,43 @@ def test_segments_read_as_one_row(tmp_path_factory: pytest.TempPathFactory, data
         source.read(len(row), np.empty(1, np.int64))
 
 
+def in_pieces(rng: np.random.Generator, folder: Path, *, far: bool, end: int | None) -> tuple[Segments, list[int]]:
+    """A domain of short segments of two files, and its tokens in a row. Every other gap is too wide where they are
+    `far`; with `end` None some segments are ended and others are not."""
+    held = [rng.integers(0, 60_000, 60_000) for _ in range(2)]
+    rows, row, place = [], [], [0, 0]
+    for i, ids in enumerate(held):
+        (folder / str(i)).write_bytes(ids.astype("<u2").tobytes())
+    for number in range(120):
+        file, tokens = number // 30 % 2, int(rng.integers(0, 12))
+        ended = int(rng.integers(0, 2)) if end is None else end
+        rows.append((file, ended, 2 * place[file], tokens))
+        row += [*held[file][place[file] : place[file] + tokens].tolist(), *[7] * ended]
+        place[file] += tokens + int(rng.integers(0, 3)) + (9000 if far and number % 50 == 0 else 0)
+    return Segments([(folder / str(i), "<u2") for i in range(2)], np.array(rows, SEGMENT), 7, "train.segments"), row
+
+
+def test_a_batch_is_what_its_windows_are_one_by_one(tmp_path: Path) -> None:
+    """Of domains that are read together, of one whose segments are not alike, and of one that is a file."""
+    rng = np.random.default_rng(3)
+    kinds = [(False, 0), (True, 0), (False, 1), (True, 1), (False, None)]
+    made = []
+    for number, (far, end) in enumerate(kinds):
+        (tmp_path / str(number)).mkdir()
+        made.append(in_pieces(rng, tmp_path / str(number), far=far, end=end))
+    flat = rng.integers(0, 60_000, 700)
+    (tmp_path / "flat").write_bytes(flat.astype("<u2").tobytes())
+    every = [*made, (FlatFile(tmp_path / "flat", "uint16"), flat.tolist())]
+    for chosen in ([0, 1], [2, 3], [0, 2, 3], [4, 5], [5, 0, 4, 1], [2]):
+        sources, rows = zip(*(every[i] for i in chosen), strict=True)
+        counts = [windows(len(row), 16) for row in rows]
+        stream = BatchStream(Sampler([1 / len(chosen)] * len(chosen), counts, 24, "k"), sources, 16)
+        for step in range(8):
+            (batch,) = stream.micro_batches(step)
+            for tokens, domain, sequence in zip(batch.tokens, batch.domain_B, batch.sequence_B, strict=True):
+                assert tokens.tolist() == rows[domain][16 * sequence : 16 * sequence + 17]
+
+
 def test_batches_over_segments_are_those_over_one_file(tmp_path: Path, from_text: Corpus) -> None:
     pair(tmp_path, WEB)
     corpus = made(tmp_path)

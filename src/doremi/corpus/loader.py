@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from doremi.corpus.joined import Joined, joined
 from doremi.corpus.sampler import Sampler
 from doremi.corpus.token_files import TokenSource
 
@@ -52,6 +53,7 @@ class BatchStream:
     ) -> None:  # fmt: skip
         self.sampler, self.files, self.sequence_length = sampler, files, sequence_length
         self.rank, self.world_size, self.accumulation = rank, world_size, accumulation
+        self._joined = joined(files)
 
     def micro_batches(self, step: int) -> list[Batch]:
         """This rank's share of batch `step`, in `accumulation` parts of equal size."""
@@ -61,7 +63,21 @@ class BatchStream:
 
     def _read(self, domain_B: I64, sequence_B: I64) -> Batch:
         length = self.sequence_length
-        block = np.empty((len(domain_B), length + 1), dtype=np.int64)
-        for row, (domain, start) in enumerate(zip(domain_B.tolist(), (sequence_B * length).tolist(), strict=True)):
-            self.files[domain].read(start, block[row])
+        block, start_B = np.empty((len(domain_B), length + 1), dtype=np.int64), sequence_B * length
+        left = None if self._joined is None else self._left(self._joined, block, domain_B, start_B)
+        if left is None or left:
+            for row, (domain, start) in enumerate(zip(domain_B.tolist(), start_B.tolist(), strict=True)):
+                if left is None or row in left:
+                    self.files[domain].read(start, block[row])
         return Batch(block, domain_B, sequence_B)
+
+    def _left(self, joined: Joined, block: I64, domain_B: I64, start_B: I64) -> set[int]:
+        """Fill the rows of domains that are read together; the others, which are read one by one."""
+        rows = joined.holds(domain_B)
+        read, tokens = joined.read(domain_B[rows], start_B[rows], self.sequence_length + 1)
+        if len(tokens) == len(block):
+            block[:] = tokens
+            return set()
+        rows = rows.nonzero()[0][read]
+        block[rows] = tokens
+        return set(range(len(block))).difference(rows.tolist())

@@ -11,7 +11,7 @@ import os
 import resource
 import weakref
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from doremi.corpus.gathering import Run, gathered
 from doremi.errors import DamageError
 
 T = TypeVar("T")
@@ -29,6 +30,7 @@ SEGMENT = np.dtype([("file", "<u4"), ("end", "<u4"), ("offset", "<u8"), ("tokens
 """Tokens of file number `file` from byte `offset` on; with `end` 1, an end of text follows that is not in the file."""
 _OPEN = 4096  # files of a domain that are open at a time
 _HINTS = 8  # for each segment: most tell which one it is
+_COLUMNS = 4  # of the table of segments
 _CLOSE = 1 << 14  # bytes between two segments that are read rather than passed over
 
 
@@ -73,15 +75,18 @@ class FlatFile:
 
     def numbers_at(self, offset: int, count: int) -> NDArray[Any]:
         """So many numbers from byte `offset` on, as they are in the file."""
-        size = self.size
+        return np.frombuffer(self.bytes_at(offset, count * self.size), self.dtype)
+
+    def bytes_at(self, offset: int, count: int) -> bytes:
+        """So many bytes from byte `offset` on."""
         try:
-            data = os.pread(self.descriptor, count * size, offset)
+            data = os.pread(self.descriptor, count, offset)
         except OSError as error:
-            start = offset // size
+            start = offset // self.size
             raise DamageError(f"{self.path}: cannot be read at token {start:,} ({error.strerror}); {_DISK}") from None
-        if len(data) < count * size:
-            raise DamageError(f"{self.path}: ends before token {offset // size + count:,}; {AGAIN}")
-        return np.frombuffer(data, self.dtype)
+        if len(data) < count:
+            raise DamageError(f"{self.path}: ends before token {(offset + count) // self.size:,}; {AGAIN}")
+        return data
 
 
 def opened_file(path: Path) -> int:
@@ -104,8 +109,8 @@ def with_more_files(opening: Callable[[], T]) -> T:
 class Segments:
     """Tokens of many files as one row of numbers. `files` are paths and numpy types, `end` is the id that is put in.
 
-    A window costs about as much as in one file: mostly it lies in one segment, which is found at once, and of segments
-    that lie close together a file is read once.
+    A window costs about as much as in one file. Where one segment has it, that is found at once. Where many have, those
+    that lie close together are read at once. Batches are read by `Joined` (joined.py).
     """
 
     def __init__(self, files: Sequence[tuple[Path, str]], segments: NDArray[np.void], end: int, name: str) -> None:
@@ -119,15 +124,40 @@ class Segments:
         size = np.array([np.dtype(dtype).itemsize for _, dtype in files], np.int64)[file]
         gap = offset[1:] - (offset + tokens * size)[:-1]
         close = (file[1:] == file[:-1]) & (gap >= 0) & (gap <= _CLOSE)
-        joins = close & (segments["end"][:-1] == 0)
+        stops, base = starts[:-1] + tokens, offset - starts[:-1] * size
+        columns = [starts, *(np.append(each, 0) for each in (stops, base, file.astype(np.int64)))]
         # Machine numbers, those of one segment side by side: looked up at random, lists of Python's are slower.
         self._starts, self._shift, self._hints = _with_hints(starts)
         self._total = int(starts[-1])
-        stops, base = starts[:-1] + tokens, offset - starts[:-1] * size
-        self._rows = array("q", np.stack([stops, base, file.astype(np.int64), _last_false(joins)], 1).tobytes())
-        self._close, self._offset = array("q", _last_false(close).tobytes()), array("q", offset.tobytes())
+        self._rows = array("q", np.stack(columns, 1).tobytes())
+        self._table = np.frombuffer(self._rows, np.int64).reshape(-1, _COLUMNS)  # the same memory
+        self._apart = array("q", np.cumsum(np.concatenate([[0, 0], ~close]))[: len(starts)].astype(np.int64).tobytes())
         self._open: list[FlatFile | None] = [None] * len(files)
         self._in_order: deque[int] = deque()  # of their opening
+
+    @property
+    def table(self) -> NDArray[np.int64]:
+        """Of each segment the place where it starts and where its tokens stop, the byte of the file where place 0 would
+        be, and its file; in a last row only where all of them end. `[N + 1, 4]`"""
+        return self._table
+
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        """A number for each segment, the same for those that lie so close that a file is read once for all. `[N]`"""
+        return np.frombuffer(self._apart, np.int64)[1:]
+
+    @property
+    def alike(self) -> tuple[str, bytes | None] | None:
+        """The type of all its files, and the end of each of its segments (None without); None where they differ."""
+        types, ended = {dtype for _, dtype in self._files}, self._table[1:, 0] > self._table[:-1, 1]
+        if len(types) != 1 or ended.any() != ended.all():
+            return None
+        dtype = next(iter(types))
+        return dtype, np.array(self._end).astype(dtype).tobytes() if ended.any() else None
+
+    def file(self, number: int) -> FlatFile:
+        """One of its files, open."""
+        return self._open[number] or self._opened(number)
 
     def __len__(self) -> int:
         """Segments."""
@@ -144,52 +174,39 @@ class Segments:
         number = self._hints[start >> self._shift] - 1
         if self._starts[number + 1] <= start:
             number = bisect_right(self._starts, start, number + 1, self._hints[(start >> self._shift) + 1]) - 1
-        row = 4 * number
-        stop, base = self._rows[row], self._rows[row + 1]
-        file = self._open[self._rows[row + 2]] or self._opened(self._rows[row + 2])
-        size = file.size
-        if last <= stop:  # as a rule: written out, since a call more is a twentieth of the time of a window
-            try:
-                data = os.pread(file.descriptor, length * size, base + start * size)
-            except OSError:
-                data = b""
-            if len(data) < length * size:
-                return file.read_at(base + start * size, out)  # says why
-            out[:] = np.frombuffer(data, file.dtype)
-        elif self._rows[row + 3] and last <= self._rows[row + 4]:
-            begin = base + start * size
-            numbers = file.numbers_at(begin, (self._rows[row + 5] + last * size - begin) // size)
-            out[: stop - start] = numbers[: stop - start]
-            out[stop - start :] = numbers[stop - last :]
-        else:
-            self._across(number, start, out)
+        row = _COLUMNS * number
+        if last > self._rows[row + 1]:
+            upto = bisect_left(self._starts, last, number + 1)
+            out[:] = gathered(self._runs(number, upto, start, last))
+            return
+        base, file = self._rows[row + 2], self._open[self._rows[row + 3]] or self._opened(self._rows[row + 3])
+        size = file.size  # as a rule: written out, since a call more is a twentieth of the time of a window
+        try:
+            data = os.pread(file.descriptor, length * size, base + start * size)
+        except OSError:
+            data = b""
+        if len(data) < length * size:
+            return file.read_at(base + start * size, out)  # says why
+        out[:] = np.frombuffer(data, file.dtype)
 
-    def _across(self, number: int, start: int, out: NDArray[np.int64]) -> None:
-        """The same where several segments have a part of it."""
-        place, last = start, start + len(out)
-        while place < last:
-            first, upto = number, number + 1
-            while upto < len(self) and self._starts[upto] < last and self._close[upto - 1]:
-                upto += 1
-            self._together(first, upto, place, out[place - start :])
-            place, number = self._starts[upto], upto
+    def _runs(self, number: int, upto: int, start: int, last: int) -> Sequence[Run]:
+        """Segments from `number` up to `upto`, of which places `start` up to `last` are wanted, in as few looks as can
+        be: those that lie close together are read at once."""
+        runs = []
+        while number < upto:
+            beyond = bisect_right(self._apart, self._apart[number + 1], number + 1, upto + 1) - 1
+            runs.append(self._run(number, beyond, max(start, self._starts[number]), min(last, self._starts[beyond])))
+            number = beyond
+        return runs
 
-    def _together(self, first: int, upto: int, start: int, out: NDArray[np.int64]) -> None:
-        """Fill `out`, as far as segments `first` up to `upto` of one file go, with one look at the file."""
-        name = self._rows[4 * first + 2]
-        file, last = self._open[name] or self._opened(name), start + len(out)
+    def _run(self, number: int, upto: int, start: int, last: int) -> Run:
+        row, final = _COLUMNS * number, _COLUMNS * (upto - 1)
+        file = self.file(self._rows[row + 3])
         size = file.size
-        begin = self._offset[first] + (start - self._starts[first]) * size
-        final = self._offset[upto - 1] + (min(last, self._rows[4 * upto - 4]) - self._starts[upto - 1]) * size
-        block = file.numbers_at(begin, max(0, final - begin) // size)
-        for number in range(first, upto):
-            stop = self._rows[4 * number]
-            low, high = max(start, self._starts[number]), min(last, stop)
-            if low < high:
-                at = (self._offset[number] - begin) // size + low - self._starts[number]
-                out[low - start : high - start] = block[at : at + high - low]
-            if start <= stop < min(last, self._starts[number + 1]):
-                out[stop - start] = self._end
+        begin = self._rows[row + 2] + start * size
+        stop = self._rows[final + 2] + min(last, self._rows[final + 1]) * size
+        numbers = file.numbers_at(begin, max(0, stop - begin) // size)
+        return Run(self._table[number : upto + 1], start, last, begin, size, numbers, self._end)
 
     def _opened(self, number: int) -> FlatFile:
         """The file, open. Of more than may be open at a time, those that were opened first are closed."""
@@ -207,7 +224,3 @@ def _with_hints(starts: NDArray[np.int64]) -> tuple[array[int], int, array[int]]
     bounds = np.arange((total >> shift) + 2, dtype=np.int64) << shift
     hints = np.searchsorted(starts, bounds, side="right").astype(np.int64)
     return array("q", starts.tobytes()), shift, array("q", hints.tobytes())
-
-
-def _last_false(flags: NDArray[np.bool_]) -> NDArray[np.int64]:
-    return np.append(flags, False).astype(np.int64)
