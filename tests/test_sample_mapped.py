@@ -1,4 +1,4 @@
-"""`doremi sample --path`: data sets drawn from the user's own text."""
+"""`doremi sample --path`: data sets drawn from the user's own text and tokens."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from doremi.config.prepared import asked
 from doremi.corpus.key import corpus_key
 from doremi.corpus.library import CORPORA, place, take
 from doremi.corpus.prepare import Progress, prepare
-from doremi.corpus.tokenizer import load_tokenizer
+from doremi.corpus.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
 from doremi.export.mapping import read_places
 from doremi.export.sampled import NAME, mapped
 from doremi.export.sampled.mapped import mapped_corpus
@@ -23,6 +23,7 @@ from doremi.rundir.data_request import prepare_request
 from doremi.rundir.layout import RunDirectory
 from read_exports import weights_file
 from tiny import tiny_config, write_corpus
+from token_shapes import FORMS
 
 WEIGHTS = {"prose": 0.25, "code": 0.75, "digits": 0.0}
 MINE = {"prose": 120, "code": 90}
@@ -131,10 +132,7 @@ REFUSED = {
     "domain 'prose' has weight but no path, though others have one": ["code={mine}/code"],
     "should be NAME=PLACE, with a domain of this run": ["news={mine}/code"],
     "nowhere": ["prose={mine}/nowhere", "code={mine}/code"],
-    "holds tokens or samples of a trainer, and `doremi sample` draws from text": [
-        "prose={mine}/mg",
-        "code={mine}/code",
-    ],
+    "holds samples of a trainer; give files of text or of tokens": ["prose={mine}/mds", "code={mine}/code"],
     "belongs to domain 'prose' too, so its text would count twice": ["prose={mine}/code", "code={mine}/code"],
 }
 
@@ -142,7 +140,8 @@ REFUSED = {
 @pytest.mark.parametrize("words", REFUSED)
 def test_refused_before_anything_is_written(words: str, run: RunDirectory, tmp_path: Path) -> None:
     mine = run.root.parents[1] / "mine"
-    (mine / "mg.idx").write_bytes(b"MMIDIDX\0\0" + bytes(25))
+    (mine / "mds").mkdir(exist_ok=True)
+    (mine / "mds" / "index.json").write_text('{"shards": [{"samples": 3}]}')
     before = sorted((run.root.parent / CORPORA).iterdir())
     options = [f"--path={one}".format(mine=mine) for one in REFUSED[words]]
     code, said = command(run, tmp_path / "out", "flat", *options)
@@ -151,3 +150,52 @@ def test_refused_before_anything_is_written(words: str, run: RunDirectory, tmp_p
     assert "Traceback" not in said
     assert not (tmp_path / "out").exists()
     assert sorted((run.root.parent / CORPORA).iterdir()) == before
+
+
+# -- tokens ------------------------------------------------------------------------------------------------------------
+
+
+def as_tokens(run: RunDirectory, form: str, folder: Path, tokenizer: TextTokenizer | None = None) -> list[str]:
+    """The user's text of `code` as files of tokens, that of `prose` as text; the options that name them."""
+    own, mine = tokenizer or load_tokenizer(str(run.corpus_folder / "tokenizer")), run.root.parents[1] / "mine"
+    lines = (mine / "code" / "all.jsonl").read_text().splitlines()
+    end = run.corpus().tokenizer.end_of_text_id
+    FORMS[form](folder, [[*own.encode(json.loads(line)["text"]), end] for line in lines])
+    return [f"--path=prose={mine / 'prose'}", f"--path=code={folder}"]
+
+
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in FORMS if name != "megatron"]
+
+
+@pytest.mark.parametrize("form", ["megatron", *SLOW])
+def test_tokens_are_drawn_as_their_text_would_be(form: str, run: RunDirectory, tmp_path: Path) -> None:
+    """The same bytes."""
+    options = as_tokens(run, form, tmp_path / "tokens")
+    code, said = command(run, tmp_path / "out", "flat", *options)
+    assert code == 0, said
+    assert "the tokens of 'code' are used where they lie" in said
+    assert command(run, tmp_path / "text", "flat")[0] == 0
+    assert (tmp_path / "out" / "shard-00000.bin").read_bytes() == (tmp_path / "text" / "shard-00000.bin").read_bytes()
+
+
+def test_a_prefix_of_megatron(run: RunDirectory, tmp_path: Path) -> None:
+    options = as_tokens(run, "megatron", tmp_path / "tokens")
+    code, said = command(run, tmp_path / "out", "jsonl", f"{options[1]}/a_text_document", options[0])
+    assert code == 0, said
+    texts = [json.loads(line)["text"] for line in (tmp_path / "out" / "shard-00000.jsonl").read_text().splitlines()]
+    assert len({text for text in texts if "code" in text}) == pytest.approx(MINE["code"] / 2, abs=3)
+
+
+def test_tokens_of_another_tokenizer_are_refused(run: RunDirectory, tmp_path: Path) -> None:
+    """Whether its ids are too large, or are those of other texts."""
+    other = train_tokenizer([f"{i * 7919} another text" for i in range(3000)], 290)
+    options = as_tokens(run, "megatron", tmp_path / "tokens", other)
+    code, said = command(run, tmp_path / "out", "flat", *options)
+    assert (code != 0, "the run's tokenizer has not made these tokens" in said) == (True, True), said
+    large = np.full(500, 60_000, "<u2")
+    large[::50] = run.corpus().tokenizer.end_of_text_id
+    (tmp_path / "large").mkdir()
+    large.tofile(tmp_path / "large" / "tokens.bin")
+    code, said = command(run, tmp_path / "out", "flat", options[0], f"--path=code={tmp_path / 'large'}")
+    assert (code != 0, "60,000" in said, "tokens of the run's tokenizer only" in said) == (True, True, True), said
+    assert not (tmp_path / "out").exists()

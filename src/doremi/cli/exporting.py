@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,8 +10,10 @@ from typing import Annotated, Any, Literal
 import typer
 
 from doremi.cli.folders import only_here
+from doremi.cli.slurm import shards_on_slurm
 from doremi.errors import ExportError
 
+SLURM = "slurm:"
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, such as runs/demo.")]
 PathsOption = Annotated[
     Path | None,
@@ -72,20 +75,41 @@ def sample(
     mixture: MixtureOption = None,
     paths: PathsOption = None,
     path: PathOption = None,
+    jobs: Annotated[
+        str | None,
+        typer.Option(
+            "--jobs",
+            metavar="WHAT",
+            help="slurm:FOLDER writes scripts for Slurm there. Their jobs say begin, a share such as 3/16, or end.",
+        ),
+    ] = None,
 ) -> None:
     """Draw a data set of whole documents by a mixture. Run the same command to go on after a stop."""
     from doremi.export.mapping import read_places
     from doremi.export.sampled import sample as draw
+    from doremi.export.sampled.stint import ALL, How, stint_given
     from doremi.rundir.layout import RunDirectory
 
     directory = RunDirectory(run)
     places = read_places(paths, path or (), list(directory.corpus().domains)) if paths or path else None
-    more: dict[str, Any] = {"mixture": mixture, "places": places, "say": _say}
-    if (executor := directory.config().get("executor", "local")) != "local":
+    asked: dict[str, Any] = {"tokens": tokens, "to": to, "out": out, "mixture": mixture, "places": places}
+    if jobs is not None and jobs.startswith(SLURM):
+        words = _words(run, asked, paths, path or ())
+        typer.echo(shards_on_slurm(directory, asked, words, Path(jobs.removeprefix(SLURM))))
+        return
+    how = How(stint=stint_given(jobs))
+    if how.stint == ALL and (executor := directory.config().get("executor", "local")) != "local":
         from doremi.executors.ray_shards import write_on_ray
 
-        more["write"] = partial(write_on_ray, executor)
-    typer.echo(str(draw(directory, tokens=tokens, to=to, out=out, **more)))
+        how = How(partial(write_on_ray, executor))
+    typer.echo(str(draw(directory, **asked, how=how, say=_say)))
+
+
+def _words(run: Path, asked: Mapping[str, Any], paths: Path | None, path: Sequence[str]) -> list[str]:
+    """The same command again."""
+    given = {**{name: asked[name] for name in ("tokens", "to", "out", "mixture")}, "paths": paths}
+    options = [f"--{name}={value}" for name, value in given.items() if value is not None]
+    return ["sample", str(run), *options, *(f"--path={one}" for one in path)]
 
 
 def import_(

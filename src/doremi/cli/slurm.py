@@ -1,9 +1,10 @@
-"""`doremi slurm`: its options, and what it says."""
+"""`doremi slurm`, and `doremi sample --jobs slurm:FOLDER`: options, and what it says."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +13,7 @@ from doremi.cli.folders import only_here
 if TYPE_CHECKING:
     from doremi.config import RunConfig
     from doremi.executors.slurm import Wishes
+    from doremi.rundir.layout import RunDirectory
 
 OutOption = Annotated[
     Path, typer.Option("--out", metavar="FOLDER", help="Where the scripts are written.", callback=only_here)
@@ -49,5 +51,25 @@ def scripts(config: RunConfig, out: Path, wishes: Wishes, after: int | None) -> 
     folder = slurm.begin(config, out, wishes)
     if folder is None:
         return f"{config.root}: everything is done"
+    return _written(folder)
+
+
+def shards_on_slurm(run: RunDirectory, asked: Mapping[str, Any], words: Sequence[str], out: Path) -> str:
+    """Write scripts for what `words` of `doremi sample` ask; what the user sees. Nothing of the data is read here."""
+    from doremi.executors.slurm_shards import write_scripts
+    from doremi.export.mapping import check_complete
+    from doremi.export.read import Asked, read_blend
+    from doremi.export.sampled import check_asked, most_asked
+
+    tokens = check_asked(run, tokens=asked["tokens"], to=asked["to"], out=asked["out"])
+    blend = read_blend(run, asked=Asked(asked["mixture"], tokens, lengths=False))
+    check_complete(asked["places"] or {}, {domain.name: float(domain.weight) for domain in blend.domains})
+    cores = run.config().get("data", {}).get("workers") or 1
+    return _written(write_scripts(run.root, words, most_asked(tokens), out, cores if asked["places"] else 1))
+
+
+def _written(folder: Path) -> str:
+    from doremi.executors.part_folder import SUBMIT
+
     arrays = sorted(path.stem for path in folder.glob("*.sh") if path.stem not in ("submit", "next"))
-    return "\n".join([f"{folder}: {', '.join(arrays)}", f"To send them: {folder / slurm.SUBMIT}"])
+    return "\n".join([f"{folder}: {', '.join(arrays)}", f"To send them: {folder / SUBMIT}"])

@@ -28,10 +28,7 @@ class Form:
 
 def _flat(documents: Documents, paths: Sequence[Path]) -> None:
     with paths[0].open("wb", buffering=0) as file:
-        for chunk in documents.chunks():
-            data = memoryview(b"".join(chunk))
-            while data:  # the system may take less than it is given
-                data = data[file.write(data) :]
+        documents.write(file.fileno())
 
 
 def _megatron(documents: Documents, paths: Sequence[Path]) -> None:

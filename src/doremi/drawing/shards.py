@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
@@ -78,30 +78,42 @@ Write = Callable[[Job, Sequence[int], int, Done], None]
 
 
 def write_shards(job: Job, numbers: Sequence[int], workers: int, done: Done) -> None:
-    """Write these shards with so many processes; `done` is called after each. The first error ends the rest."""
+    """Write these shards, so many at a time; `done` is called after each. The first error ends the rest."""
     workers = min(workers, len(numbers))
     if workers < 2:
         _one_by_one(job, numbers, done)
-        return
+    elif FORMS[job.to].is_text or not job.source.is_mapped:
+        _by_processes(job, numbers, workers, done)
+    else:  # the system does nearly all of the work, and that needs no interpreter
+        with ThreadPoolExecutor(workers) as pool:
+            _wait_for(pool, [pool.submit(write_shard, job, number) for number in numbers], done)
+
+
+def _by_processes(job: Job, numbers: Sequence[int], workers: int, done: Done) -> None:
     resource_tracker.ensure_running()
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin) as pool:
         with interrupt_held():
             waiting = [pool.submit(write_shard, job, number) for number in numbers]
         try:
-            for future in as_completed(waiting):
-                future.result()
-                done()
+            _wait_for(pool, waiting, done)
         except BrokenProcessPool:
             raise RunError(
                 f"{job.folder}: a process that wrote there died, for lack of memory or because a token file was cut "
                 "off. Run the same command again: finished shards are kept"
             ) from None
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _wait_for(pool: Executor, waiting: Sequence[Future[None]], done: Done) -> None:
+    try:
+        for future in as_completed(waiting):
+            future.result()
+            done()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _one_by_one(job: Job, numbers: Sequence[int], done: Done) -> None:
-    """In this process: while the disk takes one shard, the next is written."""
+    """While the disk takes one shard, the next is written."""
     with ThreadPoolExecutor(1) as disk:
         naming: Future[None] | None = None
         for number in numbers:

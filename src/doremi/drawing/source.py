@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,7 @@ from doremi.corpus.store import mapped, token_file
 from doremi.corpus.token_files import TokenSource
 from doremi.corpus.value import Corpus
 from doremi.drawing.counts import lengths
+from doremi.drawing.gather import write_stretches
 from doremi.drawing.order import I64, Drawn
 
 # Bytes of tokens that are handled at a time, where no document has more.
@@ -63,6 +65,11 @@ class Source:
     def itemsize(self) -> int:
         return np.dtype(self.dtype).itemsize
 
+    @property
+    def is_mapped(self) -> bool:
+        """Whether each domain is one file, so that nothing has to be put together."""
+        return all((folder / "train.bin").exists() for folder in self.folders)
+
     def ends(self, domain: int) -> NDArray[np.uint64]:
         """Where each document ends, in tokens; read where it lies."""
         return np.frombuffer(mapped(self.folders[domain] / "train.ends"), "<u8")
@@ -97,6 +104,18 @@ class Documents:
     domain: I64
     start: I64
     size: I64
+
+    def write(self, descriptor: int) -> None:
+        """Write all documents one behind the other; each with the end of its text."""
+        maps = [one for one in self.files.values() if isinstance(one, memoryview)]
+        if len(maps) == len(self.files):
+            number, item = np.searchsorted(list(self.files), self.domain), self.source.itemsize
+            write_stretches(descriptor, maps, number, self.start * item, self.size * item)
+            return
+        for chunk in self.chunks():
+            data = memoryview(b"".join(chunk))
+            while data:  # the system may take less than it is given
+                data = data[os.write(descriptor, data) :]
 
     def chunks(self, size: int = COPIED) -> Iterator[list[memoryview]]:
         """All documents as little-endian tokens, about `size` bytes at a time; each with the end of its text."""

@@ -48,25 +48,41 @@ class Cluster:
         return join([self.python, "-m", "doremi", *words])
 
 
-def array(cluster: Cluster, number: int, group: Group) -> str:
-    """One array: each task does the job on its line of the list beside the script."""
+@dataclass(frozen=True)
+class Tasks:
+    """An array: each task does what stands on its line of the list `name`.txt."""
+
+    name: str
+    title: str
+    """What the script does, in a sentence."""
+    jobs: tuple[str, ...]
+    command: str
+    """A line of a script that gets the job as its last word."""
+    cores: int
+    gpu: bool = False
+
+
+def of_group(cluster: Cluster, group: Group) -> Tasks:
+    """The jobs of a group."""
     heavy = group.kind not in LIGHT
-    listed = cluster.part(number) / f"{group.name}.txt"
+    title = f"Does the jobs in {group.name}.txt, one a task, for the run {cluster.run}."
+    command = cluster.doremi("job", str(cluster.run))
+    return Tasks(group.name, title, group.jobs, command, cluster.cores if heavy else 1, heavy and cluster.gpu)
+
+
+def array(cluster: Cluster, number: int, tasks: Tasks) -> str:
+    """The script of one array of a part."""
+    listed = cluster.part(number) / f"{tasks.name}.txt"
     lines = [
-        f"--array=1-{len(group.jobs)}",
-        f"--cpus-per-task={cluster.cores if heavy else 1}",
-        *(["--gres=gpu:1"] if heavy and cluster.gpu else []),
-        f"--output=logs/{group.name}-%a.log",
+        f"--array=1-{len(tasks.jobs)}",
+        f"--cpus-per-task={tasks.cores}",
+        *(["--gres=gpu:1"] if tasks.gpu else []),
+        f"--output=logs/{tasks.name}-%a.log",
         f"--signal=B:USR1@{GRACE_SECONDS}",
         "--kill-on-invalid-dep=yes",
     ]
-    title = f"Does the jobs in {group.name}.txt, one a task, for the run {cluster.run}."
-    body = _TASK.format(
-        listed=quote(str(listed)),
-        command=cluster.doremi("job", str(cluster.run)),
-        again=AGAIN,
-    )
-    return _head(cluster, group.name, title, lines) + body
+    body = _TASK.format(listed=quote(str(listed)), command=tasks.command, again=AGAIN)
+    return _head(cluster, tasks.name, tasks.title, lines) + body
 
 
 _TASK = """
@@ -115,20 +131,30 @@ def follower(cluster: Cluster, number: int) -> str:
 NEXT = "next"
 
 
-def submission(cluster: Cluster, number: int, groups: Sequence[Group]) -> str:
+@dataclass(frozen=True)
+class Sent:
+    """A script that is sent when those named in `after` are over: `afterok` or, however they ended, `afterany`."""
+
+    name: str
+    when: str = "afterok"
+    after: tuple[str, ...] = ()
+
+
+def of_run(groups: Sequence[Group]) -> list[Sent]:
+    """The groups of a part and what goes on after all of them."""
+    sent = [Sent(group.name, after=group.after) for group in groups]
+    return [*sent, Sent(NEXT, "afterany", tuple(one.name for one in sent))]
+
+
+def submission(cluster: Cluster, number: int, sent: Sequence[Sent]) -> str:
     """submit.sh: sends all jobs of a part and prints their numbers; what it has sent before is not sent again."""
-    variables = {group.name: f"job{place}" for place, group in enumerate(groups, 1)}
-    lines = [_SUBMIT.format(number=number, run=one_line(str(cluster.run)), folder=quote(str(cluster.part(number))))]
-    for group in groups:
-        before = [variables[name] for name in group.after]
-        lines.append(_sent(group.name, "afterok", before) + f"; {variables[group.name]}=$id\n")
-    lines.append(_sent(NEXT, "afterany", list(variables.values())) + "\n")
-    return "".join(lines)
-
-
-def _sent(name: str, when: str, before: Sequence[str]) -> str:
-    needs = "".join(f":${variable}" for variable in before)
-    return f"send {name}" + (f" --dependency={when}{needs}" if before else "")
+    variables = {one.name: f"job{place}" for place, one in enumerate(sent, 1)}
+    text = _SUBMIT.format(number=number, run=one_line(str(cluster.run)), folder=quote(str(cluster.part(number))))
+    for one in sent:
+        needs = "".join(f":${variables[name]}" for name in one.after)
+        text += f"send {one.name}" + (f" --dependency={one.when}{needs}" if needs else "")
+        text += f"; {variables[one.name]}=$id\n"
+    return text
 
 
 _SUBMIT = """\

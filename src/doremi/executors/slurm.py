@@ -11,8 +11,6 @@ Nothing of the run is computed here: whoever writes the scripts may be on a logi
 
 from __future__ import annotations
 
-import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence, Set
@@ -22,6 +20,7 @@ from pathlib import Path
 from doremi.config import RunConfig
 from doremi.errors import ConfigError, RunError, one_line
 from doremi.executors import scripts
+from doremi.executors.part_folder import SUBMIT, check_asked, next_number, write_part
 from doremi.executors.parts import Group, first_part, is_prepared, next_part
 from doremi.executors.scripts import Cluster
 from doremi.files import write_bytes
@@ -33,9 +32,7 @@ from doremi.rundir.layout import RunDirectory
 from doremi.rundir.node import Node
 from doremi.verdict import walk
 
-FAILED, SENT, SUBMIT = "failed.txt", "submitted.txt", "submit.sh"
-_OURS = re.compile(r"(^|\s)(--array|-a|--dependency|-d|--wrap)\b")
-_VALUE = re.compile(r"(^|\s)--export[=\s]\S*=")
+FAILED, SENT = "failed.txt", "submitted.txt"
 
 
 @dataclass(frozen=True)
@@ -104,24 +101,11 @@ def _plan(config: RunConfig, wishes: Wishes) -> tuple[Graph, str]:
 
 
 def _cluster(config: RunConfig, known: Known, out: Path, wishes: Wishes) -> Cluster:
-    for line in wishes.options:
-        _check_option(line)
-    if set("%\\") & set(str(out.absolute())):
-        raise ConfigError(f"--out {one_line(str(out))}: Slurm gives % and \\ a meaning in the names of logs; use none")
+    check_asked(out, wishes.options)
     return Cluster(
         config.root.absolute(), out.absolute(), sys.executable, _cores(config, known), wishes.gpu,
         wishes.until_decided, wishes.options,
     )  # fmt: skip
-
-
-def _check_option(line: str) -> None:
-    shown = one_line(line)
-    if not line.startswith("-") or not line.isprintable():
-        raise ConfigError(f"--sbatch {shown}: give options of sbatch on one line, such as '--partition=gpu'")
-    if _OURS.search(line):
-        raise ConfigError(f"--sbatch {shown}: arrays and dependencies are set by doremi; edit the scripts for others")
-    if _VALUE.search(line):  # it may be a password, and scripts are read by others
-        raise ConfigError("--sbatch --export: set variables where you call submit.sh; jobs inherit them from there")
 
 
 def _cores(config: RunConfig, known: Known) -> int:
@@ -149,26 +133,13 @@ def _began_on_gpu(known: Known) -> bool:
 
 
 def _write(cluster: Cluster, groups: Sequence[Group]) -> Path:
-    """The next folder, whole or not at all."""
-    taken = [int(path.name.removeprefix("part-")) for path in cluster.out.glob("part-*") if path.name[5:].isdigit()]
-    number = 1 + max(taken, default=0)
-    folder = cluster.part(number)
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    (temporary / "logs").mkdir(parents=True)
-    for group in groups:
-        _put(temporary / f"{group.name}.txt", "".join(f"{job}\n" for job in group.jobs))
-        _put(temporary / f"{group.name}.sh", scripts.array(cluster, number, group))
-    _put(temporary / f"{scripts.NEXT}.sh", scripts.follower(cluster, number))
-    _put(temporary / SUBMIT, scripts.submission(cluster, number, groups))
-    (temporary / SUBMIT).chmod(0o755)
-    temporary.rename(folder)
+    """The next part."""
+    arrays = [scripts.of_group(cluster, group) for group in groups]
+    number = next_number(cluster.out)
+    more = {scripts.NEXT: scripts.follower(cluster, number)}
+    folder = write_part(cluster, number, arrays, scripts.of_run(groups), more)
     (cluster.out / FAILED).unlink(missing_ok=True)
     return folder
-
-
-def _put(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 # -- looking back ------------------------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def measure_index(path: str, itemsize: int) -> Measured:
 
     A Megatron prefix, a folder of datatrove, MosaicML or LitData, or raw arrays of tokens of `itemsize` bytes.
     """
-    for find in (_megatron, _datatrove, _folder_index):
+    for find in (_megatron, _datatrove, index_of_samples):
         found = find(path)
         if found is not None:
             return found
@@ -105,8 +105,8 @@ def _datatrove(path: str) -> Measured | None:
     return Measured(sum(int(end[-1]) for end in ends if len(end)), sum(map(len, ends)))
 
 
-def _folder_index(path: str) -> Measured | None:
-    """MosaicML lists shards with samples, LitData lists chunks with tokens."""
+def index_of_samples(path: str) -> Measured | None:
+    """MosaicML lists shards with samples, LitData lists chunks with tokens; None where neither is there."""
     index = Path(path) / "index.json"
     if not _here(path) or not index.is_file():
         return None

@@ -11,7 +11,8 @@ from doremi.corpus.peek import without_stale
 from doremi.corpus.unpack import is_remote
 from doremi.errors import DataError, one_line
 
-DATA = (".bin", ".npy", ".ds", ".arrow", ".parquet")
+ARRAYS, TABLES = (".bin", ".npy", ".ds"), (".arrow", ".parquet")
+DATA = (*ARRAYS, *TABLES)
 BESIDE = (".idx", ".index", ".metadata", ".loss", ".json", ".csv.gz")
 """Endings of files that belong to others, or describe them."""
 KNOWN = " ".join(DATA)
@@ -21,12 +22,12 @@ Leave = Callable[[str, File], None]
 
 def is_token_file(name: str) -> bool:
     """Whether a name ends as files of nothing but tokens do. Tables may hold anything."""
-    return name.lower().endswith((".bin", ".npy", ".ds"))
+    return name.lower().endswith(ARRAYS)
 
 
 def holds_tokens(patterns: Sequence[str]) -> bool:
-    """Whether some of these are files of tokens, or folders with one."""
-    places = [Path(pattern) for pattern in patterns if not is_remote(pattern)]
+    """Whether some of these are files of tokens, Megatron's prefixes of them, or folders with one."""
+    places = [Path(_with_ending(pattern)) for pattern in patterns if not is_remote(pattern)]
     return any(
         is_token_file(place.name) or (place.is_dir() and any(is_token_file(file.name) for file in place.iterdir()))
         for place in places

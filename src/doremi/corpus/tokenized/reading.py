@@ -32,6 +32,32 @@ _AT_FIRST = 1000  # documents of an index in which a stated end must occur
 
 
 @dataclass(frozen=True)
+class ComesBack:
+    """Of `looked` documents: how many give other tokens when they are decoded and encoded, and are no UTF-8."""
+
+    looked: int = 0
+    others: int = 0
+    broken: int = 0
+
+    @property
+    def is_strange(self) -> bool:
+        """Whether another tokenizer has made them, as far as a few documents can tell."""
+        return 0 < self.looked == self.others
+
+    def notes(self) -> list[str]:
+        """The same in sentences."""
+        notes = []
+        if self.others:
+            notes.append(
+                f"{self.others} of {self.looked} documents looked at give other tokens when they are decoded and "
+                "encoded again. Did this tokenizer make them?"
+            )
+        if self.broken:
+            notes.append(f"the text of {self.broken} of {self.looked} documents looked at is not UTF-8")
+        return notes
+
+
+@dataclass(frozen=True)
 class Reading:
     """A domain of tokens. `held` is the side that validation text comes from."""
 
@@ -41,6 +67,7 @@ class Reading:
     sample: Sample | None
     unknown_id: int | None = None
     notes: list[str] = field(default_factory=list)
+    comes_back: ComesBack = ComesBack()
     known: dict[tuple[int, int, int, int], Cut] = field(default_factory=dict)
     """Documents that were cut, by side, file, place and size: what is looked at again is not decoded again."""
 
@@ -100,11 +127,10 @@ def reading_of(wanted: Wanted, train: list[File], validation: list[File]) -> Rea
     trained, sample = _side(wanted, train, wanted.sample_tokens)
     held = _side(wanted, validation, None)[0] if validation else None
     notes = [note for side in (trained, held) if side for layout in side.layouts for note in layout.notes]
-    found = Reading(reader, trained, held, sample, wanted.tokenizer.unknown_id, notes)
     if not reader.decoder.exact:
-        found.notes.append("its tokens do not give the exact text, so what is held out goes by their ids")
-    found.notes.extend(_come_back(found, wanted.tokenizer))
-    return found
+        notes.append("its tokens do not give the exact text, so what is held out goes by their ids")
+    back = _come_back(reader, trained, wanted.tokenizer)
+    return Reading(reader, trained, held, sample, wanted.tokenizer.unknown_id, [*notes, *back.notes()], back)
 
 
 def _side(wanted: Wanted, files: list[File], sample_tokens: int | None) -> tuple[Side, Sample | None]:
@@ -235,14 +261,14 @@ def _ends_somewhere(side: Side, number: int, end: int) -> bool:
         os.close(descriptor)
 
 
-def _come_back(found: Reading, tokenizer: TextTokenizer) -> list[str]:
+def _come_back(reader: Reader, trained: Side, tokenizer: TextTokenizer) -> ComesBack:
     """What a few documents say of whether this tokenizer made them."""
     looked = others = broken = 0
-    decoder = found.reader.decoder
-    for number, table in islice(found.train.spread(slots=None), LOOKED_AT):
+    decoder = reader.decoder
+    for number, table in islice(trained.spread(slots=None), LOOKED_AT):
         some = Table(table.offset[:LOOKED_AT], table.tokens[:LOOKED_AT])
-        for document in islice(found.train.read(number, some), LOOKED_AT - looked):
-            ids = found.reader.content(document.ids)[:_BEGINNING]
+        for document in islice(trained.read(number, some), LOOKED_AT - looked):
+            ids = reader.content(document.ids)[:_BEGINNING]
             is_cut = len(ids) == _BEGINNING
             if not (data := decoder.data(ids)):
                 continue
@@ -251,15 +277,7 @@ def _come_back(found: Reading, tokenizer: TextTokenizer) -> list[str]:
             broken += not whole
             own = ids[decoder.sizes[ids] > 0] if decoder.exact else ids  # special tokens are none of the text
             others += _is_another(own, tokenizer.encode(text), cut=is_cut)
-    notes = []
-    if others:
-        notes.append(
-            f"{others} of {looked} documents looked at give other tokens when they are decoded and encoded again. Did "
-            "this tokenizer make them?"
-        )
-    if broken:
-        notes.append(f"the text of {broken} of {looked} documents looked at is not UTF-8")
-    return notes
+    return ComesBack(looked, others, broken)
 
 
 def _text(data: bytes, *, cut: bool) -> tuple[str, bool]:
