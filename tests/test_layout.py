@@ -104,6 +104,13 @@ def test_light_modules_do_not_import_torch() -> None:
     assert result.stdout.strip() == "[]"
 
 
+def test_the_command_line_waits_for_what_is_heavy() -> None:
+    """Whoever asks for help, or presses Ctrl-C, does not wait for libraries that the command may not need."""
+    code = "import sys, doremi.cli.commands; print([m for m in ('torch', 'numpy', 'scipy') if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
 def test_no_file_is_long() -> None:
     assert [name_of(p) for p in MODULES if p.read_text().count("\n") > 400] == []
 
