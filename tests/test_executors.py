@@ -215,6 +215,31 @@ def test_workers_end_when_their_command_is_killed(text: Path, tmp_path: Path, st
     assert {str(p.relative_to(root)): p.read_bytes() for p in paths if not p.is_symlink()} == straight
 
 
+NO_FLOCK = """
+import errno, fcntl
+
+def flock(*_):
+    raise OSError(errno.ENOLCK, "No locks available")
+
+fcntl.flock = flock
+"""
+
+
+@pytest.mark.slow
+def test_workers_on_a_file_system_without_locks(text: Path, tmp_path: Path, straight: dict[str, bytes]) -> None:
+    """Said once, though each worker finds it out anew; and nothing stays behind in `locks`."""
+    config = write_tiny(tmp_path / "tiny.yaml", text, tmp_path / "runs", workers=2, **LONG)
+    (tmp_path / "sitecustomize.py").write_text(NO_FLOCK)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    command = [sys.executable, "-m", "doremi", "run", str(config)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert done.stderr.count("this file system has no locks (flock)") == 1
+    root = tmp_path / "runs" / "tiny"
+    assert {path.suffix for path in (root / "locks").iterdir()} == {".lock"}
+    paths = [p for p in root.rglob("*") if p.is_file() and OTHER_BYTES.isdisjoint(p.relative_to(root).parts)]
+    assert {str(p.relative_to(root)): p.read_bytes() for p in paths if not p.is_symlink()} == straight
+
+
 SCRIPT = """
 from doremi.config import load
 from doremi.distributed import start

@@ -181,7 +181,8 @@ def _check_settings(space: Workspace, others: Taken | None) -> None:
 def joined(config: RunConfig, world: World, watch: Watch) -> Iterator[Workspace]:
     """The same run directory for a worker of a process that drives the run."""
     directory = RunDirectory(config.root)
-    space = Workspace(config, directory, world, watch, Locks(directory.root, watch.say), joins=True, tells_status=False)
+    locks = Locks(directory.root, watch.say, joined=True)
+    space = Workspace(config, directory, world, watch, locks, joins=True, tells_status=False)
     with space.locks.shared(watch.stop_requested):
         yield space
 
