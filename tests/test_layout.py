@@ -18,7 +18,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 
 # A package may import from those before it and from itself, also inside functions.
 ORDER = (
-    "credentials", "errors", "files", "events", "distributed", "statistics", "mixture", "model", "diagnostics",
+    "credentials", "errors", "files", "lent", "events", "distributed", "statistics", "mixture", "model", "diagnostics",
     "corpus", "drawing", "config", "rundir", "objectives", "methods", "evaluation", "training", "trackers", "verdict",
     "report", "export", "pipeline", "plan", "executors", "cli", "__main__", "__init__",
 )  # fmt: skip
@@ -26,6 +26,7 @@ READ_ONLY = {
     "credentials",
     "errors",
     "files",
+    "lent",
     "events",
     "statistics",
     "mixture",

@@ -11,7 +11,7 @@ from multiprocessing import forkserver, get_context, resource_tracker
 from multiprocessing.context import ForkServerContext
 
 from doremi.config import RunConfig
-from doremi.pipeline.host import available_cores
+from doremi.lent import available_cores
 
 LOADED = ["doremi.executors.bound", "doremi.executors.preload"]
 FOR_THE_COMMAND = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)

@@ -22,7 +22,7 @@ from doremi.errors import ConfigError, Interrupted, RunError, one_line, reason_o
 from doremi.events.event import Event, Failed, Finished, Started, Stopped
 from doremi.events.stream import Watch
 from doremi.files import FORMAT, read_json, write_bytes, write_json
-from doremi.pipeline.host import available_cores
+from doremi.lent import available_cores
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.lock import Taken
 from doremi.rundir.locks import FOLDER as LOCKS
