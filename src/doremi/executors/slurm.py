@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from doremi.config import RunConfig
+from doremi.credentials import what_is_secret
 from doremi.errors import ConfigError, RunError, one_line
 from doremi.executors import scripts
 from doremi.executors.parts import Group, first_part, is_prepared, next_part
@@ -116,12 +117,14 @@ def _cluster(config: RunConfig, known: Known, out: Path, wishes: Wishes) -> Clus
 
 def _check_option(line: str) -> None:
     shown = one_line(line)
+    if _VALUE.search(line):  # it may be a password, and scripts are read by others
+        raise ConfigError("--sbatch --export: set variables where you call submit.sh; jobs inherit them from there")
+    if (kind := what_is_secret(line)) is not None:
+        raise ConfigError(f"--sbatch: an option holds {kind}, and scripts are read by others; leave it out")
     if not line.startswith("-") or not line.isprintable():
         raise ConfigError(f"--sbatch {shown}: give options of sbatch on one line, such as '--partition=gpu'")
     if _OURS.search(line):
         raise ConfigError(f"--sbatch {shown}: arrays and dependencies are set by doremi; edit the scripts for others")
-    if _VALUE.search(line):  # it may be a password, and scripts are read by others
-        raise ConfigError("--sbatch --export: set variables where you call submit.sh; jobs inherit them from there")
 
 
 def _cores(config: RunConfig, known: Known) -> int:
