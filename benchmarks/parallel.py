@@ -22,7 +22,7 @@ from figures import figure, ratio
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
 import demo
 
-from doremi.pipeline.host import available_cores
+from doremi.lent import available_cores
 
 GIB = 2**30
 SAMPLE_SECONDS = 0.5

@@ -26,6 +26,7 @@ EVENTS: list[Event] = [
     events.Learning("prepare", "x", 0.5),
     events.Whole(1, 2, None),
     Said("hello"),
+    events.Dropped("a tracker", "no network"),
 ]
 
 
@@ -74,9 +75,10 @@ def test_a_listener_that_fails_is_told_about_once_and_dropped(first: bool) -> No
     stream = Stream([failing, kept] if first else [kept, failing])
     for event in EVENTS:
         stream.emit(event)
-    said = Said("warning: failing failed (no network). The run goes on without it.")
-    assert [event for event in kept.heard if event != said] == EVENTS
-    assert kept.heard.count(said) == 1
+    dropped = events.Dropped("failing", "no network")
+    assert [event for event in kept.heard if event != dropped] == EVENTS
+    assert kept.heard.count(dropped) == 1
+    assert sentence(dropped) == "warning: failing failed (no network). The run goes on without it."
     assert failing.heard == EVENTS[:1]
 
 

@@ -21,6 +21,7 @@ from doremi.distributed import World
 from doremi.errors import Interrupted, RunError
 from doremi.events.event import Alarmed, Event, Finished, Said, Started, Stepped, Whole
 from doremi.executors.choose import chosen
+from doremi.executors.early import FOR_THE_COMMAND
 from doremi.pipeline import driver
 from doremi.pipeline.run import everything, search
 from doremi.pipeline.workspace import open_workspace
@@ -86,10 +87,43 @@ def test_two_at_once_give_the_same_bytes(text: Path, tmp_path: Path, straight: d
     assert (
         len(list(Path(f"/proc/{server}/task").iterdir())) == 1
     )  # a forked process would wait for other threads for ever
+    assert all(blocks(server, number) for number in FOR_THE_COMMAND)
     assert any(isinstance(event, Alarmed) for event in watch.events)  # a worker's events come through
     wholes = [event for event in watch.events if isinstance(event, Whole)]
     assert (wholes[-1].trainings_done, wholes[-1].trainings) == (4, 4)  # the reference is the candidate natural
     assert wholes[-1].seconds_left == 0
+
+
+def blocks(process: int, number: int) -> bool:
+    """Whether a signal of this number is kept from a process."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    mask = next(int(line.split()[1], 16) for line in lines if line.startswith("SigBlk"))
+    return bool(mask >> (number - 1) & 1)
+
+
+SERVER = """
+import sys
+from multiprocessing import forkserver
+from doremi.executors import early
+early.LOADED[1:] = ["slow"]
+early.context()
+print(forkserver._forkserver._forkserver_pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_server_that_still_loads_ends_with_its_command(tmp_path: Path) -> None:
+    """Without a word about Ctrl-C, and at once: whoever reads what the command prints waits for it."""
+    (tmp_path / "slow.py").write_text("import time; print('loading', flush=True); time.sleep(600)")
+    command = subprocess.Popen(
+        [sys.executable, "-c", SERVER], env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert command.stdout is not None
+    lines = [command.stdout.readline().strip() for _ in range(2)]
+    os.kill(int(max(lines, key=str.isdigit)), signal.SIGINT)
+    command.kill()
+    assert command.communicate(timeout=60) == ("", "")
 
 
 def test_one_at_a_time_tells_of_the_whole_while_it_trains(
@@ -177,6 +211,31 @@ def test_workers_end_when_their_command_is_killed(text: Path, tmp_path: Path, st
         time.sleep(0.1)
     assert at_work(root) == frozenset()
     subprocess.run(command, check=True, capture_output=True)
+    paths = [p for p in root.rglob("*") if p.is_file() and OTHER_BYTES.isdisjoint(p.relative_to(root).parts)]
+    assert {str(p.relative_to(root)): p.read_bytes() for p in paths if not p.is_symlink()} == straight
+
+
+NO_FLOCK = """
+import errno, fcntl
+
+def flock(*_):
+    raise OSError(errno.ENOLCK, "No locks available")
+
+fcntl.flock = flock
+"""
+
+
+@pytest.mark.slow
+def test_workers_on_a_file_system_without_locks(text: Path, tmp_path: Path, straight: dict[str, bytes]) -> None:
+    """Said once, though each worker finds it out anew; and nothing stays behind in `locks`."""
+    config = write_tiny(tmp_path / "tiny.yaml", text, tmp_path / "runs", workers=2, **LONG)
+    (tmp_path / "sitecustomize.py").write_text(NO_FLOCK)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    command = [sys.executable, "-m", "doremi", "run", str(config)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert done.stderr.count("this file system has no locks (flock)") == 1
+    root = tmp_path / "runs" / "tiny"
+    assert {path.suffix for path in (root / "locks").iterdir()} == {".lock"}
     paths = [p for p in root.rglob("*") if p.is_file() and OTHER_BYTES.isdisjoint(p.relative_to(root).parts)]
     assert {str(p.relative_to(root)): p.read_bytes() for p in paths if not p.is_symlink()} == straight
 

@@ -18,7 +18,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 
 # A package may import from those before it and from itself, also inside functions.
 ORDER = (
-    "credentials", "errors", "files", "events", "distributed", "statistics", "mixture", "model", "diagnostics",
+    "credentials", "errors", "files", "lent", "events", "distributed", "statistics", "mixture", "model", "diagnostics",
     "corpus", "drawing", "config", "rundir", "objectives", "methods", "evaluation", "training", "trackers", "verdict",
     "report", "export", "pipeline", "plan", "executors", "cli", "__main__", "__init__",
 )  # fmt: skip
@@ -26,6 +26,7 @@ READ_ONLY = {
     "credentials",
     "errors",
     "files",
+    "lent",
     "events",
     "statistics",
     "mixture",
@@ -100,6 +101,13 @@ def test_light_modules_do_not_import_torch() -> None:
     ))  # fmt: skip
     code = f"import importlib, sys\nfor m in {light.split()!r}: importlib.import_module(m)\n"
     code += "print([m for m in ('torch', 'transformers', 'matplotlib', 'pyarrow') if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_the_command_line_waits_for_what_is_heavy() -> None:
+    """Whoever asks for help, or presses Ctrl-C, does not wait for libraries that the command may not need."""
+    code = "import sys, doremi.cli.commands; print([m for m in ('torch', 'numpy', 'scipy') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 

@@ -23,6 +23,7 @@ import pytest
 from doremi.errors import Interrupted, RunError
 from doremi.rundir import lock, owner
 from doremi.rundir.lock import CORPUS, NO_FLOCK, Lock, Taken, in_turn, is_held
+from doremi.rundir.locks import Locks
 from no_flock import refuse_flock
 
 OWNER, LOCK = "corpus.owner", "corpus.lock"
@@ -255,6 +256,13 @@ def test_it_is_said_once_and_a_second_worker_is_kept_out(tmp_path: Path) -> None
         assert str(os.getpid()) in told.rpartition("/")[2]
     assert names(tmp_path) == [LOCK]
     assert len(said) == 1
+
+
+@pytest.mark.usefixtures("no_flock")
+def test_a_worker_leaves_it_to_its_command_to_say_so(tmp_path: Path) -> None:
+    said: list[str] = []
+    with Locks(tmp_path, said.append, joined=True).shared():
+        assert said == []
 
 
 def test_a_process_of_this_machine_that_is_gone_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from doremi import lent
+from doremi.corpus.encoding import worker_count
 from doremi.methods import by_mixture
-from doremi.pipeline import host
 from doremi.rundir.at_once import settled
 from doremi.rundir.graph import graph
 from doremi.rundir.machine import Host
@@ -132,8 +133,8 @@ def test_threads_stay_once_a_training_has_begun() -> None:
 @pytest.fixture
 def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A control group of version 2, in the place of ours."""
-    monkeypatch.setattr(host, "_cgroups", lambda controller: [tmp_path])
-    monkeypatch.setattr(host.os, "sched_getaffinity", lambda process: set(range(16)))
+    monkeypatch.setattr(lent, "_cgroups", lambda controller: [tmp_path])
+    monkeypatch.setattr(lent.os, "sched_getaffinity", lambda process: set(range(16)))
     return tmp_path
 
 
@@ -146,22 +147,76 @@ def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )  # fmt: skip
 def test_a_container_pays_for_fewer_cores_than_it_shows(groups: Path, quota: str, cores: int) -> None:
     (groups / "cpu.max").write_text(quota + "\n")
-    assert host.available_cores() == cores
+    assert lent.available_cores() == cores
+    assert worker_count(0) == cores  # processes that tokenize
 
 
 def test_the_older_kind_of_quota(groups: Path) -> None:
     (groups / "cpu.cfs_quota_us").write_text("300000\n")
     (groups / "cpu.cfs_period_us").write_text("100000\n")
-    assert host.available_cores() == 3
+    assert lent.available_cores() == 3
     (groups / "cpu.cfs_quota_us").write_text("-1\n")
-    assert host.available_cores() == 16
+    assert lent.available_cores() == 16
+
+
+@pytest.mark.parametrize(("given", "cores"), [("6", 6), ("64", 16), ("", 16), ("8(x2)", 16), ("0", 1)])
+def test_a_job_of_slurm_takes_what_it_was_given(
+    groups: Path, monkeypatch: pytest.MonkeyPatch, given: str, cores: int
+) -> None:
+    """Also where nothing binds it to that."""
+    monkeypatch.setenv("SLURM_CPUS_ON_NODE", given)
+    assert lent.available_cores() == cores
+
+
+def written(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{text}\n")
+
+
+OLD = "11:cpu,cpuacct:/docker/ab\n4:memory:/docker/ab\n1:name=systemd:/docker/ab\n"
+MIXED = OLD + "0::/docker/ab\n"
+NEW = "0::/kubepods/pod7/ab\n"
+
+
+@pytest.mark.parametrize(
+    ("own", "files"),
+    [
+        # what a container is shown of version 1: its own group as the root, and its path on the machine
+        (OLD, {"cpu": "200000 100000", "memory": "7000000"}),
+        # a batch job of version 1, with its groups below those of the machine
+        (MIXED, {"cpu/docker/ab": "200000 100000", "memory": "9223372036854771712", "memory/docker/ab": "7000000"}),
+        # version 2, where a group above has the limits
+        (NEW, {"cpu.max": "max 100000", "kubepods/pod7/cpu.max": "200000 100000", "kubepods/pod7/ab/cpu.max": "max 9",
+               "kubepods/memory.max": "8000000", "kubepods/pod7/ab/memory.max": "7000000"}),
+        # version 2, in a name space of its own
+        ("0::/\n", {"cpu.max": "200000 100000", "memory.max": "7000000"}),
+    ],
+    ids=["docker, version 1", "batch, version 1", "nested, version 2", "docker, version 2"],
+)  # fmt: skip
+def test_limits_lie_where_each_kind_of_container_has_them(
+    own: str, files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own").write_text(own)
+    for name, text in files.items():
+        path = tmp_path / "groups" / name
+        if path.suffix:
+            written(path, text)
+        elif name.startswith("cpu"):
+            for kind, value in zip(("quota", "period"), text.split(), strict=True):
+                written(path / f"cpu.cfs_{kind}_us", value)
+        else:
+            written(path / "memory.limit_in_bytes", text)
+    monkeypatch.setattr(lent, "CGROUPS", tmp_path / "groups")
+    monkeypatch.setattr(lent, "OURS", tmp_path / "own")
+    monkeypatch.setattr(lent.os, "sched_getaffinity", lambda process: set(range(16)))
+    assert (lent.available_cores(), lent.available_memory()) == (2, 7_000_000)
 
 
 def test_a_container_has_less_memory_than_its_machine(groups: Path) -> None:
-    machine = host.available_memory()
+    machine = lent.available_memory()
     (groups / "memory.max").write_text("3000000\n")
     (groups / "memory.current").write_text("2500000\n")
     (groups / "memory.stat").write_text("anon 1\ninactive_file 400000\n")
-    assert host.available_memory() == 900_000
+    assert lent.available_memory() == 900_000
     (groups / "memory.max").write_text("max\n")
-    assert host.available_memory() == pytest.approx(machine, rel=0.2)
+    assert lent.available_memory() == pytest.approx(machine, rel=0.2)

@@ -279,6 +279,14 @@ def test_submit_sends_each_job_once_with_what_it_waits_for(written: Path, tmp_pa
     assert len(log.read_text().splitlines()) == len(sent)
 
 
+def test_submit_where_there_is_no_slurm_says_so(written: Path, tmp_path: Path) -> None:
+    command = [str(written / "submit.sh")]
+    done = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "There is no sbatch here. Call this where Slurm's commands are, such as a login node.\n"
+    assert not (written / "submitted.txt").exists()
+
+
 HEARS = """
 trap 'sleep 0.2; exit {code}' USR1 TERM
 echo > hears
@@ -391,13 +399,19 @@ def test_a_job_that_cannot_be_is_not_sent_for_ever(
         ("partition", "on one line"),
         ("--mem=1G -a 1-4", "set by doremi"),
         ("--dependency=after:3", "set by doremi"),
-        ("--export=ALL,WANDB_API_KEY=secret", "set variables where you call submit.sh"),
+        ("--export=ALL,WANDB_API_KEY=s3cret", "set variables where you call submit.sh"),
+        ("--export=ALL,MINE=s3cret\n", "set variables where you call submit.sh"),
+        ("--comment=hf_s3crets3crets3crets3cret", "an option holds an access token"),
+        ("--comment=of-the-environment-s3cret", "an option holds a value of the environment that is secret"),
     ],
 )
-def test_options_that_cannot_be_are_refused(written: Path, asked: RunConfig, option: str, said: str) -> None:
+def test_options_that_cannot_be_are_refused(
+    written: Path, asked: RunConfig, monkeypatch: pytest.MonkeyPatch, option: str, said: str
+) -> None:
+    monkeypatch.setenv("MY_API_KEY", "of-the-environment-s3cret")
     with pytest.raises(ConfigError, match=said) as error:
         slurm.begin(asked, written.parent, slurm.Wishes(options=(option,)))
-    assert "secret" not in str(error.value)
+    assert "s3cret" not in str(error.value)
     assert [path.name for path in written.parent.glob("part-*")] == ["part-1"]
 
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from doremi.cli.commands import app
 from doremi.config import RunConfig
 from doremi.errors import ConfigError
 from doremi.events.event import Began, Evaluated, Event, Finished, Measured, Said, SplitLosses, Stopped
 from doremi.pipeline.checks import check as check_config
 from doremi.trackers import TRACKERS, Tracked, check
 from doremi.trackers.figures import figures, safe_name
-from tiny import Silent, tiny_config, write_corpus
+from tiny import Silent, tiny_config, write_corpus, write_tiny
 
 JOB, KEY, DOMAINS = "doremi/proxy/seed-0", "0123456789abcdef" * 4, ("web", "law")
 
@@ -86,6 +91,46 @@ def test_a_tracker_that_fails_is_told_about_once(monkeypatch: pytest.MonkeyPatch
     assert tell("broken", tmp_path, [*FIRST, *AGAIN]) == [
         "warning: Broken failed (No space left on device). The run goes on without it."
     ]
+
+
+FAILED = "Weights & Biases failed (no network). The run goes on without it."
+
+
+@pytest.fixture
+def without_network(tmp_path: Path) -> Path:
+    """A folder of packages with a W&B that fails, and that notes each attempt in a file beside it."""
+    package = tmp_path / "packages" / "wandb"
+    package.mkdir(parents=True)
+    note = f"with open({str(tmp_path / 'tried')!r}, 'a') as file:\n    file.write('x')\n"
+    (package / "__init__.py").write_text(f"{note}raise OSError('no network')\n")
+    return package.parent
+
+
+def test_one_that_fails_is_left_out_of_all_later_trainings(
+    without_network: Path, tmp_path: Path, text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each training of a run would wait for its network again, and say so."""
+    monkeypatch.syspath_prepend(without_network)
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    path = write_tiny(tmp_path / "tiny.yaml", text, tmp_path / "runs", trackers=["wandb"])
+    done = CliRunner().invoke(app, ["tune", str(path), "--set", "training.steps=2"])  # five trainings
+    assert done.exit_code == 0, done.output
+    assert done.output.count(FAILED) == 1
+    assert (tmp_path / "tried").read_text() == "x"
+
+
+@pytest.mark.slow
+def test_one_that_fails_in_several_processes_is_told_about_once(
+    without_network: Path, tmp_path: Path, text: Path
+) -> None:
+    path = write_tiny(tmp_path / "tiny.yaml", text, tmp_path / "runs", trackers=["wandb"], workers=2)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(without_network), *sys.path])}
+    command = [sys.executable, "-m", "doremi", "run", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count(FAILED) == 1
+    assert (tmp_path / "tried").read_text() in ("x", "xx")  # those two that had begun
+    assert (tmp_path / "runs/tiny/report.html").exists()
 
 
 def test_a_missing_package_is_told_before_any_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: Path) -> None:

@@ -142,6 +142,7 @@ def test_the_command_trains_five_and_writes_the_best(tmp_path: Path) -> None:
     assert f"use {best:g}" in printed
     assert min(found, key=lambda rate: found[rate]) == pytest.approx(best, rel=1)
     assert f"{found[0.01]:.4f}" in (run.root / "report.html").read_text()
+    assert "5 of 5 trainings done" in printed  # one of them is the run's own as well
     again = doremi("tune", config, "--set", "training.learning_rates={}")  # nothing is trained twice
     assert again.count("begins") == 0
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from doremi.errors import Interrupted
 
 if TYPE_CHECKING:
+    from doremi.cli.display import Display
     from doremi.config import RunConfig
     from doremi.pipeline.workspace import Workspace
 
@@ -27,7 +28,7 @@ def opened(
     """
     from doremi.cli.display import Display
 
-    with Display(quiet=int(os.environ.get("RANK", "0")) != 0) as display:
+    with Display(quiet=int(os.environ.get("RANK", "0")) != 0) as display, _told_by_signal(display):
         display.say("loading torch and transformers ...")
         if drives:
             from doremi.executors.early import begin
@@ -45,10 +46,7 @@ def opened(
             try:
                 yield space
             except BaseException as error:
-                if isinstance(error, KeyboardInterrupt):
-                    error = Interrupted("stopped at once. Finished work is kept. Run the same command to resume.")
-                if isinstance(error, Interrupted) and display.signal != signal.SIGINT:  # None: another process heard it
-                    error.exit_code = RUN_AGAIN
+                error = _as_told(error, display)
                 stopped, code = isinstance(error, Interrupted), getattr(error, "exit_code", 1)
                 state, kind = ("interrupted", None) if stopped else ("failed", type(error).__name__)
                 with contextlib.suppress(OSError):  # on a full disk, say
@@ -56,3 +54,21 @@ def opened(
                 raise error
             space.status("done", display.stage, exit_code=0)
         distributed.stop()
+
+
+@contextlib.contextmanager
+def _told_by_signal(display: Display) -> Iterator[None]:
+    """Whoever is stopped before the run directory is open hears it in one line too, with the same exit code."""
+    try:
+        yield
+    except (KeyboardInterrupt, Interrupted) as error:
+        raise _as_told(error, display) from None
+
+
+def _as_told(error: BaseException, display: Display) -> BaseException:
+    """What asked to stop, as the command ends with it; any other error is itself."""
+    if isinstance(error, KeyboardInterrupt):
+        error = Interrupted("stopped at once. Finished work is kept. Run the same command to resume.")
+    if isinstance(error, Interrupted) and display.signal != signal.SIGINT:  # None: another process heard it
+        error.exit_code = RUN_AGAIN
+    return error

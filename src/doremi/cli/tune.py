@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from doremi.config import load
 from doremi.errors import DoremiError
 from doremi.files import write_bytes
-from doremi.verdict.rates import Swept
+
+if TYPE_CHECKING:
+    from doremi.verdict.rates import Swept
 
 SizesOption = Annotated[
     str | None,
@@ -60,6 +61,8 @@ def write(path: Path, rates: Mapping[str, float]) -> bool:
 
     Nothing else of the file changes: where the line cannot be found or added safely, the file stays as it is.
     """
+    from doremi.config import load  # brings numpy, and who asks for help has no use for it
+
     before, text = load(path), path.read_text(encoding="utf-8")
     merged = {**before.training.learning_rates, **rates}
     for changed in (_replaced(text, line(merged)), _added(text, line(merged))):

@@ -15,7 +15,7 @@ import sys
 import threading
 from array import array
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -28,6 +28,7 @@ from doremi.corpus.cutting import pieces
 from doremi.corpus.dropped import Dropped
 from doremi.corpus.plain import Plain
 from doremi.errors import RunError
+from doremi.lent import available_cores
 
 T = TypeVar("T")
 # Characters sent to a worker at a time, and encoded as one text where it can be cut. Small, because at the end of every
@@ -267,5 +268,4 @@ def _one_thread() -> Iterator[None]:
 
 def worker_count(workers: int) -> int:
     """`workers`, or the cores this process may use where it is 0."""
-    cores: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
-    return workers or (len(cores(0)) if cores else os.cpu_count() or 1)
+    return workers or available_cores()

@@ -2,7 +2,7 @@
 
     Started, Began, Stepped, Measured, Evaluated, Alarmed, MixtureFound, Finished, Stopped, Failed    of one job
     Reading, Learning                                                                                 of a preparation
-    Whole, Said                                                                                       of the run
+    Whole, Said, Dropped                                                                              of the run
 
 `job` is the name of a node of the graph (`doremi jobs`). Events of one job come in the order above. `Measured`,
 `Evaluated` and `Alarmed` are the records of metrics.jsonl (docs/formats.md). Shapes: K domains.
@@ -202,6 +202,16 @@ class Said(Event):
     """A line for the user."""
 
     message: str
+
+
+@dataclass(frozen=True)
+class Dropped(Event):
+    """A listener has failed, and hears of nothing any more."""
+
+    listener: str
+    """Its name."""
+    reason: str
+    """One line."""
 
 
 def _record(kind: str, event: Event) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from doremi.errors import one_line, reason_of
-from doremi.events.event import Event, Said
+from doremi.events.event import Dropped, Event, Said
 
 
 class Listener(Protocol):
@@ -48,6 +48,4 @@ class Stream:
     def _drop(self, listener: Listener, error: Exception) -> None:
         if listener in self.listeners:  # the message about another one may have dropped it already
             self.listeners.remove(listener)
-            self.emit(
-                Said(f"warning: {listener.name} failed ({one_line(reason_of(error))}). The run goes on without it.")
-            )
+            self.emit(Dropped(listener.name, one_line(reason_of(error))))

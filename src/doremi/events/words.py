@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from doremi.credentials import masked
-from doremi.events.event import Alarmed, Event, Failed, Finished, MixtureFound, Said, Started, Stopped
+from doremi.events.event import Alarmed, Dropped, Event, Failed, Finished, MixtureFound, Said, Started, Stopped
 
 SHOWN = 5  # weights of a mixture that a line has room for
 
@@ -15,6 +15,8 @@ def sentence(event: Event) -> str | None:
     match event:
         case Said(message):
             return masked(message)
+        case Dropped(listener, reason):
+            return f"warning: {listener} failed ({reason}). The run goes on without it."
         case Alarmed():
             return f"alarm in {event.job}, {event.name.replace('_', ' ')}: {event.reason}. {event.advice}"
         case MixtureFound():

@@ -21,7 +21,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from doremi.errors import ConfigError, RunError, one_line
-from doremi.pipeline.host import available_cores, visible_devices
+from doremi.lent import available_cores
+from doremi.pipeline.host import visible_devices
 
 STARTED_HERE = "ray"
 """The value of `executor` for a Ray of our own; any other is the address of one that runs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import TracebackType
 
 from doremi.corpus.value import Corpus
@@ -28,7 +29,7 @@ class Here:
 
     def start(self, task: Task) -> None:
         try:
-            do(self.space, self.corpus, task.node, task.settings)
+            do(replace(self.space, config=task.config), self.corpus, task.node, task.settings)
         except DoremiError as error:
             if self.space.world.size > 1:  # the others would wait for this process
                 raise

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from doremi.credentials import what_is_secret
 from doremi.errors import ConfigError, one_line
 from doremi.executors import scripts
 from doremi.executors.scripts import Cluster, Sent, Tasks
@@ -26,12 +27,14 @@ def check_asked(out: Path, options: Sequence[str] = ()) -> None:
 
 def _check_option(line: str) -> None:
     shown = one_line(line)
+    if _VALUE.search(line):  # it may be a password, and scripts are read by others
+        raise ConfigError("--sbatch --export: set variables where you call submit.sh; jobs inherit them from there")
+    if (kind := what_is_secret(line)) is not None:
+        raise ConfigError(f"--sbatch: an option holds {kind}, and scripts are read by others; leave it out")
     if not line.startswith("-") or not line.isprintable():
         raise ConfigError(f"--sbatch {shown}: give options of sbatch on one line, such as '--partition=gpu'")
     if _OURS.search(line):
         raise ConfigError(f"--sbatch {shown}: arrays and dependencies are set by doremi; edit the scripts for others")
-    if _VALUE.search(line):  # it may be a password, and scripts are read by others
-        raise ConfigError("--sbatch --export: set variables where you call submit.sh; jobs inherit them from there")
 
 
 def next_number(out: Path) -> int:

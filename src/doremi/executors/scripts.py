@@ -163,6 +163,10 @@ _SUBMIT = """\
 # A second call sends only what the first could not.
 set -eu
 cd -- {folder}
+command -v sbatch > /dev/null || {{
+  echo "There is no sbatch here. Call this where Slurm's commands are, such as a login node." >&2
+  exit 1
+}}
 touch submitted.txt
 
 send() {{  # the name of a script, options of sbatch; the number of its job is then in $id

@@ -18,12 +18,12 @@ from doremi.distributed import start
 from doremi.errors import DoremiError, Interrupted, RunError
 from doremi.events.event import Event, Stepped
 from doremi.events.stream import Watch
+from doremi.executors.early import FOR_THE_COMMAND
 from doremi.pipeline.executor import Ended, Task
 from doremi.pipeline.preparing import trained_on
 from doremi.pipeline.work import do
 from doremi.pipeline.workspace import joined
 
-FOR_THE_COMMAND = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
 STEPS_EVERY_SECONDS = 0.1  # faster than anybody reads
 
 
@@ -64,6 +64,7 @@ def work(task: Task, pipe: Connection, device: str | None) -> None:
     watch = Told(pipe)
     for number in FOR_THE_COMMAND:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_THE_COMMAND)  # as the server has them
     signal.signal(signal.SIGTERM, watch.on_signal)
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device

@@ -8,13 +8,13 @@ mistake of ours.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field, replace
 
 from doremi.config import TrainingConfig
 from doremi.corpus.value import Corpus
 from doremi.errors import DoremiError, Interrupted, RunError
-from doremi.events.event import Event, Failed, Stepped, Stopped, Whole
+from doremi.events.event import Dropped, Event, Failed, Stepped, Stopped, Whole
 from doremi.events.stream import Watch
 from doremi.methods import by_mixture
 from doremi.pipeline.counting import count_models
@@ -35,6 +35,7 @@ from doremi.rundir.outgrown import in_words, outgrown
 from doremi.rundir.schedule import Left
 from doremi.rundir.specs import MixtureSpec, TrainingSpec
 from doremi.rundir.yardstick import remarks
+from doremi.trackers import without
 
 Wanted = Callable[[Node], bool]
 TELL_EVERY_SECONDS = 5.0
@@ -60,7 +61,7 @@ def drive(space: Workspace, executors: Executors, wanted: Wanted = everything, *
     if not told:
         _tell(space, corpus, plan)
     with executors.open(space, corpus, at_once) as executor:
-        driver = Driver(space, corpus, plan, wanted, executor, pace)
+        driver = Driver(space, corpus, plan, wanted, executor, pace, watch.dropped)
         watch.tell = driver.tell
         return driver.run()
 
@@ -116,14 +117,21 @@ def _say_what_stays(space: Workspace, plan: Graph) -> None:
 class Followed(Watch):
     """A watch whose events a pace hears as well. With each step it may be told how far the whole is.
 
-    A training in this very process lets nobody else speak until it has ended.
+    A training in this very process lets nobody else speak until it has ended. Each training has trackers of its own,
+    and one that fails in a training is told of once in the run.
     """
 
     watch: Watch
     pace: Pace
     tell: Callable[[], None] = lambda: None
+    dropped: set[str] = field(default_factory=set)
+    """Names of listeners that have failed."""
 
     def emit(self, event: Event) -> None:
+        if isinstance(event, Dropped):
+            if event.listener in self.dropped:
+                return
+            self.dropped.add(event.listener)
         self.pace.hear(event)
         self.watch.emit(event)
         if isinstance(event, Stepped):
@@ -143,6 +151,8 @@ class Driver:
     wanted: Wanted
     executor: Executor
     pace: Pace
+    dropped: Set[str]
+    """Trackers that have failed, by their own names: trainings that begin later go without."""
     running: dict[str, Node] = field(default_factory=dict)
     """By key."""
     failed: dict[str, Ended] = field(default_factory=dict)
@@ -204,7 +214,8 @@ class Driver:
         self.space.status("running", node.id)
         self.running[node.spec.key] = node
         self.pace.start(node)
-        self.executor.start(Task(self.space.config, node, self._settings()))
+        trackers = without(self.space.config.trackers, self.dropped)
+        self.executor.start(Task(self.space.config.model_copy(update={"trackers": trackers}), node, self._settings()))
 
     def _settings(self) -> TrainingConfig:
         settings = Context(self.space.config, self.plan.known).settings
@@ -268,8 +279,8 @@ class Driver:
         if now - self.told < TELL_EVERY_SECONDS and self.running:
             return
         self.told = now
-        trainings = [n for n in self.plan.work() if n.kind == "training" and self.wanted(n)]
-        known = [n for n in trainings if not n.optional or n.spec is not None]
+        wanted = self.plan.work([n for n in self.plan.nodes if n.kind == "training" and self.wanted(n)])
+        known = [n for n in wanted if not n.optional or n.spec is not None]
         left = self.pace.seconds_left(self.plan, self.wanted, self.executor.places)
         self.space.watch.emit(Whole(sum(self.plan.done(n) for n in known), len(known), left))
 

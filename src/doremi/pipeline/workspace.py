@@ -22,7 +22,7 @@ from doremi.errors import ConfigError, Interrupted, RunError, one_line, reason_o
 from doremi.events.event import Event, Failed, Finished, Started, Stopped
 from doremi.events.stream import Watch
 from doremi.files import FORMAT, read_json, write_bytes, write_json
-from doremi.pipeline.host import available_cores
+from doremi.lent import available_cores
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.lock import Taken
 from doremi.rundir.locks import FOLDER as LOCKS
@@ -181,7 +181,8 @@ def _check_settings(space: Workspace, others: Taken | None) -> None:
 def joined(config: RunConfig, world: World, watch: Watch) -> Iterator[Workspace]:
     """The same run directory for a worker of a process that drives the run."""
     directory = RunDirectory(config.root)
-    space = Workspace(config, directory, world, watch, Locks(directory.root, watch.say), joins=True, tells_status=False)
+    locks = Locks(directory.root, watch.say, joined=True)
+    space = Workspace(config, directory, world, watch, locks, joins=True, tells_status=False)
     with space.locks.shared(watch.stop_requested):
         yield space
 

@@ -22,7 +22,7 @@ import torch
 import doremi
 from doremi.errors import DoremiError
 from doremi.files import FORMAT, cache_folder, key_of, read_json, write_json
-from doremi.pipeline.host import available_cores
+from doremi.lent import available_cores
 from doremi.pipeline.workspace import versions
 
 DAYS = 30

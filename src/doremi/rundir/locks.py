@@ -22,12 +22,18 @@ def _never() -> bool:
     return False
 
 
+def _nothing(message: str) -> None:
+    """Has been said."""
+
+
 @dataclass(frozen=True)
 class Locks:
     """The locks of the run directory `root`. `say` is told whom we wait for."""
 
     root: Path
     say: Say
+    joined: bool = False
+    """Whether this process works for one that has said what kind of file system this is."""
 
     @contextlib.contextmanager
     def driver(self) -> Iterator[None]:
@@ -79,7 +85,7 @@ class Locks:
         return is_held(self.root / FOLDER / DRIVER)
 
     def _lock(self, name: str) -> Lock:
-        return Lock(self.root, self.root / FOLDER / name, self.say)
+        return Lock(self.root, self.root / FOLDER / name, _nothing if self.joined else self.say)
 
 
 def at_work(root: Path) -> frozenset[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,6 +21,11 @@ def check(names: Sequence[str]) -> None:
     for name in names:
         if find_spec(name) is None:
             raise ConfigError(f"trackers: {name} is not installed; run pip install 'doremi[{name}]', or leave it out")
+
+
+def without(names: Sequence[str], dropped: Container[str]) -> list[str]:
+    """Those trackers whose listener, by its own name, has not been dropped."""
+    return [name for name in names if TRACKERS[name].name not in dropped]
 
 
 class Tracked(Stream, Watch):
