@@ -204,7 +204,7 @@ def chosen_way(monkeypatch: pytest.MonkeyPatch, hidden: torch.Tensor) -> str:
     """Which of the ways `linear_losses` takes now."""
     calls: list[str] = []
     for name in ("operator_losses", "chunked_losses"):
-        monkeypatch.setattr(ways, name, lambda *_, name=name: calls.append(name))
+        monkeypatch.setattr(ways, name, lambda *_, name=name, **__: calls.append(name))
     ways.linear_losses(hidden, torch.nn.Linear(8, 30), torch.zeros(40, dtype=torch.int64), 9)
     (name,) = calls
     return name

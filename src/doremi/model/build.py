@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from doremi.errors import ConfigError, RunError
 from doremi.files import flush_to_disk, tensor_files
 from doremi.model.architecture import configuration, reason
 from doremi.model.attention import without_mask
 from doremi.model.head import is_linear, looks_ahead, mode
-from doremi.model.losses import linear_losses
+from doremi.model.losses import linear_losses, losses_of
 
 # float32 logits above this size are not kept: the loss is computed in chunks, from the hidden states where the head is
 # a plain linear layer, else by running the model on a few rows at a time.
@@ -161,8 +161,10 @@ class TokenLosses(nn.Module):
         self.vocab_size = lm.get_output_embeddings().weight.shape[0]
         self.logits_bytes: int | None = None
         """Of float32 logits at once, where a card's memory decides on them (room.py)."""
+        self.in_parts = False
+        """Whether blocks and losses are compiled by themselves, and what is between them runs as it is."""
         self.eager_calls = 0
-        """Forward passes that no compiler has seen."""
+        """Forward passes that no compiler has seen, of the whole or of a block."""
         if not next(lm.parameters()).is_meta:  # without numbers there is nothing to try
             check_prediction(lm, sequence_length)
             self.linear_head = is_linear(lm, sequence_length)
@@ -193,18 +195,19 @@ class TokenLosses(nn.Module):
 
         `ValueError` for rows longer than was said.
         """
-        if not torch.compiler.is_compiling():
+        if not self.in_parts and not torch.compiler.is_compiling():
             self.eager_calls += 1
         if input_BT.shape[1] > self.sequence_length:
             raise ValueError(f"rows of {input_BT.shape[1]} tokens in a model made for {self.sequence_length}")
         if self.all_at_once(input_BT.numel()):
-            return own_losses(self.lm, input_BT, label_BT)
+            return own_losses(self.lm, input_BT, label_BT, compiled=self.in_parts)
         if not self.linear_head:
             return row_losses(self.lm, input_BT, label_BT, self.rows_at_once(input_BT.shape[1]))
         hidden_BTD = self.lm.get_decoder()(input_ids=input_BT, use_cache=False)[0]
         head = self.lm.get_output_embeddings()
         chunk = self.chunk_tokens(input_BT.numel())
-        return linear_losses(hidden_BTD.flatten(0, 1), head, label_BT.flatten(), chunk).view_as(label_BT)
+        losses = partial(linear_losses, compiled=True) if self.in_parts else linear_losses
+        return losses(hidden_BTD.flatten(0, 1), head, label_BT.flatten(), chunk).view_as(label_BT)
 
     def rows_at_once(self, tokens: int) -> int:
         """Rows of so many tokens whose logits are within the limit, at least one."""
@@ -226,11 +229,10 @@ def check_prediction(lm: Any, sequence_length: int) -> None:
         raise ConfigError(f"model: {name} looks at later tokens, which it should predict{decoder}")
 
 
-def own_losses(lm: Any, input_BT: Tensor, label_BT: Tensor) -> Tensor:
-    """Cross-entropy of the model's own logits token by token, float32 `[B, T]`."""
+def own_losses(lm: Any, input_BT: Tensor, label_BT: Tensor, *, compiled: bool = False) -> Tensor:
+    """Cross-entropy of the model's own logits token by token, float32 `[B, T]`; `compiled`: that step by itself."""
     logits_BTV = lm(input_ids=input_BT, use_cache=False).logits
-    loss_N = functional.cross_entropy(logits_BTV.flatten(0, 1).float(), label_BT.flatten(), reduction="none")
-    return loss_N.view_as(label_BT)
+    return losses_of(logits_BTV.flatten(0, 1), label_BT.flatten(), compiled=compiled).view_as(label_BT)
 
 
 def row_losses(lm: Any, input_BT: Tensor, label_BT: Tensor, rows: int) -> Tensor:

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 def plain_losses(hidden_ND: Tensor, head: nn.Linear, label_N: Tensor) -> Tensor:
     """Cross-entropy of a linear head token by token, float32 `[N]`, from all logits at once."""
-    return functional.cross_entropy(head(hidden_ND).float(), label_N, reduction="none")
+    return _cross_entropy(head(hidden_ND), label_N)
 
 
 def operator_losses(hidden_ND: Tensor, head: nn.Linear, label_N: Tensor, chunk: int) -> Tensor:
@@ -37,23 +37,35 @@ def operator_losses(hidden_ND: Tensor, head: nn.Linear, label_N: Tensor, chunk: 
     )
 
 
-def linear_losses(hidden_ND: Tensor, head: nn.Linear, label_N: Tensor, chunk: int) -> Tensor:
+def losses_of(logits_NV: Tensor, label_N: Tensor, *, compiled: bool) -> Tensor:
+    """Cross-entropy of logits token by token, float32 `[N]`; `compiled`: with a graph of its own."""
+    return _called(_cross_entropy, True)(logits_NV, label_N) if compiled else _cross_entropy(logits_NV, label_N)
+
+
+def _cross_entropy(logits_NV: Tensor, label_N: Tensor) -> Tensor:
+    return functional.cross_entropy(logits_NV.float(), label_N, reduction="none")
+
+
+def linear_losses(hidden_ND: Tensor, head: nn.Linear, label_N: Tensor, chunk: int, *, compiled: bool = False) -> Tensor:
     """The same without all logits in memory at once, by the way that is there and as exact as the plain one.
 
+    `compiled`: what a chunk computes has a graph of its own. Inside of a compiled model it always has one.
     In bfloat16 that is never the operator: it returns losses in the type of the hidden states, so that they would be
     rounded to three digits or the head's product be done in float32, where the others round the logits alone.
     """
     full = hidden_ND.dtype == torch.float32 and not torch.is_autocast_enabled(hidden_ND.device.type)
     if full and hasattr(nn, "LinearCrossEntropyOptions"):
         return operator_losses(hidden_ND, head, label_N, chunk)
-    return chunked_losses(hidden_ND, head, label_N, chunk)
+    return chunked_losses(hidden_ND, head, label_N, chunk, compiled=compiled)
 
 
-def chunked_losses(hidden_ND: Tensor, head: nn.Linear, label_N: Tensor, chunk: int) -> Tensor:
+def chunked_losses(
+    hidden_ND: Tensor, head: nn.Linear, label_N: Tensor, chunk: int, *, compiled: bool = False
+) -> Tensor:
     """The same in chunks of so many tokens."""
     if torch.compiler.is_compiling():
         return _outside_of_the_graph(hidden_ND, head.weight, head.bias, label_N, chunk)  # type: ignore[call-arg]
-    return _Chunks.apply(hidden_ND, head.weight, head.bias, label_N, chunk, False)  # type: ignore[return-value]
+    return _Chunks.apply(hidden_ND, head.weight, head.bias, label_N, chunk, compiled)  # type: ignore[return-value]
 
 
 @torch.compiler.disable
@@ -118,8 +130,7 @@ def _cast(head: tuple[Tensor, Tensor | None], dtype: torch.dtype) -> tuple[Tenso
 
 
 def _losses(hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, label_N: Tensor) -> Tensor:
-    logits_NV = functional.linear(hidden_ND, weight_VD, bias_V)
-    return functional.cross_entropy(logits_NV.float(), label_N, reduction="none")
+    return _cross_entropy(functional.linear(hidden_ND, weight_VD, bias_V), label_N)
 
 
 def _gradients(

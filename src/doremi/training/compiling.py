@@ -1,5 +1,8 @@
 """What the compiler is given, and what it is told.
 
+A shallow model is one graph, in which kernels are fused over its blocks. Of a deep one, or one in shards, each block is
+compiled by itself. Blocks are alike, so that they share one graph, and the warm-up does not grow with their number.
+
 One code object serves every size of model and every kind of pass, and the compiler keeps a graph for each. Its own
 limit of eight would be reached by the fifth size of a process. What it made is kept in the user's cache folder, so
 that a later run finds it.
@@ -9,12 +12,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import nn
 
+from doremi.distributed import blocks, is_sharded
 from doremi.files import cache_folder
+from doremi.model.build import TokenLosses
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -26,12 +32,43 @@ COMPILE_SUMS = True
 GRAPHS_KEPT = 64
 """Of one code object: sizes of models x (training, evaluation, live reference, kept losses)."""
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
+WHOLE_LAYERS = 8
+"""Blocks of a model that is compiled as a whole, at most. With more, the warm-up costs more than is gained
+(docs/results/speed.md)."""
+
+
+def by_block(model: nn.Module) -> bool:
+    """Whether each block is compiled by itself.
+
+    One in shards always is: its parameters are gathered block by block, which no graph can hold.
+    """
+    number = len(blocks(model))
+    return number > (0 if is_sharded(model) else WHOLE_LAYERS)
 
 
 def compiled(model: nn.Module, *, graphs: bool) -> Callable[..., Any]:
-    """`model` compiled for static shapes; with `graphs`, as CUDA graphs."""
+    """A `TokenLosses`, wrapped or not, compiled for static shapes; with `graphs`, as CUDA graphs."""
     prepare()
-    return torch.compile(model, dynamic=False, mode="reduce-overhead" if graphs else None)
+    if not by_block(model):
+        return torch.compile(model, dynamic=False, mode="reduce-overhead" if graphs else None)
+    losses = next(part for part in model.modules() if isinstance(part, TokenLosses))
+    if not losses.in_parts:
+        losses.in_parts = True
+        for block in blocks(losses):  # their forward alone, for what gathers a block's parameters stays outside
+            block.forward = torch.compile(_watched(block.forward, losses), dynamic=False)
+    return model
+
+
+def _watched(forward: Callable[..., Any], losses: TokenLosses) -> Callable[..., Any]:
+    """`forward` of a block, counted where no compiler sees it."""
+
+    @wraps(forward)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        if not torch.compiler.is_compiling():
+            losses.eager_calls += 1
+        return forward(*args, **kwargs)
+
+    return called
 
 
 def fused(function: Callable[Given, Result], on: bool) -> Callable[Given, Result]:
