@@ -26,6 +26,7 @@ NO_PATHS = {
     "profile",
     "name", "data.text_field", "data.domains.text_field", "model.preset", "model.architecture", "candidates.sizes",
     "limits.groups.domains",
+    "data.domains.dataset", "data.domains.config", "data.domains.split", "data.domains.revision",
 }  # fmt: skip
 
 
