@@ -19,7 +19,7 @@ from doremi.corpus.sources import find_all
 from doremi.corpus.tokenizer import END_OF_TEXT, TextTokenizer
 from doremi.corpus.validation import FEWEST
 from doremi.distributed import World
-from doremi.errors import ConfigError, DataError
+from doremi.errors import ConfigError, DataError, DoremiError
 from doremi.plan import forecast
 from doremi.rundir.data_request import prepare_request
 from doremi.rundir.machine import Host
@@ -138,3 +138,69 @@ def test_a_record_that_the_run_would_stop_at_stops_the_dry_run(tmp_path: Path, v
         said(tmp_path, values)
     values["data"]["on_bad_record"] = "skip"
     assert "stages:" in said(tmp_path, values)
+
+
+# -- what is refused -------------------------------------------------------------------------------------------------
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "no such tokenizer": ({"data": {"tokenizer": "/nowhere/at-all"}}, "there is no such folder"),
+    "heads": ({"model": {"options": {"hidden_size": 30, "num_attention_heads": 4}}}, "not a multiple of the number"),
+    "no such option": ({"model": {"options": {"hiden_size": 32}}}, "has no such key; did you mean 'hidden_size'?"),
+    "the tokenizer's option": ({"model": {"options": {"vocab_size": 9}}}, "the tokenizer decides it"),
+    "no such architecture": ({"model": {"architecture": "nosuch"}}, "cannot build a causal language model 'nosuch'"),
+    "no such size": ({"candidates": {"sizes": ["7x"]}}, "there is no preset '7x'"),
+    "too much at least": ({"limits": {"min_weight": 0.6}}, "the mixture can have 1 but its domains need 1.8"),
+    "too little at most": ({"limits": {"max_weight": 0.2}}, "the mixture needs 1 but its domains reach 0.6"),
+    "no such mixture": ({"candidates": {"mixtures": ["doremi", "nosuch"]}}, "there is no mixture 'nosuch'"),
+    "no such candidate's file": ({"candidates": {"mixtures": ["doremi", "/x.json"]}}, "/x.json: there is no such file"),
+    "no such reference's file": ({"reference": {"mixture": "/x.json"}}, "reference.mixture: /x.json: there is no such"),
+    "no such run to reuse": ({"reference": {"reuse": "/nowhere"}}, "reference.reuse: /nowhere: is not a run directory"),
+    "no such choice": ({"proxy": {"choices": {"clipp": 1}}}, "there is no choice 'clipp'; there are excess, clip,"),
+    "no such text": ({"data": {"domains": {"prose": "/nowhere"}}}, "/nowhere: there is no such file or folder"),
+    "no such tasks": ({"downstream": {"tasks": "/nowhere"}}, "/nowhere is not a folder"),
+    "no place for runs": ({"runs": __file__}, "cannot be a run directory (Not a directory)"),
+    "somebody's folder": ({"runs": str(Path(__file__).parent.parent), "name": "tests"}, "holds files that are not"),
+}  # fmt: skip
+
+
+def changed(values: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    inner = {key: changed(values.get(key, {}), new) for key, new in change.items() if isinstance(new, dict)}
+    return {**values, **change, **inner}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_the_dry_run_refuses_what_the_run_refuses(what: str, tmp_path: Path, values: dict[str, Any]) -> None:
+    change, says = REFUSED[what]
+    values, told = changed(values, change), []
+    for words in ((), ("run",)):
+        with pytest.raises(DoremiError) as caught:
+            said(tmp_path, values, *words)
+        told.append(str(caught.value))
+    assert told[0] == told[1]
+    assert says in told[0]
+    assert not list(tmp_path.glob("runs/**/*.bin"))  # before any work
+
+
+def test_what_a_prepared_corpus_shows_is_refused_by_both(tmp_path: Path, values: dict[str, Any]) -> None:
+    said(tmp_path, values, "prepare")
+    for change in ({"data": {"sequence_length": 10**6}}, {"budget_tokens": 10**9, "limits": {"max_epochs": 2}}):
+        told = []
+        for words in ((), ("run",)):
+            with pytest.raises(DoremiError) as caught:
+                said(tmp_path, changed(values, change), *words)
+            told.append(str(caught.value))
+        assert told[0] == told[1]
+
+
+def test_what_only_an_estimate_shows_is_told(tmp_path: Path, values: dict[str, Any]) -> None:
+    for change, says in (
+        ({"data": {"sequence_length": 10**6}}, "training tokens; one sequence needs 1,000,001"),
+        ({"data": {"validation_max_tokens": 1}}, "no piece of 64 characters fits into half of it"),
+        (
+            {"data": {"epoch_matched": True}, "budget_tokens": 10**9},
+            "which is under one batch (8 sequences of 16 tokens)",
+        ),
+    ):
+        text = said(tmp_path, changed(values, change))
+        warning = next(line for line in text.splitlines() if line.startswith("warning: by these estimates"))
+        assert says in warning

@@ -208,8 +208,8 @@ def test_an_odd_file_and_an_odd_folder_do_not_end_init(monkeypatch: pytest.Monke
     said = doremi("init", "my.yaml", "data")
     assert "web: domain 'web': " in said
     assert "b.jsonl.gz: cannot be read (Not a gzipped file" in said
-    assert "law: 1 records are no text; data.on_bad_record: skip leaves them out" in said
-    assert "left out: pictures: domain 'pictures'.train: " in said
+    assert "law: records that are no text: 1; data.on_bad_record: skip leaves them out" in said
+    assert "left out: pictures: data.domains.pictures.train: " in said
     assert "left out: broken: domain 'broken': " in said
     assert list(yaml.safe_load(Path("my.yaml").read_text())["data"]["domains"]) == ["code", "law", "web"]
 

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import ipc, parquet
 
-from doremi.corpus.readers import read_shaped
+from doremi.corpus.readers import read_documents, read_shaped
 from doremi.corpus.shape import MISSING, Document, Filter, Shape, lookup
 from doremi.corpus.sources import DomainSource, find_all, find_files
 from doremi.errors import DataError
@@ -152,6 +152,10 @@ def test_a_table_beside_the_texts_is_left_out_but_not_one_that_is_named(tmp_path
     assert len(find_files(DomainSource([str(table)]), key="k").train) == 1
     with pytest.raises(DataError, match=r"no file with documents, but \.csv without a column 'text' \(1\); set text_f"):
         find_files(DomainSource([str(tmp_path / "*.csv")]), key="k")
+    put(tmp_path / "semicolons.csv", b"id;text\n1;x\n")
+    files = find_files(DomainSource([str(tmp_path)]), key="k").train
+    with pytest.raises(DataError, match="are its columns parted by ';'"):
+        list(read_documents([file.path for file in files], text_field="text", domain="d"))
 
 
 # -- Arrow -----------------------------------------------------------------------------------------------------------

@@ -129,7 +129,7 @@ def run(
 
         typer.echo(describe(loaded))
         return
-    with opened(loaded, search=True, drives=True) as space:
+    with opened(loaded, search=True, drives=True, whole=True) as space:
         from doremi.cli.result import result_text
         from doremi.executors.choose import chosen
         from doremi.pipeline.run import everything

@@ -202,7 +202,7 @@ def _of_places(config: Path, asked: Asked) -> _Data:
     rows += [f"{c.name}: {describe(c.found.files)}{c.remark}" for c in counts]
     rows += [f"{c.name}: {wrong}" for c in counts for wrong in c.found.odd]
     rows += [
-        f"{c.name}: {c.found.bad:,} records are no text; data.on_bad_record: skip leaves them out"
+        f"{c.name}: records that are no text: {c.found.bad:,}; data.on_bad_record: skip leaves them out"
         for c in counts
         if c.found.bad
     ]

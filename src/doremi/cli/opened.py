@@ -20,11 +20,17 @@ RUN_AGAIN = 75  # exit code after any signal but Ctrl-C's: saved, give the same 
 
 @contextlib.contextmanager
 def opened(
-    config: RunConfig, *, search: bool = False, own_model: bool = False, joins: bool = False, drives: bool = False
+    config: RunConfig,
+    *,
+    search: bool = False,
+    own_model: bool = False,
+    joins: bool = False,
+    drives: bool = False,
+    whole: bool = False,
 ) -> Iterator[Workspace]:
     """The run directory opened for work; on the way out, how it ended stands in its status file.
 
-    Who `drives` may want workers, and these load while we do.
+    Who `drives` may want workers, and these load while we do. Who does the `whole` run needs all files that it names.
     """
     from doremi.cli.display import Display
 
@@ -35,10 +41,12 @@ def opened(
 
             begin(config)
         from doremi import distributed
-        from doremi.pipeline.checks import check, model_remarks
+        from doremi.pipeline.checks import check, check_given, model_remarks
         from doremi.pipeline.workspace import open_workspace
 
         check(config, search=search)
+        if whole:
+            check_given(config)
         for remark in model_remarks(config):
             display.say(remark)
         world = distributed.start(config.training.timeout)

@@ -152,10 +152,15 @@ def describe(config: RunConfig) -> str:
     `MixtureError` for limits that no mixture over the prepared corpus keeps.
     """
     from doremi.distributed import start
-    from doremi.pipeline.checks import check, model_remarks
+    from doremi.executors.choose import check_executor
+    from doremi.pipeline.checks import check, check_given, model_remarks
+    from doremi.pipeline.workspace import check_place
     from doremi.plan.forecast import forecast
 
     check(config, search=True)
+    check_given(config)
+    check_place(RunDirectory(config.root))
+    check_executor(config.executor)
     corpus = find(config)
     files, lines = _data_lines(config, corpus)
     found, training = forecast(config, start(config.training.timeout), corpus, files), config.training

@@ -40,7 +40,7 @@ class Glance:
 
 def found_at_a_glance(name: str, source: DomainSource) -> DomainFiles:
     """The files of a domain. Where there are many, none is opened to see whether it holds documents."""
-    key = f"domain {name!r}"
+    key = f"data.domains.{name}"
     found = find_files(source, key=key, look_inside=False)
     return found if len(all_files(found)) > FILES else find_files(source, key=key)
 

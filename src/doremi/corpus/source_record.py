@@ -142,7 +142,8 @@ def change_warning(changes: list[Change], record: Path) -> str | None:
 
 @dataclass(frozen=True)
 class DomainRead:
-    """What a prepared domain holds. `tokens` and `bytes` count held-out text too, where it was split off."""
+    """What a prepared domain holds. All counts are of held-out text too, where it was split off; a document of which
+    parts are held out counts as several."""
 
     documents: int
     bytes: int
@@ -197,7 +198,7 @@ def _read(corpus: Corpus, name: str, notes: list[str]) -> DomainRead:
     entry, remarks = corpus.entries[name], corpus.remarks.get(name)
     found, held = entry.found, entry.validation
     return DomainRead(
-        documents=entry.train.documents,
+        documents=read_of(entry, "documents"),
         bytes=read_of(entry, "bytes"),
         tokens=entry.tokens,
         size=corpus.sizes[name],

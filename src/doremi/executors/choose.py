@@ -16,6 +16,12 @@ from doremi.rundir.machine import Host
 LOCAL = "local"
 
 
+def check_executor(executor: str) -> None:
+    """`ConfigError` where what it needs is not installed."""
+    if executor != LOCAL:
+        check_installed()
+
+
 class Chosen:
     """As `executor` says: one training after another in this process, several in their own, or tasks of Ray."""
 
@@ -24,8 +30,8 @@ class Chosen:
         executor = space.config.executor
         if space.world.size > 1 or executor == LOCAL:
             return this_host()
+        check_executor(executor)
         if executor == STARTED_HERE:
-            check_installed()
             return this_host()
         from doremi.executors.rays import cluster
 

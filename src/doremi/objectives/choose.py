@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from doremi.config import ProxyConfig
 from doremi.errors import ConfigError
@@ -21,6 +21,9 @@ def make_objective(settings: ProxyConfig, domains: DomainSet, vocab_size: int, s
     if settings.variant == "paper" and not settings.choices:
         dro = GroupDRO(len(domains), eta=settings.eta, smoothing=settings.smoothing)
         return Reweighting(dro, weighs_ahead=lagged, scores_clipped_excess=True)
+    known = [field.name for field in fields(Choices)]
+    if unknown := [name for name in settings.choices if name not in known]:
+        raise ConfigError(f"proxy.choices: there is no choice {unknown[0]!r}; there are {', '.join(known)}")
     try:
         choices = replace(_variant(settings.variant, domains, vocab_size, sampling), **settings.choices)
         dro = VariantDRO(len(domains), choices, eta=settings.eta, smoothing=settings.smoothing)

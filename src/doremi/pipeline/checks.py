@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from doremi.config import RunConfig
@@ -13,7 +15,7 @@ from doremi.model.presets import shape
 from doremi.model.recompute import recompute
 from doremi.objectives.choose import make_objective
 from doremi.pipeline import fewshot
-from doremi.rundir.weights import check_names, shape_of
+from doremi.rundir.weights import check_limits_of_weights, check_names, shape_of
 from doremi.trackers import check as check_trackers
 
 
@@ -39,6 +41,8 @@ def check(config: RunConfig, *, search: bool) -> None:
         if size not in (config.size_name, *config.candidates.sizes):
             shape(size, None, {}, key="training.learning_rates")
     check_mixtures(config)
+    if search:
+        check_limits_of_weights(config)
     make_objective(config.proxy, config.domains, 2, uniform(list(config.domains)))
     if config.downstream.tasks is not None:
         fewshot.check(config.downstream)
@@ -60,6 +64,18 @@ def check_mixtures(config: RunConfig, *more: str) -> None:
             f"such as {next(iter(methods))}"
         )
     check_names([*config.candidate_mixtures(), config.reference.mixture, config.proxy.sampling, *more], list(methods))
+
+
+def check_given(config: RunConfig) -> None:
+    """`ConfigError` where a mixture file, or a run to reuse, is not there: no part of the run will make it."""
+    names = [("reference.mixture", config.reference.mixture), ("proxy.sampling", config.proxy.sampling)]
+    names += [("candidates.mixtures", name) for name in config.candidate_mixtures()]
+    for key, name in names:
+        if name.endswith(".json") and not Path(name).is_file():
+            raise ConfigError(f"{key}: {name}: there is no such file; check the path")
+    reuse = config.reference.reuse
+    if reuse is not None and not (Path(reuse) / "config.yaml").is_file():
+        raise ConfigError(f"reference.reuse: {reuse}: is not a run directory; check the path, or leave it out")
 
 
 def model_remarks(config: RunConfig) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import platform
@@ -201,13 +202,37 @@ def _check_recorded(directory: RunDirectory) -> None:
             ) from None
 
 
-def _make_or_recognise(root: Path) -> None:
-    """Create the run directory; a folder of someone's files, which the configuration may name, is left alone."""
+def check_place(directory: RunDirectory) -> None:
+    """`RunError` where the folder cannot be a run directory, as far as can be seen without making it."""
+    root = directory.root
+    there = next(path for path in (root, *root.absolute().parents) if path.exists())
+    with _as_run_directory(root):
+        if not there.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        if there == root:
+            _recognise(root)
+    _check_recorded(directory)
+
+
+@contextlib.contextmanager
+def _as_run_directory(root: Path) -> Iterator[None]:
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        names = {path.name for path in root.iterdir()}
+        yield
     except OSError as error:
         raise RunError(f"{root}: cannot be a run directory ({error.strerror}); change runs or name") from None
+
+
+def _make_or_recognise(root: Path) -> None:
+    """Create the run directory; a folder of someone's files, which the configuration may name, is left alone."""
+    with _as_run_directory(root):
+        root.mkdir(parents=True, exist_ok=True)
+        _recognise(root)
+
+
+def _recognise(root: Path) -> None:
+    names = {path.name for path in root.iterdir()}
     if names - {LOCKS} and not any((root / name).exists() for name in OURS):
         raise RunError(f"{root}: holds files that are not a run of doremi; change runs or name, or empty the folder")
 

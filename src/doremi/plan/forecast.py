@@ -30,7 +30,7 @@ from doremi.files import size_in_words
 from doremi.mixture.domains import folder_name
 from doremi.pipeline.host import this_host
 from doremi.plan.device import lines
-from doremi.plan.whole import as_trained_on, whole_run
+from doremi.plan.whole import BY_ESTIMATES, as_trained_on, too_few_kept, whole_run
 from doremi.rundir.at_once import PROCESS_BYTES, training_bytes
 from doremi.rundir.data_request import domain_sources
 from doremi.rundir.graph import Graph
@@ -62,8 +62,9 @@ def forecast(config: RunConfig, world: World, found: Corpus | None, files: Mappi
     """
     if found is not None:
         corpus = as_trained_on(config, found)
+        check_domains(corpus, Limits(config.data.sequence_length, config.data.max_unknown))
         check_limits(config, corpus)
-        graph, notes = whole_run(config, corpus, world), []
+        graph, notes = whole_run(config, corpus, world), too_few_kept(config, corpus)
     else:
         corpus = as_trained_on(config, _at_a_glance(config, files))
         notes = _refused(config, corpus)
@@ -72,7 +73,7 @@ def forecast(config: RunConfig, world: World, found: Corpus | None, files: Mappi
         except MixtureError as error:
             notes = [*notes, str(error)]
             graph = whole_run(config, None, world)
-        notes = [f"by these estimates the run will be refused: {note}" for note in dict.fromkeys(notes)]
+        notes = [*(f"{BY_ESTIMATES}{note}" for note in dict.fromkeys(notes)), *too_few_kept(config, corpus)]
     if (warning := in_words(outgrown(corpus, graph, config.kept_share))) is not None:
         notes.append(warning)
     memory, short = _memory(config, graph, world)
@@ -87,6 +88,10 @@ def _refused(config: RunConfig, corpus: Corpus) -> list[str]:
         check_limits(config, corpus)
     except (DataError, MixtureError) as error:
         found.append(str(error))
+    letters, most = piece_length(config.data.validation_max_tokens), config.data.validation_max_tokens
+    if letters / BYTES_PER_TOKEN > most / 2:
+        piece = f"no piece of {letters:,} characters fits into half of it"
+        found.append(f"data.validation_max_tokens is {most:,}, and {piece}; raise it")
     return found
 
 

@@ -16,13 +16,12 @@ import torch
 
 from doremi.config import RunConfig, TrainingConfig
 from doremi.config.limits import LimitsConfig
-from doremi.corpus.kept import check_batches
 from doremi.corpus.pool import FIRST
 from doremi.corpus.sources import describe, find_all
 from doremi.corpus.value import Corpus
 from doremi.diagnostics.few_tokens import few_tokens
 from doremi.distributed import start
-from doremi.errors import ConfigError, DataError, MixtureError, TrainingError
+from doremi.errors import ConfigError, MixtureError, TrainingError
 from doremi.methods import by_mixture
 from doremi.model.operations import of_model
 from doremi.model.presets import shape
@@ -32,7 +31,7 @@ from doremi.pipeline.first_seeds import first_noise
 from doremi.plan import calibration, footprint
 from doremi.plan.calibration import Measured
 from doremi.plan.stages import Stage, stages
-from doremi.plan.whole import as_trained_on, trainings_at_once, whole_run
+from doremi.plan.whole import as_trained_on, too_few_kept, trainings_at_once, whole_run
 from doremi.rundir.context import Context
 from doremi.rundir.corpora import changes
 from doremi.rundir.corpora import find as find_corpus
@@ -229,7 +228,9 @@ def make(config: RunConfig, final_size: str | None, say: Callable[[str], None]) 
         surveyed = Corpus.said_by(preparation["manifest"], directory.corpus_folder)
         corpus = as_trained_on(config, replace(surveyed, given=config.data.given))
         config = _within_limits(config, corpus, notes)
-    _check_kept(config, corpus, notes)
+    if corpus.kept is not None and not corpus.kept.fingerprint:
+        notes.append("not counted: seconds of choosing the documents to train on, in one pass over all tokens")
+    notes += too_few_kept(config, corpus)
     name, training = _final_run(config, final_size, final, corpus)
     graph = whole_run(config, corpus, world)
     at_once = trainings_at_once(config, graph, world)
@@ -272,21 +273,6 @@ def _final_run(
     if name is not None and description is not None:
         return name, of_model(description, vocab_size, length).training
     return max(((size, sizes[size]) for size in config.size_names()), key=lambda item: item[1])
-
-
-def _check_kept(config: RunConfig, corpus: Corpus, notes: list[str]) -> None:
-    """`DataError` where a run will refuse to train on what is kept; a note where that is only estimated."""
-    if corpus.kept is None:
-        return
-    estimated = not corpus.kept.fingerprint
-    if estimated:
-        notes.append("not counted: seconds of choosing the documents to train on, in one pass over all tokens")
-    try:
-        check_batches(corpus, corpus.kept, config.training.batch_size, config.data.sequence_length)
-    except DataError as error:
-        if not estimated:
-            raise
-        notes.append(f"by these estimates the run will be refused: {error}")
 
 
 def _notes(config: RunConfig) -> list[str]:

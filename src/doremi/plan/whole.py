@@ -10,10 +10,11 @@ from dataclasses import replace
 from fractions import Fraction
 
 from doremi.config import RunConfig
-from doremi.corpus.kept import already_kept, kept_folder, kept_part
+from doremi.corpus.kept import already_kept, check_batches, kept_folder, kept_part
 from doremi.corpus.manifest import DomainEntry, SplitCounts
 from doremi.corpus.value import Corpus
 from doremi.distributed import World
+from doremi.errors import DataError
 from doremi.methods import by_mixture
 from doremi.pipeline.counting import counted
 from doremi.pipeline.host import this_host
@@ -23,6 +24,8 @@ from doremi.rundir.at_once import settled
 from doremi.rundir.graph import Graph, graph
 from doremi.rundir.known import Known
 from doremi.rundir.layout import RunDirectory
+
+BY_ESTIMATES = "by these estimates the run will be refused: "
 
 
 def whole_run(config: RunConfig, corpus: Corpus | None, world: World) -> Graph:
@@ -77,3 +80,16 @@ def _expected(corpus: Corpus, share: Fraction) -> Corpus:
         kept = SplitCounts(documents=fewer, tokens=max(round(part * tokens), tokens // documents))
         entries[name] = DomainEntry(entry.folder, kept)
     return replace(corpus, folder=kept_folder(corpus, share), entries=entries, share=str(share), fingerprint="")
+
+
+def too_few_kept(config: RunConfig, corpus: Corpus) -> list[str]:
+    """`DataError` where a run will refuse to train on what is kept; a note where that is only estimated."""
+    if corpus.kept is None:
+        return []
+    try:
+        check_batches(corpus, corpus.kept, config.training.batch_size, config.data.sequence_length)
+    except DataError as error:
+        if corpus.kept.fingerprint:
+            raise
+        return [f"{BY_ESTIMATES}{error}"]
+    return []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -93,16 +94,9 @@ def limited(config: RunConfig, corpus: Corpus, mixture: Mixture) -> Mixture:
 def within(limits: LimitsConfig, budget: int, corpus: Corpus, mixture: Mixture) -> Mixture:
     """The nearest mixture that `limits` allow; `MixtureError` if there is none, with the largest budget that has."""
     names = list(corpus.domains)
-    own = {name: limits.domains.get(name, DomainLimits()) for name in names}
-    low = {name: _first(own[name].weight, own[name].min_weight, limits.min_weight) for name in names}
-    high = {name: _first(own[name].weight, own[name].max_weight, limits.max_weight) for name in names}
-    caps = {name: _first(own[name].max_epochs, limits.max_epochs) for name in names}
-    constraints = Constraints(
-        min_weight=low,
-        max_weight=high,
-        groups={
-            name: Group(group.domains, group.min_weight, group.max_weight) for name, group in limits.groups.items()
-        },
+    caps = {name: _first(_own(limits, name).max_epochs, limits.max_epochs) for name in names}
+    constraints = replace(
+        _of_weights(limits, names),
         max_epochs={name: cap for name, cap in caps.items() if cap is not None},
         tokens=dict(zip(names, corpus.true_tokens(), strict=True)),
         budget_tokens=budget,
@@ -110,9 +104,29 @@ def within(limits: LimitsConfig, budget: int, corpus: Corpus, mixture: Mixture) 
     return project(mixture, corpus.domains, constraints)
 
 
+def _of_weights(limits: LimitsConfig, names: Sequence[str]) -> Constraints:
+    """What limits say of weights alone."""
+    own = {name: _own(limits, name) for name in names}
+    return Constraints(
+        min_weight={n: _first(own[n].weight, own[n].min_weight, limits.min_weight) for n in names},
+        max_weight={n: _first(own[n].weight, own[n].max_weight, limits.max_weight) for n in names},
+        groups={n: Group(group.domains, group.min_weight, group.max_weight) for n, group in limits.groups.items()},
+    )
+
+
+def _own(limits: LimitsConfig, name: str) -> DomainLimits:
+    return limits.domains.get(name, DomainLimits())
+
+
 def check_limits(config: RunConfig, corpus: Corpus) -> None:
     """`MixtureError` for limits that no mixture keeps: they are said before any work."""
     limited(config, corpus, uniform(list(corpus.domains)))
+
+
+def check_limits_of_weights(config: RunConfig) -> None:
+    """The same for what they say of weights, which is known before there is a corpus."""
+    names = list(config.domains)
+    project(uniform(names), config.domains, _of_weights(config.limits, names))
 
 
 def _first(*values: float | None) -> Any:
