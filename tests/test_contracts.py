@@ -22,7 +22,7 @@ import torch
 import doremi.objectives
 from doremi.corpus.formats import PACKINGS
 from doremi.corpus.readers import read_documents
-from doremi.errors import DataError, MixtureError
+from doremi.errors import DataError, ExportError, MixtureError
 from doremi.export import TARGETS, export, files_of
 from doremi.export.blend import Blend
 from doremi.export.files import write_all
@@ -262,6 +262,10 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Blend:
 
 @every_target
 def test_a_thousand_domains_in_order(target: str, tmp_path: Path, many: Blend) -> None:
+    if target == "gpt-neox":
+        with pytest.raises(ExportError, match="GPT-NeoX mixes at most 254 data sets, and these are 1,000"):
+            list(files_of(with_entries(many, TARGETS[target], tmp_path), TARGETS[target], tmp_path))
+        return
     files = files_of(with_entries(many, TARGETS[target], tmp_path), TARGETS[target], tmp_path)
     write_all(((name, content) for name, content in files if "/" not in name), tmp_path)
     if target not in READERS:

@@ -317,3 +317,20 @@ def test_loaders_are_tried_by_their_real_names() -> None:
             continue
         if found is not None:
             assert importlib.util.find_spec(module) is not None
+
+
+# -- Levanter --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("rare", "block"), [(0.25, 2048), (5e-3, 4096), (1e-3, 32768), (1e-6, 32768)])
+def test_levanter_blocks_hold_rare_domains_or_that_is_said(
+    rare: float, block: int, run: RunDirectory, tmp_path: Path
+) -> None:
+    first, *others = run.corpus().domains
+    weights = {first: rare, **dict.fromkeys(others, (1 - rare) / len(others))}
+    said: list[str] = []
+    export(run, "levanter", mixture=weights_file(tmp_path / "m.json", weights), out=tmp_path / "out", say=said.append)
+    data = yaml.safe_load((tmp_path / "out" / "data.yaml").read_text(encoding="utf-8"))["data"]
+    assert data["mixture_block_size"] == block
+    off = f"Levanter draws whole sequences of each block of 32,768: {next(iter(data['train_weights']))!r} gets 0"
+    assert [note.startswith(off) for note in said if "Levanter draws" in note] == ([True] if rare == 1e-6 else [])

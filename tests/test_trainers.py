@@ -1,18 +1,15 @@
 """Each trainer's own code reads what was exported for it, and draws: `make trainers`, one environment a trainer.
 
-A domain's share of the drawn tokens is the mixture's within four standard errors. A weight of 1e-6 is too small for
-10^5 draws: it is read from what the trainer's code made of the written number.
+Packages of PyPI. What is in repositories only is in test_trainers_git.py.
 """
 
 from __future__ import annotations
 
 import json
 import runpy
-import sys
+import subprocess
 import types
-from collections.abc import Iterable
-from dataclasses import dataclass
-from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,78 +17,14 @@ import numpy as np
 import pytest
 import yaml
 
-from doremi.export import Options, export
-from doremi.mixture.domains import folder_name
-from doremi.rundir.layout import RunDirectory
-from make_run import MadeRun, make_run
-from read_exports import weights_file
+from trainer_cases import DRAWS, KEPT, LENGTHS, WEIGHTS, Case, case_in, check_blocks, check_tiny, check_tokens, stand_in
 
 pytestmark = [pytest.mark.trainers, pytest.mark.filterwarnings("ignore")]
-
-NAMES = ("web", "gr\u00fcne B\u00fccher", "code", "tiny", "never")
-KEPT = NAMES[:4]
-WEIGHTS = np.array([0.5, 0.3, 0.199999, 1e-6])
-LENGTHS = np.array([20, 2000, 200, 50])  # tokens of a document
-DRAWS = 100_000
-
-
-@dataclass(frozen=True)
-class Case:
-    """A run, the mixture to export, and a folder for data in the trainer's own form."""
-
-    run: RunDirectory
-    mixture: Path
-    folder: Path
-
-    def data(self, name: str) -> Path:
-        return self.folder / folder_name(name)
-
-    def export(self, target: str, *, mapped: bool, suffix: str = "", **options: Any) -> Path:
-        """Export over paths of one's own in `folder`, of known lengths, or over the run's tokens."""
-        out = self.folder / "out"
-        if mapped:
-            places = {
-                name: {"path": f"{self.data(name)}{suffix}", "tokens": "1T", "tokens_per_document": int(length)}
-                for name, length in zip(KEPT, LENGTHS, strict=True)
-            }
-            paths = self.folder / "paths.yaml"
-            paths.write_text(yaml.safe_dump(places, allow_unicode=True), encoding="utf-8")
-            options["paths"] = paths
-        export(self.run, target, mixture=self.mixture, out=out, options=Options(**options))
-        return out
 
 
 @pytest.fixture
 def case(tmp_path: Path) -> Case:
-    run = RunDirectory(make_run(tmp_path / "runs" / "demo", MadeRun(domains=NAMES, seeds=(0,))))
-    weights = dict(zip(NAMES, [*WEIGHTS, 0.0], strict=True))
-    folder = tmp_path / "data"
-    folder.mkdir()
-    return Case(run, weights_file(tmp_path / "mixture.json", weights), folder)
-
-
-def check_tokens(drawn: Iterable[int]) -> None:
-    """`drawn` is the domain of each draw, of a document of its domain's length."""
-    domain = np.fromiter(drawn, dtype=np.int64)
-    assert len(domain) == DRAWS
-    tokens = np.zeros((len(domain), len(KEPT)))
-    tokens[np.arange(len(domain)), domain] = LENGTHS[domain]
-    share = tokens.sum(0) / tokens.sum()
-    error = (tokens - share * tokens.sum(1, keepdims=True)).std(0) / tokens.sum(1).mean() / np.sqrt(len(domain))
-    assert (np.abs(share - WEIGHTS)[:3] < 4 * error[:3]).all()
-
-
-def check_blocks(count: np.ndarray) -> None:
-    """`count`: random draws of blocks of one length, by domain."""
-    error = np.sqrt(WEIGHTS * (1 - WEIGHTS) / count.sum())
-    assert count.sum() >= DRAWS
-    assert (np.abs(count / count.sum() - WEIGHTS) < 4 * error + 1 / count.sum()).all()
-
-
-def check_tiny(documents: Iterable[float]) -> None:
-    """Weights as the trainer holds them, of documents: as tokens, the tiny one is 1e-6 of them."""
-    tokens = np.array(list(documents)) * LENGTHS
-    assert tokens / tokens.sum() == pytest.approx(WEIGHTS, rel=1e-4, abs=1e-9)
+    return case_in(tmp_path)
 
 
 # -- Megatron files ------------------------------------------------------------------------------------------------
@@ -206,16 +139,10 @@ def test_torchtitan(case: Case) -> None:
 
 def without_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
     """MosaicML Streaming imports it for data sets of pictures; its wheel would want another build of torch."""
-    stubs: dict[str, dict[str, Any]] = {
-        "torchvision": {"__path__": []},
-        "torchvision.datasets": {"VisionDataset": object},
-        "torchvision.transforms": {"__path__": []},
-        "torchvision.transforms.functional": {"to_tensor": None},
-    }
-    for name, values in stubs.items():
-        module = types.ModuleType(name)
-        vars(module).update({"__spec__": ModuleSpec(name, None), **values})
-        monkeypatch.setitem(sys.modules, name, module)
+    stand_in(
+        monkeypatch, torchvision={}, torchvision__datasets={"VisionDataset": object}, torchvision__transforms={},
+        torchvision__transforms__functional={"to_tensor": None},
+    )  # fmt: skip
 
 
 def test_streaming(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,6 +211,24 @@ def test_energon(case: Case) -> None:
     check_tiny([one.weight for one in blend])
 
 
+def test_llm_foundry(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The streams that its text loader makes, and the samples of an epoch over them."""
+    without_torchvision(monkeypatch)
+    unused = {"SUPPORTED_MDS_ENCODING_TYPES": [], "stream_remote_local_validate": None, "registry": None}
+    source = str(Path(find_spec("llmfoundry").submodule_search_locations[0]) / "data")
+    stand_in(
+        monkeypatch, composer={}, composer__core={}, composer__core__data_spec={"DataSpec": object},
+        llmfoundry=unused, llmfoundry__data={"__path__": [source]}, llmfoundry__data__data=unused,
+        llmfoundry__utils={}, llmfoundry__utils__registry_utils={"construct_from_registry": None},
+    )  # fmt: skip
+    from llmfoundry.data.text_data import build_streams
+
+    value = yaml.safe_load((case.export("llm-foundry", mapped=True) / "train_loader.yaml").read_text(encoding="utf-8"))
+    streams = build_streams(value["train_loader"]["dataset"]["streams"])
+    assert [Path(stream.local) for stream in streams] == [case.data(name) for name in KEPT]
+    check_tiny([stream.proportion for stream in streams])
+
+
 # -- Hugging Face --------------------------------------------------------------------------------------------------
 
 
@@ -299,6 +244,71 @@ def test_datasets(case: Case) -> None:
     mixed = module["mix"](sources, seed=1)
     check_tiny(module["PROBABILITIES"].values())
     check_tokens(row["domain"] for row in mixed.take(DRAWS))
+
+
+def test_llama_factory(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its arguments, its list of data sets, and 10^5 documents drawn as it merges them."""
+    import datasets
+
+    monkeypatch.setenv("DISABLE_VERSION_CHECK", "1")
+    stand_in(monkeypatch, torchaudio={})
+    from llamafactory.data.data_utils import merge_dataset
+    from llamafactory.data.parser import get_dataset_list
+    from llamafactory.hparams.data_args import DataArguments
+
+    out = case.export("llama-factory", mapped=True)
+    value = yaml.safe_load((out / "train.yaml").read_text(encoding="utf-8"))
+    del value["stage"]
+    arguments = DataArguments(dataset_dir=str(out), **value)
+    listed = get_dataset_list(arguments.dataset, arguments.dataset_dir)
+    assert [one.dataset_name for one in listed] == [str(case.data(name)) for name in KEPT]
+    check_tiny(arguments.interleave_probs)
+    mixed = merge_dataset(documents(datasets), arguments, seed=1)
+    check_tokens(row["domain"] for row in mixed.take(DRAWS))
+
+
+def test_ms_swift(case: Case) -> None:
+    """Words as its command line gets them, its parser of each path, and 10^5 documents as its loader mixes them."""
+    import datasets
+    from swift.arguments.base_args.data_args import DataArguments
+    from swift.dataset.dataset_syntax import DatasetSyntax
+    from swift.dataset.loader import DatasetLoader
+    from transformers import HfArgumentParser
+
+    out = case.export("ms-swift", mapped=True)
+    words = subprocess.run(
+        ["bash", "-c", 'source arguments.sh && printf "%s\\0" "${MIXTURE[@]}"'],
+        cwd=out, capture_output=True, text=True, check=True,
+    ).stdout.split("\0")[:-1]  # fmt: skip
+    (arguments,) = HfArgumentParser(DataArguments).parse_args_into_dataclasses(words)
+    assert [DatasetSyntax.parse(one).dataset for one in arguments.dataset] == [str(case.data(name)) for name in KEPT]
+    check_tiny(arguments.interleave_prob)
+    mixed = DatasetLoader.interleave_datasets(
+        documents(datasets), arguments.interleave_prob, seed=1, stopping_strategy=arguments.stopping_strategy
+    )
+    check_tokens(row["domain"] for row in mixed.take(DRAWS))
+
+
+def documents(datasets: Any) -> list[Any]:
+    """A streaming data set of each domain."""
+    return [datasets.Dataset.from_dict({"domain": [i] * 1000}).to_iterable_dataset() for i in range(len(KEPT))]
+
+
+def test_data_juicer(case: Case) -> None:
+    """Documents that its builder loads, in whole numbers, rounded up."""
+    from data_juicer.core.data.dataset_builder import DatasetBuilder
+
+    for i, name in enumerate(KEPT):
+        case.data(name).mkdir()
+        (case.data(name) / "all.jsonl").write_text(json.dumps({"text": f"domain {i}"}) + "\n")
+    out = case.export("data-juicer", mapped=True, budget="300k")
+    value = yaml.safe_load((out / "dataset.yaml").read_text(encoding="utf-8"))["dataset"]
+    builder = DatasetBuilder(types.SimpleNamespace(dataset=value, np=1))
+    check_tiny(builder.weights)
+    found = np.bincount([int(row["text"].split()[1]) for row in builder.load_dataset().to_list()], minlength=4)
+    wanted = WEIGHTS * 300_000 / LENGTHS
+    assert found.sum() == value["max_sample_num"]
+    assert (np.abs(found - wanted) <= (1, 1, 1, 3)).all()  # the last has what the others leave
 
 
 # -- JAX -----------------------------------------------------------------------------------------------------------

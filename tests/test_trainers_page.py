@@ -18,7 +18,8 @@ from make_run import MadeRun, make_run
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "trainers.md").read_text(encoding="utf-8")
 ROWS = {row[0]: row[1:] for row in re.findall(r"^\| `([\w-]+)` \| (.*) \| (.*) \| (.*) \| (.*) \|$", PAGE, re.M)}
-TRAINERS = (ROOT / "tests" / "test_trainers.py").read_text(encoding="utf-8")
+FILES_OF_TESTS = ("test_trainers.py", "test_trainers_git.py")
+TRAINERS = "".join((ROOT / "tests" / name).read_text(encoding="utf-8") for name in FILES_OF_TESTS)
 
 
 def test_every_target_has_a_row_that_is_right() -> None:
@@ -41,9 +42,7 @@ def test_the_table_of_packages_names_every_test() -> None:
     table = PAGE.partition("<!-- make trainers: begin -->")[2].partition("<!-- make trainers: end -->")[0]
     assert sorted(re.findall(r"`(test_\w+)`", table)) == sorted(re.findall(r"^def (test_\w+)\(", TRAINERS, re.M))
     packages = runpy.run_path(str(ROOT / "tools" / "trainers" / "run.py"))["TRAINERS"].values()
-    assert [row.split()[1] for row in table.splitlines() if "`test_" in row] == [
-        trainer.package.partition("==")[0] for trainer in packages
-    ]
+    assert [row.split()[1] for row in table.splitlines() if "`test_" in row] == [trainer.name for trainer in packages]
 
 
 def test_the_schema_is_that_of_the_reader() -> None:

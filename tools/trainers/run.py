@@ -30,11 +30,24 @@ class Trainer:
     """One package with the exact version that was tried, what its loader imports, and the tests that load with it."""
 
     package: str
+    """As pip takes it. With `commit`, the owner and name of a repository on GitHub instead."""
     tests: tuple[str, ...]
     says: str
     needs: tuple[str, ...] = ()
+    commit: str = ""
+    source: str = ""
+    """The folder of the repository that is put on the path."""
+
+    @property
+    def name(self) -> str:
+        return self.package.partition("==")[0].rpartition("/")[2]
+
+    @property
+    def file(self) -> str:
+        return "test_trainers_git.py" if self.commit else "test_trainers.py"
 
 
+STREAMING = ("brotli", "python-snappy", "cramjam", "zstd", "paramiko", "oci", "azure-storage-blob", "catalogue")
 GOOGLE = (
     "google-api-core", "google-auth", "google-cloud-storage", "google-cloud-core", "google-resumable-media",
     "google-crc32c", "proto-plus", "protobuf", "googleapis-common-protos", "cryptography", "cffi", "pyasn1",
@@ -73,7 +86,7 @@ TRAINERS = {
         "mosaicml-streaming==0.13.0",
         ("test_streaming",),
         "an epoch of 10^5 samples of MDS files",
-        (*AMAZON, "brotli", "python-snappy", "cramjam", "zstd", "paramiko", "oci", "azure-storage-blob", "catalogue"),
+        (*AMAZON, *STREAMING),
     ),
     "litdata": Trainer(
         "litdata==0.2.76",
@@ -96,11 +109,63 @@ TRAINERS = {
          "rpds-py", "jsonschema-specifications", "attrs", "importlib_metadata", "opentelemetry-api",
          "opentelemetry-sdk", "deprecation", "filetype"),
     ),
+    "llm-foundry": Trainer(
+        "llm-foundry==0.22.0",
+        ("test_llm_foundry",),
+        "the streams that its text loader makes",
+        ("mosaicml-streaming==0.13.0", *AMAZON, *STREAMING),
+    ),
+    "llama-factory": Trainer(
+        "llamafactory==0.9.5",
+        ("test_llama_factory",),
+        "10^5 documents, drawn as it merges the data sets of its arguments",
+        ("omegaconf", "antlr4-python3-runtime==4.9.3"),
+    ),
+    "ms-swift": Trainer(
+        "ms-swift==4.6.0",
+        ("test_ms_swift",),
+        "10^5 documents, drawn as it mixes the data sets of its command line",
+        ("modelscope", "modelscope-hub", "cryptography", "cffi", "pycparser", "json-repair"),
+    ),
+    "data-juicer": Trainer(
+        "py-data-juicer==1.6.1",
+        ("test_data_juicer",),
+        "all documents that its builder loads for 300,000 tokens",
+        ("loguru", "tomli", "jsonargparse", "httpx", "wget", "emoji", "beautifulsoup4", "soupsieve"),
+    ),
     "grain": Trainer(
         "grain==0.2.18",
         ("test_grain", "test_maxtext"),
         "10^5 records of a mixed data set, as Grain and as MaxText mixes",
         ("array-record", "etils", "importlib_resources", "zipp", "protobuf", "portpicker"),
+    ),
+    "lingua": Trainer(
+        "facebookresearch/lingua",
+        ("test_lingua",),
+        "10^5 lines of its sources",
+        commit="437d680e521873bb5971067148a69587790da853",
+    ),
+    "gpt-neox": Trainer(
+        "EleutherAI/gpt-neox",
+        ("test_gpt_neox",),
+        "the weights as it normalises them, and every `.idx` file",
+        commit="ea7aefd8f8e183256992d9fede4d7c71a46d67a5",
+    ),
+    "nanotron": Trainer(
+        "huggingface/nanotron",
+        ("test_nanotron",),
+        "the index of 10^6 sequences",
+        ("numba", "llvmlite", "datatrove==0.10.1", "loguru", "dacite", "humanize"),
+        commit="2411b022a75fb7f7561a1bb4166706da5e1b76de",
+        source="src",
+    ),
+    "levanter": Trainer(
+        "stanford-crfm/levanter",
+        ("test_levanter",),
+        "the sequences of each domain in a block",
+        ("jax", "jaxlib", "ml_dtypes", "opt_einsum", "async_lru", "jaxtyping", "wadler_lindig"),
+        commit="9263f81e8b453241332c2c0b2d2001bfb2d2241c",
+        source="src",
     ),
 }  # fmt: skip
 
@@ -114,25 +179,42 @@ def install(name: str) -> None:
     trainer, folder = TRAINERS[name], folder_of(name)
     if folder.exists() or name == "datasets":  # which is in this environment
         return
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
-    subprocess.run([*command, trainer.package, *trainer.needs], check=True)
+    packages = trainer.needs if trainer.commit else (trainer.package, *trainer.needs)
+    if trainer.commit:
+        clone(trainer, folder)
+    if packages:
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
+        subprocess.run([*command, *packages], check=True)
+
+
+def clone(trainer: Trainer, folder: Path) -> None:
+    """The one commit of a repository."""
+    git = ["git", "-C", str(folder)]
+    folder.mkdir(parents=True)
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    where = f"https://github.com/{trainer.package}"
+    subprocess.run([*git, "fetch", "--quiet", "--depth=1", where, trainer.commit], check=True)
+    subprocess.run([*git, "checkout", "--quiet", "FETCH_HEAD"], check=True)
 
 
 def installed(name: str) -> str:
-    """The version of the trainer's package."""
-    package = TRAINERS[name].package.partition("==")[0]
+    """The version of the trainer's package, or the beginning of its commit."""
+    trainer = TRAINERS[name]
+    if trainer.commit:
+        return trainer.commit[:8]
     if name == "datasets":
-        return version(package)
-    return next(one.version for one in distributions(path=[str(folder_of(name))]) if one.name == package)
+        return version(trainer.name)
+    return next(
+        one.version for one in distributions(path=[str(folder_of(name))]) if one.name.replace("_", "-") == trainer.name
+    )
 
 
 def passes(name: str) -> bool:
     """Whether all its tests pass; a test that skips has not."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(folder_of(name)), os.environ.get("PYTHONPATH", "")]),
-    }
-    tests = [f"{ROOT}/tests/test_trainers.py::{test}" for test in TRAINERS[name].tests]
+    trainer, folder = TRAINERS[name], folder_of(name)
+    places = [str(folder / trainer.source), str(folder), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
+    tests = [f"{ROOT}/tests/{trainer.file}::{test}" for test in trainer.tests]
     command = [sys.executable, "-m", "pytest", "-q", "-m", "trainers", *tests]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     print(done.stdout.strip().splitlines()[-1] if done.returncode == 0 else done.stdout, flush=True)
@@ -143,7 +225,7 @@ def rows(names: list[str]) -> Iterator[str]:
     for name in names:
         trainer = TRAINERS[name]
         tests = ", ".join(f"`{test}`" for test in trainer.tests)
-        yield f"| {trainer.package.partition('==')[0]} {installed(name)} | {trainer.says} | {tests} |"
+        yield f"| {trainer.name} {installed(name)} | {trainer.says} | {tests} |"
 
 
 def write(lines: list[str]) -> None:

@@ -45,6 +45,8 @@ class Target:
     takes_stages: bool = False
     data: Literal["tokens", "paths", "names"] = "paths"
     """Without paths of the user's: it reads the run's own token files, needs paths, or holds no paths at all."""
+    warns: Callable[[Blend], Iterable[str]] = lambda blend: ()
+    """What the trainer does otherwise than the weights say."""
 
 
 def with_entries(blend: Blend, target: Target, folder: Path) -> Blend:
@@ -61,7 +63,8 @@ def with_entries(blend: Blend, target: Target, folder: Path) -> Blend:
         for (domain, key, paths, part), weight in zip(pieces, weights, strict=True)
     )
     stages = tuple(replace(stage, blend=with_entries(stage.blend, target, folder)) for stage in blend.stages)
-    return replace(blend, entries=entries, stages=stages, notes=(*blend.notes, *_notes(blend, target)))
+    made = replace(blend, entries=entries, stages=stages)
+    return made.noted(*_notes(blend, target), *target.warns(made))
 
 
 def _check_distinct(keys: list[tuple[str, str]]) -> None:

@@ -10,6 +10,7 @@ from doremi.export.targets import (
     energon,
     huggingface,
     jax,
+    levanter,
     lingua,
     litdata,
     llama_factory,
@@ -42,6 +43,7 @@ _ALL = (
     ms_swift.TARGET,
     lingua.TARGET,
     axolotl.TARGET,
+    levanter.TARGET,
     *jax.TARGETS,
     data_juicer.TARGET,
 )

@@ -24,7 +24,8 @@ def files(blend: Blend, folder: Path) -> Files:
     yield "dataset.yaml", yaml_bytes(value, summary(blend, UNIT))
     usage = [
         "Merge dataset.yaml into the recipe. max_sample_num is the budget in samples.",
-        "data-juicer rounds the samples of each data set up, so a tiny weight still gives one.",
+        "data-juicer rounds the samples of each data set up, and the last ones get what is left of max_sample_num.",
+        "A tiny weight at the end of the list may get none.",
     ]
     yield "README.txt", readme(blend, UNIT, usage)
 

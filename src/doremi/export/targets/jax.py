@@ -1,21 +1,17 @@
-"""Trainers on JAX: MaxText and Grain, which draw records, and Levanter with Marin, which draw packed sequences."""
+"""Trainers on JAX that draw records: MaxText, and Grain as a library."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from doremi.errors import ExportError
 from doremi.export.blend import Blend
-from doremi.export.files import Files, python_bytes, readme, refuse_in_path, summary, yaml_bytes
+from doremi.export.files import Files, python_bytes, readme, refuse_in_path
 from doremi.export.rounding import decimal_text
-from doremi.export.schedule import stage_starts
 from doremi.export.target import Target, Weights
-from doremi.export.targets.parsing import assigned, json_value, mapping, pairs, records, yaml_at
+from doremi.export.targets.parsing import assigned, json_value, mapping, pairs, records
 
 RECORDS = "records, which are documents"
-SEQUENCES = "packed sequences of one length, hence tokens"
-_BLOCK = 2048  # Levanter's own mixture_block_size, in sequences
 _GRAIN = '''
 def mix(sources):
     """One grain.MapDataset out of `sources`, a dict of path to MapDataset; it may be shuffled and repeated before."""
@@ -55,44 +51,6 @@ def _grain(blend: Blend, folder: Path) -> Files:
     yield "README.txt", readme(blend, RECORDS, usage)
 
 
-def _levanter(blend: Blend, folder: Path) -> Files:
-    """`data.yaml` with the data sets, and their weights or stages of weights."""
-    configs = {
-        entry.key: {"train_urls": list(entry.paths), "cache_dir": f"cache/{entry.key}"} for entry in blend.entries
-    }
-    weights: object = {entry.key: entry.weight for entry in blend.entries}
-    data: dict[str, object] = {"configs": configs, "train_weights": weights}
-    if blend.stages:
-        step = _block(blend)
-        starts = stage_starts(blend, step)
-        data["train_weights"] = [
-            [start, {entry.key: entry.weight for entry in stage.blend.entries}]
-            for start, stage in zip(starts, blend.stages, strict=True)
-        ]
-        data["mixture_block_size"] = step
-    yield "data.yaml", yaml_bytes({"data": {**data, "stop_strategy": "restart"}}, summary(blend, SEQUENCES))
-    usage = [
-        "Merge data.yaml into the configuration, with the tokenizer of your data.",
-        "Marin's newer LmDataConfig says components with a source of type url in place of configs.",
-        "A weight of 0 keeps a data set for evaluation only. Small data sets start again where they end.",
-    ]
-    if blend.stages:
-        usage.append("Stages start at multiples of mixture_block_size, whatever the batch is.")
-    yield "README.txt", readme(blend, SEQUENCES, usage)
-
-
-def _block(blend: Blend) -> int:
-    """The largest block of a power of two that shifts no stage by more than a hundredth of the training."""
-    steps = blend.budget_tokens / (blend.step_tokens or blend.budget_tokens)
-    block = _BLOCK
-    while block > 1 and block > steps / 50:
-        block //= 2
-    starts = stage_starts(blend, block)
-    if len(set(starts)) < len(starts):
-        raise ExportError(f"two stages would start at the same step: {starts}; take fewer stages")
-    return block
-
-
 def _read_maxtext(text: str) -> Weights:
     if text.lstrip().startswith("{"):
         return records(json_value(text), "path", "weight")
@@ -104,28 +62,7 @@ def _read_grain(text: str) -> Weights:
     return mapping(assigned(text, "WEIGHTS"))
 
 
-def _read_levanter(text: str) -> Weights:
-    weights = yaml_at(text, "data", "train_weights")
-    if isinstance(weights, list):
-        raise ValueError("has stages, which are a schedule and no mixture; make a file with the one that you mean")
-    return mapping(weights)
-
-
 TARGETS = (
-    Target(
-        name="levanter",
-        family="JAX",
-        description="Levanter and Marin train_weights, or stages of them",
-        unit=SEQUENCES,
-        files=_levanter,
-        main="data.yaml",
-        read=_read_levanter,
-        key="folder",
-        groups=True,
-        rule="They are one data set with one cache.",
-        keeps_zeros=True,
-        takes_stages=True,
-    ),
     Target(
         name="maxtext",
         family="JAX",

@@ -24,6 +24,7 @@ def files(blend: Blend, folder: Path) -> Files:
         "stage": "pt",
         "dataset": ",".join(names),
         "mix_strategy": "interleave_over",
+        "streaming": True,  # else all draws are made at the start, until the rarest data set has been seen whole
         "interleave_probs": ",".join(decimal_text(entry.weight) for entry in blend.entries),
     }
     info = {entry.key: {"file_name": entry.paths[0], "columns": {"prompt": "text"}} for entry in blend.entries}
@@ -31,7 +32,8 @@ def files(blend: Blend, folder: Path) -> Files:
     yield "dataset_info.json", (json.dumps(info, indent=1, ensure_ascii=False) + "\n").encode()
     usage = [
         "Merge train.yaml into the training arguments, and dataset_info.json into the one of your dataset_dir.",
-        "interleave_over repeats small data sets and ends when each has been seen whole: set max_steps.",
+        "interleave_over repeats small data sets and ends when each has been seen whole. So set max_steps, which",
+        "streaming asks for in any case.",
     ]
     yield "README.txt", readme(blend, UNIT, usage)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from doremi.errors import ExportError
 from doremi.export.blend import Blend
 from doremi.export.files import Files, python_bytes, readme, summary, yaml_bytes
 from doremi.export.rounding import decimal_text
@@ -12,6 +13,7 @@ from doremi.export.targets.megatron import own_data, own_files, own_lines, weigh
 from doremi.export.targets.parsing import assigned, at, blend_list, pairs, yaml_at
 
 UNIT = "samples of one length, hence tokens"
+_MOST = 254  # data sets that GPT-NeoX mixes: it numbers them in 8 bits
 _BRIDGE = "BLEND = [list(WEIGHTS), list(WEIGHTS.values())]\n"
 _BRIDGE_OWN = """from pathlib import Path
 
@@ -60,6 +62,10 @@ def _neox(blend: Blend, folder: Path) -> Files:
     """`data.yml`, to be named beside the other configuration files of GPT-NeoX."""
     weighted = weighted_paths(blend)
     yield from own_files(blend, folder.resolve())
+    if len(weighted) > _MOST:
+        raise ExportError(
+            f"GPT-NeoX mixes at most {_MOST} data sets, and these are {len(weighted):,}; join some domains"
+        )
     weights, paths = zip(*weighted, strict=True)
     value = {"train-data-paths": list(paths), "train-data-weights": list(weights)}
     yield "data.yml", yaml_bytes(value, summary(blend, UNIT))
