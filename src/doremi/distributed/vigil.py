@@ -6,6 +6,9 @@ into the common store how far it has come, and that it is alive. Who has waited 
 behind, or silent. If all are as far and alive, they are at work, and nobody is given up.
 """
 
+# pyright: reportPrivateImportUsage=false
+# torch.distributed gives its names to everyone, but does not list them.
+
 from __future__ import annotations
 
 import contextlib
