@@ -497,7 +497,7 @@ def test_a_repeat_to_the_byte_is_bought_where_it_is_cheap(
     assert repeats(auto.config, found) == ("bytes" if on else "distribution")
     assert keeps == [False]
     number = passes[0]
-    assert order_cost.with_order_cost(auto, corpus, known, found) == found  # once
+    assert order_cost.with_order_cost(auto, corpus, replace(known, machine=found), card) == found  # once
     assert order_cost.with_order_cost(auto, corpus, known, replace(card, device="cpu")).deterministic_cost is None
     set_by_hand = auto.config.model_copy(update={"training": training.model_copy(update={"deterministic": True})})
     assert order_cost.with_order_cost(replace(auto, config=set_by_hand), corpus, known, card) == card

@@ -130,7 +130,7 @@ def test_command_line_has_these_options_only() -> None:
     assert set(re.findall(r'"(--[a-z-]+)"', source)) == {
         "--set", "--dry-run", "--final-size", "--mixture", "--to", "--out", "--force", "--help", "--version",
         "--remove", "--sbatch", "--gpu", "--after", "--sizes", "--budget", "--paths", "--path", "--schedule", "--name",
-        "--from", "--unit", "--until", "--tokens", "--profile", "--full",
+        "--from", "--unit", "--until", "--tokens", "--profile", "--full", "--measure",
     }  # fmt: skip
 
 

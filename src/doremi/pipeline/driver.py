@@ -82,7 +82,11 @@ def settle(space: Workspace, corpus: Corpus, host: Host) -> int:
         found = settled(space.config, known, host, by_mixture(), threads_stay=stays)
         if found.warning is not None:
             space.watch.say(f"warning: {found.warning}")
-    space.world.on_main(lambda: space.record_machine(with_order_cost(space, corpus, known, found.machine)))
+
+    def record() -> None:
+        space.record_machine(found.machine if stays else with_order_cost(space, corpus, known, found.machine))
+
+    space.world.on_main(record)
     return found.at_once
 
 

@@ -27,9 +27,11 @@ def with_order_cost(space: Workspace, corpus: Corpus, known: Known, machine: Mac
     Where the GPU has too little memory for the trial, nothing is known.
     """
     settings = Context(space.config, replace(known, machine=machine)).settings
-    asked = machine.device == "cuda" and space.config.training.deterministic == "auto"
-    if not asked or settings is None or machine.deterministic_cost is not None:
+    if machine.device != "cuda" or space.config.training.deterministic != "auto" or settings is None:
         return machine
+    before = known.machine
+    if before is not None and before.deterministic_cost is not None and before.device_memory == machine.device_memory:
+        return replace(machine, deterministic_cost=before.deterministic_cost)
     space.watch.say("measuring what a repeat to the byte costs here ...")
     try:
         found = round(determinism.cost(proxy_step(space, corpus, settings), space.world.device), 4)
