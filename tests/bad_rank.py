@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from typing import Any
 from unittest import mock
 
@@ -12,6 +13,7 @@ import torch
 
 from doremi.cli import commands as cli
 from doremi.corpus.store import FlatFile
+from doremi.distributed import vigil
 from doremi.training import loop as train
 
 STEP = 5
@@ -58,6 +60,21 @@ def at_step(what: int) -> Any:
     return mock.patch.object(train.Trainer, "optimizer_step", optimizer_step)
 
 
+def stuck(rank: str) -> Any:
+    """One process stands still, and the others wait for it where nothing can be heard, as for a GPU."""
+    right = train.Trainer.optimizer_step
+
+    def optimizer_step(self: train.Trainer, step: int) -> torch.Tensor:
+        if step == STEP:
+            if os.environ["RANK"] == rank:
+                os.kill(os.getpid(), signal.SIGSTOP)
+            time.sleep(1000)
+        return right(self, step)
+
+    vigil.EVERY_SECONDS, vigil.SILENT_SECONDS, vigil.LATER_SECONDS = 0.5, 5.0, 1.0
+    return mock.patch.object(train.Trainer, "optimizer_step", optimizer_step)
+
+
 def main() -> None:
     what, rank, *arguments = sys.argv[1:]
     patch = {
@@ -66,9 +83,10 @@ def main() -> None:
         "killed": lambda: at_step(signal.SIGKILL),
         "hung": lambda: at_step(signal.SIGSTOP),
         "terminated": lambda: at_step(signal.SIGTERM),
+        "stuck": lambda: stuck(rank),
     }[what]()
     sys.argv = ["doremi", *arguments]
-    if os.environ["RANK"] == rank:
+    if what == "stuck" or os.environ["RANK"] == rank:
         patch.start()
     cli.main()
 

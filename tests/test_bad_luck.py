@@ -94,6 +94,7 @@ def status(config: Path) -> dict[str, object]:
         ("killed", 1, "rank 1 of 2 died without a word"),
         ("hung", 1, "rank 1 of 2 did not answer in time"),
         ("hung", 0, "rank 0 of 2 did not answer in time"),
+        ("stuck", 1, "rank 1 of 2 did not answer in time"),
     ],
 )
 def test_all_end_together_with_one_message(what: str, rank: int, says: str, two: Path, straight: bytes) -> None:

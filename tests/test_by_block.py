@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +15,8 @@ import torch
 from torch import Tensor
 from torch._dynamo.utils import counters
 
+from compiled_shards import steps
+from doremi.distributed import World
 from doremi.model import build as models
 from doremi.model import losses
 from doremi.model.build import TokenLosses, build, eval_mode
@@ -106,3 +112,19 @@ def test_the_number_of_graphs_does_not_grow_with_depth(
             assert (mine - plain).norm() <= bound * plain.norm() * (layers if dtype == torch.bfloat16 else 1)
     assert numbers[0] == numbers[1]
     assert numbers[0] <= 5
+
+
+@pytest.mark.slow
+def test_a_split_and_compiled_model_has_the_numbers_of_one_process(tmp_path: Path) -> None:
+    """Two processes over gloo, by the real compiler. Graphs are a block's and the losses', in training and not."""
+    script = Path(__file__).resolve().parent / "compiled_shards.py"
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    done = subprocess.run(
+        [*words, str(tmp_path / "out.json")], capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads((tmp_path / "out.json").read_text())
+    alone = steps(World(0, 1, torch.device("cpu")), layers=3, compiled=False)
+    assert found["losses"] == pytest.approx(alone["losses"], rel=GRADIENT)
+    assert found["parameters"] == pytest.approx(alone["parameters"], rel=GRADIENT)
+    assert (found["graphs"], found["eager"]) == (4, 0)

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import json
 import os
+import shutil
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch._dynamo.config as dynamo
+from safetensors.torch import load_file
 
+from doremi.config import TrainingConfig
 from doremi.distributed import World
-from doremi.events.event import Event, Said
+from doremi.errors import TrainingError
+from doremi.events.event import Event, Said, Stepped
 from doremi.model import build as models
 from doremi.objectives.dro import GroupDRO
 from doremi.objectives.plain import PlainObjective
 from doremi.objectives.reweighting import Reweighting
 from doremi.objectives.variants import VariantDRO, official
+from doremi.pipeline import look, order_cost, trainings
 from doremi.pipeline.driver import settle
 from doremi.pipeline.host import this_host
 from doremi.pipeline.preparing import prepare
@@ -28,9 +39,14 @@ from doremi.pipeline.trainings import fresh_model, make_job
 from doremi.pipeline.work import plan_now
 from doremi.pipeline.workspace import Workspace, open_workspace
 from doremi.rundir import costs
-from doremi.rundir.machine import Machine, resolved
+from doremi.rundir.context import Context
+from doremi.rundir.known import Counts
+from doremi.rundir.layout import TrainingFolder
+from doremi.rundir.machine import Machine, repeats, resolved
+from doremi.rundir.memory import copied
+from doremi.rundir.node import training_place
 from doremi.rundir.specs import TrainingSpec
-from doremi.training import compiling, loop
+from doremi.training import checkpoint, compiling, determinism, loop, saver
 from doremi.training.batches import DeviceBatch, read_ahead
 from doremi.training.loop import Job, Trainer
 from doremi.training.reference_losses import LiveReference
@@ -171,12 +187,13 @@ def test_who_should_be_compiled_and_is_not_is_told_once(
 ) -> None:
     """As where the compiler's limit is reached: what was compiled runs as it is."""
     monkeypatch.setattr(torch, "compile", lambda model, **_: model)
-    for compile_it, warnings in ((True, 1), (False, 0)):
+    for compile_it, whole_layers, warnings in ((True, 8, 1), (True, 0, 1), (False, 8, 0)):
+        monkeypatch.setattr(compiling, "WHOLE_LAYERS", whole_layers)
         watch = Heard()
         trainer = Trainer(
             job_of(
                 space,
-                f"given up {compile_it}",
+                f"given up {compile_it} {whole_layers}",
                 replace(spec, settings=spec.settings.model_copy(update={"compile": compile_it})),
             ),
             space.world,
@@ -215,8 +232,6 @@ def test_a_training_goes_on_without_cuda_graphs_where_they_fail(
 @pytest.mark.slow  # the compiler takes seconds
 @pytest.mark.parametrize("make", [lambda: GroupDRO(4), lambda: VariantDRO(4, official(4, vocab_size=9))])
 def test_sums_of_a_step_compile_once_and_stay_what_they_are(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from functools import partial
-
     from torch._dynamo.utils import counters
 
     torch.compiler.reset()
@@ -237,3 +252,260 @@ def test_sums_of_a_step_compile_once_and_stay_what_they_are(make: Any, monkeypat
         scoring.update(found[0][0][3:])
     assert counters["stats"]["unique_graphs"] == 3
     assert not counters["graph_break"]
+
+
+# -- saving in the background ------------------------------------------------------------------------------------------
+
+
+def saved_bytes(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def short(spec: TrainingSpec) -> TrainingSpec:
+    settings = {"steps": 6, "checkpoint_every": 2, "evaluate_every": 6, "log_every": 3}
+    return replace(spec, settings=spec.settings.model_copy(update=settings))
+
+
+@pytest.fixture
+def in_background(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Everything is saved so; steps of what was begun."""
+    begun, right = [], checkpoint.begin
+
+    def begin(folder: Path, step: int, *given: Any, **options: Any) -> checkpoint.Saving:
+        begun.append(step)
+        return right(folder, step, *given, **options)
+
+    monkeypatch.setattr(saver, "saves_in_background", lambda *_: True)
+    monkeypatch.setattr(checkpoint, "begin", begin)
+    return begun
+
+
+def test_what_is_saved_in_the_background_has_the_bytes_of_what_is_saved_at_once(
+    space: Workspace, spec: TrainingSpec, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """Also of the checkpoints in the middle, though the next step begins before they are written."""
+    monkeypatch.setattr(checkpoint, "KEEP", 9)
+    monkeypatch.setattr(checkpoint, "keep_last", lambda _: None)
+    spec = short(spec)
+    loop.train(job_of(space, "at once", spec), space.world, Silent())
+    begun = request.getfixturevalue("in_background")
+    save_file = checkpoint.save_file
+
+    def slow(tensors: Any, path: Path) -> None:
+        time.sleep(0.2)  # the weights have moved when this ends
+        save_file(tensors, path)
+
+    monkeypatch.setattr(checkpoint, "save_file", slow)
+    loop.train(job_of(space, "background", spec), space.world, Silent())
+    assert begun == [2, 4, 6]
+    one, other = (saved_bytes(space.root / name / "checkpoint") for name in ("at once", "background"))
+    assert len(one) == 9
+    assert one == other
+
+
+class Killed(BaseException):
+    """Nothing hears it, so that all stays as it is at this moment, as after SIGKILL (tests/kill.py sends it)."""
+
+
+def test_a_training_that_is_gone_while_it_saves_goes_on_from_the_checkpoint_before(
+    space: Workspace, spec: TrainingSpec, in_background: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, save_file, written = short(spec), checkpoint.save_file, threading.Event()
+    loop.train(job_of(space, "left alone", spec), space.world, Silent())
+    folder = space.root / "killed" / "checkpoint"
+
+    def half(tensors: Any, path: Path) -> None:
+        save_file(tensors, path)
+        if path.parent.name.startswith(".step-00000004"):
+            path.write_bytes(path.read_bytes()[:1000])
+            written.set()
+            threading.Event().wait(1)
+
+    class Dies(Silent):
+        def emit(self, event: Event) -> None:
+            if isinstance(event, Stepped) and event.step == 5:
+                assert written.wait(30)
+                raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_file", half)
+        with pytest.raises(Killed):
+            loop.train(job_of(space, "killed", spec), space.world, Dies())
+    assert [path.name for path in sorted(folder.iterdir())] == [".step-00000004.tmp", "step-00000002"]
+    loop.train(job_of(space, "killed", spec), space.world, Silent())
+    assert in_background == [2, 4, 6, 2, 4, 4, 6]
+    assert saved_bytes(folder) == saved_bytes(space.root / "left alone" / "checkpoint")
+
+
+def test_what_is_on_its_way_is_waited_for(
+    tmp_path: Path, in_background: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, save_file, tensor = threading.Event(), checkpoint.save_file, torch.zeros(3)
+
+    def waits(tensors: Any, path: Path) -> None:
+        assert held.wait(30)
+        save_file(tensors, path)
+
+    monkeypatch.setattr(checkpoint, "save_file", waits)
+    with saver.Saver(tmp_path, World(0, 1, CPU), sharded=False) as saving:
+        saving.save(1, {"x": tensor}, {})
+        tensor += 1
+        assert saving.is_writing()
+        assert checkpoint.saved(tmp_path) == []
+        threading.Timer(0.1, held.set).start()
+        saving.save(2, {"x": tensor}, {})
+        assert [path.name for path in checkpoint.saved(tmp_path)] == ["step-00000001"]
+    assert [path.name for path in checkpoint.saved(tmp_path)] == ["step-00000001", "step-00000002"]
+    numbers = [load_file(path / "tensors.safetensors")["x"].tolist() for path in checkpoint.saved(tmp_path)]
+    assert numbers == [[0, 0, 0], [1, 1, 1]]
+    with contextlib.suppress(RuntimeError), saving:
+        saving.save(3, {"x": tensor}, {})
+        raise RuntimeError
+    assert checkpoint.saved(tmp_path)[-1].name == "step-00000003"  # a training that ends badly has what it saved
+
+
+@pytest.mark.usefixtures("in_background")
+def test_a_disk_that_is_full_is_told_by_the_next_who_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    saving = saver.Saver(tmp_path, World(0, 1, CPU), sharded=False)
+    saving.save(1, {"x": torch.zeros(1)}, {})
+    saving.finish()
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    saving.save(2, {"x": torch.zeros(1)}, {})
+    with pytest.raises(OSError, match="No space"):
+        saving.save(3, {"x": torch.zeros(1)}, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
+
+
+def test_a_card_saves_in_the_background_from_two_gigabytes_on_and_the_copy_counts() -> None:
+    small, large = (Counts(1, number, 1, 1, 1) for number in (100_000_000, 280_000_000))
+    card = Machine("cuda", True, 16, 2, 80 * GIGABYTE)
+    adamw, adafactor = TrainingConfig(), TrainingConfig(optimizer="adafactor")
+    assert copied(adamw, card, small) == 0
+    assert copied(adamw, card, large) == 12 * 280_000_000
+    assert copied(adafactor, card, large) == 0
+    assert copied(adamw, replace(card, device="cpu"), large) == 0
+    assert copied(adamw.model_copy(update={"parallel": "fsdp"}), replace(card, processes=8), large) == 0
+
+
+@pytest.mark.slow
+def test_shards_saved_in_the_background_have_the_bytes_of_those_saved_at_once(tmp_path: Path) -> None:
+    script = Path(__file__).resolve().parent / "background.py"
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    done = subprocess.run([*words, str(tmp_path)], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, other = (saved_bytes(tmp_path / name) for name in ("at once", "background"))
+    shards = [name for name in one if name.endswith(".safetensors")]
+    assert len(shards) == 2
+    assert one.keys() == other.keys()
+    for name in shards:
+        assert parts(one[name]) == parts(other[name])
+    assert one["step-00000001/state.json"] == other["step-00000001/state.json"]
+    found = checkpoint.latest(tmp_path / "background", pytest.fail, World(0, 1, CPU))
+    assert found is not None
+    assert found.step == 1
+
+
+def parts(file: bytes) -> tuple[Any, bytes]:
+    """Header and numbers of a safetensors file; two remarks in the header come in any order each time it is written."""
+    start = 8 + int.from_bytes(file[:8], "little")
+    return json.loads(file[8:start]), file[start:]
+
+
+# -- what is measured or tried once ------------------------------------------------------------------------------------
+
+
+def out_of_memory_below(number: int, patch: pytest.MonkeyPatch) -> None:
+    """As on a GPU that has too little for larger micro-batches."""
+    right = loop.Trainer.forward_backward
+
+    def forward_backward(self: Trainer, batches: list[DeviceBatch]) -> torch.Tensor:
+        if len(batches) < number:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 6.10 GiB")
+        return right(self, batches)
+
+    patch.setattr(loop.Trainer, "forward_backward", forward_backward)
+
+
+def test_micro_batches_are_halved_where_the_gpu_says_so_and_that_is_recorded(
+    space: Workspace, spec: TrainingSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus, watch = space.directory.whole_corpus(), Heard()
+    training = space.config.training.model_copy(update={"accumulation": "auto"})
+    auto = replace(space, config=space.config.model_copy(update={"training": training}), watch=watch)
+    spec = replace(short(spec), device_memory=80 * GIGABYTE)
+    folder = TrainingFolder(space.root / training_place(spec.key))
+
+    def done(number: int, where: Workspace) -> dict[str, bytes]:
+        settings = spec.settings.model_copy(update={"accumulation": number})
+        trainings.train(where, corpus, replace(spec, settings=settings), "small")
+        found = saved_bytes(folder.folder / "checkpoint")
+        shutil.rmtree(folder.folder)
+        return found
+
+    four = done(4, space)
+    out_of_memory_below(4, monkeypatch)
+    assert done(1, auto) == four
+    less = "remark: small: the GPU has too little memory. It goes on in {} micro-batches a step."
+    assert watch.said == [less.format(2), less.format(4)]
+    (least,) = look.machine(space.root).micro_batches.values()  # type: ignore[union-attr]
+    assert least == 4
+    asked = Context(auto.config, look.look(auto.config, space.directory, corpus)).settings
+    assert asked is not None
+    assert asked.accumulation == 4  # of other seeds and candidates
+    with pytest.raises(TrainingError, match=r"tried to allocate 6.10 GiB\). Set training.accumulation"):
+        done(1, space)  # where the user has said how many
+    shutil.rmtree(folder.folder)
+    out_of_memory_below(10**6, monkeypatch)
+    with pytest.raises(TrainingError, match="does not fit into the memory of the GPU"):
+        done(spec.settings.batch_size, auto)
+    shutil.rmtree(folder.folder)
+
+
+@pytest.mark.parametrize(("slower", "on"), [(0.05, True), (0.2, False)])
+def test_a_repeat_to_the_byte_is_bought_where_it_is_cheap(
+    slower: float, on: bool, tmp_path: Path, space: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The passes are real, the clock is not: each takes a second, or more where an order is kept."""
+    now, keeps, passes = [0.0], [False], [0]
+    monkeypatch.setattr(determinism, "set_deterministic", lambda kept, _: keeps.__setitem__(0, kept))
+    right = order_cost.proxy_step
+
+    def proxy_step(*given: Any) -> Any:
+        step = right(*given)
+
+        def timed() -> None:
+            step()
+            passes[0] += 1
+            now[0] += 1 + slower * keeps[0]
+
+        return timed
+
+    monkeypatch.setattr(order_cost, "proxy_step", proxy_step)
+    measured = partial(determinism.cost, clock=lambda: now[0])
+    monkeypatch.setattr(determinism, "cost", measured)
+    training = space.config.training.model_copy(update={"deterministic": "auto"})
+    auto = replace(space, config=space.config.model_copy(update={"training": training}))
+    corpus = space.directory.whole_corpus()
+    known = look.look(auto.config, space.directory, corpus)
+    card = Machine("cuda", True, 16, 2, 80 * GIGABYTE)
+    found = order_cost.with_order_cost(auto, corpus, known, card)
+    assert found == replace(card, deterministic_cost=pytest.approx(slower, abs=1e-3))
+    assert resolved(auto.config, found, 1000).deterministic is on
+    assert repeats(auto.config, found) == ("bytes" if on else "distribution")
+    assert keeps == [False]
+    number = passes[0]
+    assert order_cost.with_order_cost(auto, corpus, replace(known, machine=found), card) == found  # once
+    assert order_cost.with_order_cost(auto, corpus, known, replace(card, device="cpu")).deterministic_cost is None
+    set_by_hand = auto.config.model_copy(update={"training": training.model_copy(update={"deterministic": True})})
+    assert order_cost.with_order_cost(replace(auto, config=set_by_hand), corpus, known, card) == card
+    assert passes[0] == number
+
+
+def test_an_operation_without_an_order_makes_it_dear() -> None:
+    def step() -> None:
+        raise RuntimeError("cumsum_cuda_kernel does not have a deterministic implementation, but you set")
+
+    assert determinism.cost(step, CPU) == determinism.IMPOSSIBLE

@@ -20,8 +20,9 @@ from typer.testing import CliRunner
 from doremi.cli import commands as cli
 from doremi.cli.jobs import jobs_table
 from doremi.cli.status import describe
-from doremi.config import RunConfig
+from doremi.config import RunConfig, TrainingConfig
 from doremi.corpus.kept import keep
+from doremi.corpus.manifest import TokenizerEntry
 from doremi.corpus.prepare import prepare
 from doremi.corpus.survey import survey
 from doremi.corpus.value import Corpus
@@ -33,6 +34,8 @@ from doremi.executors.choose import chosen
 from doremi.files import cache_folder, size_in_words
 from doremi.mixture.record import MixtureRecord, write_record
 from doremi.model import build as model
+from doremi.model.operations import of_model
+from doremi.model.presets import shape
 from doremi.pipeline import preparing
 from doremi.pipeline.driver import complete, drive, settle
 from doremi.pipeline.host import this_host
@@ -40,16 +43,19 @@ from doremi.pipeline.run import candidates, search
 from doremi.pipeline.workspace import Workspace, open_workspace
 from doremi.plan import calibration, kept, plan, preparation
 from doremi.plan.calibration import Measured
+from doremi.plan.estimate import estimated
 from doremi.plan.savings import savings
 from doremi.plan.stages import Stage
 from doremi.plan.table import duration, text
 from doremi.plan.whole import as_trained_on, whole_run
 from doremi.rundir.data_request import prepare_request
 from doremi.rundir.graph import Graph
+from doremi.rundir.known import Counts
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.specs import MixtureSpec, TrainingSpec
 from doremi.rundir.weights import allowed, plain_record
 from doremi.statistics.needed import Needed
+from graphs import corpus as numbers
 from tiny import DOMAINS, Silent, tiny_config, write_corpus
 from tolerances import FLOAT64
 
@@ -718,3 +724,85 @@ def test_a_process_of_its_own_measures(prepared: RunConfig, tmp_path: Path, monk
     assert seconds is not None
     assert seconds > 0
     assert json.dumps(made.total_memory()) != "null"
+
+
+# -- arithmetic --------------------------------------------------------------------------------------------------------
+
+H100 = "NVIDIA H100 80GB HBM3"
+
+
+@pytest.fixture
+def on_a_card(prepared: RunConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> RunConfig:
+    """The prepared run, planned as if this machine had a GPU; whoever measures fails."""
+
+    def measured(*_: object) -> Measured:
+        raise AssertionError("a minute of compiling")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(plan, "card_name", lambda _: H100)
+    monkeypatch.setattr(calibration, "measure", measured)
+    shutil.copytree(prepared.root, tmp_path / "runs" / "tiny")
+    shutil.copytree(
+        RunDirectory(prepared.root).whole_corpus().folder.parent, tmp_path / "runs" / "corpora", dirs_exist_ok=True
+    )
+    return prepared.model_copy(update={"runs": str(tmp_path / "runs")})
+
+
+def test_the_first_answer_on_a_gpu_is_arithmetic_and_says_so(
+    on_a_card: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make(on_a_card)
+    assert made.arithmetic
+    assert made.total_seconds() is not None
+    page = text(made)
+    assert "time and memory are arithmetic, see the note" in page
+    assert f"note: time and memory are arithmetic by the data sheet of {H100}" in page
+    for kind in (("plain", "custom"), ("proxy", "custom")):
+        assert made.measured[kind].step > 0.004
+    monkeypatch.setattr(calibration, "measure", lambda *_: TIMES)
+    measured = plan.make(on_a_card, None, lambda _: None, measure=True)
+    assert set(measured.measured.values()) == {TIMES}
+    assert not measured.arithmetic
+    monkeypatch.setattr(plan, "card_name", lambda _: "a GPU that nobody knows")
+    assert set(make(on_a_card).measured.values()) == {TIMES}
+    monkeypatch.setattr(calibration, "measured_before", lambda *_: (TIMES, "2026-11-27"))
+    monkeypatch.setattr(plan, "card_name", lambda _: H100)
+    assert not make(on_a_card).arithmetic  # kept
+
+
+def test_what_finished_trainings_took_is_better_than_arithmetic(on_a_card: RunConfig) -> None:
+    before = make(on_a_card)
+    lines = [
+        {"stage": "doremi/reference/seed-0", "seconds": 100.0, "tokens": 2560},
+        {"stage": "custom/uniform/seed-0", "seconds": 7.0, "from_step": 3},
+    ]
+    (on_a_card.root / "timings.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    after = make(on_a_card)
+    assert after.seconds(after.stages[0]) == pytest.approx(100.0)
+    assert after.seconds(after.stages[1]) == before.seconds(before.stages[1])  # no proxy has ended
+    mains = after.stages[2]
+    assert after.seconds(mains) == pytest.approx(100.0 * mains.number)
+
+
+def test_a_large_model_takes_its_operations_at_a_share_of_the_data_sheet() -> None:
+    """The 120M shape, 32 x 1,024 tokens: 28 T operations a step. One H200 took 73 ms for it."""
+    description = shape("280m", None, {})
+    settings = TrainingConfig(
+        steps=1000, batch_size=32, precision="bfloat16", compile=True, threads=2, evaluate_every=1000
+    )
+    each = of_model(description, 50_304, 1024)
+    counts = Counts(
+        85_000_000, 124_000_000, each.forward, each.training, each.saved, each.scores, each.layers, each.in_blocks,
+        each.in_attention, each.between,
+    )  # fmt: skip
+    memory = 141 * 10**9
+    spec = TrainingSpec("f", 1024, json.dumps(description), settings, (1.0,), 0, device="cuda", device_memory=memory)
+    corpus = replace(numbers({"web": 10**7}), tokenizer=TokenizerEntry("trained", "t", 50_304, "e", 0))
+    found = estimated(spec, corpus, counts, "NVIDIA H200")
+    slow = settings.model_copy(update={"precision": "float32"})
+    float32 = estimated(replace(spec, settings=slow), corpus, counts, "NVIDIA H200")
+    assert found is not None
+    assert float32 is not None
+    assert found.step == pytest.approx(0.073, rel=0.3)
+    assert float32.step > 5 * found.step
+    assert estimated(spec, corpus, replace(counts, forward=None, training=None), "NVIDIA H200") is None

@@ -14,6 +14,7 @@ from card.notes import Notes
 GRAPHS = {"doremi.training.compiling.CUDA_GRAPHS": True}
 NOT_AHEAD = {"doremi.training.batches.AHEAD": False}
 SUMS_APART = {"doremi.training.compiling.COMPILE_SUMS": False}
+ONE_GRAPH = {"doremi.training.compiling.WHOLE_LAYERS": 64}
 CHUNKS = {"doremi.model.build.LOGITS_LIMIT_BYTES": 2**40}
 
 
@@ -155,12 +156,13 @@ def large(notes: Notes, place: Place, seconds: float, *, tiny: bool) -> None:
         Case("120M", size, profiled=pace.profiled),
         Case("120M, DRO with stored losses", (*size, "--scored", "stored")),
         Case("120M, deterministic", (*size, "--deterministic")),
+        Case("120M, one graph", (*size, "--constants", json.dumps(ONE_GRAPH))),
     ]
     with Cases(notes, place, deadline) as cases:
         groups = cases.begin(known)
         everyone = [child for group in groups for child in group]
         cases.warm(everyone)
-        cases.ready(everyone, deadline - 2 * pace.window - 8)
+        cases.ready(everyone, deadline - 3 * pace.window - 8)
         best, plain, *others = everyone
         ceiling = cases.measure([best], 0.0, pace.patience) if best.state == "ready" else []
         rates = [report(notes, cases, [child], pace) for child in (plain, *others)]
@@ -172,3 +174,4 @@ def large(notes: Notes, place: Place, seconds: float, *, tiny: bool) -> None:
         notes.figure({"figure": "large_step_share_of_product_rate", "value": round(share, 4), "unit": "share"})
     ratio(notes, "large_dro_step_stored_over_plain", rates[0], rates[1])
     ratio(notes, "large_step_deterministic_over_plain", rates[0], rates[2])
+    ratio(notes, "large_step_one_graph_over_by_block", rates[0], rates[3])

@@ -23,7 +23,7 @@ from card.right import READING
 ROWS, LENGTH = 132, 256
 LEAST_TOKENS, MOST_TOKENS = 20_000_000, 40_000_000  # of a main model: 2 and 4 for each parameter of its body
 MIXTURES, SEEDS, AT_ONCE = ("doremi", "natural", "uniform"), 3, 3
-OVERHEAD_SECONDS = 110.0  # start, the compiler's warm-ups, reference, stored losses and proxy
+OVERHEAD_SECONDS = 135.0  # start, what a repeat costs, the compiler's warm-ups, reference, stored losses and proxy
 CAREFUL = 0.75  # of the measured rate: evaluations, checkpoints, and several trainings on one card
 CLOSING_SECONDS = 45.0  # to stop what goes on, judge what is whole, and read it
 LARGEST = 12 * 2**20  # bytes of a file that is brought back

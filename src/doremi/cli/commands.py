@@ -152,12 +152,17 @@ def plan(
             "--final-size", metavar="PRESET", help="Size of the final model. Default: the largest candidate's."
         ),
     ] = None,
+    measure: Annotated[
+        bool,
+        typer.Option("--measure", help="On a GPU, measure some steps. Default: arithmetic."),
+    ] = False,
 ) -> None:
     """Show what a run will cost before it starts, in time, memory and disk, and what would be cheaper."""
     from doremi.plan.plan import make
     from doremi.plan.table import text
 
-    typer.echo(text(make(_load(place, set_), final_size, lambda message: typer.echo(message, err=True))))
+    config = _load(place, set_)
+    typer.echo(text(make(config, final_size, lambda message: typer.echo(message, err=True), measure=measure)))
 
 
 @app.command()

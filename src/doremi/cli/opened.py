@@ -8,7 +8,7 @@ import signal
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from doremi.errors import Interrupted
+from doremi.errors import Interrupted, PeerError
 
 if TYPE_CHECKING:
     from doremi.cli.display import Display
@@ -51,8 +51,13 @@ def opened(
             display.say(remark)
         world = distributed.start(config.training.timeout)
         with open_workspace(config, world, display, own_model=own_model, joins=joins) as space:
+
+            def lost(message: str) -> None:
+                space.status("failed", display.stage, message, PeerError.exit_code, PeerError.__name__)
+
             try:
-                yield space
+                with world.watched(lost):
+                    yield space
             except BaseException as error:
                 error = _as_told(error, display)
                 stopped, code = isinstance(error, Interrupted), getattr(error, "exit_code", 1)

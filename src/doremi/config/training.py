@@ -63,7 +63,8 @@ class TrainingConfig(Section):
     in doremi/compiled of your cache folder (~/.cache), unless TORCHINDUCTOR_CACHE_DIR names another."""
     deterministic: Annotated[bool | Auto, Neutral(False)] = "auto"
     """On a GPU, whether a training repeats to the byte. Kernels that add in any order are then not used. `auto` is
-    true. Without effect on a CPU, where trainings always repeat."""
+    true where that costs less than a tenth of a step. It is measured before a run's first training and recorded.
+    Without effect on a CPU, where trainings always repeat."""
     threads: int | Auto = "auto"
     """CPU threads of one training. `auto` divides the cores by the trainings at once. On a GPU it takes two at most."""
     evaluate_every: int | Auto = "auto"

@@ -21,6 +21,7 @@ from doremi.pipeline.counting import count_models
 from doremi.pipeline.executor import Ended, Executor, Executors, Task
 from doremi.pipeline.first_seeds import noise_words
 from doremi.pipeline.look import look
+from doremi.pipeline.order_cost import with_order_cost
 from doremi.pipeline.pace import Pace
 from doremi.pipeline.preparing import prepare
 from doremi.pipeline.work import do, plan_now
@@ -82,7 +83,11 @@ def settle(space: Workspace, corpus: Corpus, host: Host) -> int:
         found = settled(space.config, known, host, by_mixture(), threads_stay=stays)
         if found.warning is not None:
             space.watch.say(f"warning: {found.warning}")
-    space.world.on_main(lambda: space.record_machine(found.machine))
+
+    def record() -> None:
+        space.record_machine(found.machine if stays else with_order_cost(space, corpus, known, found.machine))
+
+    space.world.on_main(record)
     return found.at_once
 
 

@@ -42,13 +42,13 @@ from doremi.pipeline.workspace import Workspace, versions
 from doremi.rundir import costs
 from doremi.rundir.known import counts, counts_key
 from doremi.rundir.layout import TrainingFolder
-from doremi.rundir.memory import split_over
+from doremi.rundir.memory import more_micro_batches, split_over
 from doremi.rundir.node import training_place
 from doremi.rundir.specs import DIGITS, LossesSpec, Scoring, TrainingSpec
 from doremi.trackers import Tracked
 from doremi.training import loop
 from doremi.training.determinism import deterministic_or_said, set_deterministic
-from doremi.training.memory import forget_peak, peak_memory
+from doremi.training.memory import forget_peak, free_memory, peak_memory
 from doremi.training.out_of_memory import memory_or_said
 from doremi.training.profile import profiled
 from doremi.training.reference_losses import Forward, LiveReference, ReferenceLosses, StoredReference, write_store
@@ -176,10 +176,27 @@ def train(space: Workspace, corpus: Corpus, spec: TrainingSpec, name: str) -> No
         return
     _prepare_torch(spec.settings, space.world)
     with deterministic_or_said(), memory_or_said(name):
-        if spec.scoring is None:
-            _plain(space, corpus, spec, folder.folder, name)
-        else:
-            _scored(space, corpus, spec, folder.folder, name)
+        while (smaller := _tried(space, corpus, spec, folder.folder, name)) is not None:
+            spec = smaller
+
+
+def _tried(space: Workspace, corpus: Corpus, spec: TrainingSpec, folder: Path, name: str) -> TrainingSpec | None:
+    """Do a training; the same with smaller micro-batches where these are ours to choose and the GPU has too little
+    memory. It is recorded, so that other trainings of this model begin so. None when it is done.
+    """
+    try:
+        (_plain if spec.scoring is None else _scored)(space, corpus, spec, folder, name)
+    except torch.OutOfMemoryError:
+        number = more_micro_batches(spec.settings, space.world.size)
+        asked = space.config.training.accumulation == "auto" and spec.device_memory is not None
+        if not asked or number is None or space.world.size > 1:  # of several, others wait for this process
+            raise
+    else:
+        return None
+    free_memory()  # no longer held by the error
+    space.watch.say(f"remark: {name}: the GPU has too little memory. It goes on in {number} micro-batches a step.")
+    space.record_micro_batches(counts_key(spec.model, corpus.tokenizer.vocab_size, spec.sequence_length), number)
+    return replace(spec, settings=spec.settings.model_copy(update={"accumulation": number}))
 
 
 def _prepare_torch(settings: TrainingConfig, world: World) -> None:

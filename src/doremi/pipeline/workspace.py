@@ -68,6 +68,14 @@ class Workspace:
             if {**manifest, **told} != manifest:
                 write_json(self.root / "manifest.json", {**manifest, **told})
 
+    def record_micro_batches(self, model: str, number: int) -> None:
+        """Record that trainings of a model, by its `counts_key`, need so many at least. Others may record theirs."""
+        with self.locks.records():
+            manifest = self.directory.manifest()
+            found = {**manifest["machine"].get("micro_batches", {}), model: number}
+            machine = {**manifest["machine"], "micro_batches": dict(sorted(found.items()))}
+            write_json(self.root / "manifest.json", {**manifest, "machine": machine})
+
     @contextlib.contextmanager
     def timed(self, stage: str, **figures: float) -> Iterator[dict[str, float]]:
         """Note how long the block took, if it ends well, and say in the status file that it runs.

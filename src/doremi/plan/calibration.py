@@ -201,7 +201,12 @@ class _Trial:
         trainer = training.Trainer(job, self.world, watch)
         done = trainer.restore()
         evaluating, evaluation = _first_and_median(lambda: trainer.evaluate(done))
-        _, saving = _first_and_median(lambda: trainer.save(done))
+
+        def save_all() -> None:
+            trainer.save(done)
+            trainer.saver.finish()  # the next one would wait for it
+
+        _, saving = _first_and_median(save_all)
         length, memory = self.spec.sequence_length, self.spec.device_memory
         rows = costs.losses_rows(self.spec.settings, length, memory)
         return _Seconds(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from doremi.config import RunConfig
 from doremi.files import size_in_words
-from doremi.rundir.at_once import on_device, training_bytes
+from doremi.rundir.at_once import on_device, on_host, training_bytes
 from doremi.rundir.costs import micro_batch_rows
 from doremi.rundir.graph import Graph
 from doremi.rundir.node import Node
@@ -33,8 +33,10 @@ def _line(config: RunConfig, graph: Graph, node: Node) -> str:
     rows = max(1, micro_batch_rows(spec.settings) // machine.processes)
     frozen = f", reference {size_in_words(held.frozen)}" if held.frozen else ""
     again = "" if spec.settings.recompute == "none" else f", {spec.settings.recompute} computed again"
+    copy = on_host(config, graph, node)
+    host = f". While it saves, {size_in_words(copy)} of the host's memory" if copy else ""
     return (
         f"about {size_in_words(held.total)}. Parameters, gradients and optimiser {size_in_words(held.state)}, "
         f"activations of {rows} sequences {size_in_words(held.activations)}{again}, logits at least "
-        f"{size_in_words(held.logits)}{frozen}"
+        f"{size_in_words(held.logits)}{frozen}{host}"
     )

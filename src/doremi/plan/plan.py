@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from doremi.corpus.sources import describe, find_all
 from doremi.corpus.value import Corpus
 from doremi.diagnostics.few_tokens import few_tokens
 from doremi.distributed import start
-from doremi.errors import ConfigError, MixtureError, TrainingError
+from doremi.errors import ConfigError, MixtureError
 from doremi.methods import by_mixture
 from doremi.model.operations import of_model
 from doremi.model.presets import shape
@@ -31,6 +31,7 @@ from doremi.pipeline.first_seeds import first_noise
 from doremi.plan import calibration, footprint
 from doremi.plan.calibration import Measured
 from doremi.plan.stages import Stage, stages
+from doremi.plan.trials import Trials, alike, card_name
 from doremi.plan.whole import as_trained_on, too_few_kept, trainings_at_once, whole_run
 from doremi.rundir.context import Context
 from doremi.rundir.corpora import changes
@@ -40,7 +41,6 @@ from doremi.rundir.graph import Graph
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.outgrown import in_words, outgrown
 from doremi.rundir.schedule import Left
-from doremi.rundir.specs import LossesSpec
 from doremi.rundir.weights import candidate_name, check_limits, plain_record, shape_of
 from doremi.rundir.yardstick import remarks
 from doremi.statistics.looks import PLAN
@@ -64,6 +64,8 @@ class Plan:
     final_operations: int
     at_once: int = 1
     """Trainings that go on at the same time."""
+    arithmetic: bool = False
+    """Whether seconds and memory are estimates, of which some were never measured."""
     noise: tuple[Needed, int] | None = None
     """What it takes to prove one per cent, and with how many seeds that is known; None before two are trained."""
     notes: list[str] = field(default_factory=list)
@@ -203,9 +205,10 @@ class Plan:
         return max((part for part in parts if part is not None), default=None)
 
 
-def make(config: RunConfig, final_size: str | None, say: Callable[[str], None]) -> Plan:
+def make(config: RunConfig, final_size: str | None, say: Callable[[str], None], *, measure: bool = False) -> Plan:
     """Count, survey and measure; `say` is told what is being measured.
 
+    On a GPU measuring means compiling, which takes a minute. There arithmetic answers, unless it is to `measure`.
     `final_size` is the preset of the final run, the largest candidate's if None. `ConfigError` for what cannot be
     planned, `MixtureError` for limits that no mixture over the prepared corpus keeps.
     """
@@ -241,7 +244,8 @@ def make(config: RunConfig, final_size: str | None, say: Callable[[str], None]) 
         notes.append("not counted: models of your own that `doremi train --mixture` has begun")
     found = stages(config, graph)
     notes += filter(None, (few_tokens(stage.size, config.run_tokens, stage.body) for stage in _each_size(found)))
-    measured = dict(_measured(config, corpus, found, notes, say))
+    trials = Trials(config, corpus, None if measure else card_name(world.device), directory.root, notes, say)
+    measured = {(s[0].kind, s[0].size): one for s in alike(found) if (one := trials.of(s, graph)) is not None}
     operations = round(training * config.budget / config.data.sequence_length)
     return Plan(
         config,
@@ -253,6 +257,7 @@ def make(config: RunConfig, final_size: str | None, say: Callable[[str], None]) 
         name,
         operations,
         at_once=at_once,
+        arithmetic=trials.guessed,
         noise=first_noise(config, directory, graph.record()),
         notes=notes,
     )
@@ -313,28 +318,6 @@ def missing_files(config: RunConfig) -> list[str]:
     """Mixture files that are still to be made."""
     there = look.files(config, config.root)
     return [name for name in look.named_files(config) if name not in there]
-
-
-def _measured(
-    config: RunConfig, corpus: Corpus, stages: list[Stage], notes: list[str], say: Callable[[str], None]
-) -> Iterator[tuple[tuple[str, str], Measured]]:
-    """Each kind of training at each size once."""
-    specs = {(s.kind, s.size): s.spec for s in stages}
-    for (kind, size), spec in specs.items():
-        if isinstance(spec, LossesSpec):
-            continue
-        what = f"{'plain training' if kind == 'plain' else 'a proxy'} of {size}"
-        if (before := calibration.measured_before(config, spec, corpus)) is not None:
-            say(f"{what}: as measured here on {before[1]}")
-            yield (kind, size), before[0]
-            continue
-        say(f"measuring {what} ...")
-        try:
-            found = calibration.measure(config, spec, size, corpus)
-        except TrainingError as error:
-            notes.append(str(error))
-        else:
-            yield (kind, size), found
 
 
 # -- epochs ----------------------------------------------------------------------------------------------------------

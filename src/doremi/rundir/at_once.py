@@ -17,7 +17,7 @@ from doremi.rundir.context import Context
 from doremi.rundir.graph import Graph, Method, graph
 from doremi.rundir.known import Known
 from doremi.rundir.machine import CPU_FLOPS_PER_CORE, Host, Machine
-from doremi.rundir.memory import LESS, Held, Work, held, logit_bytes
+from doremi.rundir.memory import LESS, Held, Work, copied, held, logit_bytes
 from doremi.rundir.node import Node
 from doremi.rundir.schedule import Left
 from doremi.rundir.specs import TrainingSpec
@@ -117,6 +117,18 @@ def on_device(config: RunConfig, plan: Graph, node: Node) -> Held | None:
     return held(spec.settings, work, machine.processes)
 
 
+def on_host(config: RunConfig, plan: Graph, node: Node) -> int:
+    """Bytes that a process of a training on a GPU copies to its host's memory while it saves; 0 where it does not."""
+    counts, machine, spec = (
+        Context(config, plan.known).counts(node.size or None),
+        plan.known.machine,
+        node.spec or node.draft,
+    )
+    if counts is None or machine is None or not isinstance(spec, TrainingSpec):
+        return 0
+    return copied(spec.settings, machine, counts)
+
+
 def too_large(config: RunConfig, plan: Graph, host: Host) -> str | None:
     """What to say where the largest training that is left does not fit into the memory it would have."""
     left = [node for node in plan.nodes if isinstance(node.spec or node.draft, TrainingSpec) and not plan.done(node)]
@@ -130,6 +142,6 @@ def too_large(config: RunConfig, plan: Graph, host: Host) -> str | None:
 def _fitting(config: RunConfig, plan: Graph, host: Host, trainings: list[Node]) -> int:
     """How many of the largest fit into the host's memory; those of a GPU have it for themselves."""
     if host.devices:
-        return max(1, host.memory // CUDA_PROCESS_BYTES)
+        return max(1, host.memory // (CUDA_PROCESS_BYTES + max(on_host(config, plan, node) for node in trainings)))
     largest = max(training_bytes(config, plan, node) for node in trainings)
     return max(1, host.memory // (PROCESS_BYTES + largest))

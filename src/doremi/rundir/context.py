@@ -45,8 +45,9 @@ class Context:
         counts, machine, corpus = self.counts(size), self.known.machine, self.corpus
         if counts is None or machine is None or corpus is None:
             return settings
-        size_of_logits = logit_bytes(self.config.data.sequence_length, corpus.tokenizer.vocab_size)
-        return fitted(settings, machine, Work(counts, size_of_logits, live))
+        length, vocab_size = self.config.data.sequence_length, corpus.tokenizer.vocab_size
+        least = machine.micro_batches.get(counts_key(self.model(size), vocab_size, length), 1)
+        return fitted(settings, machine, Work(counts, logit_bytes(length, vocab_size), live, least))
 
     def rate(self, size: str | None) -> float:
         """Peak learning rate of the proxy's model, or of a candidate's size."""

@@ -8,7 +8,8 @@ this run is done, also where fewer cores are free. Between numbers of processes 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from doremi.config import RunConfig, TrainingConfig
 
@@ -17,6 +18,7 @@ from doremi.config import RunConfig, TrainingConfig
 COMPILE_AFTER_SECONDS = 1200
 COMPILE_AFTER_STEPS = 500  # on a GPU
 CARD_THREADS = 2  # of a training on a GPU: its host only launches, and more threads get in each other's way
+DETERMINISTIC_WITHIN = 0.10  # of a step: what a repeat to the byte may cost on a GPU
 CPU_FLOPS_PER_CORE = 2e10  # float32, a small model, measured with benchmarks/steps.py; only decides on `compile`
 
 
@@ -36,6 +38,11 @@ class Machine:
     """Bytes of the GPU that one training may take. How many logits it has at once follows from it, and so last bits."""
     processes: int = 1
     """That train together. The micro-batches of `training.accumulation: auto` follow from it."""
+    deterministic_cost: float | None = None
+    """Share by which a step of the proxy's model takes longer with kernels that keep an order, as measured on the GPU;
+    None where that was not measured."""
+    micro_batches: Mapping[str, int] = field(default_factory=dict)
+    """At least, where `training.accumulation` is auto: of models that ran out of memory with fewer, by `counts_key`."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,7 @@ def resolved(config: RunConfig, machine: Machine, parameters: int) -> TrainingCo
     if training.precision == "auto":
         update["precision"] = "bfloat16" if machine.bfloat16 else "float32"
     if training.deterministic == "auto":
-        update["deterministic"] = machine.device == "cuda"
+        update["deterministic"] = _is_cheap(machine)
     if training.compile == "auto":
         update["compile"] = _compiles(config, machine, parameters)
     if training.evaluate_every == "auto":
@@ -75,8 +82,15 @@ def resolved(config: RunConfig, machine: Machine, parameters: int) -> TrainingCo
 
 def repeats(config: RunConfig, machine: Machine) -> str:
     """What the seed of a training promises where it is done again: its `bytes`, or its `distribution` alone."""
-    fixed = machine.device == "cpu" or config.training.deterministic is not False
+    asked = config.training.deterministic
+    fixed = machine.device == "cpu" or (_is_cheap(machine) if asked == "auto" else asked)
     return "bytes" if fixed else "distribution"
+
+
+def _is_cheap(machine: Machine) -> bool:
+    """Whether a GPU keeps an order of additions where nobody has decided; what was not measured counts as cheap."""
+    cost = machine.deterministic_cost
+    return machine.device == "cuda" and (cost is None or cost < DETERMINISTIC_WITHIN)
 
 
 def auto_evaluate_every(config: RunConfig) -> int:

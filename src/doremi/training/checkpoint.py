@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from doremi.distributed import World, is_sharded, load_shards, save_shards, saved_tensors
+from doremi.distributed import World, begin_shards, is_sharded, load_shards, save_shards, saved_tensors
 from doremi.files import FORMAT, file_sha256, flush_to_disk, tensor_files, write_json
 
 KEEP = 2
@@ -36,40 +37,105 @@ class Checkpoint:
     state: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Saving:
+    """A checkpoint that is being written, under a temporary name. Every process has one."""
+
+    folder: Path
+    step: int
+    state: Mapping[str, Any]
+    world: World
+    written: Callable[[], dict[str, str]]
+    """Waits until this process's files are on the disk; their checksums."""
+    done: Callable[[], bool] = lambda: True
+    """Whether nobody would have to wait for them."""
+
+    def publish(self) -> None:
+        """Wait for all processes, give the folder its final name, and drop all but the last two."""
+        temporary, world = _temporary(self.folder, self.step), self.world
+        try:
+            with tensor_files(temporary):
+                mine = self.written()
+            parts = world.collected(json.dumps(mine))
+            if world.is_main:
+                sums = {name: digest for part in parts for name, digest in json.loads(part).items()}
+                state = {"format": FORMAT, "step": self.step, **self.state}
+                _publish(temporary, self.folder / f"step-{self.step:08d}", state, sums)
+        finally:
+            if world.is_main:
+                shutil.rmtree(temporary, ignore_errors=True)
+        if world.is_main:
+            for old in saved(self.folder)[:-KEEP]:
+                shutil.rmtree(old)
+
+
 def save(
     folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any], world: World, *, sharded: bool
 ) -> None:
     """Write `folder/step-<n>` atomically and drop all but the last two. Every process must call this."""
-    temporary = folder / f".step-{step:08d}.tmp"
+    temporary = _make_temporary(folder, step, world)
+
+    def written() -> dict[str, str]:
+        if sharded:
+            save_shards(dict(tensors), temporary)
+        elif world.is_main:
+            save_file({name: t.detach().contiguous().cpu() for name, t in tensors.items()}, temporary / _TENSORS)
+        world.barrier()
+        return _sums(temporary, world)
+
+    Saving(folder, step, state, world, written).publish()
+
+
+def begin(
+    folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any], world: World, *, sharded: bool
+) -> Saving:
+    """The same, written by a thread from a copy in the host's memory. Every process must call this, and then `publish`.
+
+    The tensors may change as soon as this returns.
+    """
+    temporary = _make_temporary(folder, step, world)
+    write = begin_shards(dict(tensors), temporary) if sharded else _begin_file(tensors, temporary, world)
+
+    def sums() -> dict[str, str]:
+        write()
+        return _sums(temporary, world)
+
+    thread = ThreadPoolExecutor(1, thread_name_prefix="save")
+    future = thread.submit(sums)
+    thread.shutdown(wait=False)
+    return Saving(folder, step, state, world, future.result, future.done)
+
+
+def _begin_file(tensors: Mapping[str, Tensor], temporary: Path, world: World) -> Callable[[], object]:
+    """Copy what the main process writes; called, the result writes it."""
+    if not world.is_main:
+        return lambda: None
+    whole = torch.contiguous_format
+    copies = {name: t.detach().to("cpu", copy=True, memory_format=whole) for name, t in tensors.items()}
+    return lambda: save_file(copies, temporary / _TENSORS)
+
+
+def _temporary(folder: Path, step: int) -> Path:
+    return folder / f".step-{step:08d}.tmp"
+
+
+def _make_temporary(folder: Path, step: int, world: World) -> Path:
+    """The empty folder that is written to, there for all processes."""
+    temporary = _temporary(folder, step)
     if world.is_main:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-    try:
-        with tensor_files(temporary):
-            if sharded:
-                world.barrier()
-                save_shards(dict(tensors), temporary)
-            elif world.is_main:
-                save_file({name: t.detach().contiguous().cpu() for name, t in tensors.items()}, temporary / _TENSORS)
-        world.barrier()
-        sums = _sums(temporary, world)
-        if world.is_main:
-            _publish(temporary, folder / f"step-{step:08d}", {"format": FORMAT, "step": step, **state}, sums)
-    finally:
-        if world.is_main:
-            shutil.rmtree(temporary, ignore_errors=True)
-    if world.is_main:
-        for old in saved(folder)[:-KEEP]:
-            shutil.rmtree(old)
+    world.barrier()
+    return temporary
 
 
 def _sums(temporary: Path, world: World) -> dict[str, str]:
-    """Checksums of the files with tensors, which are then on the disk; each process reads what it has written."""
+    """Checksums of this process's share of the files with tensors, which are then on the disk."""
     mine = {}
     for path in _share(sorted(temporary.glob("*.safetensors")), world):
         flush_to_disk(path)
         mine[path.name] = file_sha256(path)
-    return {name: digest for part in world.collected(json.dumps(mine)) for name, digest in json.loads(part).items()}
+    return mine
 
 
 def _share(files: list[Path], world: World) -> list[Path]:

@@ -33,8 +33,8 @@ GRAPHS_KEPT = 64
 """Of one code object: sizes of models x (training, evaluation, live reference, kept losses)."""
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
 WHOLE_LAYERS = 8
-"""Blocks of a model that is compiled as a whole, at most. With more, the warm-up costs more than is gained
-(docs/results/speed.md)."""
+"""Blocks of a model that is compiled as a whole, at most: small models gain most by kernels over several blocks, and
+wait least for the compiler. No GPU has shown yet where one outweighs the other (benchmarks/first_card.py, step 3)."""
 
 
 def by_block(model: nn.Module) -> bool:

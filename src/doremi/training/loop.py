@@ -40,6 +40,7 @@ from doremi.training.optimizer import make_optimizer
 from doremi.training.peak import device_rate
 from doremi.training.reference_losses import ReferenceLosses
 from doremi.training.save_times import SaveTimes
+from doremi.training.saver import Saver
 from doremi.training.sums import counts, score_error, scored_sums
 
 GRAPHS_TRIED = 4  # steps: the compiler warms up, makes its CUDA graphs and plays them back
@@ -126,9 +127,8 @@ class Trainer:
         self.spread_3K = torch.zeros(3, self.k, dtype=torch.float64, device=world.device)
         self.optimizer = make_optimizer(self.model, self.settings)
         compiles, on_card = self.settings.compile is True, world.device.type == "cuda"
-        self.graphs = (
-            compiling.CUDA_GRAPHS and compiles and on_card and world.size == 1 and self.settings.accumulation == 1
-        )
+        alone = world.size == 1 and self.settings.accumulation == 1 and not compiling.by_block(self.model)
+        self.graphs = compiling.CUDA_GRAPHS and compiles and on_card and alone
         self.graphs_made, self.told = 0, False
         fuses = compiling.COMPILE_SUMS and compiles and on_card
         self.counts, self.scored_sums = compiling.fused(counts, fuses), compiling.fused(scored_sums, fuses)
@@ -148,6 +148,7 @@ class Trainer:
             peak=None if (rate := device_rate(world.device, self.settings.precision)) is None else rate * world.size,
         )
         self.log = TrainingLog(job.folder, about, world, watch)
+        self.saver = Saver(job.folder / "checkpoint", world, sharded=self.sharded)
 
     # -- one step ------------------------------------------------------------------------------------------------
 
@@ -302,7 +303,7 @@ class Trainer:
             tensors["pending"] = self.log.finite_rows()
         if self.world.is_main:
             self.log.writer.flush()
-        checkpoint.save(self.job.folder / "checkpoint", step, tensors, state, self.world, sharded=self.sharded)
+        self.saver.save(step, tensors, state)
 
     def restore(self) -> int:
         """Go back to the newest checkpoint; returns its step, 0 if there is none."""
@@ -336,6 +337,18 @@ def train(job: Job, world: World, watch: Watch) -> int:
 
 def _train(job: Job, world: World, watch: Watch) -> int:
     trainer = Trainer(job, world, watch)
+    with trainer.saver:
+        step = _steps(trainer, job, world, watch)
+        nats, summary = trainer.evaluate(step, last=True)
+    if world.is_main:
+        trainer.log.writer.flush()
+        checkpoint.keep_last(job.folder / "checkpoint")
+        write_evaluation(job.folder, step, job.domains, nats, summary)
+    return step
+
+
+def _steps(trainer: Trainer, job: Job, world: World, watch: Watch) -> int:
+    """All steps that are left; the last one's number."""
     settings = job.settings
     step = trainer.restore()
     last = trainer.is_last(step)
@@ -368,17 +381,16 @@ def _train(job: Job, world: World, watch: Watch) -> int:
             trainer.evaluate(step)
 
         # -- save ------------------------------------------------------------------------------
-        stop, due = world.any_of(watch.stop_requested(), world.is_main and times.due(step))
+        asked = watch.stop_requested()
+        stop, due, busy = world.any_of(asked, world.is_main and times.due(step), trainer.saver.is_writing())
         if due or last or stop:
             trainer.save(step)
             times.saved()
+        elif not busy:
+            trainer.saver.finish()
         if stop:
+            trainer.saver.finish()
             raise Interrupted(f"stopped after step {step} of {settings.steps}. Run the same command to resume.")
-    nats, summary = trainer.evaluate(step, last=True)
-    if world.is_main:
-        trainer.log.writer.flush()
-        checkpoint.keep_last(job.folder / "checkpoint")
-        write_evaluation(job.folder, step, job.domains, nats, summary)
     return step
 
 

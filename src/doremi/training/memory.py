@@ -7,6 +7,7 @@ with logits of 100 MB that is a sixth of a step (docs/results/speed.md). A train
 from __future__ import annotations
 
 import ctypes
+import gc
 import resource
 import sys
 
@@ -20,6 +21,13 @@ def keep_freed_memory() -> bool:
     """Freed memory stays with this process, which then holds its peak; False where the C library has no such switch."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and all(mallopt(name, _NEVER) for name in (_MMAP_THRESHOLD, _TRIM_THRESHOLD))
+
+
+def free_memory() -> None:
+    """Give back what nobody holds any more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def forget_peak(device: torch.device) -> None:

@@ -15,6 +15,18 @@ BFLOAT16 = (
     ("A10", 1.25e14), ("RTX 4090", 1.65e14), ("MI325X", 1.307e15), ("MI300X", 1.307e15),
 )  # fmt: skip
 
+# bytes of its memory a second, likewise
+BANDWIDTH = (
+    ("B200", 8.0e12), ("H200", 4.8e12), ("H100 PCIe", 2.0e12), ("H100 NVL", 3.9e12), ("H100", 3.35e12),
+    ("GH200", 4.0e12), ("A100", 1.55e12), ("L40S", 8.64e11), ("L40", 8.64e11), ("L4", 3.0e11), ("A40", 6.96e11),
+    ("A10", 6.0e11), ("RTX 4090", 1.01e12), ("MI325X", 6.0e12), ("MI300X", 5.3e12),
+)  # fmt: skip
+
+
+def bytes_a_second(name: str) -> float | None:
+    """Of the memory of a device with this name; None for one that is not known."""
+    return next((rate for part, rate in BANDWIDTH if part in name), None)
+
 
 def operations_a_second(name: str) -> float | None:
     """Of a device with this name, in bfloat16; None for one that is not known."""

@@ -1,8 +1,9 @@
-"""The only file that knows torch.distributed: ranks, sums, DDP, FSDP2, and what happens when a process is lost.
+"""Ranks, sums, DDP, FSDP2, and what happens when a process is lost.
 
 Tensors travel over NCCL or gloo. Beside that there is always a control group over gloo, on the CPU: for agreeing to
-stop, and for waiting with a time limit, so that a process that hangs or dies is noticed and named on any device. The
-first process that fails puts its message into the store that all of them share and prints it; the others end quietly.
+stop, and for waiting with a time limit, so that a process that hangs or dies is noticed and named on any device. Who
+waits for its GPU, and not for the control group, is ended by a thread (vigil.py). The first process that fails puts its
+message into the store that all of them share and prints it; the others end quietly.
 With one process all of this is identity.
 """
 
@@ -14,12 +15,12 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -28,6 +29,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
+from doremi.distributed.vigil import FAILED, Vigil, died, hangs
 from doremi.errors import PeerError
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -35,7 +37,7 @@ START_SECONDS = 600.0  # within which all processes must have started
 GRACE_SECONDS = 3.0  # after a loss: time for the process that failed to say so, and for the others to notice
 POLL_SECONDS = 0.1
 CUBLAS_WORKSPACE = ":4096:8"  # of fixed size (32 MiB), as products that repeat to the byte need it
-_FAILED = "failed"
+NCCL_SECONDS = 300.0  # later than all others NCCL's watchdog may give up: it aborts a process, and prints pages
 _works = itertools.count()  # pieces of work that one process did for all; every process counts alike
 
 
@@ -59,6 +61,7 @@ class World:
     store: dist.Store | None = None
     """Small strings that all processes share; None with one process."""
     control: dist.ProcessGroup | None = None
+    vigil: Vigil | None = None
 
     @property
     def is_main(self) -> bool:
@@ -129,15 +132,36 @@ class World:
         if self.is_main:
             self.store.set(key, "")
         while not self.store.check([key]):
-            if self.store.check([_FAILED]):
+            if self.store.check([FAILED]):
                 raise PeerError(self._failure())
             time.sleep(POLL_SECONDS)
 
     # -- a lost process ------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
+    def watched(self, tell: Callable[[str], None]) -> Iterator[None]:
+        """Inside, a process also ends where its GPU waits for one that is lost; `tell` is told of it before."""
+        if self.vigil is None:
+            yield
+            return
+
+        def give_up(message: str) -> None:
+            if message:
+                tell(message)
+            _end_at_once(message)
+
+        self.vigil.give_up = give_up
+        self.vigil.start()
+        try:
+            yield
+        finally:
+            self.vigil.stop()
+
+    @contextlib.contextmanager
     def guard(self) -> Iterator[None]:
         """Around anything that waits for other processes: if one is lost, `PeerError` says which."""
+        if self.vigil is not None:
+            self.vigil.step()
         try:
             yield
         except RuntimeError as error:
@@ -151,19 +175,17 @@ class World:
             self.store.set(f"alive/{self.rank}", "")
             deadline = time.monotonic() + GRACE_SECONDS
             while time.monotonic() < deadline:
-                if self.store.check([_FAILED]):
+                if self.store.check([FAILED]):
                     return self._failure()
                 time.sleep(POLL_SECONDS)
-            lost = [str(rank) for rank in range(self.size) if not self.store.check([f"alive/{rank}"])]
-            what = "did not answer in time (it hangs or is stopped)" if "imed out" in error else "died without a word"
+            lost = [rank for rank in range(self.size) if not self.store.check([f"alive/{rank}"])]
             if lost:
-                again = "Run the same command to resume from the last checkpoint."
-                return f"rank {', '.join(lost)} of {self.size} {what}. {again}"
+                return (hangs if "imed out" in error else died)(lost, self.size)
         return f"rank {self.rank} lost the other processes ({error.splitlines()[0]})"
 
     def _failure(self) -> str:
         assert self.store is not None
-        return self.store.get(_FAILED).decode()
+        return self.store.get(FAILED).decode()
 
     # -- models --------------------------------------------------------------------------------------------------
 
@@ -325,12 +347,12 @@ def start(timeout_seconds: float = 600.0) -> World:
     if not dist.is_initialized():
         store.set(f"started/{rank}", "")  # starting may take one of them longer than any step will
         store.wait([f"started/{other}" for other in range(size)], patience)
-        dist.init_process_group(
-            "nccl" if device.type == "cuda" else "gloo", store=store, rank=rank, world_size=size, timeout=timeout
-        )
+        on_card = device.type == "cuda"
+        limit = timeout + timedelta(seconds=NCCL_SECONDS) if on_card else timeout
+        dist.init_process_group("nccl" if on_card else "gloo", store=store, rank=rank, world_size=size, timeout=limit)
     control = dist.new_group(backend="gloo", timeout=timeout)
     assert isinstance(control, dist.ProcessGroup)
-    return World(rank, size, device, store, control)
+    return World(rank, size, device, store, control, Vigil(store, rank, size, timeout_seconds))
 
 
 _stores: list[dist.Store] = []
@@ -353,48 +375,20 @@ def first_to_fail(message: str) -> bool:
         store = _store(timedelta(seconds=30))
         if store.add("failures", 1) > 1:
             return False
-        store.set(_FAILED, message)
+        store.set(FAILED, message)
     except RuntimeError:
         return os.environ.get("RANK") == "0"
     return True
+
+
+def _end_at_once(message: str) -> None:
+    """End this process, whose main thread cannot be reached; `message`, if any, is printed if nobody was first."""
+    if message and first_to_fail(f"error: {message}"):
+        print(f"error: {message}", file=sys.stderr, flush=True)
+    os._exit(PeerError.exit_code)
 
 
 def stop() -> None:
     """Leave the process group."""
     if dist.is_initialized():
         dist.destroy_process_group()
-
-
-# -- shards on disk (DCP) ---------------------------------------------------------------------------------------------
-
-
-def save_shards(tensors: dict[str, Tensor], folder: Path) -> None:
-    """Every process writes its own shards, as safetensors; what all have alike is written once."""
-    from torch.distributed.checkpoint import HuggingFaceStorageWriter, save
-
-    save(tensors, storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
-
-
-def saved_tensors(folder: Path) -> dict[str, Tensor]:
-    """Names, shapes and types in a folder of safetensors files, whoever wrote them; on the meta device."""
-    from torch.distributed.checkpoint import HuggingFaceStorageReader
-    from torch.distributed.checkpoint.metadata import TensorStorageMetadata
-
-    entries = HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
-    return {
-        name: torch.empty(entry.size, dtype=entry.properties.dtype, device="meta")
-        for name, entry in entries.items()
-        if isinstance(entry, TensorStorageMetadata)
-    }
-
-
-def load_shards(tensors: dict[str, Tensor], folder: Path) -> None:
-    """Fill `tensors`, sharded in any way or not at all, from a folder of safetensors files.
-
-    This reader knows safetensors headers only. DCP's usual one unpickles a file named .metadata.
-    """
-    from torch.distributed.checkpoint import HuggingFaceStorageReader, load
-
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one process: that is meant
-        load(tensors, storage_reader=HuggingFaceStorageReader(str(folder)), no_dist=not dist.is_initialized())

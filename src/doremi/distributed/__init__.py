@@ -1,0 +1,21 @@
+"""The only package that knows torch.distributed."""
+
+from doremi.distributed.saved import begin_shards, load_shards, save_shards, saved_tensors
+from doremi.distributed.world import (
+    Rows,
+    Shards,
+    World,
+    blocks,
+    first_to_fail,
+    is_sharded,
+    local,
+    plain,
+    rows_of,
+    start,
+    stop,
+)  # fmt: skip
+
+__all__ = [
+    "Rows", "Shards", "World", "begin_shards", "blocks", "first_to_fail", "is_sharded", "load_shards", "local", "plain",
+    "rows_of", "save_shards", "saved_tensors", "start", "stop",
+]  # fmt: skip

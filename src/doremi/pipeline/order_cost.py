@@ -1,0 +1,58 @@
+"""What a repeat to the byte costs on this run's GPU: measured before its first training, and recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from doremi.config import TrainingConfig
+from doremi.corpus.value import Corpus
+from doremi.model.build import TokenLosses, build
+from doremi.pipeline.workspace import Workspace
+from doremi.rundir import costs
+from doremi.rundir.context import Context
+from doremi.rundir.known import Known
+from doremi.rundir.machine import Machine
+from doremi.rundir.weights import shape_of
+from doremi.training import determinism
+from doremi.training.loop import forward_pass
+from doremi.training.memory import free_memory
+
+
+def with_order_cost(space: Workspace, corpus: Corpus, known: Known, machine: Machine) -> Machine:
+    """The machine's facts with the cost, where `training.deterministic: auto` asks for it and nobody has measured it.
+
+    Where the GPU has too little memory for the trial, nothing is known.
+    """
+    settings = Context(space.config, replace(known, machine=machine)).settings
+    if machine.device != "cuda" or space.config.training.deterministic != "auto" or settings is None:
+        return machine
+    before = known.machine
+    if before is not None and before.deterministic_cost is not None and before.device_memory == machine.device_memory:
+        return replace(machine, deterministic_cost=before.deterministic_cost)
+    space.watch.say("measuring what a repeat to the byte costs here ...")
+    try:
+        found = round(determinism.cost(proxy_step(space, corpus, settings), space.world.device), 4)
+    except torch.OutOfMemoryError:
+        return machine
+    finally:
+        free_memory()
+    return replace(machine, deterministic_cost=found)
+
+
+def proxy_step(space: Workspace, corpus: Corpus, settings: TrainingConfig) -> Callable[[], object]:
+    """Forward and backward passes of a micro-batch of the proxy's model, on random tokens, as a training does them."""
+    device, length, vocab_size = space.world.device, space.config.data.sequence_length, corpus.tokenizer.vocab_size
+    lm = build(shape_of(space.config, None), vocab_size, length, corpus.tokenizer.end_of_text_id)
+    model = TokenLosses(lm, length).to(device).train()
+    forward = forward_pass(model, settings, device)
+    rows = max(1, costs.micro_batch_rows(settings) // space.world.size)
+    tokens_BT = torch.randint(vocab_size, (rows, length + 1), device=device)
+
+    def step() -> None:
+        forward(tokens_BT[:, :-1], tokens_BT[:, 1:]).mean().backward()
+        model.zero_grad()
+
+    return step
