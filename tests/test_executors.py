@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import torch
 from doremi.config import RunConfig
 from doremi.distributed import World
 from doremi.errors import Interrupted, RunError
-from doremi.events.event import Alarmed, Event, Finished, Said, Started, Stepped, Whole
+from doremi.events.event import Alarmed, Began, Event, Finished, Said, Started, Stepped, Whole
 from doremi.executors.choose import chosen
 from doremi.executors.early import FOR_THE_COMMAND
 from doremi.pipeline import driver
@@ -177,8 +178,8 @@ def test_a_killed_worker_and_a_stop_change_no_byte(text: Path, tmp_path: Path, s
 
 
 def test_what_does_not_need_a_failed_job_is_done(text: Path, tmp_path: Path) -> None:
-    """The failure is told at the end, and once."""
-    config = tiny_config(tmp_path, text, workers=2, **LONG)
+    """The failures are told at the end, and once. One is a job whose process is killed before it has saved anything."""
+    config = tiny_config(tmp_path, text, workers=2, **{**LONG, "training": {"steps": 120, "checkpoint_every": 1000}})
     with open_workspace(config, ALONE, Silent()) as space:
         from doremi.pipeline.run import prepare_only
 
@@ -187,11 +188,27 @@ def test_what_does_not_need_a_failed_job_is_done(text: Path, tmp_path: Path) -> 
     folder = config.root / nodes["custom/uniform/seed-0"]["place"]
     folder.mkdir(parents=True)
     (folder / "stage.json").write_text(json.dumps({"format": 1, "key": "another", "steps": 1, "batch_size": 8}))
-    watch = Watching()
-    with pytest.raises(RunError, match=r"^custom/uniform/seed-0: .*holds another training; remove the folder"):
+    killed: list[str] = []
+
+    def act(event: Event) -> None:
+        if isinstance(event, Began) and event.job == "custom/doremi/seed-0":
+            killed.append(event.job)
+            victim = next(p for p in multiprocessing.active_children() if p.name == event.job)
+            os.kill(victim.pid or 0, signal.SIGKILL)
+
+    watch = Watching(act)
+    with pytest.raises(RunError) as caught:
         run(config, watch)
+    first, *failures = str(caught.value).splitlines()
+    assert first == "2 jobs failed. What does not need them is done."
+    assert re.match("  custom/uniform/seed-0: .*holds another training; remove the folder", failures[0])
+    assert failures[1] == (
+        "  custom/doremi/seed-0: its process was ended by SIGKILL, for the second time at the same step. "
+        "Is there enough memory? `workers: 1` does one training at a time"
+    )
+    assert len(killed) == 2
     done = {event.job for event in watch.events if isinstance(event, Finished)}
-    assert {"doremi/reference/seed-0", "doremi/proxy/seed-0", "custom/doremi/seed-0"} <= done
+    assert {"doremi/reference/seed-0", "doremi/proxy/seed-0"} <= done
     assert not (config.root / "verdict.json").exists()
 
 

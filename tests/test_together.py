@@ -166,6 +166,17 @@ def test_jobs_of_different_nodes_run_at_once(config: RunConfig) -> None:
     assert [p.name for p in (config.root / "locks").iterdir() if p.suffix != ".lock"] == []
 
 
+def test_a_corpus_of_another_run_is_not_yet_prepared_for_this_one(config: RunConfig) -> None:
+    """What waits for `prepare` must not see it done: somebody has to do that job first."""
+    second = config.model_copy(update={"name": "second"})
+    states = {line.split()[0]: line.split(maxsplit=1)[1] for line in jobs_table(second).splitlines()[1:]}
+    assert (states["prepare"], states["doremi/reference/seed-0"]) == ("ready", "waits for prepare")
+    with open_workspace(second, ALONE, Silent(), joins=True) as space:
+        running.one_job(space, "prepare")
+    states = {line.split()[0]: line.split()[1] for line in jobs_table(second).splitlines()[1:]}
+    assert (states["prepare"], states["doremi/reference/seed-0"]) == ("done", "ready")
+
+
 def test_of_two_jobs_of_one_node_the_second_waits_and_finds_it_done(config: RunConfig) -> None:
     first = at_first_step(start_job(config, ONE))
     second = start_job(config, ONE)

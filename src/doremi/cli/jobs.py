@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from doremi.config import RunConfig
+from doremi.executors.parts import is_prepared
 from doremi.pipeline.planning import as_it_is
 from doremi.rundir.graph import Graph
 from doremi.rundir.layout import RunDirectory
@@ -21,13 +22,13 @@ def jobs_table(config: RunConfig) -> str:
     lines = [f"{'job':<{width}}  {'state':<{said}}  {'operations':>10}  place"]
     lines += [f"{name:<{width}}  {state:<{said}}  {cost:>10}  {place}".rstrip() for name, state, cost, place in rows]
     work = plan.work()
-    done = f"{sum(plan.done(node) for node in work)} of {len(work)} pieces of work are done"
+    done = f"{sum(_is_done(plan, node) for node in work)} of {len(work)} pieces of work are done"
     return "\n".join([*lines, f"{done}. `doremi job CONFIG JOB` does one."])
 
 
 def state_of(plan: Graph, node: Node, now: Collection[str] = ()) -> str:
     """done, running (its lock is held `now`), at which step, ready, or what it waits for; what it is the same as."""
-    if plan.done(node):
+    if _is_done(plan, node):
         twin = plan.twin(node)
         return f"done, is {twin.id}" if twin else "done"
     if twin := plan.twin(node):
@@ -38,7 +39,12 @@ def state_of(plan: Graph, node: Node, now: Collection[str] = ()) -> str:
     left = plan.unfinished(node)
     if left:
         return f"waits for {left[0]}" + (" (if needed)" if node.optional else "")
-    return "ready" if plan.ready(node) else node.waits
+    return "ready" if node.kind == "prepare" or plan.ready(node) else node.waits
+
+
+def _is_done(plan: Graph, node: Node) -> bool:
+    """Also the corpus may be there from another run, and still nothing of this one can begin before it is looked at."""
+    return plan.done(node) and (node.kind != "prepare" or is_prepared(plan))
 
 
 def _place(plan: Graph, node: Node) -> str:

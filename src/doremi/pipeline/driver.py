@@ -249,10 +249,10 @@ class Driver:
         """A process that ended without a word may have had bad luck: once more, as long as it gets on."""
         saved, before = self._saved_step(ended.node), self.lost.get(key)
         self.lost[key] = saved
-        what = f"{ended.node.id}: its process {ended.lost}"
+        what = f"its process {ended.lost}"
         if before is None or saved > before:
             self.space.watch.emit(Stopped(ended.node.id))
-            self.space.watch.say(f"{what}. It resumes from its last checkpoint.")
+            self.space.watch.say(f"{ended.node.id}: {what}. It resumes from its last checkpoint.")
             return
         self.space.watch.emit(Failed(ended.node.id, what))
         more = "Is there enough memory? `workers: 1` does one training at a time"
