@@ -62,6 +62,12 @@ def large(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunCon
     return tiny_config(tmp_path, text, data={"workers": 2})
 
 
+def begun_as_large(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first job is done as if the text were large; other processes then go on with these shards."""
+    monkeypatch.setattr(cut, "SHARD_BYTES", 30_000)
+    do(config, "prepare")
+
+
 def do(config: RunConfig, name: str) -> None:
     with open_workspace(config, ALONE, Watching(), joins=True) as space:
         one_job(space, name)
