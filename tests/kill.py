@@ -60,7 +60,7 @@ def victim(config: Path, rank: int, size: int, port: int, phases: Connection, no
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ |= {"LOCAL_WORLD_SIZE": str(size), "LOCAL_RANK": str(rank)}
     for module, name, phase in (
-        (preparing, "prepare_corpus", "preparation"),
+        (preparing, "_first_job", "preparation"),
         (train, "_train", "training"),
         (checkpoint, "save", "inside a save"),
         (trainings, "save", "inside a save"),

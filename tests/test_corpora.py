@@ -22,6 +22,7 @@ from doremi.config.prepared import NOT_IN_CORPUS, asked
 from doremi.config.shapes import SharedFilesConfig
 from doremi.corpus import library, peek, sources
 from doremi.corpus.key import corpus_key
+from doremi.corpus.shards.work import Work
 from doremi.corpus.store import tokens
 from doremi.corpus.value import Corpus
 from doremi.distributed import World
@@ -203,12 +204,12 @@ def test_a_corpus_that_is_gone_is_prepared_anew_or_missed_by_name(place: Place) 
 
 
 def test_files_that_change_while_they_are_read_are_no_corpus(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    def adds(*arguments: Any, **options: Any) -> Corpus:
-        made = prepare_corpus(*arguments, **{**options, "progress": lambda *_: place.add()})
-        raise AssertionError(made)
+    def adds(work: Work) -> Corpus:
+        work.progress = lambda *_: place.add()
+        raise AssertionError(first_job(work))
 
-    prepare_corpus = preparing.prepare_corpus
-    monkeypatch.setattr(preparing, "prepare_corpus", adds)
+    first_job = preparing._first_job
+    monkeypatch.setattr(preparing, "_first_job", adds)
     with pytest.raises(DataError, match="changed while they were read; run the same command again"):
         place("prepare")
     assert place.corpora() == []
@@ -290,12 +291,12 @@ def test_of_two_that_want_the_same_corpus_one_waits(
     generated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tiny_config(tmp_path, generated)
-    made: list[Corpus] = []
+    made: list[Any] = []
     waits = threading.Event()
 
-    def slow(*arguments: Any, **options: Any) -> Corpus:
+    def slow(work: Work) -> Any:
         assert waits.wait(60)
-        made.append(prepare_corpus(*arguments, **options))
+        made.append(first_job(work))
         return made[-1]
 
     class Waiting(Silent):
@@ -304,8 +305,8 @@ def test_of_two_that_want_the_same_corpus_one_waits(
             if isinstance(event, Said) and "Waiting for it" in event.message:
                 waits.set()
 
-    prepare_corpus = preparing.prepare_corpus
-    monkeypatch.setattr(preparing, "prepare_corpus", slow)
+    first_job = preparing._first_job
+    monkeypatch.setattr(preparing, "_first_job", slow)
     watch = Waiting()
     first = threading.Thread(target=prepare_alone, args=(config, Silent()))
     first.start()
@@ -350,7 +351,7 @@ def test_a_killed_preparation_goes_on_where_it_stopped(generated: Path, tmp_path
 
     another = config.model_copy(update={"name": "another"})  # whoever comes next
     corpus = prepare_alone(another, Reader())
-    assert list(dict.fromkeys(read)) == ["code", "digits"]
+    assert list(dict.fromkeys(read)) == ["digits"]  # code was whole
     assert not left_over.exists()
     straight = prepare_alone(tiny_config(tmp_path / "straight", generated), Silent())
     assert corpus.fingerprint == straight.fingerprint

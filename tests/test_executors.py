@@ -183,7 +183,7 @@ def test_what_does_not_need_a_failed_job_is_done(text: Path, tmp_path: Path) -> 
     with open_workspace(config, ALONE, Silent()) as space:
         from doremi.pipeline.run import prepare_only
 
-        prepare_only(space)
+        prepare_only(space, chosen)
     nodes = {node["id"]: node for node in json.loads((config.root / "nodes.json").read_text())["nodes"]}
     folder = config.root / nodes["custom/uniform/seed-0"]["place"]
     folder.mkdir(parents=True)

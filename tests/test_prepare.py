@@ -23,6 +23,7 @@ from doremi.corpus import encoding, parts, sampling, unpack
 from doremi.corpus import prepare as module
 from doremi.corpus.parts import PrepareRequest
 from doremi.corpus.prepare import prepare
+from doremi.corpus.shards import begin, write
 from doremi.corpus.sources import DomainSource
 from doremi.corpus.store import tokens, verify
 from doremi.corpus.tokenizer import train_tokenizer
@@ -222,7 +223,7 @@ def test_sample_takes_the_same_bytes_of_each_domain_and_no_validation(
         samples.extend(sample)
         return train_tokenizer(samples, vocab_size)
 
-    monkeypatch.setattr(module, "train_tokenizer", spy)
+    monkeypatch.setattr(begin, "train_tokenizer", spy)
     big, small = sentences(300, "\u00e4 big"), sentences(12, "small")
     domains = {
         "big": DomainSource([write_lines(tmp_path / "big.jsonl", big)]),
@@ -302,9 +303,9 @@ def test_stopped_and_run_again(tmp_path: Path, two_domains: dict[str, DomainSour
     folder = tmp_path / "corpus"
     with pytest.raises(Interrupted):
         prepare(request, folder, progress=progress, stop=lambda: stop)
-    assert (folder / "web" / "domain.json").exists()
+    assert (folder / ".shards" / "web" / "0.json").exists()
     assert not (folder / "manifest.json").exists()
-    assert list((folder / "code").iterdir()) == []
+    assert not (folder / "code").exists()
     stop = False
     written.clear()
     prepare(request, folder, progress=progress)
@@ -358,7 +359,7 @@ def test_progress_counts_bytes_of_files(
     tmp_path: Path, tokenizer: str, monkeypatch: pytest.MonkeyPatch, packed: bool
 ) -> None:
     """Of all domains, packed ones as they lie on the disk: the total is known before anything is read."""
-    monkeypatch.setattr(module, "_REPORT_EVERY", 1000)
+    monkeypatch.setattr(write, "REPORT_EVERY", 1000)
     monkeypatch.setattr(unpack, "BLOCK", 100)
     monkeypatch.setattr(encoding, "CHUNK", 5000)
     sources = {}
@@ -415,7 +416,8 @@ def test_domains_with_too_little(tmp_path: Path, tokenizer: str, texts: list[str
         request_for({"web": DomainSource([write_lines(tmp_path / "a.jsonl", texts)])}, tokenizer), tmp_path / "corpus"
     )
     assert all(part in message for part in parts), message
-    assert [file for file in files_of(tmp_path / "corpus") if not file.startswith("tokenizer")] == []
+    left = files_of(tmp_path / "corpus")  # what goes on from there is hidden
+    assert [file for file in left if not file.startswith(("tokenizer", ".shards/"))] == []
 
 
 def test_too_little_given_validation(tmp_path: Path, tokenizer: str) -> None:
@@ -452,7 +454,7 @@ def test_a_bad_line_far_into_a_domain_leaves_the_finished_ones(
             "validation.ends",
         ]
     ]
-    assert list((folder / "code").iterdir()) == []
+    assert not (folder / "code").exists()
 
 
 @pytest.mark.parametrize(("stopping", "expected"), [(True, Interrupted), (False, RunError)])
@@ -467,7 +469,7 @@ def test_a_worker_that_dies_is_a_stop_if_one_was_asked_for(
         asked = stopping
         raise RunError("a worker died")
 
-    monkeypatch.setattr(module, "_entry", die)
+    monkeypatch.setattr(module.join, "join", die)
     with pytest.raises(expected):
         prepare(request_for({"web": source}, tokenizer), tmp_path / "corpus", stop=lambda: asked)
 

@@ -30,6 +30,7 @@ from doremi.rundir.machine import Host
 from graphs import config as plain_config
 from graphs import known
 from test_executors import contents
+from test_shard_jobs import begun_as_large, corpus_files, prepared
 from tiny import tiny_config, write_corpus, write_tiny
 
 ASKED: dict[str, Any] = {
@@ -188,6 +189,20 @@ def test_a_run_on_a_ray_of_our_own(config: Path, straight: dict[str, bytes], pla
     assert files(tmp_path) == straight
     assert not (place.home / ".ray").exists()
     assert list(Path(place.temporary).glob("ray*")) == []
+
+
+@needs_ray
+@pytest.mark.slow
+def test_shards_of_a_corpus_are_tasks(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The corpus of one process."""
+    text = write_corpus(tmp_path / "text", 300)
+    alone = tiny_config(tmp_path / "alone", text)
+    prepared(alone)
+    config = tiny_config(tmp_path / "ray", text)
+    begun_as_large(config, monkeypatch)
+    said = place.doremi(tmp_path / "ray", "prepare", "tiny.yaml", "--set", "executor=ray")
+    assert "shards: begins" in said
+    assert corpus_files(config) == corpus_files(alone)
 
 
 @needs_ray

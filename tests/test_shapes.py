@@ -147,17 +147,17 @@ def test_several_values_are_one_domain_and_a_pass_is_not_made_twice(monkeypatch:
         train="all.jsonl", domain_field="meta.source",
         domains={"prose": {"values": ["web", "law"]}, "code": {}},
     )  # fmt: skip
-    from doremi.corpus import prepare
+    from doremi.corpus.shards import begin
 
-    train = prepare._trained
-    monkeypatch.setattr(prepare, "_trained", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    train = begin._trained
+    monkeypatch.setattr(begin, "_trained", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(BaseException):  # noqa: B017
         doremi("prepare", "my.yaml")
-    monkeypatch.setattr(prepare, "_trained", train)
+    monkeypatch.setattr(begin, "_trained", train)
     (done,) = Path("runs").rglob(".parted/parted.json")
     before = done.stat().st_mtime_ns
     seen: list[int] = []
-    monkeypatch.setattr(prepare, "_trained", lambda *a: (seen.append(done.stat().st_mtime_ns), train(*a))[1])
+    monkeypatch.setattr(begin, "_trained", lambda *a: (seen.append(done.stat().st_mtime_ns), train(*a))[1])
     doremi("prepare", "my.yaml")
     assert seen == [before]
     assert everything("prose") == sorted([*texts_of("web"), *texts_of("law")])

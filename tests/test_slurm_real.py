@@ -17,9 +17,10 @@ from doremi.rundir.layout import RunDirectory
 from graphs import config as plain_config
 from graphs import made
 from slurm_here import missing, slurm
+from test_shard_jobs import begun_as_large, corpus_files, prepared
 from test_slurm import begun, program
 from test_states import results
-from tiny import write_corpus, write_tiny
+from tiny import tiny_config, write_corpus, write_tiny
 
 pytestmark = [
     pytest.mark.slow,
@@ -105,6 +106,30 @@ def test_a_run_by_arrays_has_the_bytes_of_a_local_one(cluster: dict[str, str], t
     last = max(out.glob("part-*"))
     assert "everything is done" in (last / "logs/next.log").read_text()
     assert not [path for path in out.rglob("*.*") if path.is_file() and "do-not-write-me" in path.read_text()]
+
+
+def test_shards_of_a_corpus_are_an_array(
+    cluster: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The corpus of one process. A shard that is put back into the queue is done all the same."""
+    text = write_corpus(tmp_path / "text", 300)
+    alone = tiny_config(tmp_path / "alone", text)
+    prepared(alone)
+    config, out = tiny_config(tmp_path / "slurm", text), tmp_path / "jobs"
+    begun_as_large(config, monkeypatch)
+    doremi("slurm", config.root, "--out", out, environment=cluster)
+    first = out / "part-1"
+    listed = (first / "1-shard.txt").read_text().splitlines()
+    assert listed[0] == "shard/prose/0"
+    assert (first / "2-corpus.txt").read_text() == "corpus\n"
+    ask(cluster, str(first / "submit.sh"))
+    log = first / "logs/1-shard-1.log"
+    wait_for(log.exists, cluster, out)
+    ask(cluster, "scontrol", "requeue", numbers(first)["1-shard"] + "_1")
+    wait_for(lambda: (out / "part-2").exists(), cluster, out)
+    ask(cluster, "scancel", "--me")
+    assert corpus_files(config) == corpus_files(alone)
+    assert [path.name for path in sorted((out / "part-2").glob("1-*.sh"))] == ["1-main-custom.sh", "1-reference.sh"]
 
 
 STUB = """

@@ -26,6 +26,7 @@ from doremi.cli.commands import app
 from doremi.cli.jobs import jobs_table
 from doremi.cli.status import status_table
 from doremi.config import RunConfig, load
+from doremi.corpus.value import Corpus
 from doremi.distributed import World
 from doremi.errors import Interrupted, RunError
 from doremi.events.event import Event, Said, Stepped
@@ -50,13 +51,17 @@ ONE, OTHER = "custom/uniform/seed-0", "custom/uniform/seed-1"
 PATIENCE = 60
 
 
+def prepares(space: Workspace) -> Corpus:
+    return running.prepare_only(space, chosen)
+
+
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run that is prepared, and all that it is made of."""
     root = tmp_path_factory.mktemp("prepared")
     config = tiny_config(root, write_corpus(root / "text"), **SETTINGS)
     with open_workspace(config, ALONE, Silent()) as space:
-        running.prepare_only(space)
+        prepares(space)
     return root
 
 
@@ -219,7 +224,7 @@ def test_a_driver_and_a_job_are_at_work_together(config: RunConfig) -> None:
 def test_a_second_driver_is_told_at_once_who_drives(config: RunConfig) -> None:
     driver = at_first_step(start(config, lambda space: running.everything(space, chosen)))
     with pytest.raises(Taken, match=r"tiny: process \d+.* is working in this run directory"):
-        start(config, running.prepare_only).ended.result(PATIENCE)
+        start(config, prepares).ended.result(PATIENCE)
     driver.end()
 
 
@@ -232,7 +237,7 @@ def test_nobody_changes_the_settings_under_another(config: RunConfig) -> None:
     recorded = {name: (config.root / name).read_bytes() for name in ("config.yaml", "manifest.json", "nodes.json")}
     for joins in (True, False):
         with pytest.raises(RunError, match=r"process \d+.* is working here with other settings"):
-            start(other, running.prepare_only, joins=joins).ended.result(PATIENCE)
+            start(other, prepares, joins=joins).ended.result(PATIENCE)
     assert {name: (config.root / name).read_bytes() for name in recorded} == recorded
     job.end()
     with open_workspace(other, ALONE, Silent(), joins=True):

@@ -30,7 +30,8 @@ def unneeded(config: RunConfig) -> list[Unneeded]:
     """What is no node of the run as it is configured now, and corpora beside it that no run there uses."""
     directory = RunDirectory(config.root)
     plan = as_it_is(config, directory)
-    unknown = [n.id for n in plan.nodes if n.spec is None and n.kind not in ("prepare", "verdict") and not n.optional]
+    known = ("prepare", "corpus", "verdict")
+    unknown = [n.id for n in plan.nodes if n.spec is None and n.kind not in known and not n.optional]
     if unknown:
         raise RunError(
             f"{directory.root}: it is not known yet what {unknown[0]} is made of, so anything may still be needed; "

@@ -177,9 +177,10 @@ def prepare(
     with opened(_load(place, set_)) as space:
         from doremi.corpus.data_table import data_table
         from doremi.corpus.source_record import what_was_read
+        from doremi.executors.choose import chosen
         from doremi.pipeline.run import prepare_only
 
-        corpus = prepare_only(space, in_place=full)
+        corpus = prepare_only(space, chosen, in_place=full)
         if space.world.is_main:
             typer.echo(f"{data_table(what_was_read(corpus))}\ncorpus: {corpus.folder}")
 

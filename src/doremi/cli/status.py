@@ -41,7 +41,9 @@ def status_table(config: RunConfig) -> str:
 
 def _status_lines(directory: RunDirectory, plan: Graph) -> list[str]:
     now = at_work(directory.root)
-    rows = [(node.id, _state(plan, node, now)) for node in plan.nodes if node.kind != "losses"]
+    rows = [(node.id, _state(plan, node, now)) for node in plan.nodes if node.kind not in ("losses", "shard")]
+    if plan.known.shards is not None:
+        rows.insert(1, ("shards", plan.known.shards.words()))
     width = max(len(name) for name, _ in rows)
     lines = [f"{name:<{width}}  {state}" for name, state in rows]
     return [*lines, *_races(plan), *_looks(directory, plan), *_earlier(directory), *_disk(directory), *_last(directory)]

@@ -40,6 +40,18 @@ class DigestSet:
             self._recent.clear()
         return self._sorted
 
+    def holds(self, values: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Of each value, whether it is there."""
+        known = self.values()
+        if not len(known):
+            return np.zeros(len(values), np.bool_)
+        places = np.minimum(np.searchsorted(known, values), len(known) - 1)
+        return known[places] == values
+
+    def add_all(self, values: NDArray[np.uint64]) -> None:
+        """Values, which may come more than once."""
+        self._sorted = np.union1d(self.values(), values)
+
     def update(self, other: DigestSet) -> None:
         self._sorted = np.union1d(self.values(), other.values())
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Set
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any, NamedTuple
 
 from doremi.corpus.duplicates import DigestSet
+from doremi.corpus.excerpt import Excerpt
 from doremi.corpus.patterns import File
 from doremi.corpus.place import Meter
 from doremi.corpus.readers import read_shaped
@@ -126,6 +127,8 @@ class DomainPlan:
     """How far the reading is that goes on."""
     tokens: Reading | None = None
     """Of a domain whose files hold tokens: these."""
+    excerpt: Excerpt | None = None
+    """The part that is read of its only training file; None for all."""
 
     @property
     def sample(self) -> Sample | None:
@@ -153,6 +156,7 @@ class DomainPlan:
         documents = read_shaped(
             paths(files), shape=self.shape_of(files), domain=self.name, meter=self.meter,
             skipped=found.bad if self.request.skip_bad_records else None, left_out=found.left_out,
+            excerpt=self.excerpt,
         )  # fmt: skip
         for document in documents:
             self.check(stop)
@@ -290,10 +294,21 @@ def _offered(plan: DomainPlan, stop: Stop, enough: Callable[[], bool]) -> Iterat
             return
 
 
-def training_parts(
-    plan: DomainPlan, shared: Shared, found: Counts, stop: Stop, special: re.Pattern[str] | None = None
-) -> Iterator[tuple[str, Piece]]:
-    """Training text in order, without the pieces that are held out anywhere. `special`: what is counted as such."""
+class Trained(NamedTuple):
+    """A document as it is trained on."""
+
+    digest: bytes
+    parts: list[str]
+    """Its text without the pieces that are held out anywhere."""
+    excluded: int
+    """How many pieces these are."""
+
+
+def documents(
+    plan: DomainPlan, held: Set[bytes], found: Counts, stop: Stop, special: re.Pattern[str] | None = None
+) -> Generator[Trained, None, None]:
+    """Training documents with text, in order. `held`: pieces that may be trained on nowhere. `special`: what is counted
+    as such."""
     for text in plan.texts(plan.files.train, stop, found):
         if not has_text(text):
             found.empty += 1
@@ -301,17 +316,25 @@ def training_parts(
         found.special += special is not None and special.search(text) is not None
         pieces = cut(text, plan.request.piece_length)
         digests = [digest_of(piece) for piece in pieces]
-        document = document_digest(digests)
-        if comes_again(document, shared, found) and plan.request.drop_duplicates:
-            found.dropped += 1
-            continue
-        for is_held, run in groupby(zip(pieces, digests, strict=True), lambda pair: pair[1] in shared.held):
+        parts, excluded = [], 0
+        for is_held, run in groupby(zip(pieces, digests, strict=True), lambda pair: pair[1] in held):
             part = [piece for piece, _ in run]
             if is_held:
-                found.excluded += len(part)
+                excluded += len(part)
             else:
-                joined = "".join(part)
-                yield joined, Piece(document, len(joined.encode()))
+                parts.append("".join(part))
+        yield Trained(document_digest(digests), parts, excluded)
+
+
+def training_parts(plan: DomainPlan, shared: Shared, found: Counts, stop: Stop) -> Iterator[tuple[str, Piece]]:
+    """Training text in order, without what is held out anywhere and, if so asked, without documents that come again."""
+    for document in documents(plan, shared.held, found, stop):
+        if comes_again(document.digest, shared, found) and plan.request.drop_duplicates:
+            found.dropped += 1
+            continue
+        found.excluded += document.excluded
+        for part in document.parts:
+            yield part, Piece(document.digest, len(part.encode()))
 
 
 def comes_again(document: bytes, shared: Shared, found: Counts) -> bool:

@@ -43,10 +43,11 @@ def disk_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _disk_error(folder, error, 0) from None
+        raise disk_error(folder, error, 0) from None
 
 
-def _disk_error(path: Path, error: OSError, written: int) -> RunError:
+def disk_error(path: Path, error: OSError, written: int) -> RunError:
+    """What the operating system said after so many bytes, as one line for the user."""
     return RunError(
         f"{path}: cannot be written after {written:,} bytes ({error.strerror or error}); "
         "free disk space or choose another folder, then run again (finished domains are kept)"
@@ -67,7 +68,7 @@ class _HashedFile:
         try:
             self._file.write(data)
         except OSError as error:
-            raise _disk_error(self.path, error, self._written) from None
+            raise disk_error(self.path, error, self._written) from None
         self._sha.update(data)
         self._written += len(data)
 
@@ -77,7 +78,7 @@ class _HashedFile:
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise _disk_error(self.path, error, self._written) from None
+            raise disk_error(self.path, error, self._written) from None
         self._file.close()
         return self._sha.hexdigest()
 
@@ -196,12 +197,10 @@ class SegmentWriter(_SplitFiles):
 
 
 class DomainWriter:
-    """Both splits of one domain, validation first. Leaving the `with` without `finish` leaves no file behind.
+    """Both splits of one domain, validation first. Leaving the `with` without `finish` leaves no file behind."""
 
-    With `end`, the training tokens lie elsewhere; it is the id that ends documents."""
-
-    def __init__(self, folder: Path, dtype: str, end: int | None = None) -> None:
-        self._folder, self._dtype, self._end = folder, dtype, end
+    def __init__(self, folder: Path, dtype: str) -> None:
+        self._folder, self._dtype = folder, dtype
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             for left_over in folder.glob(".*.tmp"):  # of a preparation that was killed
@@ -215,18 +214,6 @@ class DomainWriter:
         with disk_errors(self._folder):
             return SplitWriter(self._folder, "train", self._dtype)
 
-    @cached_property
-    def segments(self) -> SegmentWriter:
-        """The same for a domain whose tokens lie elsewhere."""
-        assert self._end is not None
-        with disk_errors(self._folder):
-            return SegmentWriter(self._folder, self._dtype, self._end)
-
-    @property
-    def trained(self) -> SplitWriter | SegmentWriter:
-        """The one of the two that this domain has."""
-        return self.train if self._end is None else self.segments
-
     def __enter__(self) -> DomainWriter:
         return self
 
@@ -234,9 +221,8 @@ class DomainWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.validation.discard()
-        for name in ("train", "segments"):
-            if name in self.__dict__:
-                self.__dict__[name].discard()
+        if "train" in self.__dict__:
+            self.train.discard()
 
     def close_validation(self) -> None:
         """No more validation text comes; its files are closed, and wait for `finish`."""
@@ -246,9 +232,9 @@ class DomainWriter:
     def finish(self) -> dict[str, Any]:
         """Give all files their final names; the domain's counts and checksums as the manifest has them."""
         self.close_validation()
-        entry = {"train": self.trained.close(self._folder.name), "validation": self._validation_counts}
+        entry = {"train": self.train.close(self._folder.name), "validation": self._validation_counts}
         with disk_errors(self._folder):
-            for writer in (self.trained, self.validation):
+            for writer in (self.train, self.validation):
                 writer.publish()
         return entry
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -110,6 +110,27 @@ class TextTokenizer:
         }
         write_bytes(folder / "tokenizer.json", self.backend.to_str(pretty=True).encode())
         write_bytes(folder / "tokenizer_config.json", (json.dumps(config, indent=1) + "\n").encode())
+
+    def described(self) -> dict[str, Any]:
+        """All of it as JSON: what `save` writes for others leaves out where it came from, and how text is cut."""
+        return {
+            "backend": self.backend.to_str(),
+            "source": self.source,
+            "end_of_text": self.end_of_text,
+            "special_tokens": dict(self.special_tokens),
+            "more_special": list(self.more_special),
+            "plain": asdict(self.plain),
+        }
+
+    @classmethod
+    def restored(cls, value: Mapping[str, Any]) -> TextTokenizer:
+        """The tokenizer that was `described`."""
+        found = cls(
+            Tokenizer.from_str(value["backend"]), value["source"], value["end_of_text"], value["special_tokens"],
+            tuple(value["more_special"]),
+        )  # fmt: skip
+        found.__dict__["plain"] = Plain(**value["plain"])  # finding out how it is cut takes a second
+        return found
 
 
 def tokenizer_sha256(backend: Tokenizer, end_of_text: str) -> str:

@@ -23,6 +23,8 @@ def sentence(event: Event) -> str | None:
             more = len(event.weights) - SHOWN
             rest = f" and {more} more" if more > 0 else ""
             return f"{event.job}: found {largest(event.weights, SHOWN)}{rest}"
+        case Started(job) | Finished(job) if job.startswith("shard/"):  # of which there may be a thousand
+            return None
         case Started(job):
             return f"{job}: begins"
         case Finished(job, seconds):

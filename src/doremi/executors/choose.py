@@ -37,7 +37,7 @@ class Chosen:
 
         return cluster(executor)
 
-    def open(self, space: Workspace, corpus: Corpus, at_once: int) -> AbstractContextManager[Executor]:
+    def open(self, space: Workspace, corpus: Corpus | None, at_once: int) -> AbstractContextManager[Executor]:
         """Whoever leaves the context has ended what still went on."""
         if space.world.size > 1:
             return Here(space, corpus)

@@ -17,7 +17,7 @@ class Here:
 
     places = 1
 
-    def __init__(self, space: Workspace, corpus: Corpus) -> None:
+    def __init__(self, space: Workspace, corpus: Corpus | None) -> None:
         self.space, self.corpus = space, corpus
         self._ended: list[Ended] = []
 

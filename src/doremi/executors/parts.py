@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from doremi.rundir.graph import PREPARE, Graph
+from doremi.rundir.graph import Graph
+from doremi.rundir.known import PREPARE
 from doremi.rundir.node import Node
 from doremi.rundir.nodes import Kind, Role
 
@@ -47,6 +48,16 @@ def first_part() -> tuple[Group, ...]:
     return (Group(1, "prepare", "", "prepare", (PREPARE,)),)
 
 
+def _preparing(plan: Graph) -> list[Node]:
+    """The shards of a large corpus and what puts them together, once it is known which they are."""
+    return [node for node in plan.nodes if node.kind in ("shard", "corpus")]
+
+
+def is_begun(plan: Graph) -> bool:
+    """Whether the first job is over: the shards are known, or the corpus is there."""
+    return bool(_preparing(plan)) or is_prepared(plan)
+
+
 def is_prepared(plan: Graph) -> bool:
     """Whether the corpus is there and has been looked at, so that trainings have keys."""
     return plan.done(plan.node(PREPARE)) and any(node.spec is not None for node in plan.nodes if node.role != "own")
@@ -54,11 +65,12 @@ def is_prepared(plan: Graph) -> bool:
 
 def next_part(plan: Graph) -> tuple[Group, ...]:
     """Everything that is not done and is known, by wave; what several nodes would do alike is in it once."""
-    if not is_prepared(plan):
+    shards = _preparing(plan)
+    if not shards and not is_prepared(plan):
         return first_part()
     waves: dict[str, int] = {}
     members: dict[tuple[int, Role, str], list[Node]] = {}
-    for node in plan.work():
+    for node in shards or plan.work():
         wave = None if plan.done(node) else _wave(plan, node, waves)
         if wave is not None:
             waves[node.id] = wave

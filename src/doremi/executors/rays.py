@@ -100,8 +100,9 @@ class RayTasks:
         return self._stack.__exit__(kind, error, trace)
 
     def start(self, task: Task) -> None:
-        cores = 1 if self.gpu else min(int(task.settings.threads), self.cores)
-        options = {"num_cpus": cores, "num_gpus": self.gpu, "max_retries": 0, "name": task.node.id}
+        trains = task.settings is not None
+        cores = min(int(task.settings.threads), self.cores) if task.settings is not None and not self.gpu else 1
+        options = {"num_cpus": cores, "num_gpus": self.gpu if trains else 0, "max_retries": 0, "name": task.node.id}
         reference = self.ray.remote(work).options(**options).remote(task, self.channel)
         self.running.append(_Running(task.node, reference))
 

@@ -16,7 +16,7 @@ from doremi.errors import one_line
 from doremi.executors.parts import Group
 
 GRACE_SECONDS = 60  # before the end of a job's time: what saving a training may take
-LIGHT = ("mixture", "validation", "verdict")  # kinds of jobs that train and ask no model
+LIGHT = ("shard", "corpus", "mixture", "validation", "verdict")  # kinds of jobs that train and ask no model
 AGAIN = 75  # exit code of a command that was asked to stop and has saved its work
 
 

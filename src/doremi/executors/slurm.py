@@ -21,7 +21,7 @@ from doremi.config import RunConfig
 from doremi.errors import ConfigError, RunError, one_line
 from doremi.executors import scripts
 from doremi.executors.part_folder import SUBMIT, check_asked, next_number, write_part
-from doremi.executors.parts import Group, first_part, is_prepared, next_part
+from doremi.executors.parts import Group, first_part, is_begun, next_part
 from doremi.executors.scripts import Cluster
 from doremi.files import write_bytes
 from doremi.pipeline.planning import as_it_is
@@ -55,7 +55,7 @@ def begin(config: RunConfig, out: Path, wishes: Wishes = Wishes()) -> Path | Non
         return None
     cluster = _cluster(config, plan.known, out, replace(wishes, gpu=wishes.gpu or _began_on_gpu(plan.known)))
     # What a training's bytes depend on is recorded by a job on a node, not by whoever writes the scripts.
-    groups = next_part(plan) if _has_begun(plan.known) else first_part()
+    groups = next_part(plan) if _has_begun(plan.known) or plan.known.shards else first_part()
     if not groups:
         raise RunError(f"{config.root}: no job can go now. {_waiting(plan)}")
     return _write(cluster, groups)
@@ -176,7 +176,7 @@ def _left(folder: Path, plan: Graph) -> list[str]:
 def _is_over(plan: Graph, node: Node, mine: Set[str]) -> bool:
     """Whether a job of a part, which did `mine`, is done; a verdict also where the run has other models since."""
     if node.kind == "prepare":
-        return is_prepared(plan)
+        return is_begun(plan)
     return plan.done(node) or (node.kind == "verdict" and bool(set(plan.unfinished(node)) - mine))
 
 

@@ -79,7 +79,8 @@ def perform(task: Task, watch: Watch) -> Ended:
     """Do a node, and say what came of it."""
     try:
         with joined(task.config, start(task.config.training.timeout), watch) as space:
-            do(space, trained_on(task.config, space.directory), task.node, task.settings)
+            corpus = None if task.settings is None else trained_on(task.config, space.directory)
+            do(space, corpus, task.node, task.settings)
     except (DoremiError, Interrupted, OSError) as error:
         return Ended(task.node, _sendable(error))
     except Exception as error:

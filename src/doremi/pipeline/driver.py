@@ -12,9 +12,10 @@ from collections.abc import Callable, Set
 from dataclasses import dataclass, field, replace
 
 from doremi.config import TrainingConfig
+from doremi.corpus.shards.layout import Layout
 from doremi.corpus.value import Corpus
 from doremi.errors import DoremiError, Interrupted, RunError
-from doremi.events.event import Dropped, Event, Failed, Stepped, Stopped, Whole
+from doremi.events.event import Dropped, Event, Failed, Reading, Stepped, Stopped, Whole
 from doremi.events.stream import Watch
 from doremi.methods import by_mixture
 from doremi.pipeline.counting import count_models
@@ -23,23 +24,27 @@ from doremi.pipeline.first_seeds import noise_words
 from doremi.pipeline.look import look
 from doremi.pipeline.order_cost import with_order_cost
 from doremi.pipeline.pace import Pace
-from doremi.pipeline.preparing import prepare
+from doremi.pipeline.preparing import Share, prepare
+from doremi.pipeline.shards import places_for
 from doremi.pipeline.work import do, plan_now
 from doremi.pipeline.workspace import Workspace, this_machine
 from doremi.rundir.at_once import Settled, settled
 from doremi.rundir.context import Context
-from doremi.rundir.graph import Graph
+from doremi.rundir.graph import Graph, graph
 from doremi.rundir.layout import TrainingFolder
 from doremi.rundir.machine import Host
 from doremi.rundir.node import Node
 from doremi.rundir.outgrown import in_words, outgrown
+from doremi.rundir.preparing import shards_of
 from doremi.rundir.schedule import Left
-from doremi.rundir.specs import MixtureSpec, TrainingSpec
+from doremi.rundir.specs import MixtureSpec, ShardSpec, TrainingSpec
 from doremi.rundir.yardstick import remarks
 from doremi.trackers import without
 
 Wanted = Callable[[Node], bool]
 TELL_EVERY_SECONDS = 5.0
+SHARDS = "shards"
+MOST_LINES = 20  # of failed jobs that are named: of a thousand shards all may fail alike
 
 
 def everything(node: Node) -> bool:
@@ -56,15 +61,48 @@ def drive(space: Workspace, executors: Executors, wanted: Wanted = everything, *
     watch = Followed(space.watch, pace)
     space = replace(space, watch=watch)
     host = executors.host(space)
-    corpus = prepare(space)
+    corpus = prepare(space, share=shared_out(space, executors, host))
     at_once = settle(space, corpus, host)
     plan = plan_now(space, corpus)
     if not told:
         _tell(space, corpus, plan)
     with executors.open(space, corpus, at_once) as executor:
-        driver = Driver(space, corpus, plan, wanted, executor, pace, watch.dropped)
+        driver = Driver(space, corpus, plan, wanted, executor, pace, lambda: plan_now(space, corpus), watch.dropped)
         watch.tell = driver.tell
         return driver.run()
+
+
+def shared_out(space: Workspace, executors: Executors, host: Host) -> Share | None:
+    """How the shards of a large corpus are done: as many at once as there are cores, each in a process of its own.
+
+    None where processes train together: the main one prepares the corpus.
+    """
+    if space.world.size > 1:
+        return None
+
+    def share(layout: Layout) -> None:
+        known = look(space.config, space.directory, None)
+        cores = min(host.cores, space.config.data.workers or host.cores)
+
+        def again() -> Graph:
+            found = replace(known, shards=shards_of(layout))
+            plan = graph(space.config, found, by_mixture())
+            if found.shards is not None:
+                space.watch.emit(Reading(SHARDS, found.shards.words(), found.shards.bytes_done, found.shards.bytes))
+            return plan
+
+        left = [node.spec.bytes for node in again().nodes if isinstance(node.spec, ShardSpec)]
+        places = places_for(left, cores) if space.config.executor == "local" else min(cores, len(left))
+        if places > 1 or space.config.executor != "local":
+            with space.timed(SHARDS), executors.open(space, None, places) as executor:
+                Driver(space, None, again(), is_shard, executor, Pace(), again).run()
+
+    return share
+
+
+def is_shard(node: Node) -> bool:
+    """Whether it is a part of the corpus."""
+    return node.kind == "shard"
 
 
 def settle(space: Workspace, corpus: Corpus, host: Host) -> int:
@@ -151,12 +189,15 @@ class Driver:
     """Does all nodes of a run that are wanted and can be done."""
 
     space: Workspace
-    corpus: Corpus
+    corpus: Corpus | None
+    """None while its shards are done."""
     plan: Graph
     wanted: Wanted
     executor: Executor
     pace: Pace
-    dropped: Set[str]
+    again: Callable[[], Graph]
+    """The plan as the disk is now."""
+    dropped: Set[str] = frozenset()
     """Trackers that have failed, by their own names: trainings that begin later go without."""
     running: dict[str, Node] = field(default_factory=dict)
     """By key."""
@@ -179,7 +220,7 @@ class Driver:
             if ended := self.executor.wait():
                 for one in ended:
                     self._end(one)
-                self.plan = plan_now(self.space, self.corpus)
+                self.plan = self.again()
                 self._tell_noise()
         if self.failed:
             raise _failure(list(self.failed.values()))
@@ -200,7 +241,7 @@ class Driver:
         left = Left.of(self.plan, self.wanted)
         ready = [n for n in left.nodes.values() if self.plan.ready(n) and n.spec and not self._is_taken(n.spec.key)]
         ways = left.ways(lambda node: float(node.cost.operations or 1) if node.cost else 0.0)
-        return min(ready, key=lambda node: (not isinstance(node.spec, MixtureSpec), -ways[node.id]), default=None)
+        return min(ready, key=lambda n: (not isinstance(n.spec, MixtureSpec), -ways[n.id], -_bytes(n)), default=None)
 
     def _is_taken(self, key: str) -> bool:
         return key in self.running or key in self.failed
@@ -212,7 +253,7 @@ class Driver:
             if self.space.world.size > 1:
                 raise
             self.failed[spec.key] = Ended(node, error)
-        self.plan = plan_now(self.space, self.corpus)
+        self.plan = self.again()
 
     def _hand_over(self, node: Node) -> None:
         assert node.spec is not None
@@ -222,10 +263,8 @@ class Driver:
         trackers = without(self.space.config.trackers, self.dropped)
         self.executor.start(Task(self.space.config.model_copy(update={"trackers": trackers}), node, self._settings()))
 
-    def _settings(self) -> TrainingConfig:
-        settings = Context(self.space.config, self.plan.known).settings
-        assert settings is not None
-        return settings
+    def _settings(self) -> TrainingConfig | None:
+        return None if self.corpus is None else Context(self.space.config, self.plan.known).settings
 
     # -- ending --------------------------------------------------------------------------------------------------
 
@@ -252,14 +291,16 @@ class Driver:
         what = f"its process {ended.lost}"
         if before is None or saved > before:
             self.space.watch.emit(Stopped(ended.node.id))
-            self.space.watch.say(f"{ended.node.id}: {what}. It resumes from its last checkpoint.")
+            how = "It is done anew." if is_shard(ended.node) else "It resumes from its last checkpoint."
+            self.space.watch.say(f"{ended.node.id}: {what}. {how}")
             return
         self.space.watch.emit(Failed(ended.node.id, what))
-        more = "Is there enough memory? `workers: 1` does one training at a time"
+        setting = "data.workers: 1` does one shard" if is_shard(ended.node) else "workers: 1` does one training"
+        more = f"Is there enough memory? `{setting} at a time"
         self.failed[key] = Ended(ended.node, RunError(f"{what}, for the second time at the same step. {more}"))
 
     def _saved_step(self, node: Node) -> int:
-        return TrainingFolder(self.space.root / str(node.place)).saved_step()
+        return 0 if node.place is None else TrainingFolder(self.space.root / node.place).saved_step()
 
     def _stopped(self) -> Interrupted:
         """Ask all to stop, and wait until they have."""
@@ -281,6 +322,8 @@ class Driver:
     def tell(self) -> None:
         """How far the whole is, now and then."""
         now = time.monotonic()
+        if self.corpus is None:  # nothing is known of trainings
+            return
         if now - self.told < TELL_EVERY_SECONDS and self.running:
             return
         self.told = now
@@ -291,7 +334,7 @@ class Driver:
 
     def _tell_noise(self) -> None:
         """What the noise means, once, after the first seeds, while there are seeds to come."""
-        if self.told_noise or not self.space.world.is_main:
+        if self.told_noise or self.corpus is None or not self.space.world.is_main:
             return
         words = noise_words(self.space.config, self.space.directory, self.plan.record(), self.executor.places)
         if words:
@@ -299,11 +342,17 @@ class Driver:
             self.space.watch.say(words)
 
 
+def _bytes(node: Node) -> int:
+    return node.spec.bytes if isinstance(node.spec, ShardSpec) else 0
+
+
 def _failure(failed: list[Ended]) -> BaseException:
     """One error for all that failed, of their kind where they are of one, each with the name of its node."""
     lines = [f"{ended.node.id}: {ended.error}" for ended in failed]
     if len(lines) > 1:
-        lines = [f"{len(failed)} jobs failed. What does not need them is done.", *(f"  {line}" for line in lines)]
+        more = [f"  and {len(lines) - MOST_LINES:,} more"] * (len(lines) > MOST_LINES)
+        shown = [f"  {line}" for line in lines[:MOST_LINES]]
+        lines = [f"{len(failed):,} jobs failed. What does not need them is done.", *shown, *more]
     kinds = {type(ended.error) for ended in failed if isinstance(ended.error, DoremiError)}
     kind = kinds.pop() if len(kinds) == 1 else RunError
     error = kind("\n".join(lines))

@@ -23,8 +23,8 @@ class Task:
 
     config: RunConfig
     node: Node
-    settings: TrainingConfig
-    """Of the run's trainings, with every `auto` replaced."""
+    settings: TrainingConfig | None
+    """Of the run's trainings, with every `auto` replaced; None for a part of the corpus, before that is there."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,8 @@ class Executors(Protocol):
         """What may be used for trainings. Asked before anything else, so that what is missing is told at once."""
         ...
 
-    def open(self, space: Workspace, corpus: Corpus, at_once: int) -> AbstractContextManager[Executor]:
-        """One for so many trainings at once; whoever leaves the context has ended what still went on."""
+    def open(self, space: Workspace, corpus: Corpus | None, at_once: int) -> AbstractContextManager[Executor]:
+        """One for so many tasks at once; whoever leaves the context has ended what still went on.
+
+        `corpus` is what trainings read, None before it is there."""
         ...

@@ -24,6 +24,7 @@ from doremi.rundir.looks import read_goal
 from doremi.rundir.machine import Machine
 from doremi.rundir.part import FOLDER as PARTS
 from doremi.rundir.part import read_part
+from doremi.rundir.preparing import shards_of_run
 from doremi.rundir.specs import PART_DIGITS, FewshotSpec, LossesSpec, TrainingSpec, canonical
 from doremi.rundir.weights import candidate_name
 
@@ -37,6 +38,7 @@ def look(config: RunConfig, directory: RunDirectory, corpus: Corpus | None) -> K
     trained, begun = trainings(root)
     return Known(
         corpus=corpus,
+        shards=shards_of_run(config) if corpus is None else None,
         machine=machine(root),
         counts=counts(root),
         trained=trained,

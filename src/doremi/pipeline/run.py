@@ -13,17 +13,18 @@ from doremi.mixture.files import read_mixture
 from doremi.mixture.record import MixtureRecord, write_record
 from doremi.pipeline import look
 from doremi.pipeline.checks import check_mixtures
-from doremi.pipeline.driver import complete, drive, settle
+from doremi.pipeline.driver import complete, drive, settle, shared_out
 from doremi.pipeline.executor import Executors
 from doremi.pipeline.host import this_host
 from doremi.pipeline.judging import judge_run
-from doremi.pipeline.preparing import prepare
+from doremi.pipeline.planning import as_it_is, planned
+from doremi.pipeline.preparing import begin, prepare
 from doremi.pipeline.work import do, plan_now
 from doremi.pipeline.workspace import Workspace
 from doremi.report import write_report
 from doremi.rundir.context import Context
 from doremi.rundir.graph import Graph
-from doremi.rundir.known import Asked
+from doremi.rundir.known import CORPUS, PREPARE, Asked
 from doremi.rundir.layout import TrainingFolder
 from doremi.rundir.node import Node, training_place
 from doremi.rundir.specs import TrainingSpec
@@ -47,9 +48,10 @@ def judge_and_report(space: Workspace) -> Verdict:
     return result
 
 
-def prepare_only(space: Workspace, *, in_place: bool = False) -> Corpus:
+def prepare_only(space: Workspace, executors: Executors, *, in_place: bool = False) -> Corpus:
     """The corpus, all of its checksums compared, and the plan of what follows. `in_place` as `prepare` has it."""
-    corpus = prepare(space, full_check=True, in_place=in_place)
+    share = shared_out(space, executors, executors.host(space))
+    corpus = prepare(space, full_check=True, in_place=in_place, share=share)
     settle(space, corpus, this_host())
     plan_now(space, corpus)
     return corpus
@@ -78,6 +80,10 @@ def candidates(space: Workspace, executors: Executors) -> None:
 
 def one_job(space: Workspace, name: str) -> Graph:
     """One node, whose needs must be done; nothing where it is done already."""
+    if name in (PREPARE, CORPUS) or name.startswith("shard/"):
+        if (plan := _part_of_corpus(space, name)) is not None:
+            return plan
+        name = PREPARE  # a job of a corpus that is there
     corpus = prepare(space)
     settle(space, corpus, this_host())
     plan = plan_now(space, corpus)
@@ -92,6 +98,25 @@ def one_job(space: Workspace, name: str) -> Graph:
         else:
             _one(space, plan, corpus, node)
     return plan_now(space, corpus)
+
+
+def _part_of_corpus(space: Workspace, name: str) -> Graph | None:
+    """A job of a large corpus; None where the corpus is there, or is to be put together."""
+    if name == PREPARE:
+        begun = begin(space)
+        return None if begun is None else planned(space.config, space.directory, None)
+    plan = as_it_is(space.config, space.directory)
+    if plan.known.corpus is not None:
+        return None
+    node = plan.node(name)
+    if left := plan.unfinished(node):
+        raise RunError(f"{name} waits for {left[0]}: do that first (`doremi jobs` shows all)")
+    if name == CORPUS:
+        return None
+    if not plan.done(node):
+        with space.timed(name):
+            do(space, None, node, None)
+    return planned(space.config, space.directory, None)
 
 
 def _one(space: Workspace, plan: Graph, corpus: Corpus, node: Node) -> None:

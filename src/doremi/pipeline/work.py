@@ -19,13 +19,22 @@ from doremi.pipeline.counting import count_models
 from doremi.pipeline.evaluating import evaluate, judge_part
 from doremi.pipeline.fewshot import answer
 from doremi.pipeline.planning import planned, write_plan
+from doremi.pipeline.shards import write_shard
 from doremi.pipeline.trainings import keep_losses, train
 from doremi.pipeline.workspace import Workspace, sweep
 from doremi.rundir.context import Context
 from doremi.rundir.graph import Graph
 from doremi.rundir.layout import TrainingFolder
 from doremi.rundir.node import Node, training_place
-from doremi.rundir.specs import EvaluationSpec, FewshotSpec, LossesSpec, MixtureSpec, PartSpec, TrainingSpec
+from doremi.rundir.specs import (
+    EvaluationSpec,
+    FewshotSpec,
+    LossesSpec,
+    MixtureSpec,
+    PartSpec,
+    ShardSpec,
+    TrainingSpec,
+)
 from doremi.rundir.weights import allowed
 
 LOOK_AGAIN_SECONDS = 0.2
@@ -52,10 +61,11 @@ def _alike(space: Workspace, plan: Graph) -> bool:
 # -- one node ----------------------------------------------------------------------------------------------------------
 
 
-def do(space: Workspace, corpus: Corpus, node: Node, settings: TrainingConfig) -> None:
+def do(space: Workspace, corpus: Corpus | None, node: Node, settings: TrainingConfig | None) -> None:
     """Do one node, whose needs are done. Where another process does it we wait, and find it done.
 
-    `settings` are those of the run's trainings, with every `auto` replaced.
+    `settings` are those of the run's trainings, with every `auto` replaced. Parts of the corpus need neither these nor
+    the corpus.
     """
     with contextlib.ExitStack() as stack:
 
@@ -64,6 +74,11 @@ def do(space: Workspace, corpus: Corpus, node: Node, settings: TrainingConfig) -
             sweep(space.root / str(node.place))
 
         space.world.on_main(begin)  # where the others wait for as long as it takes
+        if isinstance(spec := node.spec, ShardSpec):
+            space.world.on_main(lambda: write_shard(space, spec, node.id))
+            return
+        assert corpus is not None
+        assert settings is not None
         _do(space, corpus, node, settings)
 
 

@@ -131,7 +131,7 @@ def _stages(facts: Facts) -> dict[str, str]:
 
 def _stage(names: Mapping[str, str], stage: str) -> str:
     """A stage in words: the training in it by what it is, whatever is done before or after by its name."""
-    parts = stage.split("/")
+    parts = ["shards"] if stage.startswith("shard/") else stage.split("/")
     for start in range(len(parts)):
         for end in range(len(parts), start, -1):
             name = names.get("/".join(parts[start:end]))

@@ -118,7 +118,7 @@ class Context:
     def why_not(self, name: str) -> str:
         """Why a plain mixture is not known."""
         if self.corpus is None:
-            return "waits for prepare"
+            return f"waits for {self.known.corpus_job}"
         return f"{name} is not there yet" if self._named(name) is None else "waits for prepare"
 
     def found(self, node: Node) -> Weights | None:
@@ -142,10 +142,11 @@ class Context:
 
         `rate`: its peak learning rate, where it is not the one of its size.
         """
-        needs = node.needs or ("prepare",)
+        needs = node.needs or (self.known.corpus_job,)
         machine, settings = self.known.machine, self.settings
         if self.corpus is None or settings is None or machine is None:
-            return replace(node, needs=needs, waits="waits for prepare" if self.corpus is None else why)
+            why = f"waits for {self.known.corpus_job}" if self.corpus is None else why
+            return replace(node, needs=needs, waits=why)
         settings = _at_rate(settings, rate or self.rate(node.size))
         if more_steps:
             settings = settings.model_copy(update={"steps": settings.steps + more_steps})

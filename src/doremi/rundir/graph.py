@@ -19,14 +19,14 @@ from doremi.errors import MixtureError, RunError
 from doremi.rundir import costs
 from doremi.rundir.context import Context
 from doremi.rundir.held_out import held_out
-from doremi.rundir.known import Known
+from doremi.rundir.known import CORPUS, PREPARE, Known
 from doremi.rundir.node import Found, Node
 from doremi.rundir.nodes import CandidateRecord, NodeRecord, Nodes, Race
 from doremi.rundir.racing import Raced, race
-from doremi.rundir.specs import FewshotSpec, TrainingSpec, canonical
+from doremi.rundir.specs import FewshotSpec, ShardSpec, TrainingSpec, canonical
 from doremi.rundir.weights import candidate_name
 
-VERDICT, PREPARE = "verdict", "prepare"
+VERDICT = "verdict"
 JUDGED = ("main", "longer", "validation", "evaluation", "fewshot")
 
 
@@ -88,20 +88,23 @@ class Graph:
     def done(self, node: Node) -> bool:
         """Whether its result is there."""
         known, key = self.known, self.key(node)
-        if node.kind == "prepare":
-            return known.corpus is not None and bool(known.corpus.training.fingerprint)
+        if node.kind in ("prepare", "corpus"):
+            prepared = known.corpus is not None and bool(known.corpus.training.fingerprint)
+            return prepared or (node.kind == "prepare" and known.shards is not None)
         if node.kind == "verdict":
             return self._is_judged()
         if node.kind == "evaluation":
             return node.place in known.evaluated
         there = {
             "training": known.trained, "losses": known.stored, "mixture": known.found, "fewshot": known.answered,
-            "validation": known.parts,
+            "validation": known.parts, "shard": known.shards.done if known.shards else (),
         }[node.kind]  # fmt: skip
         return key is not None and key in there
 
     def key(self, node: Node) -> str | None:
         """None while something that it is made of is not known; so is everything that an estimated corpus gives."""
+        if isinstance(node.spec, ShardSpec):
+            return node.spec.key
         estimated = self.known.corpus is None or not self.known.corpus.training.fingerprint
         return None if node.spec is None or estimated else node.spec.key
 
@@ -185,7 +188,7 @@ def graph(config: RunConfig, known: Known, methods: Mapping[str, Method]) -> Gra
     context = Context(config, known)
     declared = _declared(context, methods)
     found = {name: mixture for part in declared for name, mixture in part.mixtures.items()}
-    nodes = [Node(PREPARE, "prepare", "prepare"), *(node for part in declared for node in part.nodes)]
+    nodes = [*_preparation(known), *(node for part in declared for node in part.nodes)]
     raced = [_race(context, size, found) for size in config.size_names()] if config.candidates.race else []
     mains = [node for one in raced for node in one.nodes] or list(_mains(context, found))
     nodes += mains
@@ -210,6 +213,16 @@ def _declared(context: Context, methods: Mapping[str, Method]) -> list[Declared]
     asked = [methods[name] for name in context.config.candidate_mixtures() if name in methods]
     each = {id(method): method for method in asked or list(methods.values())[:1]}
     return [method.declare(context) for method in each.values()]
+
+
+def _preparation(known: Known) -> Iterator[Node]:
+    """The corpus: one job, or several while a large one is being prepared."""
+    yield Node(PREPARE, "prepare", "prepare")
+    if known.shards is not None:
+        ids = [f"shard/{shard.name}" for shard in known.shards.shards]
+        for id_, shard in zip(ids, known.shards.shards, strict=True):
+            yield Node(id_, "shard", "shard", shard, (PREPARE,))
+        yield Node(CORPUS, "corpus", "corpus", needs=tuple(ids))
 
 
 # -- main models -------------------------------------------------------------------------------------------------------
@@ -313,7 +326,7 @@ def _asked_for(known: Known) -> list[Node]:
     """What was asked for of this corpus; of another one, nothing can be trained any more."""
     ours = None if known.corpus is None else known.corpus.training.fingerprint
     return [
-        Node(one.id, "training", one.role, one.spec, (PREPARE,), "", one.mixture, one.size, one.spec.seed)
+        Node(one.id, "training", one.role, one.spec, (known.corpus_job,), "", one.mixture, one.size, one.spec.seed)
         for one in known.asked
         if ours in (None, one.spec.corpus) or one.spec.key in known.trained
     ]

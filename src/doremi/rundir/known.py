@@ -13,9 +13,11 @@ from doremi.files import key_of, read_json
 from doremi.mixture.domains import Mixture
 from doremi.mixture.record import MixtureRecord
 from doremi.rundir.machine import Machine
-from doremi.rundir.specs import TrainingSpec
+from doremi.rundir.specs import ShardSpec, TrainingSpec
 
 COUNTS = "counts.json"
+PREPARE, CORPUS = "prepare", "corpus"
+"""Ids of the first job, and of the one that puts shards together, where there are any."""
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,35 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Shards:
+    """Of a corpus that is being prepared, and is large enough for jobs of its own: there while it is not complete."""
+
+    shards: tuple[ShardSpec, ...]
+    done: frozenset[str]
+    """Keys."""
+
+    @property
+    def bytes_done(self) -> int:
+        return sum(shard.bytes for shard in self.shards if shard.key in self.done)
+
+    @property
+    def bytes(self) -> int:
+        """Of source files."""
+        return sum(shard.bytes for shard in self.shards)
+
+    def words(self) -> str:
+        """`12 of 40 shards are done`."""
+        return f"{len(self.done):,} of {len(self.shards):,} shards are done"
+
+
+@dataclass(frozen=True)
 class Known:
     """Everything but the configuration that the graph of a run depends on. Keys are whole."""
 
     corpus: Corpus | None = None
     """None before it is prepared. One without a fingerprint is an estimate: then no key is known."""
+    shards: Shards | None = None
+    """Of a corpus that is being prepared by several jobs."""
     machine: Machine | None = None
     counts: Mapping[str, Counts] = field(default_factory=dict)
     trained: Mapping[str, Trained] = field(default_factory=dict)
@@ -117,3 +143,8 @@ class Known:
     """Seeds of the look that a walk along planned looks is at."""
     assumed: bool = False
     """Whether unfinished trainings count as if they took all their steps: to say what a run costs at most."""
+
+    @property
+    def corpus_job(self) -> str:
+        """The id of the job that the corpus is there after."""
+        return PREPARE if self.shards is None else CORPUS

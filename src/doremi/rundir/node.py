@@ -46,7 +46,7 @@ class Node:
     @property
     def complete(self) -> bool:
         """Whether everything that it is made of is known."""
-        return self.spec is not None or (self.kind in ("prepare", "verdict") and not self.waits)
+        return self.spec is not None or (self.kind in ("prepare", "corpus", "verdict") and not self.waits)
 
     @property
     def is_final(self) -> bool:

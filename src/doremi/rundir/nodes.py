@@ -17,10 +17,12 @@ from doremi.files import FORMAT, read_json, write_json
 
 FILE = "nodes.json"
 
-Kind = Literal["prepare", "training", "losses", "mixture", "fewshot", "validation", "evaluation", "verdict"]
+Kind = Literal[
+    "prepare", "shard", "corpus", "training", "losses", "mixture", "fewshot", "validation", "evaluation", "verdict"
+]  # fmt: skip
 Role = Literal[
-    "prepare", "reference", "proxy", "losses", "mixture", "main", "longer", "own", "tune", "fewshot", "validation",
-    "evaluation", "verdict",
+    "prepare", "shard", "corpus", "reference", "proxy", "losses", "mixture", "main", "longer", "own", "tune",
+    "fewshot", "validation", "evaluation", "verdict",
 ]  # fmt: skip
 CandidateRole = Literal["found", "per-seed", "plain"]
 

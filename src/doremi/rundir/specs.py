@@ -231,7 +231,23 @@ def evaluation_file(documents: Part) -> str:
     return f"evaluation.{key_of(list(documents))[:PART_DIGITS]}.f64"
 
 
-Spec = TrainingSpec | LossesSpec | MixtureSpec | FewshotSpec | PartSpec | EvaluationSpec
+@dataclass(frozen=True)
+class ShardSpec:
+    """A part of the corpus that is being prepared, as tokens."""
+
+    key: str
+    """Of the shard, as its record has it (corpus/shards/layout.py)."""
+    corpus: str
+    """The corpus's key."""
+    name: str
+    """`web/0`: the domain's folder, and which one it is."""
+    bytes: int
+    """Of source files, as they lie on the disk."""
+
+    kind: ClassVar[Kind] = "shard"
+
+
+Spec = ShardSpec | TrainingSpec | LossesSpec | MixtureSpec | FewshotSpec | PartSpec | EvaluationSpec
 
 
 def canonical(value: Any) -> str:

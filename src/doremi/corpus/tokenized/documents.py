@@ -121,6 +121,8 @@ class Side:
     tables: Callable[[int], Table]
     vocab_size: int
     meter: Meter = field(default_factory=Meter)
+    first: int = 0
+    """The number of its first file, where these are some of a domain's files."""
 
     def documents(self) -> Iterator[TokenDocument]:
         """In the order of the files."""
@@ -156,7 +158,7 @@ class Side:
                         table.offset[first:last].tolist(), table.tokens[first:last].tolist(), strict=True
                     ):
                         start = (offset - begin) // size
-                        yield TokenDocument(number, offset, ids[start : start + tokens])
+                        yield TokenDocument(self.first + number, offset, ids[start : start + tokens])
                     position[0] += (end - begin) if last < len(table) else self.files[number].size - position[0]
         except (FileError, OSError) as error:
             raise refused(self.domain, self.files[number].path, error) from None

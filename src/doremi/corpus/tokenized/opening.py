@@ -29,6 +29,11 @@ class Opening:
 
     def of(self, name: str, files: DomainFiles) -> Reading | None:
         """None for a domain of text. `ConfigError` where no tokenizer is named, `DataError` for wrong files."""
+        asked = self.wanted(name)
+        return None if asked is None else reading_of(asked, files.train, files.validation)
+
+    def wanted(self, name: str) -> Wanted | None:
+        """How the files of a domain of tokens are read; None for a domain of text."""
         source = self.request.domains[name]
         if source.ids is None:
             return None
@@ -37,11 +42,10 @@ class Opening:
                 f"domain {name!r} holds tokens, and data.tokenizer is null; name the tokenizer that made them"
             )
         wanted = [number for number in (source.sample_tokens, self.most) if number is not None]
-        asked = Wanted(
+        return Wanted(
             name, source.ids, self.tokenizer, self.request.piece_length, self.folder / folder_name(name),
             self.folder / SCANS, min(wanted, default=None), self._check, self.progress,
         )  # fmt: skip
-        return reading_of(asked, files.train, files.validation)
 
     def _check(self) -> None:
         if self.stop():

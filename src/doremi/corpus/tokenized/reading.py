@@ -84,6 +84,14 @@ class Reading:
     def held(self) -> Side:
         return self.validation or self.train
 
+    @property
+    def read_bytes(self) -> list[int]:
+        """Of each training file, what is read of it."""
+        if self.sample is None:
+            return [file.size for file in self.train.files]
+        sizes = [layout.dtype.itemsize for layout in self.train.layouts]
+        return [int(self.train.tables(number).tokens.sum()) * size for number, size in enumerate(sizes)]
+
     def digests(self) -> Iterator[bytes]:
         """Of all pieces that may be held out, in the order of the files."""
         return (
@@ -122,8 +130,7 @@ class Wanted:
 
 def reading_of(wanted: Wanted, train: list[File], validation: list[File]) -> Reading:
     """Open the files of a domain. `DataError` that names the first one whose tokens cannot be this tokenizer's."""
-    special = re.compile("|".join(map(re.escape, wanted.tokenizer.special_texts)))
-    reader = Reader(decoder_of(wanted.tokenizer), wanted.end, wanted.length, special)
+    reader = reader_of(wanted)
     trained, sample = _side(wanted, train, wanted.sample_tokens)
     held = _side(wanted, validation, None)[0] if validation else None
     notes = [note for side in (trained, held) if side for layout in side.layouts for note in layout.notes]
@@ -133,18 +140,15 @@ def reading_of(wanted: Wanted, train: list[File], validation: list[File]) -> Rea
     return Reading(reader, trained, held, sample, wanted.tokenizer.unknown_id, [*notes, *back.notes()], back)
 
 
+def reader_of(wanted: Wanted) -> Reader:
+    """How tokens become documents and pieces."""
+    special = re.compile("|".join(map(re.escape, wanted.tokenizer.special_texts)))
+    return Reader(decoder_of(wanted.tokenizer), wanted.end, wanted.length, special)
+
+
 def _side(wanted: Wanted, files: list[File], sample_tokens: int | None) -> tuple[Side, Sample | None]:
-    layouts = [layout_of(wanted, file) for file in files]
-    own = [_as_it_lies(file, layout) for file, layout in zip(files, layouts, strict=True)]
-    tables: dict[int, Table] = {}
-
-    def indexed(number: int) -> Table:
-        if number not in tables:
-            index = layouts[number].index
-            tables[number] = _scanned(wanted, own[number], layouts[number]) if index is None else index()
-        return tables[number]
-
-    side = Side(wanted.domain, own, layouts, indexed, wanted.tokenizer.vocab_size)
+    side = whole_side(wanted, files)
+    own, layouts = side.files, side.layouts
     if sample_tokens is None or sample_tokens >= sum(layout.tokens for layout in layouts):
         _check_ends(wanted, side)
         return side, None
@@ -155,6 +159,21 @@ def _side(wanted: Wanted, files: list[File], sample_tokens: int | None) -> tuple
 
 
 _NONE = Table(np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+
+def whole_side(wanted: Wanted, files: list[File]) -> Side:
+    """All documents of these files."""
+    layouts = [layout_of(wanted, file) for file in files]
+    own = [_as_it_lies(file, layout) for file, layout in zip(files, layouts, strict=True)]
+    tables: dict[int, Table] = {}
+
+    def indexed(number: int) -> Table:
+        if number not in tables:
+            index = layouts[number].index
+            tables[number] = _scanned(wanted, own[number], layouts[number]) if index is None else index()
+        return tables[number]
+
+    return Side(wanted.domain, own, layouts, indexed, wanted.tokenizer.vocab_size)
 
 
 def layout_of(wanted: Wanted, file: File) -> Layout:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence, Set
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from doremi.corpus.encoding import Encoded
-from doremi.corpus.parts import SPREAD_BYTES, Counts, DomainPlan, Piece, Shared, Stop, comes_again
-from doremi.corpus.store import SegmentWriter, sampled_sha256
+from doremi.corpus.parts import SPREAD_BYTES, Counts, DomainPlan, Piece, Stop
+from doremi.corpus.shards.rows import ENDED, FIRST, TEXT, Row
+from doremi.corpus.store import sampled_sha256
 from doremi.corpus.tokenized.documents import TokenDocument, TokenPiece
 from doremi.corpus.tokenized.find import companion
+from doremi.corpus.tokenized.layout import Layout
 from doremi.corpus.tokenized.reading import Reading
 from doremi.corpus.validation import Holdout, document_digest
 from doremi.files import file_sha256
@@ -59,15 +61,8 @@ def _offered(plan: DomainPlan, reading: Reading, stop: Stop, holdout: Holdout) -
             return
 
 
-def write_segments(
-    plan: DomainPlan,
-    reading: Reading,
-    shared: Shared,
-    found: Counts,
-    writer: SegmentWriter,
-    stop: Stop,
-) -> Iterator[None]:
-    """Note where training documents lie, without the pieces that are held out anywhere; goes on after each document."""
+def rows_of(plan: DomainPlan, reading: Reading, held: Set[bytes], found: Counts, stop: Stop) -> Iterator[Row]:
+    """Where training documents lie, without the pieces that are held out anywhere."""
     for document in reading.train.documents():
         plan.check(stop)
         pieces, is_special = reading.cut(reading.train, document)
@@ -75,38 +70,33 @@ def write_segments(
             found.empty += 1
             continue
         found.special += is_special
-        digest = document_digest([piece.digest for piece in pieces])
-        if comes_again(digest, shared, found) and plan.request.drop_duplicates:
-            found.dropped += 1
-            continue
-        for is_held, run in groupby(pieces, lambda piece: piece.digest in shared.held):
-            part = list(run)
-            if is_held:
-                found.excluded += len(part)
-            elif part[-1].last > part[0].first:
-                _add(document, part, reading, writer, is_last=part[-1] is pieces[-1])
-        yield
+        runs = [(is_held, list(run)) for is_held, run in groupby(pieces, lambda piece: piece.digest in held)]
+        excluded = sum(len(run) for is_held, run in runs if is_held)
+        parts = [run for is_held, run in runs if not is_held and run[-1].last > run[0].first]
+        rows = [_row(document, part, reading, is_last=part[-1] is pieces[-1]) for part in parts] or [Row(b"", 0, 0)]
+        digest, flags = document_digest([piece.digest for piece in pieces]), TEXT if parts else 0
+        yield rows[0]._replace(digest=digest, excluded=excluded, flags=rows[0].flags & ~TEXT | flags | FIRST)
+        yield from rows[1:]
 
 
-def _add(
-    document: TokenDocument, part: list[TokenPiece], reading: Reading, writer: SegmentWriter, *, is_last: bool
-) -> None:
+def _row(document: TokenDocument, part: list[TokenPiece], reading: Reading, *, is_last: bool) -> Row:
     first, last = part[0].first, part[-1].last
     ended = is_last and last < len(document.ids)  # its own end follows
     ids = document.ids[first : last + ended]
-    writer.counts["unknown"] += _unknown(ids, reading.unknown_id)
     size = sum(piece.size for piece in part)
-    writer.add(document.file, document.offset + first * ids.itemsize, ids, text_bytes=size, ended=ended)
+    offset = document.offset + first * ids.itemsize
+    flags = TEXT | ended * ENDED
+    return Row(b"", size, len(ids), _unknown(ids, reading.unknown_id), offset, 0, document.file, flags)
 
 
 def _unknown(ids: np.ndarray, unknown_id: int | None) -> int:
     return 0 if unknown_id is None else int((ids == unknown_id).sum())
 
 
-def in_place(reading: Reading, writer: SegmentWriter) -> dict[str, Any]:
+def in_place(layouts: Sequence[Layout], end: int, tokens_sha256: str) -> dict[str, Any]:
     """What the manifest says of the files: all but their places, which are no part of the identity."""
     files = []
-    for layout in reading.train.layouts:
+    for layout in layouts:
         beside = companion(str(layout.path))
         files.append(
             {
@@ -116,17 +106,12 @@ def in_place(reading: Reading, writer: SegmentWriter) -> dict[str, Any]:
                 "index": "" if beside is None else file_sha256(beside),
             }
         )
-    return {"end": reading.reader.end, "tokens_sha256": writer.stream, "files": files}
+    return {"end": end, "tokens_sha256": tokens_sha256, "files": files}
 
 
-def places(folder: Path, plans: list[DomainPlan]) -> dict[str, Any]:
+def places(layouts: Sequence[Layout], folder: Path) -> list[str]:
     """Where the files lie that are used in place. What was unpacked moves with the corpus."""
-    found = {
-        plan.name: [_place(layout.path, folder) for layout in plan.tokens.train.layouts]
-        for plan in plans
-        if plan.tokens is not None
-    }
-    return {"places": found} if found else {}
+    return [_place(layout.path, folder) for layout in layouts]
 
 
 def _place(path: Path, folder: Path) -> str:
