@@ -207,6 +207,34 @@ def test_what_ends_other_programs_saves(
     assert list((tmp_path / "runs/tiny/trainings").glob("*/checkpoint/step-00000005"))
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+@pytest.mark.parametrize("trains", [False, True], ids=["while it loads", "in a training"])
+def test_a_second_signal_stops_at_once(
+    trains: bool, number: int, code: int, corpus: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def twice(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), number)
+
+    def emit(self: Display, event: Event) -> None:
+        if isinstance(event, Measured):
+            twice()
+
+    config = str(write_tiny(tmp_path / "tiny.yaml", corpus, tmp_path / "runs"))
+    monkeypatch.setattr("doremi.cli.signals.ONE_PRESS_SECONDS", 0.0)
+    if trains:
+        monkeypatch.setattr(Display, "emit", emit)
+    else:
+        monkeypatch.setattr("doremi.pipeline.checks.check", twice)
+    ended, _, err = call(monkeypatch, capsys, "reference", config)
+    assert ended == code
+    assert err.splitlines()[-1] == "stopped at once. Finished work is kept. Run the same command to resume."
+    if trains:
+        status = json.loads((tmp_path / "runs/tiny/status.json").read_text())
+        assert (status["state"], status["exit_code"]) == ("interrupted", code)
+
+
 @pytest.mark.slow
 def test_a_reader_that_goes_away_ends_nothing(corpus: Path, tmp_path: Path) -> None:
     config = str(write_tiny(tmp_path / "tiny.yaml", corpus, tmp_path / "runs"))

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from doremi.cli import result
 from doremi.corpus.value import Corpus
 from doremi.errors import ConfigError, DamageError, DataError, RunError
 from doremi.rundir.layout import RunDirectory
@@ -21,6 +23,7 @@ from doremi.statistics.looks import Record
 from doremi.statistics.values import Outcome
 from doremi.verdict import Price, Verdict, format_table, ranking, read_looks, write_looks, write_verdict
 from doremi.verdict.values import SizeComparison, SizeSummary
+from graphs import config
 from make_run import MadeRun, make_run
 from tolerances import FLOAT64
 from verdicts import candidates, verdict_over
@@ -460,6 +463,24 @@ def test_the_table_is_plain_narrow_and_complete(tmp_path: Path):
         r"doremi is proved better than natural and than every plain mixture\.",
     ):
         assert re.search(words, table), words
+
+
+def test_sentences_are_folded_to_a_narrow_terminal_and_rows_are_not(
+    default_run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A terminal would break them in the middle of words."""
+    place, asked = Price("runs/demo", 60.0), config().model_copy(update={"runs": str(default_run.root.parent)})
+    verdict = Verdict.model_validate(verdict_of(default_run))
+    wide, narrow = format_table(verdict, place), format_table(verdict, place, 60)
+    assert narrow.split() == wide.split()
+    rows = [line for line in wide.splitlines() if "  " in line]
+    assert [line for line in narrow.splitlines() if "  " in line] == rows
+    assert max(len(line) for line in narrow.splitlines() if "  " not in line) <= 60 < max(map(len, wide.splitlines()))
+    monkeypatch.setattr(result, "price", lambda *_: place)
+    assert result.verdict_text(asked, verdict) == wide
+    monkeypatch.setenv("COLUMNS", "61")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert result.verdict_text(asked, verdict) == narrow
 
 
 def test_the_table_says_where_there_is_no_interval(tmp_path: Path):

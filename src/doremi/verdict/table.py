@@ -23,11 +23,15 @@ from doremi.verdict.values import (
 
 WIDTH = 110
 _NAME = 20
+_GAP = "  "  # between the cells of a row, and nowhere else
 _HEADINGS = ("mixture", "rank", "mean (uniform)", "mean (natural)", "worst domain", "better", "steps to baseline")
 
 
-def format_table(verdict: Verdict, price: Price) -> str:
-    """The candidates, all differences on the recommendation's target, claims, regret, domains, the recommendation."""
+def format_table(verdict: Verdict, price: Price, width: int = WIDTH) -> str:
+    """The candidates, all differences on the recommendation's target, claims, regret, domains, the recommendation.
+
+    `width`: columns of the terminal, which sentences are folded to. Rows of tables keep theirs.
+    """
     target = verdict.recommendation.target
     lines = [
         f"Bits per byte on the validation documents. Size {verdict.size}, {verdict.tokens} tokens each, "
@@ -56,7 +60,7 @@ def format_table(verdict: Verdict, price: Price) -> str:
         *filter(None, [noise(verdict, price)]),
         *_limited([one.name for one in verdict.candidates if one.limited]),
     ]
-    return "\n".join(folded for line in lines for folded in _fold(line)) + "\n"
+    return "\n".join(folded for line in lines for folded in _fold(line, width)) + "\n"
 
 
 def _row(candidate: CandidateResult, verdict: Verdict) -> tuple[str, ...]:
@@ -210,15 +214,16 @@ def _grid(rows: Sequence[Sequence[str]]) -> list[str]:
     if not rows:
         return ["(nothing to compare)"]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [_GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def _fold(line: str) -> list[str]:
-    """Lines of at most `WIDTH` columns. A command in backquotes stays whole, so that it can be copied, if it fits."""
-    if len(line) <= WIDTH:
+def _fold(line: str, width: int) -> list[str]:
+    """Lines of at most `width` columns. A command in backquotes stays whole, so that it can be copied, if it fits."""
+    room = WIDTH if _GAP in line else min(width, WIDTH)
+    if len(line) <= room:
         return [_ascii(line)]
     kept = re.sub(r"`[^`]*`", lambda command: command[0].replace(" ", "\0"), _ascii(line))
-    return [part.replace("\0", " ") for part in textwrap.wrap(kept, WIDTH, break_on_hyphens=False)]
+    return [part.replace("\0", " ") for part in textwrap.wrap(kept, room, break_on_hyphens=False)]
 
 
 def _short(name: str) -> str:
