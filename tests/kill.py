@@ -1,12 +1,13 @@
 """Kill whole runs at random moments, give the same command again, and compare what is left with a run left alone.
 
-    python tests/kill.py [--kills 100] [--seed 0] [--non-atomic]
+    python tests/kill.py [--kills 100] [--seed 0] [--non-atomic | --background]
 
 A run does everything from raw text to the report on a small corpus. It is started, killed with SIGKILL, started again,
 killed again ... until it ends; then every file of it must have the same bytes as those of an undisturbed run (all but
 wall-clock times, the report that shows them, and the lock). Where a kill falls is drawn at random within a quota for
 each kind of moment, and counted by where the victim really was. One kill in five hits one of two processes.
 `--non-atomic` replaces saving by one that writes in place: the program must notice, and ends when it has.
+`--background` writes checkpoints while the training goes on, as on a GPU.
 """
 
 from __future__ import annotations
@@ -39,12 +40,13 @@ from doremi.executors.choose import chosen
 from doremi.pipeline import preparing, trainings
 from doremi.pipeline.run import everything
 from doremi.pipeline.workspace import open_workspace
-from doremi.training import checkpoint
+from doremi.training import checkpoint, saver
 from doremi.training import loop as train
 from tiny import Silent, write_corpus, write_tiny
 
 QUOTA = {"preparation": 15, "training": 30, "inside a save": 20, "between stages": 15, "one rank of two": 20}
 VOLATILE = {"timings.jsonl", "status.json", "corpus.lock", "locks", "report.html"}
+NON_ATOMIC, BACKGROUND = "non-atomic", "background"
 PATIENCE = 120  # seconds after which a run, or the survivor of two, counts as hanging
 MOMENTS = {"preparation": 0.15, "training": 0.4, "inside a save": 0.02, "between stages": 0.03}
 """Seconds after a phase begins within which a kill is drawn: about as long as it lasts."""
@@ -55,7 +57,7 @@ STARTS = {"preparation": 1, "training": 5, "inside a save": 12, "between stages"
 # -- the victim -------------------------------------------------------------------------------------------------------
 
 
-def victim(config: Path, rank: int, size: int, port: int, phases: Connection, non_atomic: bool) -> None:
+def victim(config: Path, rank: int, size: int, port: int, phases: Connection, how: str) -> None:
     """One process of a run; tells the driver which phase it is in."""
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ |= {"LOCAL_WORLD_SIZE": str(size), "LOCAL_RANK": str(rank)}
@@ -66,8 +68,11 @@ def victim(config: Path, rank: int, size: int, port: int, phases: Connection, no
         (trainings, "save", "inside a save"),
     ):
         setattr(module, name, announced(getattr(module, name), phase, phases))
-    if non_atomic:
+    if how == NON_ATOMIC:
         make_saves_non_atomic()
+    if how == BACKGROUND:
+        saver.saves_in_background = lambda *_: True
+        checkpoint.Saving.publish = announced(checkpoint.Saving.publish, "inside a save", phases)
     if size > 1:  # the one that is left ends with an error, as it should; PyTorch writes pages about it
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     try:
@@ -171,8 +176,8 @@ class Watcher:
 
 
 class Driver:
-    def __init__(self, folder: Path, size: int, non_atomic: bool) -> None:
-        self.folder, self.size, self.non_atomic = folder, size, non_atomic
+    def __init__(self, folder: Path, size: int, how: str) -> None:
+        self.folder, self.size, self.how = folder, size, how
         self.root = folder / "runs" / "tiny"
         training = {"log_every": 3, "checkpoint_every": 5, "evaluate_every": 10}
         values = {"training": training, "candidates": {"mixtures": ["doremi", "natural"]}}
@@ -185,7 +190,7 @@ class Driver:
         started = []
         for rank in range(self.size):
             ours, theirs = Pipe(duplex=False)
-            arguments = (self.config, rank, self.size, port, theirs, self.non_atomic)
+            arguments = (self.config, rank, self.size, port, theirs, self.how)
             process = get_context("fork").Process(target=victim, args=arguments)
             process.start()
             theirs.close()
@@ -241,7 +246,7 @@ def kill_runs(
     Careless saving is there to be noticed: it needs no more runs once one has gone wrong.
     """
     straight = undisturbed(driver)
-    while any(counted[kind] < number for kind, number in wanted.items()) and (all(good) or not driver.non_atomic):
+    while any(counted[kind] < number for kind, number in wanted.items()) and (all(good) or driver.how != NON_ATOMIC):
         shutil.rmtree(driver.root.parent)
         kills, well = 0, True
         for plan in plans(rng, wanted, counted, driver.size):
@@ -288,14 +293,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=100, help="how many, in the proportions above (default 100)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default 0)")
-    parser.add_argument("--non-atomic", action="store_true", help="save in place, to see that it is noticed")
+    for name, text in (
+        (NON_ATOMIC, "save in place, to see that it is noticed"),
+        (BACKGROUND, "save in the background"),
+    ):
+        parser.add_argument(f"--{name}", dest="how", action="store_const", const=name, default="", help=text)
     arguments = parser.parse_args()
     rng, counted, good = random.Random(arguments.seed), Counter[str](), list[bool]()
     wanted = {kind: -(-number * arguments.kills // 100) for kind, number in QUOTA.items()}
     for size in (1, 2):
         kinds = {kind: n for kind, n in wanted.items() if (kind == "one rank of two") == (size == 2)}
         with folder() as path:
-            kill_runs(Driver(path, size, arguments.non_atomic), rng, kinds, counted, good)
+            kill_runs(Driver(path, size, arguments.how), rng, kinds, counted, good)
     print(f"\n{'where the kill fell':<20} kills")
     for kind in QUOTA:
         print(f"{kind:<20} {counted[kind]:>5}")

@@ -501,6 +501,9 @@ def test_a_repeat_to_the_byte_is_bought_where_it_is_cheap(
     assert order_cost.with_order_cost(auto, corpus, known, replace(card, device="cpu")).deterministic_cost is None
     set_by_hand = auto.config.model_copy(update={"training": training.model_copy(update={"deterministic": True})})
     assert order_cost.with_order_cost(replace(auto, config=set_by_hand), corpus, known, card) == card
+    split = auto.config.model_copy(update={"training": training.model_copy(update={"parallel": "fsdp"})})
+    in_two = replace(auto, config=split, world=World(0, 2, CPU))
+    assert order_cost.with_order_cost(in_two, corpus, known, replace(card, processes=2)).deterministic_cost is None
     assert passes[0] == number
 
 

@@ -25,8 +25,9 @@ def figure(*options: str) -> dict[str, object]:
 
 
 @pytest.mark.slow
-def test_killed_runs_end_in_the_same_bytes() -> None:
-    found = figure()
+@pytest.mark.parametrize("how", [[], ["--background"]])
+def test_killed_runs_end_in_the_same_bytes(how: list[str]) -> None:
+    found = figure(*how)
     assert found["figure"] == "kills_bit_identical"
     assert found["value"] == found["of"]
     assert int(str(found["of"])) >= 10

@@ -774,7 +774,8 @@ def test_what_finished_trainings_took_is_better_than_arithmetic(on_a_card: RunCo
     before = make(on_a_card)
     lines = [
         {"stage": "doremi/reference/seed-0", "seconds": 100.0, "tokens": 2560},
-        {"stage": "custom/uniform/seed-0", "seconds": 7.0, "from_step": 3},
+        {"stage": "custom/uniform/seed-0", "seconds": 7.0, "tokens": 2560, "from_step": 3},
+        {"stage": "custom/doremi/seed-0", "seconds": 7.0, "tokens": 1280},  # of other settings
     ]
     (on_a_card.root / "timings.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     after = make(on_a_card)

@@ -68,13 +68,17 @@ def test_who_is_silent_is_named_though_it_came_as_far(
     assert "rank 1 of 2" in ended.messages[0]
 
 
-def test_all_who_are_at_work_and_who_has_ended_well_are_left_alone(two: tuple[Vigil, Vigil]) -> None:
+def test_all_who_are_at_work_and_who_has_ended_well_are_left_alone(
+    two: tuple[Vigil, Vigil], monkeypatch: pytest.MonkeyPatch
+) -> None:
     ended = [Ended(one) for one in two]
     for one in two:
         one.step()
         one.start()
     time.sleep(3 * PATIENCE)  # a long evaluation, on both
     two[1].stop()
+    two[1].join()
+    monkeypatch.setattr(vigil, "SILENT_SECONDS", 0.1)
     two[0].step()  # and the report, on one
     time.sleep(3 * PATIENCE)
     assert [one.messages for one in ended] == [[], []]

@@ -24,7 +24,7 @@ class TrainingConfig(Section):
     """Sequences in a global batch (one optimiser step)."""
     accumulation: Annotated[int | Auto, Reaches()] = 1
     """Micro-batches that a batch is split into. The result does not depend on it. `auto` takes the largest micro-batch
-    that fits into a GPU's memory by arithmetic, and 1 on a CPU."""
+    that fits into a GPU's memory by arithmetic, and halves it where it does not fit after all. On a CPU it is 1."""
     recompute: Annotated[Literal["none", "attention", "block", "auto"], Reaches()] = "auto"
     """Activations that are computed again in the backward pass, to save memory. `block` takes about a third more time.
     The result does not depend on it. `auto` is none where that fits into a GPU's memory, and else block."""
@@ -70,7 +70,8 @@ class TrainingConfig(Section):
     evaluate_every: int | Auto = "auto"
     """Steps between evaluations. `auto` is a tenth of the run, or more where evaluating would take over a fifth."""
     checkpoint_every: Annotated[int | Auto, Reaches()] = "auto"
-    """Steps between checkpoints. `auto` is about ten minutes. There is always one at the end."""
+    """Steps between checkpoints. `auto` is about ten minutes. There is always one at the end. On a GPU large ones are
+    written while the training goes on."""
     timeout: Annotated[float, Reaches()] = Field(default=600, gt=0)
     """Seconds that processes wait for one another before the run ends and says which one hangs."""
     log_every: Annotated[int, Reaches()] = Field(default=10, ge=1)

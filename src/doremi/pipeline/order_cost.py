@@ -10,6 +10,7 @@ import torch
 from doremi.config import TrainingConfig
 from doremi.corpus.value import Corpus
 from doremi.model.build import TokenLosses, build
+from doremi.pipeline.sharded import splits
 from doremi.pipeline.workspace import Workspace
 from doremi.rundir import costs
 from doremi.rundir.context import Context
@@ -24,10 +25,12 @@ from doremi.training.memory import free_memory
 def with_order_cost(space: Workspace, corpus: Corpus, known: Known, machine: Machine) -> Machine:
     """The machine's facts with the cost, where `training.deterministic: auto` asks for it and nobody has measured it.
 
-    Where the GPU has too little memory for the trial, nothing is known.
+    Where the GPU has too little memory for the trial, nothing is known; nor of a model that is split over processes.
     """
     settings = Context(space.config, replace(known, machine=machine)).settings
-    if machine.device != "cuda" or space.config.training.deterministic != "auto" or settings is None:
+    if machine.device != "cuda" or space.config.training.deterministic != "auto":
+        return machine
+    if settings is None or splits(settings, space.world):
         return machine
     before = known.machine
     if before is not None and before.deterministic_cost is not None and before.device_memory == machine.device_memory:

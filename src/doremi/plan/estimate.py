@@ -89,8 +89,13 @@ def as_taken(found: Measured, stages: Sequence[Stage], root: Path) -> Measured |
     What is known is the whole of a training, so that all parts are stretched alike.
     """
     entries = [one for one in json_lines(root / "timings.jsonl") if "from_step" not in one]
-    took = {one.get("stage"): float(one["seconds"]) for one in entries}
-    factors = [took[node.id] / _whole(found, stage) for stage in stages for node in stage.nodes if node.id in took]
+    took = {(one.get("stage"), one.get("tokens")): float(one["seconds"]) for one in entries}
+    factors = [
+        seconds / _whole(found, stage)
+        for stage in stages
+        for node in stage.nodes
+        if (seconds := took.get((node.id, stage.tokens // stage.number))) is not None
+    ]
     if not factors:
         return None
     factor = statistics.median(factors)
