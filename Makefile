@@ -19,7 +19,7 @@ help:
 	@echo "make words   only plain English: sentences of README, docs, help, messages and report"
 	@echo "make slow    the tests that take minutes each (about 15 minutes)"
 	@echo "make wide    what CI has no time for: 100 kills at random moments, and those of a Ray"
-	@echo "make trainers  exports read by the trainers' own code, each with its packages (about 10 minutes)"
+	@echo "make trainers  exports read by the trainers' own code, each with its packages (about 20 minutes)"
 	@echo "make bench   speed, as ratios within one run"
 	@echo "make fix     format and fix what can be fixed"
 

@@ -53,6 +53,32 @@ def test_megatron(case: Case) -> None:
     assert torch.__version__
 
 
+def test_nemo(case: Case) -> None:
+    """The list of `blend.yaml`, by the function of Megatron-Core that NeMo 2 hands its paths to."""
+    from megatron.core.datasets.utils import get_blend_from_list, normalize
+
+    value = yaml.safe_load((case.export("nemo", mapped=True) / "blend.yaml").read_text(encoding="utf-8"))
+    assert value["data_prefix"] == value["paths"]
+    prefixes, weights = get_blend_from_list(value["paths"])
+    assert prefixes == [str(case.data(name)) for name in KEPT]
+    assert normalize(weights) == pytest.approx(list(WEIGHTS), abs=1e-12)
+
+
+def test_megatron_bridge(case: Case) -> None:
+    """The pair of `blend.py` in the class of Megatron-Core that `GPTDatasetConfig` of Megatron-Bridge extends."""
+    from megatron.core.datasets.blended_megatron_dataset_config import BlendedMegatronDatasetConfig
+    from megatron.core.datasets.indexed_dataset import IndexedDataset
+
+    pair = runpy.run_path(str(case.export("megatron-bridge", mapped=False) / "blend.py"))["BLEND"]
+    config = BlendedMegatronDatasetConfig(random_seed=1, sequence_length=8, blend=pair, split="100,0,0")
+    prefixes, weights = config.blend
+    assert weights == pytest.approx(list(WEIGHTS), abs=1e-12)
+    corpus = case.run.whole_corpus()
+    for name, prefix in zip(KEPT, prefixes, strict=True):
+        found = IndexedDataset(prefix, mmap=True)  # its lengths are gone when it is
+        assert found.sequence_lengths.sum() == corpus.entries[name].train.tokens
+
+
 def test_automodel(case: Case) -> None:
     """The domain mixture accepts the blend beside it, and multiplies no loss."""
     from megatron.core.datasets.utils import get_blend_from_list
@@ -287,6 +313,31 @@ def test_ms_swift(case: Case) -> None:
         documents(datasets), arguments.interleave_prob, seed=1, stopping_strategy=arguments.stopping_strategy
     )
     check_tokens(row["domain"] for row in mixed.take(DRAWS))
+
+
+def test_axolotl(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The entry as its schema has it, and the documents that its loader finds where the data set was drawn."""
+    package = Path(find_spec("axolotl").submodule_search_locations[0])
+    unused = {"deduplicate_and_log_datasets": None, "md5": None, "get_default_process_count": None}
+    stand_in(
+        monkeypatch, axolotl__utils={"__path__": [str(package / "utils")]},
+        axolotl__utils__data={"__path__": [str(package / "utils" / "data")]}, axolotl__utils__data__utils=unused,
+        axolotl__utils__datasets=unused, axolotl__utils__logging={"get_logger": print},
+    )  # fmt: skip
+    from axolotl.utils.data.shared import load_dataset_with_config
+    from axolotl.utils.dict import DictDefault
+    from axolotl.utils.schemas.datasets import SFTDataset
+
+    out = case.export("axolotl", mapped=False)
+    (value,) = yaml.safe_load((out / "datasets.yaml").read_text(encoding="utf-8"))["datasets"]
+    monkeypatch.chdir(out)
+    (out / "sampled").mkdir()
+    for number in range(2):
+        (out / "sampled" / f"shard-0000{number}.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n')
+    (out / "sampled" / "doremi-sample.json").write_text('{"format": 1}')
+    entry = SFTDataset(**value).model_dump(exclude_none=True)
+    assert {key: entry[key] for key in value} == value
+    assert load_dataset_with_config(DictDefault(entry), False)["text"][:] == ["a", "b"] * 2
 
 
 def documents(datasets: Any) -> list[Any]:

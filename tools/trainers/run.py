@@ -5,7 +5,8 @@
     python tools/trainers/run.py --write      and put the table into docs/trainers.md
 
 Packages are installed with --no-deps into a folder that is put before the packages of this environment. Only what the
-loader imports is beside them: the pins of trainers collide with each other, and some ask for gigabytes of CUDA.
+loader imports is beside them: the pins of trainers collide with each other, and some ask for gigabytes of CUDA. What is
+not on PyPI is fetched from its repository at one commit.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ TRAINERS = {
         "datasets", ("test_datasets",), "10^5 documents drawn from `interleave_datasets`, streaming"
     ),
     "megatron": Trainer(
-        "megatron-core==0.16.1", ("test_megatron",), "a blended index of 10^6 samples, and every `.idx` file"
+        "megatron-core==0.16.1",
+        ("test_megatron", "test_nemo", "test_megatron_bridge"),
+        "a blended index of 10^6 samples, every `.idx` file, and the lists of NeMo and Megatron-Bridge",
     ),
     "automodel": Trainer(
         "nemo-automodel==0.7.0",
@@ -126,6 +129,9 @@ TRAINERS = {
         ("test_ms_swift",),
         "10^5 documents, drawn as it mixes the data sets of its command line",
         ("modelscope", "modelscope-hub", "cryptography", "cffi", "pycparser", "json-repair"),
+    ),
+    "axolotl": Trainer(
+        "axolotl==0.19.0", ("test_axolotl",), "the files of a resampled data set, by the entry", ("addict",)
     ),
     "data-juicer": Trainer(
         "py-data-juicer==1.6.1",

@@ -19,7 +19,9 @@ FOLDER = "sampled"
 
 def files(blend: Blend, folder: Path) -> Files:
     """`datasets.yaml` lists the files that the data set will have. `mixture.json` is what it is drawn by."""
-    listed = [{"path": "json", "data_files": f"{FOLDER}/*.jsonl", "split": "train", "type": "completion"}]
+    # a path that is no folder would be looked for on the hub; without data_files the receipt would be read as text
+    source = {"path": FOLDER, "ds_type": "json", "data_files": f"{FOLDER}/*.jsonl"}
+    listed = [{**source, "split": "train", "type": "completion"}]
     yield "datasets.yaml", yaml_bytes({"datasets": listed}, summary(blend, UNIT))
     weights = {domain.name: float(domain.weight) for domain in blend.domains}
     yield "mixture.json", (json.dumps(weights, indent=1, ensure_ascii=False) + "\n").encode()
