@@ -18,13 +18,16 @@ from doremi.errors import DataError, Interrupted, RunError
 from doremi.events.event import Event, Finished, Reading, Started
 from doremi.executors.choose import chosen
 from doremi.executors.parts import next_part
+from doremi.methods import by_mixture
 from doremi.pipeline import driver
+from doremi.pipeline.look import look
 from doremi.pipeline.planning import as_it_is
 from doremi.pipeline.run import everything, one_job, prepare_only
 from doremi.pipeline.shards import places_for
 from doremi.pipeline.workspace import open_workspace
-from doremi.rundir.graph import Graph
+from doremi.rundir.graph import Graph, graph
 from doremi.rundir.layout import RunDirectory
+from graphs import corpus
 from test_executors import ALONE, Watching
 from tiny import tiny_config, write_corpus
 
@@ -97,6 +100,8 @@ def test_one_job_after_another(large: RunConfig, straight: Mapping[str, bytes]) 
     assert rows[1 : len(names) + 3] == ["prepare", *names, "corpus"]
     with pytest.raises(RunError, match="corpus waits for shard/prose/0: do that first"):
         do(large, "corpus")
+    estimated = look(large, RunDirectory(large.root), corpus(fingerprint=""))  # what the dry run and `plan` go by
+    assert [node.id for node in graph(large, estimated, by_mixture()).nodes if node.kind == "shard"] == names
     groups = next_part(plan(large))
     assert [(group.name, group.after) for group in groups] == [("1-shard", ()), ("2-corpus", ("1-shard",))]
     assert groups[0].jobs == tuple(names)

@@ -38,7 +38,7 @@ def look(config: RunConfig, directory: RunDirectory, corpus: Corpus | None) -> K
     trained, begun = trainings(root)
     return Known(
         corpus=corpus,
-        shards=shards_of_run(config) if corpus is None else None,
+        shards=None if corpus is not None and corpus.fingerprint else shards_of_run(config),
         machine=machine(root),
         counts=counts(root),
         trained=trained,
