@@ -98,7 +98,7 @@ def _batches(raw: BinaryIO, place: Place, shape: Shape, *, is_file: bool) -> Ite
 
 
 def _check_places(batch: Any) -> None:
-    """`ArrowInvalid` where values would lie outside their column. Read all the same, they end the process without a word.
+    """`ArrowInvalid` where values would lie outside their column. Read all the same, they would end the process.
 
     Text that is not UTF-8 lies where it should, and is told of in its row."""
     import pyarrow
