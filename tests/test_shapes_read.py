@@ -191,6 +191,19 @@ def test_every_truncation_of_arrow_is_noticed(tmp_path: Path, end: str) -> None:
 # -- archives --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("new", [ipc.new_file, ipc.new_stream])
+def test_a_text_that_lies_outside_its_column_is_never_read(tmp_path: Path, new: Any) -> None:
+    """A byte of the offsets that flipped on some disk; the library takes them as they are, and ends the process."""
+    offsets = pa.array([0, 40, 3], pa.int32()).buffers()[1]
+    texts = pa.StringArray.from_buffers(2, offsets, pa.py_buffer(b"abc"))
+    table = pa.RecordBatch.from_arrays([texts], ["text"])
+    path = tmp_path / "a.arrow"
+    with new(path, table.schema) as writer:
+        writer.write_batch(table)
+    with pytest.raises(DataError, match=r"a\.arrow: cannot be read .*; check that the file is complete"):
+        next(read_documents([str(path)], text_field="text", domain="d"))
+
+
 def test_an_archive_may_hold_files_of_records(tmp_path: Path) -> None:
     lines = b'{"text": "a"}\n{"text": null}\n{"text": "b"}\n'
     path = put(tmp_path / "a.tgz", gzip.compress(tar_of({"d/a.jsonl": lines, "b.csv": b"text\nc\n"})))

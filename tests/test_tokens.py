@@ -26,6 +26,7 @@ from doremi.corpus import store
 from doremi.corpus.key import corpus_key
 from doremi.corpus.loader import BatchStream, windows
 from doremi.corpus.parts import PrepareRequest
+from doremi.corpus.patterns import expand
 from doremi.corpus.prepare import prepare
 from doremi.corpus.sampler import Sampler
 from doremi.corpus.sources import DomainSource, find_files
@@ -34,6 +35,7 @@ from doremi.corpus.tokenized.asked import TokenIds
 from doremi.corpus.tokenized.decoding import decoder_of
 from doremi.corpus.tokenized.documents import Reader
 from doremi.corpus.tokenized.flat import scan, scan_between, table_of
+from doremi.corpus.tokenized.glance import count
 from doremi.corpus.tokenized.layout import Layout
 from doremi.corpus.tokenized.reading import Wanted, reading_of
 from doremi.corpus.tokenizer import TextTokenizer
@@ -532,6 +534,24 @@ def test_segments_read_as_one_row(tmp_path_factory: pytest.TempPathFactory, data
     assert out.tolist() == row[first:last]
     with pytest.raises(DamageError, match="ends before token"):
         source.read(len(row), np.empty(1, np.int64))
+
+
+def test_an_arrow_file_with_a_flipped_bit_is_counted_or_refused_in_one_line(tmp_path: Path) -> None:
+    column = pa.array([list(range(i, i + 9)) for i in range(12)], pa.list_(pa.int32()))
+    table = pa.RecordBatch.from_arrays([column], ["input_ids"])
+    path, refused = tmp_path / "a.arrow", 0
+    with pa.ipc.new_stream(path, table.schema) as writer:
+        writer.write_batch(table)
+    whole = path.read_bytes()
+    for place in range(24, len(whole) // 2, 2):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+        (file,) = expand(str(path), "k")
+        try:
+            count("web", file, TokenIds())
+        except DataError as error:
+            refused += 1
+            assert str(error).startswith(f"domain 'web': {path}: ")
+    assert refused > 50
 
 
 def in_pieces(rng: np.random.Generator, folder: Path, *, far: bool, end: int | None) -> tuple[Segments, list[int]]:

@@ -68,13 +68,19 @@ def arrow_documents(raw: BinaryIO, place: Place, shape: Shape) -> Iterator[Docum
         raw.seek(0)
         with place.meter.of(raw.tell):
             for batch in _batches(raw, place, shape, is_file=is_file):
+                _check_places(batch)
                 for start in range(0, batch.num_rows, _ROWS):
                     yield from _rows(batch.slice(start, _ROWS), place, shape)
         if not is_file:
             raw.seek(-len(_END_MARK), os.SEEK_END)
             if raw.read() != _END_MARK:
                 raise EOFError("the stream has no end mark; is it cut off?")
-    except (*UNREADABLE, pyarrow.ArrowException, ValueError) as error:
+    except (
+        *UNREADABLE,
+        pyarrow.ArrowException,
+        ValueError,
+        MemoryError,
+    ) as error:  # lengths of a damaged file are huge
         raise place.unreadable(error) from None
 
 
@@ -89,6 +95,20 @@ def _batches(raw: BinaryIO, place: Place, shape: Shape, *, is_file: bool) -> Ite
         with ipc.open_stream(raw) as stream:
             columns = _columns(stream.schema, place, shape)
             yield from (batch.select(columns) for batch in stream)
+
+
+def _check_places(batch: Any) -> None:
+    """`ArrowInvalid` where values would lie outside their column. Read all the same, they would end the process.
+
+    Text that is not UTF-8 lies where it should, and is told of in its row."""
+    import pyarrow
+
+    for column in batch.columns:
+        try:
+            column.validate(full=True)
+        except pyarrow.ArrowInvalid as error:
+            if "UTF8" not in str(error):
+                raise
 
 
 def _rows(batch: Any, place: Place, shape: Shape) -> Iterator[Document | None]:

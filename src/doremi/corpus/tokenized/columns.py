@@ -89,11 +89,17 @@ def _arrow_columns(source: Any, field: str) -> Iterator[Any]:
     if is_file:
         reader = ipc.open_file(source)
         _check_column(reader.schema, field)
-        yield from (reader.get_batch(i).column(field) for i in range(reader.num_record_batches))
+        yield from (_whole(reader.get_batch(i).column(field)) for i in range(reader.num_record_batches))
     else:
         stream = ipc.open_stream(source)
         _check_column(stream.schema, field)
-        yield from (batch.column(field) for batch in stream)
+        yield from (_whole(batch.column(field)) for batch in stream)
+
+
+def _whole(column: Any) -> Any:
+    """The column; `ArrowInvalid` where its rows would lie outside. Read all the same, they may end the process."""
+    column.validate(full=True)
+    return column
 
 
 def _check_column(schema: Any, field: str) -> None:

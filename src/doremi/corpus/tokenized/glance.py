@@ -8,7 +8,7 @@ from doremi.corpus.patterns import File
 from doremi.corpus.tokenized import columns, flat
 from doremi.corpus.tokenized.asked import TokenIds
 from doremi.corpus.tokenized.find import companion
-from doremi.corpus.tokenized.layout import FileError, Layout, refused
+from doremi.corpus.tokenized.layout import UNREADABLE, FileError, Layout, refused
 from doremi.corpus.tokenized.megatron import megatron
 from doremi.corpus.tokenized.numbers import check_numbers
 
@@ -28,7 +28,7 @@ def count(domain: str, file: File, asked: TokenIds) -> tuple[int, int]:
             found = _array(path, beside, asked)
         documents = len(found.index()) if found.index is not None else found.tokens // LIKELY_DOCUMENT
         return found.tokens, max(1, documents)
-    except (FileError, OSError, ValueError) as error:
+    except UNREADABLE as error:
         raise refused(domain, file.path, error) from None
 
 

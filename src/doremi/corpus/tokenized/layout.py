@@ -70,6 +70,10 @@ class Layout:
             yield first, self.read(descriptor, self.start + first * self.dtype.itemsize, count)
 
 
+UNREADABLE = (FileError, OSError, ValueError, KeyError, NotImplementedError, MemoryError)
+"""What opening a damaged file may raise: the errors of pyarrow are one of these, each by its kind."""
+
+
 def dtype_of(name: str) -> np.dtype:
     """`FileError` for a type that tokens do not come in."""
     if name not in TYPES:

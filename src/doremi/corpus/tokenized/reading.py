@@ -19,7 +19,7 @@ from doremi.corpus.tokenized.asked import TokenIds
 from doremi.corpus.tokenized.decoding import decoder_of
 from doremi.corpus.tokenized.documents import Cut, Reader, Side, TokenDocument, nothing_ends, slot_of
 from doremi.corpus.tokenized.find import companion
-from doremi.corpus.tokenized.layout import FileError, Layout, Table, refused
+from doremi.corpus.tokenized.layout import UNREADABLE, FileError, Layout, Table, refused
 from doremi.corpus.tokenized.megatron import megatron
 from doremi.corpus.tokenized.numbers import check_numbers
 from doremi.corpus.tokenizer import TextTokenizer
@@ -194,7 +194,7 @@ def layout_of(wanted: Wanted, file: File) -> Layout:
             read = columns.arrow if path.suffix == ".arrow" else columns.parquet
             found = read(path, asked.field, asked.type, to)
         check_numbers(found, size)
-    except (FileError, OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
+    except UNREADABLE as error:
         raise refused(wanted.domain, file.path, error) from None
     return found
 
