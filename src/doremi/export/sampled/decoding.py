@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+
 from doremi.corpus.tokenizer import TextTokenizer
 from doremi.corpus.value import Corpus
 from doremi.drawing.order import Drawn, Order
