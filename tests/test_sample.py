@@ -27,7 +27,7 @@ from doremi.corpus.prepare import prepare
 from doremi.corpus.sources import DomainSource
 from doremi.corpus.value import Corpus
 from doremi.drawing import shards
-from doremi.errors import ExportError, Interrupted
+from doremi.errors import DamageError, ExportError, Interrupted
 from doremi.executors import ray_shards
 from doremi.export import export
 from doremi.export.sampled import NAME, sample
@@ -282,6 +282,13 @@ def test_refused(words: str, run: RunDirectory, draw: Callable[..., dict[str, An
         draw(**{"name": "out", **REFUSED[words]})
     assert words in str(error.value)
     assert [path.name for path in (tmp_path / "foreign").iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("to", ["jsonl", "parquet"])
+def test_a_tokenizer_that_is_none_is_named(to: str, draw: Callable[..., dict[str, Any]]) -> None:
+    """The corpus of these tests has no real one."""
+    with pytest.raises(DamageError, match=r"tokenizer\.json: is no tokenizer \(Model missing"):
+        draw("out", to)
 
 
 def test_other_seed_and_other_corpus_are_named(

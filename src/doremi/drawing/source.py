@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from doremi.corpus.store import mapped, token_file
+from doremi.corpus.store import AGAIN, mapped, token_file
 from doremi.corpus.token_files import TokenSource
 from doremi.corpus.value import Corpus
 from doremi.drawing.counts import lengths
 from doremi.drawing.gather import write_stretches
 from doremi.drawing.order import I64, Drawn
+from doremi.errors import DamageError, one_line, reason_of
 
 # Bytes of tokens that are handled at a time, where no document has more.
 COPIED = 1 << 18  # stays in a core's cache between joining and writing
@@ -144,4 +145,13 @@ class Documents:
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
-        return Tokenizer.from_str((self.source.tokenizer / "tokenizer.json").read_text(encoding="utf-8"))
+        return read_tokenizer(self.source.tokenizer)
+
+
+def read_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer in a folder of a corpus; `DamageError` for a file that is none."""
+    path = folder / "tokenizer.json"
+    try:
+        return Tokenizer.from_str(path.read_text(encoding="utf-8"))
+    except Exception as error:  # the library raises nothing more exact
+        raise DamageError(one_line(f"{path}: is no tokenizer ({reason_of(error)}); {AGAIN}")) from None

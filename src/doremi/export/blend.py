@@ -114,6 +114,16 @@ class Blend:
         return any(domain.parts for domain in self.domains)
 
     @property
+    def weights(self) -> dict[str, Decimal]:
+        """The weight of each entry by what the file calls it, in order."""
+        return {entry.key: entry.weight for entry in self.entries}
+
+    @property
+    def units(self) -> int:
+        """How many of what the trainer counts are in the budget, on average."""
+        return max(1, round(self.budget_tokens / sum(float(one.weight) * one.tokens_per_unit for one in self.entries)))
+
+    @property
     def kept(self) -> tuple[Domain, ...]:
         """The domains with a positive weight."""
         return tuple(domain for domain in self.domains if domain.weight > 0)

@@ -100,7 +100,12 @@ def _of_file(source: Source, corpus: Corpus) -> dict[str, MixtureRecord]:
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise ExportError(one_line(f"{file}: cannot be read ({reason_of(error)}); give a file to import")) from None
+        raise ExportError(
+            one_line(
+                f"{file}: cannot be read ({reason_of(error)}); give a file, or one of the published mixtures: "
+                f"{', '.join(published_names())}"
+            )
+        ) from None
     sidecar = None if source.form is not None else read_sidecar(file)
     target = _target(source.form or (sidecar.target if sidecar else None), file)
     if sidecar is not None:

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from doremi.corpus.tokenizer import TextTokenizer
 from doremi.corpus.value import Corpus
 from doremi.drawing.order import Drawn, Order
-from doremi.drawing.source import Source
+from doremi.drawing.source import Source, read_tokenizer
 
 _EACH = 20  # documents of a domain
 
@@ -23,7 +22,7 @@ def check_decoding(corpus: Corpus, source: Source, order: Order, draws: Sequence
     """How many documents were looked at, how many encode to other tokens, and whether text is changed before it is
     encoded, which no document can show.
     """
-    backend = Tokenizer.from_str((source.tokenizer / "tokenizer.json").read_text(encoding="utf-8"))
+    backend = read_tokenizer(source.tokenizer)
     tokenizer = TextTokenizer(backend, str(source.tokenizer), corpus.tokenizer.end_of_text)
     looked, others = 0, 0
     for domain, count in enumerate(draws):

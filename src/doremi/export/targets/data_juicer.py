@@ -14,10 +14,9 @@ UNIT = "samples, which are documents"
 
 def files(blend: Blend, folder: Path) -> Files:
     """`dataset.yaml`. A weight of 0 would mean the whole data set to data-juicer."""
-    per_sample = sum(float(entry.weight) * entry.tokens_per_unit for entry in blend.entries)
     value = {
         "dataset": {
-            "max_sample_num": max(1, round(blend.budget_tokens / per_sample)),
+            "max_sample_num": blend.units,
             "configs": [{"type": "local", "path": entry.key, "weight": entry.weight} for entry in blend.entries],
         }
     }

@@ -35,14 +35,13 @@ def mix(sources, seed=42, stopping_strategy="all_exhausted"):
 def files(blend: Blend, folder: Path) -> Files:
     """`mixture.py`. Zero weights are left out: with `all_exhausted` a dataset that is never drawn never ends."""
     entries = blend.entries
-    per_token = sum(float(entry.domain.weight) / entry.tokens_per_unit for entry in entries)
     values = {
         # what interleave_datasets takes: the chance that the next document is of this domain
-        "PROBABILITIES": {entry.key: entry.weight for entry in entries},
+        "PROBABILITIES": blend.weights,
         # the shares of tokens that come of it, counted with the tokenizer above
         "TOKEN_WEIGHTS": {entry.key: entry.domain.weight for entry in entries},
         # documents in the budget, on average
-        "DOCUMENTS": round(blend.budget_tokens * per_token),
+        "DOCUMENTS": blend.units,
     }
     if blend.mapped:
         values["PATHS"] = {entry.key: list(entry.paths) for entry in entries}

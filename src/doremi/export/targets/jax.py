@@ -40,7 +40,7 @@ def _maxtext(blend: Blend, folder: Path) -> Files:
 
 def _grain(blend: Blend, folder: Path) -> Files:
     """`mixture.py` for the library alone. Grain refuses a weight of 0."""
-    values = {"WEIGHTS": {entry.key: entry.weight for entry in blend.entries}}
+    values = {"WEIGHTS": blend.weights}
     yield "mixture.py", python_bytes(blend, RECORDS, values, _GRAIN)
     usage = [
         "Copy mixture.py beside your script, then:",

@@ -26,14 +26,13 @@ def files(blend: Blend, folder: Path) -> Files:
     configs = {
         entry.key: {"train_urls": list(entry.paths), "cache_dir": f"cache/{entry.key}"} for entry in blend.entries
     }
-    weights: object = {entry.key: entry.weight for entry in blend.entries}
+    weights: object = blend.weights
     block = _block_of_stages(blend) if blend.stages else _block(blend)
     data: dict[str, object] = {"configs": configs, "train_weights": weights, "mixture_block_size": block}
     if blend.stages:
         starts = stage_starts(blend, block)
         data["train_weights"] = [
-            [start, {entry.key: entry.weight for entry in stage.blend.entries}]
-            for start, stage in zip(starts, blend.stages, strict=True)
+            [start, stage.blend.weights] for start, stage in zip(starts, blend.stages, strict=True)
         ]
     yield "data.yaml", yaml_bytes({"data": {**data, "stop_strategy": "restart"}}, summary(blend, UNIT))
     usage = [

@@ -49,13 +49,13 @@ def data_module(seed=42, num_workers=8):
 
 
 def _litdata(blend: Blend, folder: Path) -> Files:
-    values = {"WEIGHTS": {entry.key: entry.weight for entry in blend.entries}}
+    values = {"WEIGHTS": blend.weights}
     yield "mixture.py", python_bytes(blend, UNIT, values, _CODE)
     yield "README.txt", readme(blend, UNIT, [*_usage("combined(block_size=2049)")])
 
 
 def _litgpt(blend: Blend, folder: Path) -> Files:
-    values = {"WEIGHTS": {entry.key: entry.weight for entry in blend.entries}}
+    values = {"WEIGHTS": blend.weights}
     yield "mixture.py", python_bytes(blend, UNIT, values, _CODE + _MODULE)
     usage = [*_usage("data_module()"), "Its validation loader is empty: put yours there."]
     yield "README.txt", readme(blend, UNIT, usage)

@@ -27,8 +27,8 @@ def streams(cache=None):
 def _streaming(blend: Blend, folder: Path) -> Files:
     """`streams.py`. A path is a folder or an address of MDS files."""
     values = {
-        "PROPORTIONS": {entry.key: entry.weight for entry in blend.entries},
-        "SAMPLES": _samples(blend),
+        "PROPORTIONS": blend.weights,
+        "SAMPLES": blend.units,
     }
     yield "streams.py", python_bytes(blend, UNIT, values, _CODE)
     usage = [
@@ -44,7 +44,7 @@ def _streaming(blend: Blend, folder: Path) -> Files:
 def _foundry(blend: Blend, folder: Path) -> Files:
     """`train_loader.yaml`, for the configuration of LLM Foundry."""
     streams = {entry.key: _stream(entry) for entry in blend.entries}
-    value = {"train_loader": {"name": "text", "dataset": {"streams": streams, "epoch_size": _samples(blend)}}}
+    value = {"train_loader": {"name": "text", "dataset": {"streams": streams, "epoch_size": blend.units}}}
     yield "train_loader.yaml", yaml_bytes(value, summary(blend, UNIT))
     usage = ["Merge train_loader.yaml into the configuration of LLM Foundry.", *_lengths()]
     yield "README.txt", readme(blend, UNIT, usage)
@@ -54,12 +54,6 @@ def _stream(entry: Entry) -> dict[str, object]:
     (path,) = entry.paths
     places = {"remote": path, "local": f"cache/{entry.key}"} if "://" in path else {"local": path}
     return {**places, "proportion": entry.weight}
-
-
-def _samples(blend: Blend) -> int:
-    """Samples in the budget, on average: the sum over entries of tokens drawn / tokens a sample."""
-    per_sample = sum(float(entry.weight) * entry.tokens_per_unit for entry in blend.entries)
-    return max(1, round(blend.budget_tokens / per_sample))
 
 
 def _lengths() -> list[str]:

@@ -32,7 +32,7 @@ def _epochs(epochs: Any) -> str:
 
 def _yaml(blend: Blend, folder: Path) -> Files:
     """`mixture.yaml`: weights by name."""
-    weights = {entry.key: entry.weight for entry in blend.entries}
+    weights = blend.weights
     yield "mixture.yaml", yaml_bytes({"unit": "tokens", "weights": weights}, summary(blend, UNIT))
     yield "README.txt", readme(blend, UNIT, ["Weights by name."])
 

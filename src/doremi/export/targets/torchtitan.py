@@ -32,7 +32,7 @@ def interleaved(datasets, seed=42):
 
 def files(blend: Blend, folder: Path) -> Files:
     """`mixture.py`. torchtitan rejects a weight of 0."""
-    values = {"WEIGHTS": {entry.key: entry.weight for entry in blend.entries}}
+    values = {"WEIGHTS": blend.weights}
     yield "mixture.py", python_bytes(blend, UNIT, values, _CODE)
     usage = [
         "Copy mixture.py beside your trainer's configuration, then:",
