@@ -30,6 +30,9 @@ class Small(nn.Module):
         return self.layers(input_BD).square().mean() + mixed.square().mean()
 
 
+PATIENCE = 77.0  # seconds
+
+
 def trained(module: nn.Module, kind: type[torch.optim.Adafactor]) -> torch.optim.Optimizer:
     parameters = list(module.parameters())
     groups = [
@@ -45,8 +48,10 @@ def trained(module: nn.Module, kind: type[torch.optim.Adafactor]) -> torch.optim
 
 
 def main(size: int, out: Path) -> None:
-    world = distributed.start()
+    world = distributed.start(PATIENCE)
     one, split = Small(), world.shard(Small(), Shards("float32", size))
+    group = distributed.rows_of(next(split.parameters())).group
+    assert group._get_backend(world.device).options._timeout.total_seconds() == PATIENCE  # not PyTorch's own
     kept, shards = trained(one, torch.optim.Adafactor), trained(split, ShardedAdafactor)
     moved = [
         (distributed.plain(b.detach()) - a.detach()).abs().max()

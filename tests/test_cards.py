@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -266,6 +267,14 @@ def short(spec: TrainingSpec) -> TrainingSpec:
     return replace(spec, settings=spec.settings.model_copy(update=settings))
 
 
+@pytest.fixture(scope="module")
+def at_once(space: Workspace, spec: TrainingSpec) -> dict[str, bytes]:
+    """All checkpoints of a training that waits for each."""
+    with mock.patch.multiple(checkpoint, KEEP=9, keep_last=lambda _: None):
+        loop.train(job_of(space, "at once", short(spec)), space.world, Silent())
+    return saved_bytes(space.root / "at once" / "checkpoint")
+
+
 @pytest.fixture
 def in_background(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Everything is saved so; steps of what was begun."""
@@ -281,26 +290,25 @@ def in_background(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_what_is_saved_in_the_background_has_the_bytes_of_what_is_saved_at_once(
-    space: Workspace, spec: TrainingSpec, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    space: Workspace,
+    spec: TrainingSpec,
+    at_once: dict[str, bytes],
+    in_background: list[int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Also of the checkpoints in the middle, though the next step begins before they are written."""
-    monkeypatch.setattr(checkpoint, "KEEP", 9)
-    monkeypatch.setattr(checkpoint, "keep_last", lambda _: None)
-    spec = short(spec)
-    loop.train(job_of(space, "at once", spec), space.world, Silent())
-    begun = request.getfixturevalue("in_background")
     save_file = checkpoint.save_file
 
     def slow(tensors: Any, path: Path) -> None:
-        time.sleep(0.2)  # the weights have moved when this ends
+        time.sleep(0.05)  # the weights have moved when this ends
         save_file(tensors, path)
 
     monkeypatch.setattr(checkpoint, "save_file", slow)
-    loop.train(job_of(space, "background", spec), space.world, Silent())
-    assert begun == [2, 4, 6]
-    one, other = (saved_bytes(space.root / name / "checkpoint") for name in ("at once", "background"))
-    assert len(one) == 9
-    assert one == other
+    with mock.patch.multiple(checkpoint, KEEP=9, keep_last=lambda _: None):
+        loop.train(job_of(space, "background", short(spec)), space.world, Silent())
+    assert in_background == [2, 4, 6]
+    assert len(at_once) == 9
+    assert saved_bytes(space.root / "background" / "checkpoint") == at_once
 
 
 class Killed(BaseException):
@@ -308,10 +316,13 @@ class Killed(BaseException):
 
 
 def test_a_training_that_is_gone_while_it_saves_goes_on_from_the_checkpoint_before(
-    space: Workspace, spec: TrainingSpec, in_background: list[int], monkeypatch: pytest.MonkeyPatch
+    space: Workspace,
+    spec: TrainingSpec,
+    at_once: dict[str, bytes],
+    in_background: list[int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     spec, save_file, written = short(spec), checkpoint.save_file, threading.Event()
-    loop.train(job_of(space, "left alone", spec), space.world, Silent())
     folder = space.root / "killed" / "checkpoint"
 
     def half(tensors: Any, path: Path) -> None:
@@ -319,7 +330,7 @@ def test_a_training_that_is_gone_while_it_saves_goes_on_from_the_checkpoint_befo
         if path.parent.name.startswith(".step-00000004"):
             path.write_bytes(path.read_bytes()[:1000])
             written.set()
-            threading.Event().wait(1)
+            time.sleep(0.2)
 
     class Dies(Silent):
         def emit(self, event: Event) -> None:
@@ -333,8 +344,9 @@ def test_a_training_that_is_gone_while_it_saves_goes_on_from_the_checkpoint_befo
             loop.train(job_of(space, "killed", spec), space.world, Dies())
     assert [path.name for path in sorted(folder.iterdir())] == [".step-00000004.tmp", "step-00000002"]
     loop.train(job_of(space, "killed", spec), space.world, Silent())
-    assert in_background == [2, 4, 6, 2, 4, 4, 6]
-    assert saved_bytes(folder) == saved_bytes(space.root / "left alone" / "checkpoint")
+    assert in_background == [2, 4, 4, 6]
+    last = {name: data for name, data in at_once.items() if name.startswith("step-00000006")}
+    assert saved_bytes(folder) == last
 
 
 def test_what_is_on_its_way_is_waited_for(
@@ -486,6 +498,8 @@ def test_a_repeat_to_the_byte_is_bought_where_it_is_cheap(
     monkeypatch.setattr(order_cost, "proxy_step", proxy_step)
     measured = partial(determinism.cost, clock=lambda: now[0])
     monkeypatch.setattr(determinism, "cost", measured)
+    monkeypatch.setattr(determinism, "ROUNDS", 1)
+    monkeypatch.setattr(determinism, "STEPS", 2)
     training = space.config.training.model_copy(update={"deterministic": "auto"})
     auto = replace(space, config=space.config.model_copy(update={"training": training}))
     corpus = space.directory.whole_corpus()

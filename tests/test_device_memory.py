@@ -16,9 +16,11 @@ from doremi.model.operations import of_model
 from doremi.model.presets import shape
 from doremi.model.recompute import parts, recompute
 from doremi.pipeline.checks import check
-from doremi.rundir.at_once import on_device
+from doremi.plan.device import lines
+from doremi.rundir import at_once
+from doremi.rundir.at_once import on_device, on_host
 from doremi.rundir.known import Counts
-from doremi.rundir.machine import Machine
+from doremi.rundir.machine import Host, Machine
 from doremi.rundir.memory import Held, Work, fitted, held, logit_bytes
 from doremi.training.out_of_memory import memory_or_said
 from families import LENGTH, VOCAB, tiny
@@ -193,6 +195,23 @@ def test_the_graph_has_numbers_and_what_they_hold() -> None:
     node = graph.node("doremi/reference/seed-0")
     assert isinstance(node.spec.settings.accumulation, int)  # type: ignore[union-attr]
     assert isinstance(on_device(asked, graph, node), Held)
+
+
+def test_a_copy_that_is_written_in_the_background_takes_memory_of_the_host() -> None:
+    """Of 280M parameters with AdamW 3.4 GB, beside 4 GB of each process on a GPU. Trainings share the host."""
+    asked = config(training={"accumulation": "auto"})
+    so_far = known(asked, machine=CARD)
+    large = {key: replace(one, parameters=280_000_000) for key, one in so_far.counts.items()}
+    graph = made(asked, replace(so_far, counts=large))
+    node = graph.node("doremi/reference/seed-0")
+    assert on_host(asked, graph, node) == 12 * 280_000_000
+    assert any("While it saves, 3.4 GB of the host's memory" in line for line in lines(asked, graph))
+    host = Host(16, 20 * GIGABYTE, ("0", "1", "2", "3"))
+    assert at_once._fitting(asked, graph, host, [node]) == 2
+    small = made(asked, so_far)
+    assert on_host(asked, small, small.node("doremi/reference/seed-0")) == 0
+    assert not any("host's memory" in line for line in lines(asked, small))
+    assert at_once._fitting(asked, small, host, [node]) == 5
 
 
 # -- running out -------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from torch.distributed import HashStore
 from doremi.distributed import vigil
 from doremi.distributed.vigil import Vigil
 
-PATIENCE = 0.2
+PATIENCE = 0.1
 
 
 @pytest.fixture

@@ -211,6 +211,7 @@ class World:
         if number < self.size:
             names = ("replicate", "shard")
             mesh = dist.init_device_mesh(self.device.type, (self.size // number, number), mesh_dim_names=names)
+            self._give_time(mesh.get_all_groups())
         policy = MixedPrecisionPolicy()
         if shards.precision == "bfloat16":
             policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
@@ -220,6 +221,12 @@ class World:
             fully_shard(block, mesh=mesh, mp_policy=policy)
         fully_shard(module, mesh=mesh, mp_policy=policy)
         return module
+
+    def _give_time(self, groups: list[dist.ProcessGroup]) -> None:
+        """The same time limit as all processes together have, where it would be PyTorch's own."""
+        if self.vigil is not None:
+            for group in groups:
+                dist.distributed_c10d._set_pg_timeout(_limit(self.device, self.vigil.patience), group)
 
     def fill(self, module: nn.Module, parts: Mapping[str, Tensor]) -> None:
         """Give a module that was split on the meta device its numbers, as `part` takes them; buffers come along."""
@@ -279,48 +286,6 @@ def is_sharded(module: nn.Module) -> bool:
     return any(isinstance(parameter, DTensor) for parameter in module.parameters())
 
 
-@dataclass(frozen=True)
-class Rows:
-    """The rows of one split parameter that are here."""
-
-    start: int
-    number: int
-    whole: int
-    """Rows of the whole parameter."""
-    group: dist.ProcessGroup
-    """The processes that have the others."""
-
-    def of(self, whole: Tensor) -> Tensor:
-        """Those of a whole tensor with as many rows; a view."""
-        return whole[self.start : self.start + self.number]
-
-    def placed(self, part: Tensor) -> Tensor:
-        """A whole tensor with these rows, and zeros elsewhere."""
-        found = part.new_zeros([self.whole, *part.shape[1:]])
-        self.of(found).copy_(part)
-        return found
-
-    def sum(self, tensor: Tensor) -> Tensor:
-        """The sum over the processes, in place."""
-        dist.all_reduce(tensor, group=self.group)
-        return tensor
-
-
-def rows_of(parameter: Tensor) -> Rows:
-    """Of a parameter that `shard` has split."""
-    assert isinstance(parameter, DTensor)
-    mesh, at = parameter.device_mesh, len(parameter.placements) - 1  # copies are the first dimension, if there are any
-    each = -(-len(parameter) // mesh.size(at))
-    start = min(len(parameter), mesh.get_local_rank(at) * each)
-    return Rows(start, len(parameter.to_local()), len(parameter), mesh.get_group(at))
-
-
-def local(tensor: Tensor | None) -> Tensor:
-    """What is here of a split tensor; shares its memory."""
-    assert isinstance(tensor, DTensor)
-    return tensor.to_local()
-
-
 def plain(tensor: Tensor) -> Tensor:
     """A sharded scalar as an ordinary tensor."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
@@ -347,12 +312,18 @@ def start(timeout_seconds: float = 600.0) -> World:
     if not dist.is_initialized():
         store.set(f"started/{rank}", "")  # starting may take one of them longer than any step will
         store.wait([f"started/{other}" for other in range(size)], patience)
-        on_card = device.type == "cuda"
-        limit = timeout + timedelta(seconds=NCCL_SECONDS) if on_card else timeout
-        dist.init_process_group("nccl" if on_card else "gloo", store=store, rank=rank, world_size=size, timeout=limit)
+        limit = _limit(device, timeout_seconds)
+        dist.init_process_group(
+            "nccl" if device.type == "cuda" else "gloo", store=store, rank=rank, world_size=size, timeout=limit
+        )
     control = dist.new_group(backend="gloo", timeout=timeout)
     assert isinstance(control, dist.ProcessGroup)
     return World(rank, size, device, store, control, Vigil(store, rank, size, timeout_seconds))
+
+
+def _limit(device: torch.device, seconds: float) -> timedelta:
+    """Of what processes exchange on a device, if they wait for one another so many seconds."""
+    return timedelta(seconds=seconds + (NCCL_SECONDS if device.type == "cuda" else 0.0))
 
 
 _stores: list[dist.Store] = []

@@ -31,7 +31,7 @@ from doremi.pipeline.first_seeds import first_noise
 from doremi.plan import calibration, footprint
 from doremi.plan.calibration import Measured
 from doremi.plan.stages import Stage, stages
-from doremi.plan.trials import Trials, alike, card_name
+from doremi.plan.trials import MEASURED, Trials, alike, card_name
 from doremi.plan.whole import as_trained_on, too_few_kept, trainings_at_once, whole_run
 from doremi.rundir.context import Context
 from doremi.rundir.corpora import changes
@@ -64,8 +64,8 @@ class Plan:
     final_operations: int
     at_once: int = 1
     """Trainings that go on at the same time."""
-    arithmetic: bool = False
-    """Whether seconds and memory are estimates, of which some were never measured."""
+    how: str = MEASURED
+    """Where seconds and memory are from."""
     noise: tuple[Needed, int] | None = None
     """What it takes to prove one per cent, and with how many seeds that is known; None before two are trained."""
     notes: list[str] = field(default_factory=list)
@@ -257,7 +257,7 @@ def make(config: RunConfig, final_size: str | None, say: Callable[[str], None], 
         name,
         operations,
         at_once=at_once,
-        arithmetic=trials.guessed,
+        how=trials.how,
         noise=first_noise(config, directory, graph.record()),
         notes=notes,
     )

@@ -85,13 +85,12 @@ def _stages(plan: Plan) -> str:
         rest = plan.rest()
         rows.append(_sum("left", rest, sum(stage.disk for stage in rest.stages), about))
     kind = "of the GPU" if plan.device.type == "cuda" else "of the process"
-    how = "arithmetic, see the note" if plan.arithmetic else "measured on a few steps"
     legend = [
         f"memory is the peak {kind}, and the disk holds at most {about}{size(plan.most_disk)} at any time",
         "body: parameters without embeddings",
         "tokens and parameters are exact, operations and disk "
         + ("(~) are estimates until the corpus is prepared, " if plan.estimated else "are exact, ")
-        + f"and time and memory are {how}",
+        + f"and {plan.how}",
     ]
     if plan.done:
         legend.append(f"done: {_done(plan)}. What has only begun is left as a whole")

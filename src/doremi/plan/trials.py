@@ -19,6 +19,10 @@ from doremi.rundir.context import Context
 from doremi.rundir.graph import Graph
 from doremi.rundir.specs import LossesSpec, TrainingSpec
 
+MEASURED = "time and memory are measured on a few steps"
+TAKEN = "memory is arithmetic, and time is what this run's trainings have taken"
+ARITHMETIC = "time and memory are arithmetic, see the note"
+
 
 def card_name(device: torch.device) -> str | None:
     """Of a GPU; None for a CPU."""
@@ -46,8 +50,8 @@ class Trials:
     notes: list[str]
     """Of the plan, to which reasons are added."""
     say: Callable[[str], None]
-    guessed: bool = False
-    """Whether an answer was arithmetic."""
+    how: str = MEASURED
+    """Where the least certain answer is from."""
 
     def of(self, stages: Sequence[Stage], graph: Graph) -> Measured | None:
         """Of one kind of training at one size; None where this device cannot do it."""
@@ -73,11 +77,12 @@ class Trials:
     def _by_arithmetic(self, found: Measured, stages: Sequence[Stage], what: str) -> Measured:
         if (taken := as_taken(found, stages, self.root)) is not None:
             self.say(f"{what}: by the time that this run's own have taken")
+            self.how = TAKEN if self.how == MEASURED else self.how
             return taken
-        if not self.guessed:
+        if self.how != ARITHMETIC:
             self.notes.append(
                 f"time and memory are arithmetic by the data sheet of {self.card}. They may be twice or half of it. "
                 "After the first training its time counts. `doremi plan --measure` takes a minute to measure them"
             )
-        self.guessed = True
+        self.how = ARITHMETIC
         return found
