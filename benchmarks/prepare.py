@@ -1,6 +1,7 @@
 """Preparation against the tokenizer library's own batch encoding, and its memory on a domain of 1 GiB.
 
-    python benchmarks/prepare.py             time: ratios on one and on two cores, interleaved, medians
+    python benchmarks/prepare.py             time: ratios on one and on two cores, interleaved, medians; the same
+                                             text in shards, by one process and by two
     python benchmarks/prepare.py --memory    peak memory of all processes while 1 GiB is prepared (some minutes)
 
 The text is Python's own library source, which every machine has, one file a document; `prepare` reads it as JSON
@@ -21,12 +22,18 @@ import statistics
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from figures import figure, ratio
 
+if TYPE_CHECKING:
+    from doremi.corpus.parts import PrepareRequest
+
+NAMES = ("raw 1", "prepare 1", "shards 1", "raw 2", "prepare 2", "shards 2")
+PARTS = 8  # shards that the text is cut into
 BATCH = 64  # documents that the raw side hands over at a time
 GIB = 1 << 30
 Seconds = tuple[float, float]  # wall clock, CPU of all threads and processes
@@ -61,23 +68,28 @@ def _speed(folder: Path, megabytes: float, rounds: int) -> None:
     (folder / "validation.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
     tokenizer = train_tokenizer((text[:2000] for text in texts), 8192)
     tokenizer.save(folder / "tokenizer")
-    taken: dict[str, list[Seconds]] = {name: [] for name in ("raw 1", "prepare 1", "raw 2", "prepare 2")}
+    taken: dict[str, list[Seconds]] = {name: [] for name in NAMES}
     for _ in range(rounds):
         for cores in (1, 2):
             taken[f"raw {cores}"].append(_elsewhere(_raw, folder, cores))
             taken[f"prepare {cores}"].append(_elsewhere(_prepare, folder, cores))
+            taken[f"shards {cores}"].append(_shards(folder, cores))
     size = sum(len(text.encode()) for text in texts) / 1e6
     print(f"{size:.1f} MB in {len(texts)} documents, medians of {rounds} rounds")
     for name, runs in taken.items():
         middle, used = (statistics.median(column) for column in zip(*runs, strict=True))
         label = f"{name:>10} core{'s' * (name[-1] != '1')}"
-        print(f"{label}: {middle:7.2f} s  {size / middle:6.2f} MB/s  {used:7.2f} CPU s")
+        cpu_words = f"  {used:7.2f} CPU s" if used else ""  # of processes that live on it is not known
+        print(f"{label}: {middle:7.2f} s  {size / middle:6.2f} MB/s{cpu_words}")
     wall, cpu = ({name: [run[column] for run in runs] for name, runs in taken.items()} for column in (0, 1))
     _show("prepare_over_tokenizers", wall, "prepare 1", "raw 1")
     _show("prepare_over_tokenizers_two_cores", wall, "prepare 2", "raw 2")
     _show("prepare_over_tokenizers_cpu", cpu, "prepare 2", "raw 2")
     scaling = {"one core": [seconds / 2 for seconds in wall["prepare 1"]], "two cores": wall["prepare 2"]}
     _show("prepare_scaling_two_cores", scaling, "one core", "two cores")
+    shards = {cores: [run[0] for run in taken[f"shards {cores}"]] for cores in (1, 2)}
+    scaling = {"one core": [seconds / 2 for seconds in shards[1]], "two cores": shards[2]}
+    _show("prepare_shards_scaling_two_cores", scaling, "one core", "two cores")
 
 
 def _show(name: str, seconds: dict[str, list[float]], above: str, below: str) -> None:
@@ -126,21 +138,59 @@ def _raw(folder: Path, _: int) -> Seconds:
 
 
 def _prepare(folder: Path, workers: int) -> Seconds:
-    from doremi.corpus.parts import PrepareRequest
     from doremi.corpus.prepare import prepare
+
+    request = _request(folder, workers)
+    wall, cpu = time.perf_counter(), _cpu()
+    with tempfile.TemporaryDirectory(dir=folder) as corpus:
+        prepare(request, Path(corpus))
+        return time.perf_counter() - wall, _cpu() - cpu
+
+
+def _shards(folder: Path, cores: int) -> Seconds:
+    """All shards by as many processes, which have loaded what they need, and what puts them together."""
+    from doremi.corpus.prepare import begin_shards, complete, work_for
+    from doremi.corpus.shards import cut
+
+    cut.SHARD_BYTES = -(-(folder / "train.jsonl").stat().st_size // PARTS)
+    request = _request(folder, 1)
+    with (
+        tempfile.TemporaryDirectory(dir=folder) as corpus,
+        work_for(request, Path(corpus)) as work,
+        ProcessPoolExecutor(cores, multiprocessing.get_context("spawn")) as pool,
+    ):
+        layout = begin_shards(work)
+        list(pool.map(_few_shards, [folder] * cores, [Path(corpus)] * cores, [()] * cores))
+        names = [shard.name for shard in layout.shards]
+        wall = time.perf_counter()
+        list(pool.map(_few_shards, [folder] * cores, [Path(corpus)] * cores, [names[i::cores] for i in range(cores)]))
+        complete(work, layout)
+        return time.perf_counter() - wall, 0.0
+
+
+def _few_shards(folder: Path, corpus: Path, names: Sequence[str]) -> None:
+    from doremi.corpus.prepare import begin_shards, work_for
+    from doremi.corpus.shards.write import Desk
+
+    with work_for(_request(folder, 1), corpus) as work:
+        layout = begin_shards(work)
+        desk = Desk(layout, work)
+        for shard in layout.shards:
+            if shard.name in names:
+                desk.write(shard)
+
+
+def _request(folder: Path, workers: int) -> PrepareRequest:
+    from doremi.corpus.parts import PrepareRequest
     from doremi.corpus.sources import DomainSource
 
     source = DomainSource([str(folder / "train.jsonl")], [str(folder / "validation.jsonl")])
-    request = PrepareRequest(
+    return PrepareRequest(
         {"library": source},
         sequence_length=256,
         tokenizer=str(folder / "tokenizer" / "tokenizer.json"),
         workers=workers,
     )
-    wall, cpu = time.perf_counter(), _cpu()
-    with tempfile.TemporaryDirectory(dir=folder) as corpus:
-        prepare(request, Path(corpus))
-        return time.perf_counter() - wall, _cpu() - cpu
 
 
 def _cpu() -> float:

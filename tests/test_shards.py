@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -22,6 +23,8 @@ from doremi.corpus.shards.layout import Layout, Shard
 from doremi.corpus.shards.rows import FIRST, ROW, TEXT
 from doremi.corpus.shards.write import Desk
 from doremi.errors import DataError, Interrupted
+from doremi.files import size_in_words
+from doremi.pipeline.shards import how_long
 from prepared import KINDS, checksum, plain
 
 BEFORE = {  # recorded with the preparation that knew no shards
@@ -146,6 +149,26 @@ def test_files_that_are_somewhere_else_now(tmp_path: Path, monkeypatch: pytest.M
     assert corpus_key(moved) == layout.corpus
     prepare(moved, folder)
     assert checksum(folder) == BEFORE["plain"]
+
+
+def test_how_long_tokens_take_is_known_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of those that are left, with as many processes as there are. Text has a bar, whose rate is soon known."""
+    monkeypatch.setattr(cut, "SHARD_BYTES", 1500)
+    request, folder = KINDS["tokens"](tmp_path / "source"), tmp_path / "corpus"
+    layout = begun(request, folder)
+    of_tokens = [shard for shard in layout.shards if shard.domain != "text"]
+    size, seconds = layout.decoding()
+    assert size == sum(shard.bytes for shard in of_tokens)
+    assert 0 < seconds < 60
+    told = r"shards: (.*) of token files are decoded once, .* With 2 processes that takes about .* s"
+    words = re.fullmatch(told, str(how_long(layout, 2)))
+    assert words is not None
+    assert words[1] == size_in_words(size)
+    write(request, folder, of_tokens[0])
+    left, shorter = layout.decoding()
+    assert left == size - of_tokens[0].bytes
+    assert shorter < seconds
+    assert how_long(begun(plain(tmp_path / "plain"), tmp_path / "other"), 2) is None
 
 
 # -- the cut ---------------------------------------------------------------------------------------------------------

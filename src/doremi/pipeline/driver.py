@@ -25,7 +25,7 @@ from doremi.pipeline.look import look
 from doremi.pipeline.order_cost import with_order_cost
 from doremi.pipeline.pace import Pace
 from doremi.pipeline.preparing import Share, prepare
-from doremi.pipeline.shards import places_for
+from doremi.pipeline.shards import how_long, places_for
 from doremi.pipeline.work import do, plan_now
 from doremi.pipeline.workspace import Workspace, this_machine
 from doremi.rundir.at_once import Settled, settled
@@ -83,19 +83,24 @@ def shared_out(space: Workspace, executors: Executors, host: Host) -> Share | No
     def share(layout: Layout) -> None:
         known = look(space.config, space.directory, None)
         cores = min(host.cores, space.config.data.workers or host.cores)
+        others = space.config.executor != "local"  # then nothing is to be encoded here
 
         def again() -> Graph:
-            found = replace(known, shards=shards_of(layout))
-            plan = graph(space.config, found, by_mixture())
-            if found.shards is not None:
-                space.watch.emit(Reading(SHARDS, found.shards.words(), found.shards.bytes_done, found.shards.bytes))
+            plan = graph(space.config, replace(known, shards=shards_of(layout)), by_mixture())
+            if (found := plan.known.shards) is not None:
+                space.watch.emit(Reading(SHARDS, found.words(), found.bytes_done, found.bytes))
             return plan
 
-        left = [node.spec.bytes for node in again().nodes if isinstance(node.spec, ShardSpec)]
-        places = places_for(left, cores) if space.config.executor == "local" else min(cores, len(left))
-        if places > 1 or space.config.executor != "local":
+        plan = graph(space.config, replace(known, shards=shards_of(layout)), by_mixture())
+        left = [one.bytes for node in plan.nodes if isinstance(one := node.spec, ShardSpec) and not plan.done(node)]
+        if not left:
+            return
+        places = min(cores, len(left)) if others else places_for(left, cores)
+        if (words := how_long(layout, places)) is not None:
+            space.watch.say(words)
+        if places > 1 or others:
             with space.timed(SHARDS), executors.open(space, None, places) as executor:
-                Driver(space, None, again(), is_shard, executor, Pace(), again).run()
+                Driver(space, None, plan, is_shard, executor, Pace(), again).run()
 
     return share
 

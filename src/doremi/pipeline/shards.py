@@ -14,6 +14,8 @@ from doremi.corpus.shards.write import Desk
 from doremi.corpus.store import disk_errors
 from doremi.errors import RunError
 from doremi.events.event import Finished, Reading, Started
+from doremi.events.words import duration
+from doremi.files import size_in_words
 from doremi.pipeline.workspace import Workspace
 from doremi.rundir.data_request import prepare_request
 from doremi.rundir.lock import Lock, Taken, waiting
@@ -54,6 +56,18 @@ def _in_turn(space: Workspace, layout: Layout, shard: Shard, desk: Desk, job: st
 
     with disk_errors(base), waiting(Lock(layout.folder, base, space.watch.say).alone, tell, space.watch.stop_requested):
         desk.write(shard)
+
+
+def how_long(layout: Layout, places: int) -> str | None:
+    """What is to be known before files of tokens are decoded; None where there are none, or no more."""
+    size, seconds = layout.decoding()
+    if not size:
+        return None
+    processes = f"{places} processes" if places > 1 else "one process"
+    return (
+        f"shards: {size_in_words(size)} of token files are decoded once, to hash their documents. With {processes} "
+        f"that takes about {duration(seconds / places)}"
+    )
 
 
 def places_for(sizes: Sequence[int], cores: int) -> int:

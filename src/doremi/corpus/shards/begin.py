@@ -70,7 +70,8 @@ def _made(work: Work, found: Mapping[str, DomainFiles], paths: str) -> Layout:
     tokenizer, plans = _planned(work, request, own)
     with disk_errors(work.folder):
         tokenizer.save(work.folder / "tokenizer")
-    held, shards = _held_out(work, plans, tokenizer), cut(plans)
+    shards = cut(plans)
+    held = _held_out(work, plans, tokenizer, shared_out=is_shared_out(shards))
     described = [METHOD, work.key, paths, tokenizer.sha256, [asdict(shard) for shard in shards]]
     key = key_of([*described, hashlib.sha256(b"".join(sorted(held))).hexdigest()])
     layout = Layout(work.folder, key, work.key, tuple(shards), paths, is_shared_out(shards), own.of_no_domain)
@@ -103,7 +104,7 @@ def _trained(work: Work, request: PrepareRequest, plans: list[DomainPlan]) -> Te
 # -- held-out text ---------------------------------------------------------------------------------------------------
 
 
-def _held_out(work: Work, plans: list[DomainPlan], tokenizer: TextTokenizer) -> set[bytes]:
+def _held_out(work: Work, plans: list[DomainPlan], tokenizer: TextTokenizer, *, shared_out: bool) -> set[bytes]:
     """Write what is held out of each domain; the digests of what is trained on nowhere."""
     held, before = set[bytes](), 0
     sizes = [sum(file.size for file in _held_files(plan)) for plan in plans]
@@ -116,7 +117,8 @@ def _held_out(work: Work, plans: list[DomainPlan], tokenizer: TextTokenizer) -> 
         before += size
         with disk_errors(place):
             ours = plan.drawn is not None or plan.source != work.request.domains[plan.name]
-            write_domain(place, _record(plan, counts, ours=ours))
+            seconds = plan.tokens.seconds() if plan.tokens is not None and shared_out else 0.0
+            write_domain(place, _record(plan, counts, seconds, ours=ours))
             _write_tables(plan, place)
         if plan.tokens is not None:
             work.known[plan.name] = plan.tokens.known
@@ -176,7 +178,7 @@ def _candidates(
 # -- what later steps need of a domain -------------------------------------------------------------------------------
 
 
-def _record(plan: DomainPlan, validation: Mapping[str, Any], *, ours: bool) -> DomainRecord:
+def _record(plan: DomainPlan, validation: Mapping[str, Any], seconds: float, *, ours: bool) -> DomainRecord:
     drawn, reading = plan.drawn, plan.tokens
     return DomainRecord(
         files=tuple(plan.files.train),
@@ -188,6 +190,7 @@ def _record(plan: DomainPlan, validation: Mapping[str, Any], *, ours: bool) -> D
         sample=None if plan.sample is None else asdict(plan.sample),
         tables=reading is not None and reading.sample is not None,
         notes=() if reading is None else tuple(reading.notes),
+        seconds=seconds,
     )
 
 

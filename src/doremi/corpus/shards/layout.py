@@ -110,6 +110,14 @@ class Layout:
     def tokenizer(self) -> TextTokenizer:
         return TextTokenizer.restored(read_json(self.folder / FOLDER / "tokenizer.json", "tokenizer"))
 
+    def decoding(self) -> tuple[int, float]:
+        """Bytes of tokens that are to be decoded, and the seconds that one process takes for them, about."""
+        records = {shard.domain: read_domain(self.place(shard.domain)) for shard in self.shards}
+        left = {name: sum(shard.bytes for shard in self.of(name) if not self.is_done(shard)) for name in records}
+        whole = {name: max(1, sum(shard.bytes for shard in self.of(name))) for name in records}
+        taken = {name: one.seconds * left[name] / whole[name] for name, one in records.items() if one.seconds}
+        return sum(left[name] for name in taken), sum(taken.values())
+
     # -- finished shards -----------------------------------------------------------------------------------------
 
     def record(self, shard: Shard) -> Record | None:
@@ -171,6 +179,8 @@ class DomainRecord:
     tables: bool = False
     """Of a domain of tokens: whether only documents in tables (`Layout.table`) are read."""
     notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+    """Of a large domain of tokens: that one process takes to decode it, about."""
 
 
 def write_domain(place: Path, found: DomainRecord) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -28,6 +29,7 @@ from doremi.files import key_of
 LOOKED_AT = 20  # documents that are encoded again
 _BEGINNING, _LAST = 4096, 16  # tokens of each that are, and those at the cut that may come out otherwise
 KNOWN, _FEW = 1 << 16, 16  # documents whose pieces are kept, and the most pieces of such a one: some 50 MB
+_TRIED_SECONDS = 0.2
 _AT_FIRST = 1000  # documents of an index in which a stated end must occur
 
 
@@ -91,6 +93,17 @@ class Reading:
             return [file.size for file in self.train.files]
         sizes = [layout.dtype.itemsize for layout in self.train.layouts]
         return [int(self.train.tables(number).tokens.sum()) * size for number, size in enumerate(sizes)]
+
+    def seconds(self) -> float:
+        """That one process takes to decode and hash all training documents, about: some are tried."""
+        began, done, taken = time.perf_counter(), 0, 0.0
+        for number, table in self.train.spread():
+            for document in self.train.read(number, table):
+                self.reader.cut(document.ids)
+                done += document.ids.nbytes
+            if (taken := time.perf_counter() - began) > _TRIED_SECONDS:
+                break
+        return taken * sum(self.read_bytes) / max(1, done)
 
     def digests(self) -> Iterator[bytes]:
         """Of all pieces that may be held out, in the order of the files."""
