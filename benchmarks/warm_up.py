@@ -38,7 +38,7 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 def passes(way: str, layers: int, precision: str) -> Callable[[], None]:
     """A step's passes of a new model; the first time an evaluation too."""
-    compiling.WHOLE_LAYERS = 0 if way == "blocks" else layers
+    compiling.WHOLE_LAYERS, compiling.BLOCKS_ON = (0 if way == "blocks" else layers), ("cuda", "cpu")
     torch.manual_seed(0)
     lm = build({**shape(WIDTH_OF, None, {}), "num_hidden_layers": layers}, VOCAB, LENGTH, 0)
     model = TokenLosses(lm, LENGTH).to(DEVICE)

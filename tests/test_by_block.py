@@ -47,7 +47,9 @@ class Deep(torch.nn.Module):
         self.layers = torch.nn.ModuleList(torch.nn.Linear(1, 1) for _ in range(layers))
 
 
-def test_deep_models_and_models_in_shards_go_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deep_models_on_a_gpu_and_models_in_shards_go_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not compiling.by_block(Deep(24))  # on a CPU
+    monkeypatch.setattr(compiling, "BLOCKS_ON", ("cpu",))
     assert [compiling.by_block(Deep(layers)) for layers in (2, 8, 9, 24)] == [False, False, True, True]
     monkeypatch.setattr(compiling, "is_sharded", lambda _: True)
     assert compiling.by_block(Deep(2))
@@ -74,6 +76,7 @@ def compiled(module: TokenLosses, whole_layers: int, dtype: torch.dtype, patch: 
     counters.clear()
     losses._called.cache_clear()
     patch.setattr(compiling, "WHOLE_LAYERS", whole_layers)
+    patch.setattr(compiling, "BLOCKS_ON", ("cpu",))
     found = passes(module, compiling.compiled(module, graphs=False), dtype)
     assert not counters["graph_break"] or whole_layers
     assert module.eager_calls == 0

@@ -188,6 +188,7 @@ def test_who_should_be_compiled_and_is_not_is_told_once(
 ) -> None:
     """As where the compiler's limit is reached: what was compiled runs as it is."""
     monkeypatch.setattr(torch, "compile", lambda model, **_: model)
+    monkeypatch.setattr(compiling, "BLOCKS_ON", ("cpu",))
     for compile_it, whole_layers, warnings in ((True, 8, 1), (True, 0, 1), (False, 8, 0)):
         monkeypatch.setattr(compiling, "WHOLE_LAYERS", whole_layers)
         watch = Heard()

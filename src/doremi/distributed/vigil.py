@@ -65,11 +65,12 @@ class Vigil(threading.Thread):
             while not self._stopped.wait(EVERY_SECONDS):
                 word += 1
                 self.store.set(f"vigil/{self.rank}", f"{self.steps}/{word}")
-                self._listen()
                 if self.steps != seen:
                     seen, since = self.steps, time.monotonic()
                     continue
                 waited = time.monotonic() - since
+                if waited > self.patience / 2:  # among hundreds of processes nobody asks for all the others each time
+                    self._listen()
                 if waited > SILENT_SECONDS and self.store.check([FAILED]):
                     self.give_up("")
                 if waited > self.patience + LATER_SECONDS and (lost := self.lost()):

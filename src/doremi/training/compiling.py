@@ -1,7 +1,7 @@
 """What the compiler is given, and what it is told.
 
-A shallow model is one graph, in which kernels are fused over its blocks. Of a deep one, or one in shards, each block is
-compiled by itself. Blocks are alike, so that they share one graph, and the warm-up does not grow with their number.
+A shallow model is one graph, in which kernels are fused over its blocks. Of a deep one on a GPU, or one in shards, each
+block is compiled by itself. Blocks are alike, so that they share a graph, and the warm-up does not grow with depth.
 
 One code object serves every size of model and every kind of pass, and the compiler keeps a graph for each. Its own
 limit of eight would be reached by the fifth size of a process. What it made is kept in the user's cache folder, so
@@ -35,6 +35,9 @@ CACHE = "TORCHINDUCTOR_CACHE_DIR"
 WHOLE_LAYERS = 8
 """Blocks of a model that is compiled as a whole, at most: small models gain most by kernels over several blocks, and
 wait least for the compiler. No GPU has shown yet where one outweighs the other (benchmarks/first_card.py, step 3)."""
+BLOCKS_ON = ("cuda",)
+"""Devices on which deeper models go by block. On a CPU their steps then take a sixth longer, for half of the warm-up,
+and only long trainings are compiled there (docs/scaling.md)."""
 
 
 def by_block(model: nn.Module) -> bool:
@@ -43,7 +46,9 @@ def by_block(model: nn.Module) -> bool:
     One in shards always is: its parameters are gathered block by block, which no graph can hold.
     """
     number = len(blocks(model))
-    return number > (0 if is_sharded(model) else WHOLE_LAYERS)
+    if is_sharded(model):
+        return number > 0
+    return number > WHOLE_LAYERS and next(model.parameters()).device.type in BLOCKS_ON
 
 
 def compiled(model: nn.Module, *, graphs: bool) -> Callable[..., Any]:
