@@ -23,6 +23,7 @@ from doremi.errors import ConfigError, DataError, DoremiError
 from doremi.plan import forecast
 from doremi.rundir.data_request import prepare_request
 from doremi.rundir.machine import Host
+from read_exports import weights_file
 from tiny import DOMAINS, tiny_config, tiny_values, write_corpus
 
 
@@ -179,6 +180,20 @@ def test_the_dry_run_refuses_what_the_run_refuses(what: str, tmp_path: Path, val
     assert told[0] == told[1]
     assert says in told[0]
     assert not list(tmp_path.glob("runs/**/*.bin"))  # before any work
+
+
+def test_a_run_that_has_begun_goes_on_without_the_files_that_it_has_copied(
+    tmp_path: Path, values: dict[str, Any]
+) -> None:
+    """Nor does it need the run that it reused."""
+    mine = weights_file(tmp_path / "mine.json", dict.fromkeys(DOMAINS, 1.0))
+    values |= {"candidates": {"mixtures": ["natural", str(mine)], "seeds": 1}}
+    values["training"] |= {"steps": 2}
+    said(tmp_path, values, "run")
+    mine.unlink()
+    values["reference"] = {"reuse": str(tmp_path / "gone")}
+    assert "done" in said(tmp_path, values)
+    said(tmp_path, values, "run")
 
 
 def test_what_a_prepared_corpus_shows_is_refused_by_both(tmp_path: Path, values: dict[str, Any]) -> None:

@@ -10,10 +10,13 @@ import yaml
 from typer.testing import CliRunner
 
 from doremi.cli.commands import app
-from doremi.cli.suggestion import HOURS, MOST_PASSES, PASSES, suggest
+from doremi.cli.suggestion import HOURS, MOST_PASSES, PASSES, Given, suggest
+from doremi.corpus.bpe import train_bpe
+from doremi.corpus.tokenizer import END_OF_TEXT, TextTokenizer
 from doremi.diagnostics.few_tokens import few_tokens
 from doremi.model.build import build, count_parameters
 from doremi.model.presets import PRESETS, body_parameters, shape
+from tiny import write_corpus
 
 
 @pytest.mark.parametrize("preset", ["0.1m", "1m"])
@@ -29,7 +32,7 @@ def test_parameters_by_arithmetic_are_those_of_the_model(preset: str) -> None:
     [(10**6, 2, "0.1m"), (10**7, 2, "0.3m"), (10**9, 2, "0.3m"), (10**7, 16, "1m"), (10**9, 1024, "10m")],
 )
 def test_the_largest_model_that_text_and_time_allow(text: int, cores: int, preset: str) -> None:
-    made = suggest(9, text, cores)
+    made = suggest(9, Given(text, cores))
     assert made.preset == preset
     assert made.tokens / made.body == pytest.approx(20, rel=0.01)
     assert made.hours <= HOURS
@@ -39,7 +42,7 @@ def test_the_largest_model_that_text_and_time_allow(text: int, cores: int, prese
 
 
 def test_where_text_is_short_that_is_said() -> None:
-    made = suggest(2, 60_000, 2)
+    made = suggest(2, Given(60_000, 2))
     assert made.preset == "0.1m"
     assert made.passes == pytest.approx(MOST_PASSES, rel=0.05)
     assert "There is too little text for the usual 20 tokens a body parameter." in made.words()
@@ -65,3 +68,14 @@ def test_init_says_and_writes_what_it_suggests(tmp_path: Path, monkeypatch: pyte
     assert "model 0.1m: 100,672 body parameters, 624,960 with embeddings" in said
     assert "each training: 246 steps, 2,015,232 tokens. These are 20 a body parameter and 1.8 passes" in said
     assert "the whole run: at most about 51 min on these 2 cores. `doremi plan` measures it." in said
+
+
+def test_parameters_are_those_at_the_vocabulary_of_the_tokenizer_that_is_named(tmp_path: Path) -> None:
+    backend = train_bpe(iter(["one two three four"] * 20), 270, END_OF_TEXT, lambda step, share: None, lambda: False)
+    tokenizer = TextTokenizer(backend, "trained")
+    tokenizer.save(tmp_path / "tokenizer")
+    corpus = write_corpus(tmp_path / "text")
+    words = ["init", str(tmp_path / "my.yaml"), str(corpus), "--tokenizer", str(tmp_path / "tokenizer")]
+    said = CliRunner().invoke(app, words).output
+    body = body_parameters("0.1m")
+    assert f"{body:,} body parameters, {body + tokenizer.vocab_size * 64:,} with embeddings" in said

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from doremi.cli.suggestion import suggest
+from doremi.cli.suggestion import VOCABULARY, Given, suggest
 from doremi.config import schema
 from doremi.corpus.by_field import Values, values_of
 from doremi.corpus.encoding import worker_count
@@ -150,7 +150,8 @@ def write_config(config: Path, asked: Asked, *, force: bool = False) -> str:
         data = _of_places(config, asked) if asked.domain_field is None else _of_field(config, asked)
     except DataError as error:
         raise DataError(str(error).replace("set text_field to", "say with --text-field which is")) from None
-    suggested = suggest(len(data.tokens), sum(data.tokens), worker_count(0))
+    given = Given(sum(data.tokens), worker_count(0), _entries(asked.tokenizer or data.tokenizer))
+    suggested = suggest(len(data.tokens), given)
     command = shlex.quote(str(config))
     join = "" if data.join is None else f"  join: {_quoted(data.join)}  # stands between the parts of a text\n"
     text = _TEMPLATE.format(
@@ -176,6 +177,18 @@ def _tokenizer(config: Path, asked: Asked, data: _Data) -> str:
     if data.ids:
         return "null             # name the tokenizer that made these tokens: its folder or its Hugging Face name"
     return "null             # null trains one on your data. Better is the folder or name of your model's own."
+
+
+def _entries(tokenizer: str | None) -> int:
+    """Of its vocabulary; of one that will be trained where none is named, or that one cannot be had here."""
+    if tokenizer is None:
+        return VOCABULARY
+    from doremi.corpus.tokenizer import load_tokenizer
+
+    try:
+        return load_tokenizer(tokenizer).vocab_size
+    except ConfigError:
+        return VOCABULARY
 
 
 def _at_a_commit(source: str) -> str:

@@ -11,7 +11,7 @@ from doremi.rundir.machine import CPU_FLOPS_PER_CORE
 
 HOURS = 6.0  # that the whole run may take here: a night
 TRAININGS = 16.3  # of the written configuration: five mixtures with three seeds each, and a proxy, which costs 4/3
-VOCABULARY = 8192  # of the written configuration
+VOCABULARY = 8192  # of the tokenizer that the written configuration trains
 LENGTH = 256  # tokens of a sequence there
 FEWEST_STEPS = 100
 # Repeated text is worth about as much as new text up to 4 passes, and hardly anything beyond 16 (Muennighoff et al.
@@ -51,32 +51,42 @@ class Suggestion:
         return "\n".join(lines)
 
 
-def suggest(domains: int, text_tokens: int, cores: int) -> Suggestion:
-    """For so many domains with so many tokens together, on so many cores."""
+@dataclass(frozen=True)
+class Given:
+    """What is there: tokens of text in all domains, cores, and entries of the vocabulary."""
+
+    text_tokens: int
+    cores: int
+    vocabulary: int = VOCABULARY
+
+
+def suggest(domains: int, given: Given) -> Suggestion:
+    """For so many domains."""
     batch_size = max(32, 8 * -(-domains // 8))
     small = [name for name, one in PRESETS.items() if one["architecture"] == "llama"]
-    fitting = [made for name in small if (made := _of(name, batch_size, text_tokens, cores)) is not None]
-    return fitting[-1] if fitting else _smallest(small[0], batch_size, text_tokens, cores)
+    fitting = [made for name in small if (made := _of(name, batch_size, given)) is not None]
+    return fitting[-1] if fitting else _smallest(small[0], batch_size, given)
 
 
-def _of(preset: str, batch_size: int, text_tokens: int, cores: int) -> Suggestion | None:
+def _of(preset: str, batch_size: int, given: Given) -> Suggestion | None:
     """With the usual tokens; None where they take too long or repeat the text too often."""
     steps = -(-round(USUAL * body_parameters(preset)) // (batch_size * LENGTH))
-    made = _made(preset, steps, batch_size, text_tokens, cores)
+    made = _made(preset, steps, batch_size, given)
     return made if made.hours <= HOURS and made.passes <= PASSES else None
 
 
-def _smallest(preset: str, batch_size: int, text_tokens: int, cores: int) -> Suggestion:
+def _smallest(preset: str, batch_size: int, given: Given) -> Suggestion:
     """As near to the usual tokens as text and time allow."""
     usual = -(-round(USUAL * body_parameters(preset)) // (batch_size * LENGTH))
-    whole = _made(preset, usual, batch_size, text_tokens, cores)
+    whole = _made(preset, usual, batch_size, given)
     share = min(1.0, HOURS / whole.hours, MOST_PASSES / whole.passes)
-    return _made(preset, max(FEWEST_STEPS, round(share * usual)), batch_size, text_tokens, cores)
+    return _made(preset, max(FEWEST_STEPS, round(share * usual)), batch_size, given)
 
 
-def _made(preset: str, steps: int, batch_size: int, text_tokens: int, cores: int) -> Suggestion:
+def _made(preset: str, steps: int, batch_size: int, given: Given) -> Suggestion:
     body, tokens = body_parameters(preset), steps * batch_size * LENGTH
-    parameters = body + VOCABULARY * PRESETS[preset]["hidden_size"]
+    parameters = body + given.vocabulary * PRESETS[preset]["hidden_size"]
     operations = 6 * parameters * tokens * TRAININGS
-    hours = operations / (CPU_FLOPS_PER_CORE * cores) / 3600
-    return Suggestion(preset, body, parameters, steps, batch_size, tokens / max(1, text_tokens), hours, cores)
+    hours = operations / (CPU_FLOPS_PER_CORE * given.cores) / 3600
+    passes = tokens / max(1, given.text_tokens)
+    return Suggestion(preset, body, parameters, steps, batch_size, passes, hours, given.cores)

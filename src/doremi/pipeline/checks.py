@@ -15,6 +15,7 @@ from doremi.model.presets import shape
 from doremi.model.recompute import recompute
 from doremi.objectives.choose import make_objective
 from doremi.pipeline import fewshot
+from doremi.pipeline.look import copied
 from doremi.rundir.weights import check_limits_of_weights, check_names, shape_of
 from doremi.trackers import check as check_trackers
 
@@ -67,14 +68,18 @@ def check_mixtures(config: RunConfig, *more: str) -> None:
 
 
 def check_given(config: RunConfig) -> None:
-    """`ConfigError` where a mixture file, or a run to reuse, is not there: no part of the run will make it."""
+    """`ConfigError` where a mixture file, or a run to reuse, is not there: no part of the run will make it.
+
+    A run that has begun has copies of the files, and has taken what it reuses.
+    """
     names = [("reference.mixture", config.reference.mixture), ("proxy.sampling", config.proxy.sampling)]
     names += [("candidates.mixtures", name) for name in config.candidate_mixtures()]
     for key, name in names:
-        if name.endswith(".json") and not Path(name).is_file():
+        if name.endswith(".json") and not Path(name).is_file() and not copied(config.root, name).is_file():
             raise ConfigError(f"{key}: {name}: there is no such file; check the path")
     reuse = config.reference.reuse
-    if reuse is not None and not (Path(reuse) / "config.yaml").is_file():
+    begun = (config.root / "trainings").exists()
+    if reuse is not None and not begun and not (Path(reuse) / "config.yaml").is_file():
         raise ConfigError(f"reference.reuse: {reuse}: is not a run directory; check the path, or leave it out")
 
 
