@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from doremi.errors import ExportError
-from doremi.export import TARGETS, export
+from doremi.export import TARGETS, Options, export
 from doremi.rundir.layout import RunDirectory
 from make_run import MadeRun, make_run
 from read_exports import (
@@ -334,3 +334,28 @@ def test_levanter_blocks_hold_rare_domains_or_that_is_said(
     assert data["mixture_block_size"] == block
     off = f"Levanter draws whole sequences of each block of 32,768: {next(iter(data['train_weights']))!r} gets 0"
     assert [note.startswith(off) for note in said if "Levanter draws" in note] == ([True] if rare == 1e-6 else [])
+
+
+# -- MaxText -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rare", [0.25, 1e-3, 1.26e-3, 4e-5])
+def test_maxtext_says_the_passes_and_writes_no_weights_that_it_would_round_off(
+    rare: float, run: RunDirectory, tmp_path: Path
+) -> None:
+    corpus = run.corpus()
+    first, *others = corpus.domains
+    places = {
+        name: {"path": f"/data/{i}", "tokens": 1000, "tokens_per_document": 10} for i, name in enumerate(corpus.domains)
+    }
+    (tmp_path / "paths.yaml").write_text(yaml.safe_dump(places, allow_unicode=True), encoding="utf-8")
+    weights = {first: rare, **dict.fromkeys(others, (1 - rare) / len(others))}
+    said: list[str] = []
+    out, mixture = tmp_path / "out", weights_file(tmp_path / "m.json", weights)
+    options = Options(budget="100k", paths=tmp_path / "paths.yaml")
+    export(run, "maxtext", mixture=mixture, out=out, say=said.append, options=options)
+    coarse = rare == 4e-5
+    assert (out / "grain_train_files.txt").exists() != coarse
+    assert any("MaxText rounds weights in grain_train_files to four decimals" in note for note in said) == coarse
+    passes = 1 + math.ceil(100_000 * max(weights.values()) / 1000)
+    assert f"num_epoch={passes}\n" in (out / "README.txt").read_text(encoding="utf-8")

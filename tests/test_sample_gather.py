@@ -56,6 +56,8 @@ def test_a_file_that_is_cut_off_and_a_disk_that_is_full(tmp_path: Path) -> None:
     descriptor = os.open(tmp_path / "out", os.O_WRONLY | os.O_CREAT)
     with pytest.raises(DamageError, match="a token file was cut off meanwhile"):
         write_stretches(descriptor, files, 0 * one, 2 * PAGE * one, PAGE * one)
+    with pytest.raises(DamageError, match="a token file is shorter than it was"):
+        write_stretches(descriptor, files, 0 * one, 3 * PAGE * one, (PAGE + 1) * one)
     os.close(descriptor)
     full = os.open("/dev/full", os.O_WRONLY)
     with pytest.raises(OSError, match="No space left"):

@@ -15,7 +15,11 @@ from doremi.config.prepared import asked
 from doremi.corpus.key import corpus_key
 from doremi.corpus.library import CORPORA, place, take
 from doremi.corpus.prepare import Progress, prepare
+from doremi.corpus.store import verify_in_place
 from doremi.corpus.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
+from doremi.drawing.order import Drawn
+from doremi.drawing.source import Source
+from doremi.errors import DamageError
 from doremi.export.mapping import read_places
 from doremi.export.sampled import NAME, mapped
 from doremi.export.sampled.mapped import mapped_corpus
@@ -160,14 +164,16 @@ def as_tokens(run: RunDirectory, form: str, folder: Path, tokenizer: TextTokeniz
     own, mine = tokenizer or load_tokenizer(str(run.corpus_folder / "tokenizer")), run.root.parents[1] / "mine"
     lines = (mine / "code" / "all.jsonl").read_text().splitlines()
     end = run.corpus().tokenizer.end_of_text_id
-    FORMS[form](folder, [[*own.encode(json.loads(line)["text"]), end] for line in lines])
+    ended = [] if form == "no ends" else [end]
+    write = FORMS["datatrove" if form == "no ends" else form]  # whose index tells documents apart
+    write(folder, [[*own.encode(json.loads(line)["text"]), *ended] for line in lines])
     return [f"--path=prose={mine / 'prose'}", f"--path=code={folder}"]
 
 
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in FORMS if name != "megatron"]
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in FORMS if name != "flat"]
 
 
-@pytest.mark.parametrize("form", ["megatron", *SLOW])
+@pytest.mark.parametrize("form", ["flat", "no ends", *SLOW])
 def test_tokens_are_drawn_as_their_text_would_be(form: str, run: RunDirectory, tmp_path: Path) -> None:
     """The same bytes."""
     options = as_tokens(run, form, tmp_path / "tokens")
@@ -199,3 +205,18 @@ def test_tokens_of_another_tokenizer_are_refused(run: RunDirectory, tmp_path: Pa
     code, said = command(run, tmp_path / "out", "flat", options[0], f"--path=code={tmp_path / 'large'}")
     assert (code != 0, "60,000" in said, "tokens of the run's tokenizer only" in said) == (True, True, True), said
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_of_tokens_that_changed_or_ends_early_is_named(run: RunDirectory, tmp_path: Path) -> None:
+    """Of the run's own corpus, whose files nobody looks at again. Here it is the corpus of mapped paths."""
+    options = as_tokens(run, "flat", tmp_path / "tokens")
+    places = read_places(None, [one.removeprefix("--path=") for one in options], list(run.corpus().domains))
+    corpus = mapped_corpus(run, places, list(MINE), print)
+    path = tmp_path / "tokens" / "tokens.bin"
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(DamageError, match=r"tokens\.bin has [\d,]+ bytes instead of"):
+        verify_in_place(corpus, full=False)
+    source = Source.of(corpus)
+    drawn = Drawn(np.array([1]), np.array([corpus.entries["code"].train.documents - 1]))
+    with (tmp_path / "out").open("wb") as file, pytest.raises(DamageError, match="a token file is shorter"):
+        source.open(drawn).write(file.fileno())

@@ -374,15 +374,3 @@ def test_grain(case: Case) -> None:
     mixed = module["mix"](sources)
     check_tiny(module["WEIGHTS"].values())
     check_tokens(mixed[i] for i in range(DRAWS))
-
-
-def test_maxtext(case: Case) -> None:
-    """Grain, as MaxText calls it with the weights of the file that it reads."""
-    import grain
-
-    value = json.loads((case.export("maxtext", mapped=True) / "mixture.json").read_text(encoding="utf-8"))
-    weights = [one["weight"] for one in value.values()]
-    check_tiny(weights)
-    sources = [grain.MapDataset.source([i]).repeat(10 * DRAWS) for i in range(4)]
-    mixed = grain.MapDataset.mix(sources, weights)
-    check_tokens(mixed[i] for i in range(DRAWS))

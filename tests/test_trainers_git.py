@@ -87,6 +87,32 @@ def test_nanotron(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.bincount(index.astype(np.int64), minlength=4) == pytest.approx(WEIGHTS * 10 * DRAWS, abs=2)
 
 
+def test_maxtext(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """10^5 records of ArrayRecord files, mixed by its input pipeline from the file that it reads."""
+    (place,) = package("maxtext")
+    others = ("data_processing_utils", "input_pipeline_utils", "grain_tokenizer", "dpo_utils", "multihost_dataloading")
+    stand_in(
+        monkeypatch, jax={}, ml_collections={"ConfigDict": dict}, grain__experimental={"ElasticIterator": None},
+        maxtext={"__path__": [place]}, maxtext__input_pipeline={"__path__": [f"{place}/input_pipeline"]},
+        maxtext__utils={"gcs_utils": None, "max_logging": types.SimpleNamespace(log=print)},
+        **{f"maxtext__input_pipeline__{name}": {} for name in others},
+    )  # fmt: skip
+    from array_record.python.array_record_module import ArrayRecordWriter
+    from maxtext.input_pipeline.grain_data_processing import get_datasets
+
+    for i, name in enumerate(KEPT):
+        writer = ArrayRecordWriter(f"{case.data(name)}.array_record", "group_size:1")
+        for _ in range(1000):
+            writer.write(bytes([i]))
+        writer.close()
+    out = case.export("maxtext", mapped=True, suffix=".array_record")
+    mixed = get_datasets(
+        None, "arrayrecord", True, 1, 0, 1000, 0, 1, 0, 1, 1, 4, mixture_config_path=str(out / "mixture.json")
+    )
+    records = iter(mixed)
+    check_tokens(next(records)[0] for _ in range(DRAWS))
+
+
 Item = TypeVar("Item")
 
 

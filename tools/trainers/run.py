@@ -141,8 +141,8 @@ TRAINERS = {
     ),
     "grain": Trainer(
         "grain==0.2.18",
-        ("test_grain", "test_maxtext"),
-        "10^5 records of a mixed data set, as Grain and as MaxText mixes",
+        ("test_grain",),
+        "10^5 records of a mixed data set",
         ("array-record", "etils", "importlib_resources", "zipp", "protobuf", "portpicker"),
     ),
     "lingua": Trainer(
@@ -163,6 +163,14 @@ TRAINERS = {
         "the index of 10^6 sequences",
         ("numba", "llvmlite", "datatrove==0.10.1", "loguru", "dacite", "humanize"),
         commit="2411b022a75fb7f7561a1bb4166706da5e1b76de",
+        source="src",
+    ),
+    "maxtext": Trainer(
+        "AI-Hypercomputer/maxtext",
+        ("test_maxtext",),
+        "10^5 records of ArrayRecord files, mixed by its input pipeline",
+        ("grain==0.2.18", "array-record", "etils", "importlib_resources", "zipp", "protobuf", "portpicker"),
+        commit="e591f30cbbf217ed67ef71263ec0538239f9c3b8",
         source="src",
     ),
     "levanter": Trainer(

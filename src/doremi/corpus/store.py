@@ -287,11 +287,16 @@ def verify(corpus: Corpus, full: bool, *, in_place: bool = False) -> None:
     they lie a sample is read, and all that is used of them with `in_place`.
     """
     verify_files(corpus, full, SPLITS)
-    for name, entry in corpus.entries.items():
-        if entry.in_place is not None:
-            _check_in_place(corpus, name, entry.in_place, in_place)
+    verify_in_place(corpus, in_place)
     if full:
         _check_tokenizer(corpus)
+
+
+def verify_in_place(corpus: Corpus, full: bool) -> None:
+    """Files that are used where they lie: a sample of each, or all that is used of them if `full`."""
+    for name, entry in corpus.entries.items():
+        if entry.in_place is not None:
+            _check_in_place(corpus, name, entry.in_place, full)
 
 
 def verify_files(corpus: Corpus, full: bool, splits: Sequence[Split]) -> None:

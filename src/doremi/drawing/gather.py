@@ -22,10 +22,13 @@ _AT_ONCE = 1024  # stretches: the least that systems set as their limit (IOV_MAX
 
 
 def write_stretches(descriptor: int, files: Sequence[memoryview], file: I64, start: I64, size: I64) -> None:
-    """Write `size` bytes from byte `start` of each stretch's file, `[R]` each, which must lie inside it.
+    """Write `size` bytes from byte `start` of each stretch's file, `[R]` each.
 
-    `OSError` as the system says it, `DamageError` where a file was cut off since it was mapped.
+    `OSError` as the system says it, `DamageError` where a file ends before, also one that was cut off since it was
+    mapped.
     """
+    if (start + size > np.array([len(one) for one in files])[file]).any():
+        raise DamageError("a token file is shorter than it was; run the same command again to see which one")
     addresses = np.array([np.frombuffer(one, "u1").ctypes.data for one in files], np.int64)
     table = np.stack([addresses[file] + start, size], 1)  # rows as C has them
     first = 0

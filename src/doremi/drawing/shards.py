@@ -82,7 +82,7 @@ def write_shards(job: Job, numbers: Sequence[int], workers: int, done: Done) -> 
     workers = min(workers, len(numbers))
     if workers < 2:
         _one_by_one(job, numbers, done)
-    elif FORMS[job.to].is_text or not job.source.is_mapped:
+    elif FORMS[job.to].is_text or not job.source.is_alike:
         _by_processes(job, numbers, workers, done)
     else:  # the system does nearly all of the work, and that needs no interpreter
         with ThreadPoolExecutor(workers) as pool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from doremi.corpus.store import AGAIN, mapped, token_file
-from doremi.corpus.token_files import TokenSource
+from doremi.corpus.store import AGAIN, mapped
 from doremi.corpus.value import Corpus
 from doremi.drawing.counts import lengths
 from doremi.drawing.gather import write_stretches
+from doremi.drawing.in_place import InSegments
 from doremi.drawing.order import I64, Drawn
 from doremi.errors import DamageError, one_line, reason_of
 
@@ -30,20 +30,6 @@ class Tokens(Protocol):
     """The tokens of a domain as bytes."""
 
     def __getitem__(self, span: slice, /) -> memoryview: ...
-
-
-@dataclass(frozen=True)
-class InSegments:
-    """Tokens of many files as if they lay in one; each stretch is read when it is asked for."""
-
-    tokens: TokenSource
-    dtype: str
-
-    def __getitem__(self, span: slice, /) -> memoryview:
-        dtype = np.dtype(self.dtype).newbyteorder("<")
-        ids = np.empty((span.stop - span.start) // dtype.itemsize, np.int64)
-        self.tokens.read(span.start // dtype.itemsize, ids)
-        return memoryview(ids.astype(dtype).tobytes())
 
 
 @dataclass(frozen=True)
@@ -67,9 +53,9 @@ class Source:
         return np.dtype(self.dtype).itemsize
 
     @property
-    def is_mapped(self) -> bool:
-        """Whether each domain is one file, so that nothing has to be put together."""
-        return all((folder / "train.bin").exists() for folder in self.folders)
+    def is_alike(self) -> bool:
+        """Whether documents lie in files as they are drawn, so that nothing has to be put together."""
+        return all(_is_alike(self._tokens(number)) for number in range(len(self.folders)))
 
     def ends(self, domain: int) -> NDArray[np.uint64]:
         """Where each document ends, in tokens; read where it lies."""
@@ -77,11 +63,11 @@ class Source:
 
     def _tokens(self, domain: int) -> Tokens:
         """The tokens of a domain, of one file or of segments of the user's."""
-        path = self.folders[domain] / "train.bin"
-        if path.exists():
-            return mapped(path)
-        corpus = Corpus.read(self.folders[domain].parent)
-        return InSegments(token_file(corpus, list(corpus.entries)[domain], "train"), self.dtype)
+        folder = self.folders[domain]
+        if (folder / "train.bin").exists():
+            return mapped(folder / "train.bin")
+        corpus = _corpus(folder.parent, (folder.parent / "manifest.json").stat().st_mtime_ns)
+        return InSegments(corpus, list(corpus.entries)[domain])
 
     def open(self, drawn: Drawn) -> Documents:
         """The documents of these draws."""
@@ -108,15 +94,37 @@ class Documents:
 
     def write(self, descriptor: int) -> None:
         """Write all documents one behind the other; each with the end of its text."""
-        maps = [one for one in self.files.values() if isinstance(one, memoryview)]
-        if len(maps) == len(self.files):
-            number, item = np.searchsorted(list(self.files), self.domain), self.source.itemsize
-            write_stretches(descriptor, maps, number, self.start * item, self.size * item)
+        if all(map(_is_alike, self.files.values())):
+            write_stretches(descriptor, *self._stretches())
             return
         for chunk in self.chunks():
             data = memoryview(b"".join(chunk))
             while data:  # the system may take less than it is given
                 data = data[os.write(descriptor, data) :]
+
+    def _stretches(self) -> tuple[list[memoryview], I64, I64, I64]:
+        """Maps of files; and for each stretch the number of its map, its first byte and its bytes.
+
+        A document is a stretch, and one more where its end is in no file.
+        """
+        maps, item = list[memoryview](), self.source.itemsize
+        rows = np.zeros((len(self.domain), 2, 3), np.int64)
+        for domain, tokens in self.files.items():
+            mine = self.domain == domain
+            start, size = self.start[mine], self.size[mine]
+            if not isinstance(tokens, InSegments):
+                rows[mine, 0] = np.stack([np.full(len(start), len(maps)), start * item, size * item], 1)
+                maps.append(tokens[:])
+                continue
+            lying = tokens.lying(start, size)
+            used, number = np.unique(lying.file, return_inverse=True)
+            rows[mine, 0] = np.stack([number + len(maps), lying.start, lying.size], 1)
+            maps += [mapped(tokens.path(file)) for file in used.tolist()]
+            rows[mine, 1] = np.stack([np.full(len(start), len(maps)), 0 * start, lying.ends * item], 1)
+            maps.append(memoryview(tokens.end))
+        file, start, size = rows.reshape(-1, 3).T
+        some = size > 0
+        return maps, file[some], start[some], size[some]
 
     def chunks(self, size: int = COPIED) -> Iterator[list[memoryview]]:
         """All documents as little-endian tokens, about `size` bytes at a time; each with the end of its text."""
@@ -146,6 +154,16 @@ class Documents:
     @cached_property
     def _tokenizer(self) -> Tokenizer:
         return read_tokenizer(self.source.tokenizer)
+
+
+def _is_alike(tokens: Tokens) -> bool:
+    return not isinstance(tokens, InSegments) or tokens.is_alike
+
+
+@lru_cache(maxsize=4)
+def _corpus(folder: Path, _written: int) -> Corpus:
+    """Read once for all of its domains and shards, as long as nobody writes it anew."""
+    return Corpus.read(folder)
 
 
 def read_tokenizer(folder: Path) -> Tokenizer:

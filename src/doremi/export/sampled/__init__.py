@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from doremi.corpus.encoding import worker_count
-from doremi.corpus.store import AGAIN, verify_files
+from doremi.corpus.store import AGAIN, verify_files, verify_in_place
 from doremi.corpus.value import Corpus
 from doremi.drawing.counts import Count, count, intended_tokens
 from doremi.drawing.forms import FORMS, form_named
@@ -121,6 +121,7 @@ class _Drawing:
             say(f"{self.out}: this data set is finished already, with {before['total']['tokens']:,} tokens")
             return self.out / NAME
         verify_files(self.corpus, full=False, splits=("train",))
+        verify_in_place(self.corpus, full=False)
         receipt = self._begun(before, say) if stint.begins else before
         if receipt is None:
             raise ExportError(f"{self.out}: nothing is begun there; do so with --jobs {BEGIN.name}")

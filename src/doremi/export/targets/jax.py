@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterator
 from pathlib import Path
 
 from doremi.export.blend import Blend
@@ -22,20 +24,47 @@ def mix(sources):
 
 
 def _maxtext(blend: Blend, folder: Path) -> Files:
-    """`mixture.json` for grain_train_mixture_config_path, and grain_train_files as text."""
+    """`mixture.json` for grain_train_mixture_config_path, and grain_train_files as text where it can hold the weights.
+
+    MaxText rounds weights in grain_train_files to four decimals, and normalises those of the JSON file.
+    """
     for entry in blend.entries:
         refuse_in_path(entry.key, ",;", "MaxText")
     value = {entry.key: {"path": entry.key, "weight": float(entry.weight)} for entry in blend.entries}
-    words = ";".join(f"{entry.key},{decimal_text(entry.weight)}" for entry in blend.entries)
     yield "mixture.json", (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
-    yield "grain_train_files.txt", (words + "\n").encode()
+    rest = f"num_epoch={_passes(blend)}"
     usage = [
-        "On the command line of MaxText, one of",
-        "  dataset_type=grain grain_train_mixture_config_path=mixture.json",
-        '  dataset_type=grain grain_train_files="$(cat grain_train_files.txt)"',
-        "Each path is a pattern of ArrayRecord files.",
+        "On the command line of MaxText:",
+        f"  dataset_type=grain grain_train_mixture_config_path=mixture.json {rest}",
+        "Each path is a pattern of ArrayRecord files. The mixture ends where its first data set ends, and num_epoch is",
+        "1 where nobody says it. So it must be above all epochs in the table.",
     ]
+    if not _rounded_off(blend):
+        words = ";".join(f"{entry.key},{decimal_text(entry.weight)}" for entry in blend.entries)
+        yield "grain_train_files.txt", (words + "\n").encode()
+        usage[2:2] = [f'  or  dataset_type=grain grain_train_files="$(cat grain_train_files.txt)" {rest}']
     yield "README.txt", readme(blend, RECORDS, usage)
+
+
+def _passes(blend: Blend) -> str:
+    """One more than the most often repeated domain needs at the budget; dots where a size is not known."""
+    epochs = [entry.domain.epochs for entry in blend.entries]
+    known = [number for number in epochs if number is not None]
+    return str(1 + math.ceil(max(known))) if len(known) == len(epochs) else "..."
+
+
+def _rounded_off(blend: Blend) -> list[str]:
+    """Paths whose weight is another one by more than a twentieth in four decimals."""
+    weights = {key: float(weight) for key, weight in blend.weights.items()}
+    return [key for key, weight in weights.items() if abs(round(weight, 4) - weight) > weight / 20]
+
+
+def _off(blend: Blend) -> Iterator[str]:
+    if off := _rounded_off(blend):
+        yield (
+            f"MaxText rounds weights in grain_train_files to four decimals, too few for {off[0]!r} and {len(off) - 1} "
+            "more, so mixture.json alone is written"
+        )
 
 
 def _grain(blend: Blend, folder: Path) -> Files:
@@ -72,6 +101,7 @@ TARGETS = (
         main="mixture.json",
         read=_read_maxtext,
         counts="documents",
+        warns=_off,
     ),
     Target(
         name="grain",
