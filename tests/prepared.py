@@ -83,7 +83,7 @@ def of_tables(folder: Path) -> PrepareRequest:
     folder.mkdir(parents=True, exist_ok=True)
     rows = texts(8, 120)
     for name, part in (("a", rows[:20]), ("b", rows[20:])):
-        parquet.write_table(pa.table({"body": part, "id": list(range(len(part)))}), folder / f"{name}.parquet", 16)
+        parquet.write_table(pa.table({"body": part, "id": list(range(len(part)))}), folder / f"{name}.parquet", 4)
     source = DomainSource([str(folder)], text_field="body")
     return request({"tables": source, "text": DomainSource([lines(folder.parent / "text.jsonl", texts(9, 40))])})
 

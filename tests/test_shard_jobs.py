@@ -137,6 +137,33 @@ def worker_of(job: str) -> int:
 
 
 @pytest.mark.slow
+def test_another_run_puts_the_corpus_together_meanwhile(
+    large: RunConfig, straight: Mapping[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shards that are not done are then nobody's work any more."""
+    monkeypatch.setattr(driver, "places_for", lambda sizes, cores: 2)
+    other = large.model_copy(update={"name": "other"})
+
+    def overtake(event: Event) -> None:
+        if isinstance(event, Finished) and event.job.startswith("shard/") and not watch.overtaken:
+            watch.overtaken = True
+            monkeypatch.setattr(driver, "places_for", lambda sizes, cores: 1)
+            prepared(other)
+
+    watch = Overtaken(overtake)
+    prepared(large, watch)
+    assert watch.overtaken
+    begun = [event.job for event in watch.events if isinstance(event, Started)]
+    assert "corpus" not in begun
+    assert len(begun) < 8
+    assert corpus_files(large) == straight
+
+
+class Overtaken(Watching):
+    overtaken = False
+
+
+@pytest.mark.slow
 def test_two_at_once_one_killed_all_stopped_and_again(
     large: RunConfig, straight: Mapping[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,7 +61,7 @@ def drive(space: Workspace, executors: Executors, wanted: Wanted = everything, *
     watch = Followed(space.watch, pace)
     space = replace(space, watch=watch)
     host = executors.host(space)
-    corpus = prepare(space, share=shared_out(space, executors, host))
+    corpus = prepare(space, share=shared_out(space, executors, lambda: host))
     at_once = settle(space, corpus, host)
     plan = plan_now(space, corpus)
     if not told:
@@ -72,7 +72,7 @@ def drive(space: Workspace, executors: Executors, wanted: Wanted = everything, *
         return driver.run()
 
 
-def shared_out(space: Workspace, executors: Executors, host: Host) -> Share | None:
+def shared_out(space: Workspace, executors: Executors, host: Callable[[], Host]) -> Share | None:
     """How the shards of a large corpus are done: as many at once as there are cores, each in a process of its own.
 
     None where processes train together: the main one prepares the corpus.
@@ -82,7 +82,8 @@ def shared_out(space: Workspace, executors: Executors, host: Host) -> Share | No
 
     def share(layout: Layout) -> None:
         known = look(space.config, space.directory, None)
-        cores = min(host.cores, space.config.data.workers or host.cores)
+        most = host().cores
+        cores = min(most, space.config.data.workers or most)
         others = space.config.executor != "local"  # then nothing is to be encoded here
 
         def again() -> Graph:

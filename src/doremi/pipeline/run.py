@@ -50,7 +50,7 @@ def judge_and_report(space: Workspace) -> Verdict:
 
 def prepare_only(space: Workspace, executors: Executors, *, in_place: bool = False) -> Corpus:
     """The corpus, all of its checksums compared, and the plan of what follows. `in_place` as `prepare` has it."""
-    share = shared_out(space, executors, executors.host(space))
+    share = shared_out(space, executors, lambda: executors.host(space))
     corpus = prepare(space, full_check=True, in_place=in_place, share=share)
     settle(space, corpus, this_host())
     plan_now(space, corpus)

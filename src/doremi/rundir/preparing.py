@@ -27,8 +27,8 @@ def shards_of_run(config: RunConfig) -> Shards | None:
 
 
 def shards_of(layout: Layout) -> Shards | None:
-    """The jobs of a preparation; None where it has one."""
-    if not layout.shared_out:
+    """The jobs of a preparation; None where it has one, or has come to its end meanwhile, by another run's doing."""
+    if not layout.shared_out or (layout.folder / "manifest.json").exists():
         return None
     keys = {shard.name: layout.shard_key(shard) for shard in layout.shards}
     specs = tuple(ShardSpec(keys[shard.name], layout.corpus, shard.name, shard.bytes) for shard in layout.shards)
