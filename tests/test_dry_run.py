@@ -169,7 +169,10 @@ def changed(values: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     return {**values, **change, **inner}
 
 
-@pytest.mark.parametrize("what", REFUSED)
+FIRST = ("no such tokenizer", "no such option", "too much at least", "no such candidate's file")  # the others are slow
+
+
+@pytest.mark.parametrize("what", [w if w in FIRST else pytest.param(w, marks=pytest.mark.slow) for w in REFUSED])
 def test_the_dry_run_refuses_what_the_run_refuses(what: str, tmp_path: Path, values: dict[str, Any]) -> None:
     change, says = REFUSED[what]
     values, told = changed(values, change), []

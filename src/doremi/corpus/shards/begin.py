@@ -201,4 +201,4 @@ def _write_tables(plan: DomainPlan, place: Path) -> None:
     for number in range(len(plan.files.train)):
         table = plan.tokens.train.tables(number)
         if len(table):
-            np.save(table_of(place, number), np.stack([table.offset, table.tokens]))
+            np.stack([table.offset, table.tokens]).astype(np.int64).tofile(table_of(place, number))

@@ -197,8 +197,8 @@ def read_domain(place: Path) -> DomainRecord:
 
 
 def table_of(place: Path, number: int) -> Path:
-    """Where the documents of a file of tokens lie that a sample has of it."""
-    return place / f"sample.{number}.npy"
+    """Where the documents of a file of tokens lie that a sample has of it: int64, all offsets and then all lengths."""
+    return place / f"sample.{number}.i64"
 
 
 # -- the list --------------------------------------------------------------------------------------------------------

@@ -146,7 +146,7 @@ class Desk:
 
 def _sampled(place: Path, number: int) -> Table:
     path = table_of(place, number)
-    offset, tokens = np.load(path) if path.exists() else np.zeros((2, 0), np.int64)
+    offset, tokens = np.fromfile(path, np.int64).reshape(2, -1) if path.exists() else np.zeros((2, 0), np.int64)
     return Table(offset, tokens)
 
 
