@@ -81,18 +81,19 @@ def shared_out(space: Workspace, executors: Executors, host: Callable[[], Host])
         return None
 
     def share(layout: Layout) -> None:
-        known = look(space.config, space.directory, None)
+        known = replace(look(space.config, space.directory, None), shards=shards_of(layout))
         most = host().cores
         cores = min(most, space.config.data.workers or most)
         others = space.config.executor != "local"  # then nothing is to be encoded here
 
         def again() -> Graph:
-            plan = graph(space.config, replace(known, shards=shards_of(layout)), by_mixture())
-            if (found := plan.known.shards) is not None:
+            nonlocal known
+            known = replace(known, shards=shards_of(layout, known.shards))
+            if (found := known.shards) is not None:
                 space.watch.emit(Reading(SHARDS, found.words(), found.bytes_done, found.bytes))
-            return plan
+            return graph(space.config, known, by_mixture())
 
-        plan = graph(space.config, replace(known, shards=shards_of(layout)), by_mixture())
+        plan = graph(space.config, known, by_mixture())
         left = [one.bytes for node in plan.nodes if isinstance(one := node.spec, ShardSpec) and not plan.done(node)]
         if not left:
             return

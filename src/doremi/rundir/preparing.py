@@ -26,10 +26,19 @@ def shards_of_run(config: RunConfig) -> Shards | None:
     return None if layout is None else shards_of(layout)
 
 
-def shards_of(layout: Layout) -> Shards | None:
-    """The jobs of a preparation; None where it has one, or has come to its end meanwhile, by another run's doing."""
+def shards_of(layout: Layout, before: Shards | None = None) -> Shards | None:
+    """The jobs of a preparation; None where it has one, or has come to its end meanwhile, by another run's doing.
+
+    Of a thousand, those that were done `before` are not looked at again.
+    """
     if not layout.shared_out or (layout.folder / "manifest.json").exists():
         return None
-    keys = {shard.name: layout.shard_key(shard) for shard in layout.shards}
-    specs = tuple(ShardSpec(keys[shard.name], layout.corpus, shard.name, shard.bytes) for shard in layout.shards)
-    return Shards(specs, frozenset(keys[shard.name] for shard in layout.shards if layout.is_done(shard)))
+    specs = _specs(layout) if before is None else before.shards
+    done = set() if before is None else set(before.done)
+    pairs = zip(layout.shards, specs, strict=True)
+    done.update(spec.key for shard, spec in pairs if spec.key not in done and layout.is_done(shard))
+    return Shards(specs, frozenset(done))
+
+
+def _specs(layout: Layout) -> tuple[ShardSpec, ...]:
+    return tuple(ShardSpec(layout.shard_key(one), layout.corpus, one.name, one.bytes) for one in layout.shards)
