@@ -103,7 +103,7 @@ training:
 proxy: {{seeds: 1}}
 candidates:
   mixtures: [doremi, natural, uniform]
-  seeds: 4
+  seeds: 3
 """
 
 

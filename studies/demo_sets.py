@@ -2,7 +2,7 @@
 
     python studies/demo_sets.py FOLDER [--sets 10]
 
-Each set has four seeds of its own, and a search of its own. Sets that are there are not run again. All of them have
+Each set has three seeds of its own, and a search of its own. Sets that are there are not run again. All of them have
 one thread a training, so that they are the same on any number of cores.
 """
 
