@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from serving import serving
 
 
 @dataclass
@@ -94,16 +94,6 @@ class _Handler(BaseHTTPRequestHandler):
         return data[start : end + 1], start, len(data)
 
 
-@contextmanager
-def served(behaviour: Behaviour) -> Iterator[str]:
+def served(behaviour: Behaviour) -> AbstractContextManager[str]:
     """The server's address."""
-    handler = type("Handler", (_Handler,), {"behaviour": behaviour})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    return serving(_Handler, behaviour=behaviour)
