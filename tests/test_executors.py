@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from multiprocessing import forkserver
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from doremi.config import RunConfig
 from doremi.distributed import World
 from doremi.errors import Interrupted, RunError
 from doremi.events.event import Alarmed, Began, Event, Finished, Said, Started, Stepped, Whole
+from doremi.executors import processes
 from doremi.executors.choose import chosen
 from doremi.executors.early import FOR_THE_COMMAND
 from doremi.pipeline import driver
@@ -260,6 +262,7 @@ def test_workers_on_a_file_system_without_locks(text: Path, tmp_path: Path, stra
 SCRIPT = """
 from doremi.config import load
 from doremi.distributed import start
+from doremi.executors import processes
 from doremi.executors.choose import chosen
 from doremi.pipeline import driver
 from doremi.pipeline.run import everything, search
@@ -284,3 +287,15 @@ def test_a_script_without_a_guard_is_run_once(text: Path, tmp_path: Path) -> Non
     )
     assert (done.returncode, done.stdout) == (0, "once\n"), done.stderr
     assert (tmp_path / "runs" / "tiny" / "verdict.json").exists()
+
+
+@pytest.mark.parametrize("before", [{}, {"__file__": "mine.py"}])
+def test_a_program_keeps_its_file_or_has_none(before: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A notebook has none. Ray then refuses to start where there is None."""
+    main = ModuleType("__main__")
+    vars(main).update(before)
+    kept = dict(vars(main))
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    with processes._main_left_alone():
+        assert vars(main)["__file__"] is None
+    assert vars(main) == kept

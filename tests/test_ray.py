@@ -191,6 +191,24 @@ def test_a_run_on_a_ray_of_our_own(config: Path, straight: dict[str, bytes], pla
     assert list(Path(place.temporary).glob("ray*")) == []
 
 
+TWICE = """
+from doremi.executors.connection import connected
+from doremi.pipeline.workspace import versions
+for _ in range(2):
+    with connected("ray") as ray:
+        print(ray.get(ray.remote(versions).remote())["doremi"])
+"""
+
+
+@needs_ray
+@pytest.mark.slow
+def test_one_program_starts_ray_twice(place: Place) -> None:
+    """It takes the token of the first for all that come after."""
+    done = subprocess.run([sys.executable, "-c", TWICE], env=place.environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"{versions()['doremi']}\n" * 2), done.stderr
+    assert list(Path(place.temporary).glob("ray*")) == []
+
+
 @needs_ray
 @pytest.mark.slow
 def test_shards_of_a_corpus_are_tasks(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ folder. Ours is in the environment of its processes, and nowhere else.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import secrets
 import signal
@@ -62,13 +63,19 @@ def connected(address: str) -> Iterator[Any]:
 def _started(folder: str) -> Any:
     ours = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_gcs_rpc_server_reconnect_timeout_s": GONE_SECONDS}
     if not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
-        ours["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        ours["RAY_AUTH_TOKEN"] = _token()
     with _environment(ours):
         return _init(
             "cannot be started",
             address="local", num_cpus=available_cores(), num_gpus=len(visible_devices()), include_dashboard=False,
             object_store_memory=OBJECTS_BYTES, _temp_dir=folder,
         )  # fmt: skip
+
+
+@functools.cache
+def _token() -> str:
+    """One for all that this process starts: Ray reads it once and sends it ever after."""
+    return secrets.token_hex(32)
 
 
 def _joined(address: str) -> Any:

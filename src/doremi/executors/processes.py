@@ -101,15 +101,16 @@ def _main_left_alone() -> Iterator[None]:
 
     A worker needs nothing of it, and it may be somebody's script that would begin the run anew.
     """
-    main = sys.modules["__main__"]
-    kept = {name: getattr(main, name, None) for name in ("__file__", "__spec__")}
+    main = vars(sys.modules["__main__"])
+    names = ("__file__", "__spec__")
+    kept = {name: main[name] for name in names if name in main}  # a notebook's has no file
     try:
-        for name in kept:
-            setattr(main, name, None)
+        main.update(dict.fromkeys(names))
         yield
     finally:
-        for name, value in kept.items():
-            setattr(main, name, value)
+        for name in names:
+            del main[name]
+        main.update(kept)
 
 
 def _name(number: int) -> str:
