@@ -11,12 +11,13 @@ from typer.testing import CliRunner
 
 from doremi.cli import tune as telling
 from doremi.cli.commands import app
-from doremi.config import load
+from doremi.config import load, validate
 from doremi.rundir.layout import RunDirectory
+from doremi.rundir.peak_rate import peak_rate
 from doremi.rundir.specs import TrainingSpec
 from doremi.verdict.rates import Swept
 from graphs import config as configured
-from graphs import made
+from graphs import made, values
 from tiny import write_corpus, write_tiny
 
 RATES = (0.001, 0.002, 0.004, 0.008, 0.016)
@@ -70,7 +71,7 @@ def rates(**changes: Any) -> dict[str, float]:
     """Peak learning rates by the role and size of a training."""
     plan = made(configured(**changes))
     specs = {f"{node.role} {node.size}".strip(): node.spec or node.draft for node in plan.nodes}
-    return {name: spec.settings.learning_rate for name, spec in specs.items() if isinstance(spec, TrainingSpec)}
+    return {name: float(spec.settings.learning_rate) for name, spec in specs.items() if isinstance(spec, TrainingSpec)}
 
 
 def test_each_size_has_its_own_rate() -> None:
@@ -79,6 +80,30 @@ def test_each_size_has_its_own_rate() -> None:
     assert rates(candidates=candidates, training=training) == {
         "reference": 0.02, "proxy": 0.02, "main 0.1m": 0.02, "main 0.3m": 0.03, "main 1m": 0.01,
     }  # fmt: skip
+
+
+def test_auto_is_the_rule_of_the_width() -> None:
+    """0.7 divided by 64, and by 96; a size that has a rate keeps it."""
+    training = {"learning_rate": "auto", "learning_rates": {"1m": 0.02}}
+    found = rates(candidates={"sizes": ["0.1m", "0.3m", "1m"]}, training=training)
+    assert found == {
+        "reference": 0.0109, "proxy": 0.0109, "main 0.1m": 0.0109, "main 0.3m": 0.00729, "main 1m": 0.02,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [{"n_embd": 64}, {"d_model": 64}, {"hidden_size": 64}])
+def test_auto_of_a_family_without_a_preset(width: dict[str, int]) -> None:
+    asked = values(training={"learning_rate": "auto"})
+    asked["model"] = {"preset": None, "architecture": "gpt2", "options": {"n_layer": 2, **width}}
+    assert peak_rate(validate(asked, "test")) == pytest.approx(0.7 / 64, rel=0.01)
+
+
+def test_auto_without_a_width_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+    path = write_tiny(tmp_path / "tiny.yaml", write_corpus(tmp_path / "text"), tmp_path / "runs")
+    model = "{preset: null, architecture: gpt2, options: {n_layer: 2, n_head: 2}}"
+    words = ["run", path, "--dry-run", "--set", f"model={model}", "--set", "training.learning_rate=auto"]
+    done = CliRunner().invoke(app, [*map(str, words)])
+    assert str(done.exception).startswith("training.learning_rate: auto needs the width of the model")
 
 
 def test_the_rate_of_one_size_is_in_no_key_of_another() -> None:

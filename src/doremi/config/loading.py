@@ -71,7 +71,7 @@ def _validated(value: dict[str, Any], where: str, folder: Path | None) -> RunCon
     try:
         return RunConfig.model_validate(value, context={"folder": folder})
     except ValidationError as error:
-        raise ConfigError(f"{where}: {one_line(_explain(error.errors()[0]))}") from None
+        raise ConfigError(f"{where}: {one_line(_explain(error.errors()))}") from None
     except RecursionError:
         raise ConfigError(f"{where}: is nested too deeply to be a configuration") from None
 
@@ -131,8 +131,12 @@ def _set(value: dict[str, Any], override: str) -> None:
     value[last] = from_here(parsed)
 
 
-def _explain(error: Any) -> str:
-    location = [str(part) for part in error["loc"] if part not in ("function-after", "constrained-int")]
+def _explain(errors: Sequence[Any]) -> str:
+    """The first of them. Where a value or `auto` may stand, there is one for each, whose place ends with its kind."""
+    error, place = errors[0], errors[0]["loc"]
+    or_auto = any(one["loc"] == (*place[:-1], "literal['auto']") for one in errors[1:])
+    place = place[:-1] if or_auto else place
+    location = [str(part) for part in place if part not in ("function-after", "constrained-int")]
     key = ".".join(location) or "configuration"
     if error["type"] == "extra_forbidden":
         known = _known_keys(location[:-1])
@@ -140,6 +144,7 @@ def _explain(error: Any) -> str:
         hint = f"did you mean {near[0]!r}?" if near else f"known keys here: {', '.join(known)}"
         return f"{key}: there is no such key; {hint}"
     message = error["msg"].removeprefix("Value error, ")
+    message = f"{message.partition(',')[0]}, or auto" if or_auto else message
     if error["type"] == "missing":
         return f"{key}: is missing; `doremi init` writes a complete example"
     if error["type"] == "value_error":

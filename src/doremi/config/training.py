@@ -36,8 +36,9 @@ class TrainingConfig(Section):
     kept alike, as with ddp. Default is all processes."""
     optimizer: Literal["adamw", "adafactor"] = "adamw"
     """The paper used Adafactor for all its runs."""
-    learning_rate: float = Field(default=1e-3, gt=0)
-    """Peak learning rate."""
+    learning_rate: Annotated[float, Field(gt=0)] | Auto = 1e-3
+    """Peak learning rate. `auto` is 0.7 divided by the width of the model, so that each size has its own. It was
+    measured from 0.3m to 3m, in short trainings with small batches (docs/results/recipe.md)."""
     learning_rates: dict[str, Annotated[float, Field(gt=0)]] = Field(default={})
     """Peak learning rates of single sizes of model, where they need another. `doremi tune` finds them."""
     schedule: Annotated[Literal["exponential", "linear", "cosine"], Neutral("exponential")] = "exponential"

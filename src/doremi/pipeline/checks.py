@@ -16,6 +16,7 @@ from doremi.model.recompute import recompute
 from doremi.objectives.choose import make_objective
 from doremi.pipeline import fewshot
 from doremi.pipeline.look import copied
+from doremi.rundir.peak_rate import peak_rate
 from doremi.rundir.weights import check_limits_of_weights, check_names, shape_of
 from doremi.trackers import check as check_trackers
 
@@ -38,6 +39,7 @@ def check(config: RunConfig, *, search: bool) -> None:
     for size in config.candidates.sizes:
         if size != config.size_name:
             shape(size, None, {}, key="candidates.sizes")
+    peak_rate(config)
     for size in config.training.learning_rates:
         if size not in (config.size_name, *config.candidates.sizes):
             shape(size, None, {}, key="training.learning_rates")

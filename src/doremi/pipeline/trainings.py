@@ -287,7 +287,7 @@ def _summary(job: loop.Job, spec: TrainingSpec, steps: int) -> dict[str, Any]:
         "batch_size": settings.batch_size,
         "sequence_length": length,
         "seed": spec.seed,
-        "learning_rate": ten_digits(loop.learning_rate(steps, settings) / settings.learning_rate),
+        "learning_rate": ten_digits(loop.learning_rate(steps, settings) / float(settings.learning_rate)),
         "parameters": count_parameters(job.model)[1],
         "mixture": dict(zip(job.domains, spec.weights, strict=True)),
         "consumed_tokens": [int(n) * length for n in job.stream.sampler.drawn(steps)],

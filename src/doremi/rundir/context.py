@@ -14,6 +14,7 @@ from doremi.rundir.known import Counts, Known, counts_key
 from doremi.rundir.machine import resolved
 from doremi.rundir.memory import Work, fitted, logit_bytes
 from doremi.rundir.node import Node
+from doremi.rundir.peak_rate import peak_rate
 from doremi.rundir.specs import LossesSpec, MixtureSpec, Scoring, TrainingSpec, canonical
 from doremi.rundir.weights import limited, mixture_named, shape_of
 
@@ -51,8 +52,7 @@ class Context:
 
     def rate(self, size: str | None) -> float:
         """Peak learning rate of the proxy's model, or of a candidate's size."""
-        training = self.config.training
-        return training.learning_rates.get(size or self.config.size_name, training.learning_rate)
+        return peak_rate(self.config, size)
 
     def counts(self, size: str | None) -> Counts | None:
         """Of the proxy's model, or one of a candidate's size."""

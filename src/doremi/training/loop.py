@@ -82,15 +82,15 @@ def learning_rate(step: int, settings: TrainingConfig) -> float:
 
     The exponential one is the paper's (section 3.1).
     """
-    warm = math.ceil(settings.warmup * settings.steps)
+    warm, peak = math.ceil(settings.warmup * settings.steps), float(settings.learning_rate)
     if step <= warm:
-        return settings.learning_rate * step / warm
+        return peak * step / warm
     progress = (step - warm) / max(1, settings.steps - warm)
     if settings.schedule == "exponential":
-        return settings.learning_rate * settings.final_learning_rate**progress
+        return peak * settings.final_learning_rate**progress
     left = 1 - progress if settings.schedule == "linear" else (1 + math.cos(math.pi * progress)) / 2
     last = settings.final_learning_rate
-    return settings.learning_rate * (last + (1 - last) * left)
+    return peak * (last + (1 - last) * left)
 
 
 def forward_pass(
