@@ -41,7 +41,7 @@ def noise_words(config: RunConfig, directory: RunDirectory, nodes: Nodes, at_onc
         return ""
     told, seeds = found
     cost = price(directory, nodes, str(config.root), at_once)
-    return f"{told.words(seeds, cost.one_seed)} This run is to have {planned}."
+    return f"{told.words(seeds, cost.one_seed)} This run is to have {planned}. {told.longer_words()}"
 
 
 def _of_size(config: RunConfig, directory: RunDirectory, nodes: Nodes, size: str) -> tuple[Needed, int] | None:

@@ -10,7 +10,6 @@ from doremi.plan.device import lines
 from doremi.plan.plan import Plan, epochs
 from doremi.plan.savings import savings
 from doremi.plan.stages import SEARCH, Stage
-from doremi.verdict.headline import LONGER
 
 HOUR, DAY = 3600.0, 86400.0
 UNKNOWN = "-"
@@ -158,7 +157,7 @@ def _noise(plan: Plan) -> str:
     if plan.noise is None:
         return "noise: not known yet. After two seeds, `doremi run` says how many seeds it takes to prove 1 %"
     told, seeds = plan.noise
-    return f"noise, by {seeds} seeds: {told.words(seeds, plan.one_seed())} {LONGER}"
+    return f"noise, by {seeds} seeds: {told.words(seeds, plan.one_seed())} {told.longer_words()}"
 
 
 def _final(plan: Plan) -> str:

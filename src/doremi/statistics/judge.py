@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from doremi.statistics import choice, claims, intervals, moving
 from doremi.statistics.enough import share
+from doremi.statistics.longer import trend
 from doremi.statistics.needed import Needed, needed
 from doremi.statistics.setting import Setting, Terms
 from doremi.statistics.table import TARGETS, Measurements, Target
@@ -60,7 +61,7 @@ def _example(setting: Setting) -> int | None:
 def _noise(setting: Setting, candidates: int | None = None) -> Needed | None:
     """Seeds for one per cent."""
     one = _example(setting)
-    return None if one is None else _seeds(setting, one, setting.reference, USUAL, candidates)
+    return None if one is None else _seeds(setting, one, setting.reference, USUAL, candidates, longer=True)
 
 
 def _document_share(setting: Setting) -> float | None:
@@ -88,11 +89,14 @@ def _settle(setting: Setting, claimed: Sequence[Claim], compared: Sequence[Compa
     return _seeds(setting, place, strongest, max(-failed.relative, setting.terms.margin))
 
 
-def _seeds(setting: Setting, one: int, other: int, effect: float, candidates: int | None = None) -> Needed | None:
+def _seeds(
+    setting: Setting, one: int, other: int, effect: float, candidates: int | None = None, *, longer: bool = False
+) -> Needed | None:
     target = setting.terms.target
     compared = setting.compared[target]
     parts = compared.pair(one, other)[1]
     return needed(
         parts, compared.seeds, setting.terms.level, effect,
         bits=setting.relative(target, other), candidates=candidates or len(setting.names),
+        trend=trend(setting.fixed, target) if longer else None,
     )  # fmt: skip

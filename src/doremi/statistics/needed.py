@@ -10,6 +10,7 @@ from scipy import special
 
 from doremi.events.words import duration
 from doremi.statistics import student
+from doremi.statistics.longer import Trend
 from doremi.statistics.parts import Parts
 from doremi.statistics.seed_noise import freedom
 
@@ -19,17 +20,27 @@ MOST = 1000
 
 
 @dataclass(frozen=True)
+class Longer:
+    """Seeds of trainings of twice the length, as in `Needed`."""
+
+    seeds: int | None
+    at_most: int | None
+
+
+@dataclass(frozen=True)
 class Needed:
     """Seeds that prove a true relative difference of `effect` with a chance of 80 %.
 
     `seeds`: as likely too many as too few. `at_most`: enough with 80 % confidence, as few seeds show noise badly. None:
-    not even 1000 would do. `documents`: where documents are the limit, so many times as many are needed.
+    not even 1000 would do. `documents`: where documents are the limit, so many times as many are needed. `longer`: None
+    where too little is known.
     """
 
     effect: float
     seeds: int | None
     at_most: int | None
     documents: float | None
+    longer: Longer | None = None
 
     def words(self, have: int = 0, one_seed: float | None = None) -> str:
         """A sentence or two for people: `have` seeds are trained, and `one_seed` is the seconds of one more."""
@@ -38,14 +49,29 @@ class Needed:
             return f"Seeds alone do not prove {_percent(self.effect)}. That takes {more}."
         if self.seeds is None:
             return f"With these steps more than {MOST} seeds are needed to prove {_percent(self.effect)}."
-        limit = f"at most {self.at_most}" if self.at_most else f"perhaps more than {MOST}"
-        takes = f"With these steps {_percent(self.effect)} takes about {self.seeds} seeds (80 %: {limit})"
+        takes = f"With these steps {_percent(self.effect)} takes about {self.seeds} seeds ({_limit(self.at_most)})"
         if have >= self.seeds:
             return f"{takes}. There are {have}."
         return f"{takes}." if one_seed is None else f"{takes}, {duration((self.seeds - have) * one_seed)} more."
 
+    def longer_words(self) -> str:
+        """What trainings of twice the length would take."""
+        if self.longer is None:
+            return "What longer training would take is not known: too few trainings show it."
+        if self.longer.seeds is None or self.longer.seeds >= (self.seeds or math.inf):
+            return "Longer training may not take fewer, for the noise has not fallen since half way."
+        takes = f"Training twice as long would take about {self.longer.seeds} ({_limit(self.longer.at_most)})"
+        return f"{takes}, if the noise falls again as it has since half way."
 
-def needed(parts: Parts, seeds: int, level: float, effect: float, *, bits: float, candidates: int) -> Needed | None:
+
+def _limit(at_most: int | None) -> str:
+    return f"80 %: at most {at_most}" if at_most else f"80 %: perhaps more than {MOST}"
+
+
+def needed(
+    parts: Parts, seeds: int, level: float, effect: float, *,
+    bits: float, candidates: int, trend: Trend | None = None,
+) -> Needed | None:  # fmt: skip
     """For one pair: `parts` are its scalars with `seeds` seeds, `effect` is relative to `bits`, `level` one-sided.
 
     None: with one seed nothing is known of the noise.
@@ -57,14 +83,16 @@ def needed(parts: Parts, seeds: int, level: float, effect: float, *, bits: float
     documents = float(np.nan_to_num(parts.documents))
     t_documents = float(student.quantile(2 * level, _finite(float(parts.document_freedom))))
     chi2 = 2 * special.gammaincinv(known / 2, np.array([0.5, 1 - SURE]))
-    found = [
-        _first(variance, documents, t_documents, student.quantile(2 * level, freedoms), effect * bits)
-        for variance in one_seed * known / chi2
-    ]
+    variances = one_seed * known / chi2
+    if trend is not None:
+        first = variances[0] * trend.ratio
+        variances = np.append(variances, [first, first * np.exp(special.ndtri(SURE) * trend.spread(known))])
+    t_seeds_N = student.quantile(2 * level, freedoms)
+    found = [_first(variance, documents, t_documents, t_seeds_N, effect * bits) for variance in variances]
     z = special.ndtri(1 - level) + special.ndtri(POWER)
     times = documents * (z / (effect * bits)) ** 2 if effect else math.inf
     limited = found[0] is None and times > 1
-    return Needed(effect, found[0], found[1], times if limited else None)
+    return Needed(effect, found[0], found[1], times if limited else None, Longer(*found[2:]) if trend else None)
 
 
 def _first(one_seed: float, documents: float, t_documents: float, t_seeds_N: np.ndarray, effect: float) -> int | None:

@@ -58,6 +58,8 @@ class Measurements:
     entrants: tuple[Entrant, ...]
     seeds: tuple[int, ...]
     domains: tuple[DomainLosses, ...]
+    half_CSK: np.ndarray | None = None
+    """Bits per byte `[C, S, K]` half way through the trainings, where all were evaluated there."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -92,7 +94,8 @@ class Measurements:
         rows, columns = list(places), [self.seeds.index(seed) for seed in seeds]
         domains = tuple(replace(one, nats_CSD=one.nats_CSD[np.ix_(rows, columns)]) for one in self.domains)
         entrants = tuple(self.entrants[place] for place in rows)
-        return replace(self, entrants=entrants, seeds=tuple(seeds), domains=domains)
+        half = None if self.half_CSK is None else self.half_CSK[np.ix_(rows, columns)]
+        return replace(self, entrants=entrants, seeds=tuple(seeds), domains=domains, half_CSK=half)
 
 
 def originals(table: Measurements) -> tuple[int, ...]:

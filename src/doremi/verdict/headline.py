@@ -25,10 +25,7 @@ def noise(verdict: Verdict, price: Price) -> str:
     """What the noise means, in seeds and time; nothing with one seed."""
     if verdict.noise is None:
         return ""
-    return f"{verdict.noise.words(len(verdict.seeds), price.one_seed)} {LONGER}"
-
-
-LONGER = "How many it takes with longer training is not known, as all trainings of a run have the same length."
+    return f"{verdict.noise.words(len(verdict.seeds), price.one_seed)} {verdict.noise.longer_words()}"
 
 
 def lent(verdict: Verdict) -> list[str]:

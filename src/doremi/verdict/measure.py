@@ -92,7 +92,7 @@ def measure(
         epochs=(consumed / once).mean(axis=1),
         steps=_same("steps", folders, stages) if equal_tokens else stages[0][0]["steps"],
         tokens=_same("tokens", folders, stages) if equal_tokens else stages[0][0]["tokens"],
-        table=Measurements(_entrants(candidates, weights.mean(axis=1)), tuple(seeds), losses),
+        table=Measurements(_entrants(candidates, weights.mean(axis=1)), tuple(seeds), losses, _half_way(folders)),
         loss=np.stack([one.nats_CSD.sum(axis=2) for one in losses], axis=-1) / tokens_K,
         curves=tuple(_curve(row) for row in folders),
         documents=documents,
@@ -175,6 +175,20 @@ def _check_finite(nats_CSD: np.ndarray, domain: str, folders: list[list[Training
             f"{folder / 'evaluation.documents.f64'}: has a loss in domain {domain!r} that is not finite; "
             f"remove {folder} and run again"
         )
+
+
+def _half_way(folders: list[list[TrainingFolder]]) -> np.ndarray | None:
+    """Bits per byte `[C, S, K]` at half the steps, or a step that is less than a tenth of them away."""
+    rows = [[_bits_at_half(folder) for folder in row] for row in folders]
+    return np.array(rows) if all(bits is not None for row in rows for bits in row) else None
+
+
+def _bits_at_half(folder: TrainingFolder) -> list[float] | None:
+    half = folder.stage()["steps"] / 2
+    near = min(folder.records("evaluation"), key=lambda record: abs(record["step"] - half), default=None)
+    if near is None or abs(near["step"] - half) >= 0.2 * half:
+        return None
+    return near["report"]["bits_per_byte"]
 
 
 def _curve(folders: list[TrainingFolder]) -> Curve:
