@@ -85,7 +85,7 @@ def out_of_memory(rank: str) -> Any:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 6.10 GiB")
         return right(self, batches)
 
-    mock.patch.object(workspace, "device_memory", lambda _: 80 * 2**30).start()
+    mock.patch.object(workspace, "device_memory", return_value=80 * 2**30).start()
     return mock.patch.object(train.Trainer, "forward_backward", forward_backward)
 
 

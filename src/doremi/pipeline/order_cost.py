@@ -1,6 +1,6 @@
 """What a repeat to the byte costs on this GPU: measured once for each model and micro-batch, and recorded.
 
-The figure is kept for the device, and any run there takes it. A run records what it has taken before its first training.
+The figure is kept for the device, and any run there takes it. Before its first training a run records what it took.
 """
 
 from __future__ import annotations
