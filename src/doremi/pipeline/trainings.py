@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -50,6 +51,7 @@ from doremi.training import loop
 from doremi.training.determinism import deterministic_or_said, set_deterministic
 from doremi.training.memory import forget_peak, free_memory, peak_memory
 from doremi.training.out_of_memory import memory_or_said
+from doremi.training.peak import utilisation
 from doremi.training.profile import profiled
 from doremi.training.reference_losses import Forward, LiveReference, ReferenceLosses, StoredReference, write_store
 
@@ -267,10 +269,12 @@ def _run(space: Workspace, job: loop.Job, spec: TrainingSpec, name: str, outputs
         space.timed(name, tokens=spec.tokens, **resumed) as figures,
         profiled(space.watch, space.config.profile if main else None, space.root, name) as watch,
     ):
-        forget_peak(space.world.device)
+        device, start = space.world.device, time.monotonic()
+        forget_peak(device)
         step = loop.train(job, space.world, watch)
-        figures["peak_memory"] = peak_memory(space.world.device)
-        figures["devices"] = space.world.size
+        made, seconds = (job.operations or 0) * (step - saved), time.monotonic() - start
+        figures |= {"peak_memory": peak_memory(device), "devices": space.world.size}
+        figures |= utilisation(made, seconds, device, spec.settings.precision, space.world.size)
         fields = outputs(step)
         if space.world.is_main:
             write_json(job.folder / "stage.json", {**_summary(job, spec, step), **fields})
