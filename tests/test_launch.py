@@ -72,7 +72,7 @@ def test_the_first_pod_is_the_head(index: str, head: str, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", ["torchrun.sh", "several-nodes.sbatch", "jobset.yaml"])
 def test_machines_may_be_late_and_processes_have_time_to_save(name: str) -> None:
-    """torchrun itself waits one minute for the head, and kills what saves for longer than 30 seconds."""
+    """torchrun itself waits less than three minutes for the head, and kills what saves for longer than 30 seconds."""
     text = (LAUNCH / name).read_text()
     assert "read_timeout=600" in text
     assert "TORCH_ELASTIC_SHUTDOWN_TIMEOUT" in text
