@@ -42,6 +42,7 @@ from card.thirty import thirty
 TREE = Path(__file__).resolve().parents[1]
 BOXES = {1: 125.0, 2: 70.0, 3: 90.0, 4: 345.0}  # seconds
 TINY_BOX = 1000.0
+READY_SECONDS = 120.0  # to load everything once, and to compute something on the card
 
 
 def rate_of_mains(*folders: Path) -> float | None:
@@ -109,7 +110,7 @@ def data_of(arguments: argparse.Namespace, work: Path) -> Path:
 def introduce(notes: Notes, place: Place, *, tiny: bool) -> None:
     """Say what this machine is; `Refused` where nothing can be measured on it."""
     words = [sys.executable, str(Path(__file__).parent / "card" / "ready.py"), *(["cpu"] if tiny else [])]
-    about = json.loads(done("this machine", words, env=place.environment()).splitlines()[-1])
+    about = json.loads(done("this machine", words, env=place.environment(), timeout=READY_SECONDS).splitlines()[-1])
     notes.card = about.get("card", notes.card)
     notes.say(", ".join(f"{name} {value}" for name, value in {"card": notes.card, **about}.items()))
 

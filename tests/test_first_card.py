@@ -179,9 +179,7 @@ def test_who_is_cut_leaves_nothing_at_work_and_keeps_the_log(tmp_path: Path) -> 
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    for line in process.stdout:
-        if "pid " in line:
-            break
+    line = next(line for line in process.stdout if "pid " in line)
     process.terminate()
     _, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (130, "cut: what was measured is kept\n")

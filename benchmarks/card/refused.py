@@ -19,7 +19,10 @@ def done(
     what: str, words: Sequence[str], env: Mapping[str, str] | None = None, timeout: float | None = None
 ) -> bytes:  # fmt: skip
     """What a program that must end well has printed; `Refused` with its name and what it said last."""
-    ended = subprocess.run(words, capture_output=True, check=False, env=env, timeout=timeout)
+    try:
+        ended = subprocess.run(words, capture_output=True, check=False, env=env, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        raise Refused(f"{what}: not done after {timeout:.0f} s") from None
     if ended.returncode:
         said = last_line(ended.stderr.decode(errors="replace") or ended.stdout.decode(errors="replace"))
         raise Refused(f"{what}: {said.removeprefix('error: ')}")

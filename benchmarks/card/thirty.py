@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import tarfile
 import time
@@ -111,7 +110,7 @@ def judged(notes: Notes, place: Place, root: Path, words: Sequence[str], deadlin
     asked = [sys.executable, str(READING), "whole", str(root)]
     try:
         whole = json.loads(done("whole seeds", asked, env=place.environment(), timeout=60).splitlines()[-1])
-    except (Refused, subprocess.TimeoutExpired) as error:
+    except Refused as error:
         notes.say(f"not known: how many seeds are whole: {error}")
         return []
     notes.figure(whole)
