@@ -42,7 +42,7 @@ from card.thirty import thirty
 TREE = Path(__file__).resolve().parents[1]
 BOXES = {1: 125.0, 2: 70.0, 3: 90.0, 4: 345.0}  # seconds
 TINY_BOX = 1000.0
-READY_SECONDS = 120.0  # to load everything once, and to compute something on the card
+READY_SECONDS = 300.0  # to load everything once, and to compute something on the card
 
 
 def rate_of_mains(*folders: Path) -> float | None:
