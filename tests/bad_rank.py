@@ -14,6 +14,7 @@ import torch
 from doremi.cli import commands as cli
 from doremi.corpus.store import FlatFile
 from doremi.distributed import vigil
+from doremi.pipeline import workspace
 from doremi.training import loop as train
 
 STEP = 5
@@ -75,6 +76,19 @@ def stuck(rank: str) -> Any:
     return mock.patch.object(train.Trainer, "optimizer_step", optimizer_step)
 
 
+def out_of_memory(rank: str) -> Any:
+    """GPUs of which one has too little memory for a whole batch, always."""
+    right = train.Trainer.forward_backward
+
+    def forward_backward(self: train.Trainer, batches: list[train.DeviceBatch]) -> torch.Tensor:
+        if os.environ["RANK"] == rank and len(batches) < 2 and self.step == STEP:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 6.10 GiB")
+        return right(self, batches)
+
+    mock.patch.object(workspace, "device_memory", return_value=80 * 2**30).start()
+    return mock.patch.object(train.Trainer, "forward_backward", forward_backward)
+
+
 def main() -> None:
     what, rank, *arguments = sys.argv[1:]
     patch = {
@@ -84,9 +98,10 @@ def main() -> None:
         "hung": lambda: at_step(signal.SIGSTOP),
         "terminated": lambda: at_step(signal.SIGTERM),
         "stuck": lambda: stuck(rank),
+        "out of memory": lambda: out_of_memory(rank),
     }[what]()
     sys.argv = ["doremi", *arguments]
-    if what == "stuck" or os.environ["RANK"] == rank:
+    if what in ("stuck", "out of memory") or os.environ["RANK"] == rank:
         patch.start()
     cli.main()
 

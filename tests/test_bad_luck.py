@@ -133,6 +133,26 @@ def test_a_killed_worker_comes_back_by_itself(two: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("restarts", [0, 1])
+def test_who_runs_out_of_memory_alone_ends_all_and_they_go_on_with_less(
+    restarts: int, two: Path, straight: bytes
+) -> None:
+    asked = ("--set", "training.accumulation=auto", "--set", "training.timeout=150")  # nobody waits so long
+    result = launch("out of memory", 1, two, *asked, extra=(f"--max-restarts={restarts}",))
+    (message,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert "the GPU of rank 1 has too little memory. Give the same command again" in message
+    recorded = json.loads((two.parent / "runs/tiny/manifest.json").read_text())["machine"]
+    assert list(recorded["micro_batches"].values()) == [2]
+    if restarts == 0:
+        assert result.returncode != 0
+        assert "it goes on in 2 micro-batches a step" in str(status(two)["message"])
+        result = launch("out of memory", 1, two, *asked)
+    assert result.returncode == 0, result.stderr[-3000:]
+    made = RunDirectory(two.parent / "runs" / "tiny").mixture_path("doremi").read_bytes()
+    assert_near(made, straight)
+
+
+@pytest.mark.slow
 def test_one_process_told_to_end_ends_all_after_a_save(two: Path) -> None:
     began = time.monotonic()
     result = launch("terminated", 1, two)

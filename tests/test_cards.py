@@ -32,7 +32,7 @@ from doremi.objectives.dro import GroupDRO
 from doremi.objectives.plain import PlainObjective
 from doremi.objectives.reweighting import Reweighting
 from doremi.objectives.variants import VariantDRO, official
-from doremi.pipeline import look, order_cost, trainings
+from doremi.pipeline import look, measured, order_cost, trainings
 from doremi.pipeline.driver import settle
 from doremi.pipeline.host import this_host
 from doremi.pipeline.preparing import prepare
@@ -483,6 +483,7 @@ def test_a_repeat_to_the_byte_is_bought_where_it_is_cheap(
 ) -> None:
     """The passes are real, the clock is not: each takes a second, or more where an order is kept."""
     now, keeps, passes = [0.0], [False], [0]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(determinism, "set_deterministic", lambda kept, _: keeps.__setitem__(0, kept))
     right = order_cost.proxy_step
 
@@ -497,8 +498,7 @@ def test_a_repeat_to_the_byte_is_bought_where_it_is_cheap(
         return timed
 
     monkeypatch.setattr(order_cost, "proxy_step", proxy_step)
-    measured = partial(determinism.cost, clock=lambda: now[0])
-    monkeypatch.setattr(determinism, "cost", measured)
+    monkeypatch.setattr(determinism, "cost", partial(determinism.cost, clock=lambda: now[0]))
     monkeypatch.setattr(determinism, "ROUNDS", 1)
     monkeypatch.setattr(determinism, "STEPS", 2)
     training = space.config.training.model_copy(update={"deterministic": "auto"})
@@ -513,6 +513,7 @@ def test_a_repeat_to_the_byte_is_bought_where_it_is_cheap(
     assert keeps == [False]
     number = passes[0]
     assert order_cost.with_order_cost(auto, corpus, replace(known, machine=found), card) == found  # once
+    assert order_cost.with_order_cost(auto, corpus, known, card) == found  # and once for all runs on this device
     assert order_cost.with_order_cost(auto, corpus, known, replace(card, device="cpu")).deterministic_cost is None
     set_by_hand = auto.config.model_copy(update={"training": training.model_copy(update={"deterministic": True})})
     assert order_cost.with_order_cost(replace(auto, config=set_by_hand), corpus, known, card) == card
@@ -520,6 +521,14 @@ def test_a_repeat_to_the_byte_is_bought_where_it_is_cheap(
     in_two = replace(auto, config=split, world=World(0, 2, CPU))
     assert order_cost.with_order_cost(in_two, corpus, known, replace(card, processes=2)).deterministic_cost is None
     assert passes[0] == number
+    halved = auto.config.model_copy(update={"training": training.model_copy(update={"precision": "bfloat16"})})
+    assert order_cost.with_order_cost(replace(auto, config=halved), corpus, known, card) == found  # another question
+    assert passes[0] == 2 * number
+    (kept, other) = (tmp_path / "doremi" / measured.FOLDER).iterdir()
+    for path in (kept, other):
+        path.write_text(path.read_text().replace("cost", "coast"))
+    assert order_cost.with_order_cost(auto, corpus, known, card) == found  # damaged: it is measured again
+    assert passes[0] == 3 * number
 
 
 def test_an_operation_without_an_order_makes_it_dear() -> None:

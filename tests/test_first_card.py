@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -122,6 +123,96 @@ def test_tables_name_the_card_and_bear_a_cut_line(card: Any, tmp_path: Path) -> 
     assert text.count("dro step stored over plain | NVIDIA X | 1.04") == 2
     assert "Mixtures, shares of tokens (NVIDIA X)" in text
     assert "| law | 0.500 |" in text
+
+
+def call(*words: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(BENCHMARKS / "first_card.py"), *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **environment})
+
+
+def test_what_cannot_be_done_is_said_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "broken").mkdir()
+    for name in ("corpus.tar.xz", "before.tar.xz"):
+        (tmp_path / "broken" / name).write_bytes(b"no archive")
+    out = ("--out", tmp_path / "out")
+    for words, says in (
+        ((), "give --out and --data"),
+        ((*out, "--data", tmp_path), "has no corpus.tar.xz; `first_card.py --pack"),
+        ((*out, "--data", tmp_path / "nowhere"), "has no corpus.tar.xz"),
+        ((*out, "--data", tmp_path / "broken"), "cannot be unpacked"),
+        (("--out", tmp_path / "file", "--tiny"), f"{tmp_path / 'file'}: File exists"),
+        ((*out, "--tiny", "--from", 5), "--from: invalid choice: 5"),
+        ((*out, "--tiny", "--from", 3, "--to", 2), "--from 3 comes after --to 2"),
+        (("--pack", tmp_path / "pack"), "--pack needs --text"),
+        (("--pack", tmp_path / "pack", "--text", tmp_path / "nowhere"), "there is no such folder"),
+    ):
+        done = call(*words)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert done.stderr.startswith("error: ")
+        assert says in done.stderr
+    assert "refused: " in (tmp_path / "out" / "log.txt").read_text()
+
+
+def test_without_a_gpu_nothing_is_measured(tmp_path: Path) -> None:
+    (tmp_path / "packed").mkdir()
+    for name in ("corpus.tar.xz", "before.tar.xz"):
+        tarfile.open(tmp_path / "packed" / name, "w:xz").close()
+    done = call("--out", tmp_path / "out", "--data", tmp_path / "packed", CUDA_VISIBLE_DEVICES="")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "no GPU can be used here (" in done.stderr
+    assert (tmp_path / "out" / "figures.jsonl").read_text() == ""
+
+
+def test_who_is_cut_leaves_nothing_at_work_and_keeps_the_log(tmp_path: Path) -> None:
+    code = (
+        f"import runpy, sys; sys.path.insert(0, {str(BENCHMARKS)!r})\n"
+        "import card.commands, card.pack, card.refused, card.thirty, json, os, pathlib\n"
+        "card.pack.unpack = lambda packed, work: work\n"
+        "card.refused.done = lambda *words, **more: b'{}'\n"
+        "def step(notes, place, *_, **__):\n"
+        "    words = ['-c', 'import os, time; print(\"pid\", os.getpid(), flush=True); time.sleep(60)']\n"
+        "    card.commands.run(notes, 'long', words, os.environ, 50)\n"
+        "card.thirty.thirty = step\n"
+        f"sys.argv = ['first_card.py', '--out', {str(tmp_path / 'out')!r}, '--data', '.', '--from', '4']\n"
+        f"runpy.run_path({str(BENCHMARKS / 'first_card.py')!r}, run_name='__main__')"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    line = next(line for line in process.stdout if "pid " in line)
+    process.terminate()
+    _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (130, "cut: what was measured is kept\n")
+    assert not alive(int(line.split()[-1]))
+    assert "== cut" in (tmp_path / "out" / "log.txt").read_text()
+
+
+def test_a_study_that_is_cut_off_is_brought_back(
+    card: Any, notes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands, thirty = card("card.commands"), card("card.thirty")
+    root = tmp_path / "study" / "card"
+    ended = []
+
+    class Cut:
+        def __init__(self, *_: object) -> None:
+            (root / "checkpoint").mkdir(parents=True)
+            for name in ("metrics.jsonl", "checkpoint/model"):
+                (root / name).write_text("{}")
+
+        def wait(self, _: float) -> int:
+            raise KeyboardInterrupt
+
+        def end(self) -> None:
+            ended.append(True)
+
+    monkeypatch.setattr(thirty, "Command", Cut)
+    place = commands.Place(BENCHMARKS.parent, tmp_path, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        thirty.thirty(notes, place, tmp_path / "out", 100.0, tiny=True, rate=None)
+    with tarfile.open(tmp_path / "out" / "study.tar.gz") as archive:
+        assert archive.getnames() == ["study.yaml", "run/metrics.jsonl"]
+    assert ended == [True]
 
 
 @pytest.mark.slow

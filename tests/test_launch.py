@@ -45,13 +45,37 @@ def test_numbers_and_names_of_the_jobset_agree() -> None:
     job = nodes["template"]["spec"]
     pod = job["template"]["spec"]
     (container,) = pod["containers"]
-    said = dict(arg.removeprefix("--").split("=") for arg in container["args"] if "=" in arg)
+    words = container["args"][0].rpartition("exec torchrun ")[2].replace("\\\n", "").split()
+    said = dict(word.removeprefix("--").split("=", 1) for word in words if "=" in word)
     assert int(said["nnodes"]) == job["parallelism"] == job["completions"]
     assert int(said["nproc-per-node"]) == container["resources"]["limits"]["nvidia.com/gpu"]
     name = value["metadata"]["name"]
     assert said["rdzv-endpoint"].partition(":")[0] == f"{name}-{nodes['name']}-0-0.{name}"
     assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
-    assert container["args"][-4:-1] == ["-m", "doremi", "run"]
+    assert words[-4:-1] == ["-m", "doremi", "run"]
+
+
+@pytest.mark.parametrize(("index", "head"), [("0", "1"), ("1", "0"), ("10", "0")])
+def test_the_first_pod_is_the_head(index: str, head: str, tmp_path: Path) -> None:
+    """What the pods of the JobSet run, with a torchrun that says how it was called."""
+    torchrun = tmp_path / "torchrun"
+    torchrun.write_text('#!/bin/bash\nprintf "%s\\n" "$@"\n')
+    torchrun.chmod(0o755)
+    (container,) = jobset()["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]["containers"]
+    asked = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "JOB_COMPLETION_INDEX": index}
+    said = subprocess.run(
+        [*container["command"], *container["args"]], env=asked, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert f"--rdzv-conf=read_timeout=600,is_host={head}" in said
+    assert said[-4:] == ["-m", "doremi", "run", "/data/my.yaml"]
+
+
+@pytest.mark.parametrize("name", ["torchrun.sh", "several-nodes.sbatch", "jobset.yaml"])
+def test_machines_may_be_late_and_processes_have_time_to_save(name: str) -> None:
+    """torchrun itself waits less than three minutes for the head, and kills what saves for longer than 30 seconds."""
+    text = (LAUNCH / name).read_text()
+    assert "read_timeout=600" in text
+    assert "TORCH_ELASTIC_SHUTDOWN_TIMEOUT" in text
 
 
 @pytest.mark.slow

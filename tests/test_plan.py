@@ -36,6 +36,7 @@ from doremi.mixture.record import MixtureRecord, write_record
 from doremi.model import build as model
 from doremi.model.operations import of_model
 from doremi.model.presets import shape
+from doremi.pipeline import measured as measured_here
 from doremi.pipeline import preparing
 from doremi.pipeline.driver import complete, drive, settle
 from doremi.pipeline.host import this_host
@@ -706,7 +707,7 @@ def test_what_was_measured_here_is_not_measured_again(
     assert trials(changed(prepared, training={"steps": 9, "learning_rate": 0.5}, candidates={"seeds": 7})) == []
     assert trials(changed(prepared, training={"batch_size": 24})) == first
     with monkeypatch.context() as here:
-        here.setattr(kept, "_device", lambda: ["another card", 1])
+        here.setattr(measured_here, "_device", lambda: ["another card", 1])
         assert trials(prepared) == first
     with monkeypatch.context() as here:
         here.setattr(kept, "DAYS", 0)

@@ -12,13 +12,16 @@ from typer.testing import CliRunner
 
 from doremi.cli.commands import app
 from doremi.cli.display.board import Board
+from doremi.config import load
 from doremi.config.step_range import first_and_last
 from doremi.events.event import Began, Started, Stepped
+from doremi.training import peak
 from doremi.training.peak import device_rate, operations_a_second
 from doremi.training.profile import Profiled
 from tiny import Silent, write_corpus, write_tiny
 
 JOB = "natural/seed-0"
+RATE = 1e10  # operations a second that a made-up data sheet says
 
 
 def call(*words: object) -> None:
@@ -66,19 +69,28 @@ def test_what_is_no_range_of_steps_is_refused(steps: str) -> None:
         first_and_last(steps)
 
 
-def test_a_job_writes_a_trace_of_its_training(tmp_path: Path) -> None:
-    """`--profile` as it is typed: the trace, what the training took, and the report."""
+def test_a_job_writes_a_trace_and_what_it_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--profile` as it is typed: a trace that Perfetto reads, and the record of a device whose data sheet is known."""
+    monkeypatch.setattr(peak, "device_rate", lambda *_: RATE)
     config = write_tiny(tmp_path / "tiny.yaml", write_corpus(tmp_path / "corpus"), tmp_path / "runs")
     call("prepare", config)
     call("job", config, "doremi/reference/seed-0", "--profile", "2:3")
     (run,) = [path for path in (tmp_path / "runs").iterdir() if (path / "manifest.json").exists()]
     timings = [json.loads(line) for line in (run / "timings.jsonl").read_text().splitlines()]
-    trainings = {one["stage"]: one for one in timings if "peak_memory" in one}
-    assert sorted(path.name for path in (run / "profiles").iterdir()) == sorted(
-        f"{stage.replace('/', '.')}.json.gz" for stage in trainings
-    )
-    assert len(trainings) == 1
-    assert all(one["peak_memory"] > 100 * 2**20 and one["devices"] == 1 for one in trainings.values())
+    (one,) = [one for one in timings if "peak_memory" in one]
+    (trace,) = (run / "profiles").iterdir()
+    assert trace.name == f"{one['stage'].replace('/', '.')}.json.gz"
+    with gzip.open(trace, "rt", encoding="utf-8") as held:
+        events = json.load(held)["traceEvents"]
+    assert all(event["dur"] >= 0 and event["ts"] >= 0 for event in events if event.get("ph") == "X")
+    assert sum(str(event.get("name")).startswith("Optimizer.step#") for event in events) == 2
+    assert one["peak_memory"] > 100 * 2**20
+    assert one["devices"] == 1
+    (counted,) = json.loads((run / "counts.json").read_text())["counts"].values()
+    sequences = one["tokens"] / load(config).data.sequence_length
+    whole = counted["training"] * sequences / (one["seconds"] * RATE)  # of a time that has more in it
+    assert whole - 1e-4 <= one["mfu"] <= 5 * whole
+    assert one["mfu"] > 0.001
 
 
 # -- the rate ---------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from doremi.report import write_report
 from doremi.report.facts import read_facts
 from doremi.report.svg import drawing
 from doremi.report.walks import walk_figures
+from doremi.report.words import ABSENT
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.nodes import write_nodes
 from report_run import NOT_DRAWN, Page, a_report, words
@@ -148,6 +149,7 @@ def iterated(copied: Path) -> Path:
     lines = [
         {"stage": f"rounds/{n}/proxy/seed-0", "seconds": 60.0 * n, "tokens": 5120, "peak_memory": 3e9} for n in (1, 2)
     ]
+    lines[1]["mfu"] = 0.412
     (copied / "timings.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return copied
 
@@ -162,8 +164,9 @@ def test_all_rounds_are_told(iterated: Path) -> None:
         "doremi, tiny", "natural, tiny the reference models", "uniform, tiny",
     ]  # fmt: skip
     assert rows(page, "times") == [
-        ["round 1, proxy", "1.0 min", "5,120", "85", "3.0 GB"], ["round 2, proxy", "2.0 min", "5,120", "43", "3.0 GB"],
-    ]  # fmt: skip
+        ["round 1, proxy", "1.0 min", "5,120", "85", ABSENT, "3.0 GB"],
+        ["round 2, proxy", "2.0 min", "5,120", "43", "41.2%", "3.0 GB"],
+    ]
     assert "4 models finished in 2 rounds, seeds 0 and 1" in words(page.by_id("made"))
 
 

@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
+import torch
 from torch.distributed import HashStore
 
-from doremi.distributed import vigil
+from doremi.distributed import World, vigil
 from doremi.distributed.vigil import Vigil
 
 PATIENCE = 0.1
@@ -95,3 +96,19 @@ def test_who_waits_for_one_that_has_failed_ends_without_a_word(
     two[0].start()
     assert ended.heard.wait(20)
     assert ended.messages == [""]
+
+
+def test_nobody_leaves_while_the_thread_speaks_to_the_store(fast: None) -> None:
+    """When Python ends while a thread is inside of the store's own code, the process aborts after its work is done."""
+
+    class Slow(HashStore):
+        def set(self, key: str, value: str) -> None:
+            time.sleep(0.3 * value.startswith(str(vigil.GONE)))
+            super().set(key, value)
+
+    store = Slow()
+    one = Vigil(store, 0, 2, 1000.0)
+    with World(0, 2, torch.device("cpu"), store, None, one).watched(lambda _: None):
+        assert one.is_alive()
+    assert not one.is_alive()
+    assert store.get("vigil/0").startswith(str(vigil.GONE).encode())

@@ -78,7 +78,11 @@ class Cases:
             if child.state == "ready":  # what it prints of a profile; what it says before is kept for a failure
                 self.notes.say(f"{child.command.name} | {line}")
             return
-        said = json.loads(line)
+        try:
+            said = json.loads(line)
+        except ValueError:  # another thread of it has written into the line
+            self.notes.say(f"{child.command.name} | not understood: {line}")
+            return
         answer = said.pop("answer")
         if answer == "measured":
             child.answers.append(said)

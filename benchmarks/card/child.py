@@ -114,7 +114,7 @@ class Paced(Watch):
     def _profiled(self, number: int, each: float) -> Iterator[None]:
         """What the card does in `number` steps; its idle share is of steps that nobody watched."""
         on_card = [ProfilerActivity.CUDA] if self.device.type == "cuda" else []
-        with profile(activities=[ProfilerActivity.CPU, *on_card]) as profiler:
+        with profile(activities=[ProfilerActivity.CPU, *on_card], acc_events=True) as profiler:
             for _ in range(number):
                 yield
             wait_for_the_card(self.device)

@@ -20,6 +20,8 @@ from card.notes import Notes
 LAST_LINES = 12
 COMPILED = "compiled"  # folder of what the compiler has made, shared by all programs
 GRACE_SECONDS = 10.0
+BEGUN: list[Command] = []
+"""All programs so far: whoever is cut ends those that are at work."""
 
 
 @dataclass
@@ -40,11 +42,17 @@ class Place:
         kept = os.environ.get("PYTHONPATH", "")
         joined = os.pathsep.join([*map(str, paths), *([kept] if kept else [])])
         cache = {"TORCHINDUCTOR_CACHE_DIR": str(self.data / COMPILED), "TORCHINDUCTOR_COMPILE_THREADS": "4"}
-        return {**os.environ, **cache, "PYTHONPATH": joined, "PYTHONUNBUFFERED": "1", **more}
+        one = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]}  # of several cards
+        return {**os.environ, **cache, **one, "PYTHONPATH": joined, "PYTHONUNBUFFERED": "1", **more}
 
     @property
     def corpus(self) -> Path:
         return self.data / "corpus"
+
+    def vocabulary(self) -> int:
+        """Tokens that the corpus's tokenizer knows."""
+        manifest = json.loads((self.corpus / "manifest.json").read_text(encoding="utf-8"))
+        return int(manifest["tokenizer"]["vocab_size"])
 
 
 @dataclass
@@ -65,6 +73,7 @@ class Command:
             stdin=subprocess.PIPE if self.asked else subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace",
         )  # fmt: skip
+        BEGUN.append(self)  # before it can be heard: whoever hears it may cut us
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
 
@@ -105,6 +114,13 @@ class Command:
     def signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, number)
+
+
+def end_all() -> None:
+    """End whatever is still at work."""
+    for command in BEGUN:
+        if command.process.poll() is None:
+            command.end()
 
 
 def tell_failure(notes: Notes, command: Command, why: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import threading
 import time
 from collections.abc import Mapping
@@ -14,20 +13,10 @@ LOG, FIGURES = "log.txt", "figures.jsonl"
 NO_CARD = "CPU (these figures mean nothing)"
 
 
-def card_name() -> str:
-    """What the driver calls the first card."""
-    words = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-    try:
-        printed = subprocess.run(words, capture_output=True, text=True, timeout=30, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return NO_CARD
-    return printed.splitlines()[0].strip() if printed.strip() else NO_CARD
-
-
 class Notes:
     """Lines on the screen and in log.txt, figures in figures.jsonl, each written out at once."""
 
-    def __init__(self, folder: Path, card: str) -> None:
+    def __init__(self, folder: Path, card: str = NO_CARD) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.card, self.step, self.began = card, "", time.monotonic()
         self._turn = threading.Lock()

@@ -8,16 +8,18 @@ before.tar.xz    src and benchmarks of an earlier commit, to measure the differe
 from __future__ import annotations
 
 import json
+import lzma
 import os
 import random
-import subprocess
 import sys
 import tarfile
 import tempfile
 from pathlib import Path
 
 from card.commands import COMPILED
+from card.refused import Refused, done
 
+CORPUS, EARLIER = "corpus.tar.xz", "before.tar.xz"
 BEFORE = "a981329"  # the last commit before the work on small models on cards
 PYTHON = "3.12"
 PLATFORMS = [f"manylinux_2_{n}_x86_64" for n in (28, 27, 17)] + ["manylinux2014_x86_64", "manylinux1_x86_64"]
@@ -32,20 +34,20 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def pack(tree: Path, folder: Path, text: Path) -> None:
-    """Make the folder; `ValueError` where it is too large."""
+    """Make the folder; `Refused` where something of it cannot be made, or it is too large."""
+    if not text.is_dir():
+        raise Refused(f"{text}: there is no such folder; --text names one with a folder for each domain")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as made:
         corpus = prepare(tree, text, Path(made), vocabulary=8192, length=256)
-        with tarfile.open(folder / "corpus.tar.xz", "w:xz") as archive:
+        with tarfile.open(folder / CORPUS, "w:xz") as archive:
             archive.add(corpus, "corpus")
-    before = subprocess.run(
-        ["git", "-C", str(tree), "archive", BEFORE, "src", "benchmarks"], stdout=subprocess.PIPE, check=True
-    )
+    before = done("git archive", ["git", "-C", str(tree), "archive", BEFORE, "src", "benchmarks"])
     with tempfile.TemporaryDirectory() as made:
-        (Path(made) / "before.tar").write_bytes(before.stdout)
+        (Path(made) / "before.tar").write_bytes(before)
         with tarfile.open(Path(made) / "before.tar") as archive:
             archive.extractall(Path(made) / "before", filter="data")
-        with tarfile.open(folder / "before.tar.xz", "w:xz") as archive:
+        with tarfile.open(folder / EARLIER, "w:xz") as archive:
             archive.add(Path(made) / "before", "before")
     wheels(tree, folder / "wheels")
     sizes = {str(p.relative_to(folder)): p.stat().st_size for p in sorted(folder.rglob("*")) if p.is_file()}
@@ -53,7 +55,7 @@ def pack(tree: Path, folder: Path, text: Path) -> None:
         print(f"{size:>12,}  {name}")
     print(f"{sum(sizes.values()):>12,}  in all")
     if sum(sizes.values()) > LIMIT:
-        raise ValueError(f"{folder}: more than {LIMIT:,} bytes; pack less text")
+        raise Refused(f"{folder}: more than {LIMIT:,} bytes; pack less text")
 
 
 def prepare(tree: Path, text: Path, folder: Path, *, vocabulary: int, length: int) -> Path:
@@ -69,7 +71,7 @@ def prepare(tree: Path, text: Path, folder: Path, *, vocabulary: int, length: in
     (folder / "packed.yaml").write_text(json.dumps(values), encoding="utf-8")
     path = os.pathsep.join(filter(None, [str(tree / "src"), os.environ.get("PYTHONPATH", "")]))
     words = [sys.executable, "-m", "doremi", "prepare", str(folder / "packed.yaml")]
-    subprocess.run(words, env={**os.environ, "PYTHONPATH": path}, check=True)
+    done("doremi prepare", words, env={**os.environ, "PYTHONPATH": path})
     return next((folder / "runs" / "corpora").iterdir())
 
 
@@ -80,19 +82,29 @@ def wheels(tree: Path, folder: Path) -> None:
     target = ["--only-binary=:all:", "--python-version", PYTHON, "--implementation", "cp", *platforms]
     quiet = ["--quiet", "--disable-pip-version-check"]
     # pydantic's own needs come with it: one of them is a certain version of pydantic_core
-    subprocess.run([*pip, "download", *quiet, *target, "--dest", str(folder), *MISSING], check=True)
+    done("pip download", [*pip, "download", *quiet, *target, "--dest", str(folder), *MISSING])
     with tempfile.TemporaryDirectory() as copied:
         words = ["git", "-C", str(tree), "checkout-index", "--all", f"--prefix={copied}/"]
-        subprocess.run(words, check=True)
-        subprocess.run([*pip, "wheel", *quiet, "--no-deps", "--wheel-dir", str(folder), copied], check=True)
+        done("git checkout-index", words)
+        done("pip wheel", [*pip, "wheel", *quiet, "--no-deps", "--wheel-dir", str(folder), copied])
 
 
 def unpack(packed: Path, work: Path) -> Path:
-    """The folder where what was packed lies ready: corpus, before, and site with the packages."""
+    """The folder where what was packed lies ready: corpus, before, and site with the packages.
+
+    `Refused` where something is missing, or cannot be unpacked.
+    """
+    for name in (CORPUS, EARLIER):
+        if not (packed / name).is_file():
+            raise Refused(f"{packed}: has no {name}; `first_card.py --pack FOLDER --text TEXT` makes what is needed")
     data = work / "data"
     for archive in sorted(packed.glob("*.tar.?z")):
-        with tarfile.open(archive) as opened:
-            opened.extractall(data, filter="data")
+        try:
+            with tarfile.open(archive) as opened:
+                opened.extractall(data, filter="data")
+        except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
+            why = str(error).splitlines()[0].rstrip(":")
+            raise Refused(f"{archive}: cannot be unpacked ({why}); make the pack anew") from None
     found = sorted(map(str, (packed / "wheels").glob("*.whl")))
     if found and sys.version_info[:2] == tuple(map(int, PYTHON.split("."))):
         words = [
@@ -104,7 +116,7 @@ def unpack(packed: Path, work: Path) -> Path:
             "--target",
             str(data / "site"),
         ]
-        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *words, *found], check=True)
+        done("pip install", [sys.executable, "-m", "pip", "install", "--quiet", *words, *found])
     return data
 
 

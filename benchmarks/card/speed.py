@@ -49,7 +49,7 @@ def small_cases(place: Place, tiny: bool, pace: Pace) -> tuple[list[Case], list[
     """One process each: those that compile anew, and those that find most of it compiled."""
     few = ("--threads", "1" if tiny else "2")
     many = () if tiny else ("--threads", "16")
-    corpus = ("--corpus", str(place.corpus), "--vocabulary", "512" if tiny else "8192")
+    corpus = ("--corpus", str(place.corpus), "--vocabulary", str(place.vocabulary()))
     seen = pace.profiled
     before = Case("0.3m before", options("0.3m", tiny, *many), before=True, profiled=seen)
     after = Case("0.3m", options("0.3m", tiny, *few), profiled=seen)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import tarfile
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from card.commands import Command, Place, run, tell_failure
 from card.notes import Notes
+from card.refused import Refused, done
 from card.right import READING
 
 ROWS, LENGTH = 132, 256
@@ -66,10 +66,24 @@ def thirty(notes: Notes, place: Place, out: Path, seconds: float, *, tiny: bool,
     tokens = main_tokens(seconds, rate)
     path = configuration(place, tokens, tiny=tiny)
     notes.say(f"study: {tokens:,} tokens a main model, at {rate or 0:,.0f} tokens/s (0: not known)")
-    words, root = ["-m", "doremi", "run", str(path)], place.work / "study" / "card"
+    root = place.work / "study" / "card"
+    try:
+        run_and_judge(notes, place, out, root, ["-m", "doremi", "run", str(path)], deadline)
+    finally:  # also where somebody has cut it
+        bring_back(root, path, out)
+
+
+def run_and_judge(
+    notes: Notes, place: Place, out: Path, root: Path, words: Sequence[str], deadline: float
+) -> None:  # fmt: skip
+    """The run until its time is over, then what its whole seeds say."""
     shown: list[str] = []
     command = Command("study", words, place.environment(), lambda line: told(notes, shown, line))
-    code = command.wait(seconds - CLOSING_SECONDS)
+    try:
+        code = command.wait(deadline - CLOSING_SECONDS - time.monotonic())
+    except BaseException:
+        command.end()  # so that its files stay as they are
+        raise
     if code is None:
         notes.say("study: its time is over; it is asked to stop")
         os.kill(command.process.pid, signal.SIGTERM)
@@ -82,7 +96,6 @@ def thirty(notes: Notes, place: Place, out: Path, seconds: float, *, tiny: bool,
     if shown:
         (out / "study.txt").write_text("\n".join(shown) + "\n", encoding="utf-8")
     run(notes, "read", [str(READING), "study", str(root)], place.environment(), 10 + deadline - time.monotonic())
-    bring_back(root, path, out)
 
 
 def told(notes: Notes, shown: list[str], line: str) -> None:
@@ -95,11 +108,11 @@ def told(notes: Notes, shown: list[str], line: str) -> None:
 def judged(notes: Notes, place: Place, root: Path, words: Sequence[str], deadline: float) -> list[str]:
     """What the program says of the whole seeds of a run that was cut: fewer than three give no verdict."""
     asked = [sys.executable, str(READING), "whole", str(root)]
-    found = subprocess.run(asked, env=place.environment(), capture_output=True, text=True, timeout=60, check=False)
-    if found.returncode:
-        notes.say(f"not known: how many seeds are whole: {found.stderr.strip()[-300:]}")
+    try:
+        whole = json.loads(done("whole seeds", asked, env=place.environment(), timeout=60).splitlines()[-1])
+    except Refused as error:
+        notes.say(f"not known: how many seeds are whole: {error}")
         return []
-    whole = json.loads(found.stdout)
     notes.figure(whole)
     if not whole["value"]:
         return []

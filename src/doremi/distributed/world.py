@@ -156,6 +156,7 @@ class World:
             yield
         finally:
             self.vigil.stop()
+            self.vigil.join(GRACE_SECONDS)  # a thread inside of the store, when Python ends, aborts the process
 
     @contextlib.contextmanager
     def guard(self) -> Iterator[None]:

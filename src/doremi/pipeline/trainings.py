@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from doremi.corpus.pool import first
 from doremi.corpus.sampler import Sampler
 from doremi.corpus.value import Corpus
 from doremi.distributed import World, is_sharded
-from doremi.errors import ConfigError, RunError
+from doremi.errors import ConfigError, RunError, TrainingError
 from doremi.evaluation.perplexity import ValidationSet
 from doremi.files import FORMAT, ten_digits, write_json
 from doremi.mixture.domains import Mixture
@@ -50,6 +51,7 @@ from doremi.training import loop
 from doremi.training.determinism import deterministic_or_said, set_deterministic
 from doremi.training.memory import forget_peak, free_memory, peak_memory
 from doremi.training.out_of_memory import memory_or_said
+from doremi.training.peak import utilisation
 from doremi.training.profile import profiled
 from doremi.training.reference_losses import Forward, LiveReference, ReferenceLosses, StoredReference, write_store
 
@@ -183,19 +185,26 @@ def train(space: Workspace, corpus: Corpus, spec: TrainingSpec, name: str) -> No
 def _tried(space: Workspace, corpus: Corpus, spec: TrainingSpec, folder: Path, name: str) -> TrainingSpec | None:
     """Do a training; the same with smaller micro-batches where these are ours to choose and the GPU has too little
     memory. It is recorded, so that other trainings of this model begin so. None when it is done.
+
+    Of several processes one may run out alone, and the others then wait for its gradients. So all end, with an error,
+    and begin with smaller micro-batches when they are started again.
     """
     try:
         (_plain if spec.scoring is None else _scored)(space, corpus, spec, folder, name)
     except torch.OutOfMemoryError:
         number = more_micro_batches(spec.settings, space.world.size)
-        asked = space.config.training.accumulation == "auto" and spec.device_memory is not None
-        if not asked or number is None or space.world.size > 1:  # of several, others wait for this process
+        if space.config.training.accumulation != "auto" or spec.device_memory is None or number is None:
             raise
     else:
         return None
     free_memory()  # no longer held by the error
-    space.watch.say(f"remark: {name}: the GPU has too little memory. It goes on in {number} micro-batches a step.")
     space.record_micro_batches(counts_key(spec.model, corpus.tokenizer.vocab_size, spec.sequence_length), number)
+    if space.world.size > 1:
+        raise TrainingError(
+            f"{name}: the GPU of rank {space.world.rank} has too little memory. Give the same command again: it goes "
+            f"on in {number} micro-batches a step"
+        )
+    space.watch.say(f"remark: {name}: the GPU has too little memory. It goes on in {number} micro-batches a step.")
     return replace(spec, settings=spec.settings.model_copy(update={"accumulation": number}))
 
 
@@ -260,10 +269,12 @@ def _run(space: Workspace, job: loop.Job, spec: TrainingSpec, name: str, outputs
         space.timed(name, tokens=spec.tokens, **resumed) as figures,
         profiled(space.watch, space.config.profile if main else None, space.root, name) as watch,
     ):
-        forget_peak(space.world.device)
+        device, start = space.world.device, time.monotonic()
+        forget_peak(device)
         step = loop.train(job, space.world, watch)
-        figures["peak_memory"] = peak_memory(space.world.device)
-        figures["devices"] = space.world.size
+        made, seconds = (job.operations or 0) * (step - saved), time.monotonic() - start
+        figures |= {"peak_memory": peak_memory(device), "devices": space.world.size}
+        figures |= utilisation(made, seconds, device, spec.settings.precision, space.world.size)
         fields = outputs(step)
         if space.world.is_main:
             write_json(job.folder / "stage.json", {**_summary(job, spec, step), **fields})

@@ -84,20 +84,21 @@ class _Total:
     """The most tokens a second that one device did."""
     memory: float = 0.0
     """The most bytes."""
+    mfu: float = 0.0
+    """The best."""
 
     def add(self, entry: Mapping[str, Any]) -> None:
         seconds, tokens, memory, devices = (_or_zero(entry, x) for x in ("seconds", "tokens", "peak_memory", "devices"))
         self.seconds, self.tokens, self.memory = self.seconds + seconds, self.tokens + tokens, max(self.memory, memory)
         if seconds > 0 and "from_step" not in entry:
             self.rate = max(self.rate, tokens / seconds / max(1.0, devices))
+            self.mfu = max(self.mfu, _or_zero(entry, "mfu"))
 
-    def cells(self) -> list[Cell]:
+    def cells(self, *, mfu: bool) -> list[Cell]:
         numbers = (count(n) if n else ABSENT for n in (self.tokens, round(self.rate)))
-        return [
-            Cell(duration(self.seconds)),
-            *map(Cell, numbers),
-            Cell(size_in_words(self.memory) if self.memory else ABSENT),
-        ]
+        share = [Cell(f"{self.mfu:.1%}" if self.mfu else ABSENT)] if mfu else []
+        memory = Cell(size_in_words(self.memory) if self.memory else ABSENT)
+        return [Cell(duration(self.seconds)), *map(Cell, numbers), *share, memory]
 
 
 def _or_zero(entry: Mapping[str, Any], name: str) -> float:
@@ -105,18 +106,21 @@ def _or_zero(entry: Mapping[str, Any], name: str) -> float:
 
 
 def time_table(facts: Facts) -> Table | None:
-    """Wall-clock time, tokens, rate and memory, by stage."""
+    """Wall-clock time, tokens, rate and memory, by stage; MFU where it is known of any."""
     names = _stages(facts)
     totals: dict[str, _Total] = {}
     for entry in facts.timings:
         totals.setdefault(_stage(names, str(entry.get("stage"))), _Total()).add(entry)
-    rows = [[Cell(name), *total.cells()] for name, total in totals.items()]
-    titles = ("Stage", "Time", "Tokens", "Tokens a second", "Peak memory")
+    mfu = any(total.mfu for total in totals.values())
+    rows = [[Cell(name), *total.cells(mfu=mfu)] for name, total in totals.items()]
+    titles = ("Stage", "Time", "Tokens", "Tokens a second", *(["MFU"] if mfu else []), "Peak memory")
     columns = [(title, "text" if title == "Stage" else "number") for title in titles]
     caption = (
         "Wall-clock time by stage, all seeds together. Tokens a second are those of one process at best, with its "
         "evaluations. Peak memory is that of tensors on a GPU, and of the whole process on a CPU."
     )
+    if mfu:
+        caption += " MFU is the share of the data sheet's operations that a whole training needed, at best."
     return Table("times", caption, columns, rows) if rows else None
 
 

@@ -38,3 +38,14 @@ def device_rate(device: torch.device, precision: str) -> float | None:
     if device.type != "cuda" or precision != "bfloat16":
         return None
     return operations_a_second(torch.cuda.get_device_name(device))
+
+
+def utilisation(
+    operations: int, seconds: float, device: torch.device, precision: str, devices: int
+) -> dict[str, float]:  # fmt: skip
+    """MFU of so many devices that needed `seconds` for `operations`, as a figure to record; none where it is not known.
+
+    The seconds are those of a whole training: with its warm-up, evaluations and checkpoints.
+    """
+    rate = device_rate(device, precision)
+    return {"mfu": round(operations / (seconds * rate * devices), 4)} if operations and rate and seconds else {}

@@ -39,7 +39,7 @@ class Profiled(Watch):
         if self._profile is None and self.first - 1 <= steps < self.last:
             from torch.profiler import profile
 
-            self._profile = profile(record_shapes=True)
+            self._profile = profile(record_shapes=True, acc_events=True)  # without, some versions warn
             self._profile.__enter__()
         elif self._profile is not None and steps >= self.last:
             self.close()
