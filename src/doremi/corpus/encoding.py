@@ -15,7 +15,7 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -171,11 +171,15 @@ class Encoder:
         self._spec = spec
         self._workers = workers
         self._pool: ProcessPoolExecutor | None = None
+        self._thread: ThreadPoolExecutor | None = None
         self._own: _Worker | None = None
 
     def __enter__(self) -> Encoder:
         if self._workers == 1:
-            self._own = _Worker(self._spec)
+            # A thread is given memory of its own by the system. This one's is full of the holes that a tokenizer has
+            # left which was loaded and looked into, and encoding takes a tenth longer there.
+            self._thread = ThreadPoolExecutor(1)
+            self._own = self._thread.submit(_Worker, self._spec).result()
         else:
             # Started first: starting it lets Ctrl-C through again, and workers are to begin with it held back.
             resource_tracker.ensure_running()
@@ -188,6 +192,8 @@ class Encoder:
     ) -> None:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._thread is not None:
+            self._thread.shutdown()
 
     def encode(self, documents: Iterable[tuple[str, T]]) -> Generator[Encoded[T], None, None]:
         """Each `(text, tag)` encoded, in order."""
@@ -214,9 +220,10 @@ class Encoder:
             with interrupt_held():
                 return self._pool.submit(_encode, texts, last)
         assert self._own is not None
-        future: Future[_Result] = Future()
+        assert self._thread is not None
         with _one_thread():
-            future.set_result(self._own.encode(texts, last))
+            future = self._thread.submit(self._own.encode, texts, last)
+            wait([future])  # one worker means one core
         return future
 
 
