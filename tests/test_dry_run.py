@@ -160,6 +160,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no such text": ({"data": {"domains": {"prose": "/nowhere"}}}, "/nowhere: there is no such file or folder"),
     "no such tasks": ({"downstream": {"tasks": "/nowhere"}}, "/nowhere is not a folder"),
     "no place for runs": ({"runs": __file__}, "cannot be a run directory (Not a directory)"),
+    "a folder of the system": ({"runs": "/proc"}, "/proc/tiny: cannot be a run directory (nothing can be made there)"),
     "somebody's folder": ({"runs": str(Path(__file__).parent.parent), "name": "tests"}, "holds files that are not"),
 }  # fmt: skip
 

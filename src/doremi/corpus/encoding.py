@@ -11,12 +11,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
+import struct
 import threading
-from array import array
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -77,24 +76,23 @@ class _Worker:
         self.unknown, self.lost = plain.unknown_id, plain.lost_id
         self.dropped = Dropped(self.tokenizer) if plain.drops else None
         self.end = spec.end_of_text_id
-        self.typecode = "H" if spec.dtype == "uint16" else "I"
+        self.letter = "H" if spec.dtype == "uint16" else "I"
 
     def encode(self, texts: list[str], last: list[bool]) -> _Result:
         """Little-endian ids of all texts, end-of-text after each that is `last` of its document; what each became."""
-        ids, parts = array(self.typecode), []
+        packed: list[bytes] = []
+        parts: list[_Part] = []
         encodings = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         for text, encoding, ends in zip(texts, encodings, last, strict=True):
-            before = len(ids)
             found, unknown = self._known(encoding.ids)
             if self.dropped is not None:
                 unknown += self.dropped.count(text)
-            ids.extend(found)
             if ends:
-                ids.append(self.end)
-            parts.append(_Part((len(ids) - before) * ids.itemsize, unknown))
-        if sys.byteorder == "big":
-            ids.byteswap()
-        return ids.tobytes(), parts
+                found.append(self.end)
+            # A quarter of the time that an array takes for them, one by one.
+            packed.append(struct.pack(f"<{len(found)}{self.letter}", *found))
+            parts.append(_Part(len(packed[-1]), unknown))
+        return b"".join(packed), parts
 
     def _known(self, ids: list[int]) -> tuple[list[int], int]:
         """The ids without those of lost letters; how many stand for what is unknown or lost."""
@@ -173,11 +171,15 @@ class Encoder:
         self._spec = spec
         self._workers = workers
         self._pool: ProcessPoolExecutor | None = None
+        self._thread: ThreadPoolExecutor | None = None
         self._own: _Worker | None = None
 
     def __enter__(self) -> Encoder:
         if self._workers == 1:
-            self._own = _Worker(self._spec)
+            # A thread is given memory of its own by the system. This one's is full of the holes that a tokenizer has
+            # left which was loaded and looked into, and encoding takes a tenth longer there.
+            self._thread = ThreadPoolExecutor(1)
+            self._own = self._thread.submit(_Worker, self._spec).result()
         else:
             # Started first: starting it lets Ctrl-C through again, and workers are to begin with it held back.
             resource_tracker.ensure_running()
@@ -190,6 +192,8 @@ class Encoder:
     ) -> None:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._thread is not None:
+            self._thread.shutdown()
 
     def encode(self, documents: Iterable[tuple[str, T]]) -> Generator[Encoded[T], None, None]:
         """Each `(text, tag)` encoded, in order."""
@@ -216,9 +220,10 @@ class Encoder:
             with interrupt_held():
                 return self._pool.submit(_encode, texts, last)
         assert self._own is not None
-        future: Future[_Result] = Future()
+        assert self._thread is not None
         with _one_thread():
-            future.set_result(self._own.encode(texts, last))
+            future = self._thread.submit(self._own.encode, texts, last)
+            wait([future])  # one worker means one core
         return future
 
 

@@ -9,6 +9,7 @@ import os
 import platform
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -211,14 +212,16 @@ def _check_recorded(directory: RunDirectory) -> None:
 
 
 def check_place(directory: RunDirectory) -> None:
-    """`RunError` where the folder cannot be a run directory, as far as can be seen without making it."""
+    """`RunError` where the folder cannot be a run directory, as far as can be seen without making it.
+
+    A folder of another name is made beside it, and removed: some places, such as /proc, say that they can be written.
+    """
     root = directory.root
     there = next(path for path in (root, *root.absolute().parents) if path.exists())
     with _as_run_directory(root):
         if not there.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        if not os.access(there, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        Path(tempfile.mkdtemp(prefix=".place-", dir=there)).rmdir()
         if there == root:
             _recognise(root)
     _check_recorded(directory)
@@ -229,7 +232,8 @@ def _as_run_directory(root: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RunError(f"{root}: cannot be a run directory ({error.strerror}); change runs or name") from None
+        reason = "nothing can be made there" if error.errno == errno.ENOENT else error.strerror
+        raise RunError(f"{root}: cannot be a run directory ({reason}); change runs or name") from None
 
 
 def _make_or_recognise(root: Path) -> None:

@@ -77,6 +77,7 @@ def _made(work: Work, found: Mapping[str, DomainFiles], paths: str) -> Layout:
     layout = Layout(work.folder, key, work.key, tuple(shards), paths, is_shared_out(shards), own.of_no_domain)
     with disk_errors(work.folder):
         write_layout(layout, held, tokenizer)
+    work.tokenizer = tokenizer
     return layout
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from doremi.corpus.bpe import Progress as TrainingProgress
 from doremi.corpus.encoding import Encoder, Spec, worker_count
 from doremi.corpus.parts import PrepareRequest, Stop
+from doremi.corpus.tokenizer import TextTokenizer
 
 Progress = Callable[[str, int, int], None]
 REPORT_EVERY = 1 << 20  # bytes of files between two calls of `progress`
@@ -29,6 +30,8 @@ class Work:
     training: TrainingProgress | None = None
     known: dict[str, dict[Any, Any]] = field(default_factory=dict)
     """By domain of tokens, documents that are decoded already."""
+    tokenizer: TextTokenizer | None = None
+    """That of the preparation, where this process has begun it."""
     _encoder: Encoder | None = None
     _spec: Spec | None = None
 

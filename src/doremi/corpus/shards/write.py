@@ -51,7 +51,7 @@ class Desk:
 
     @cached_property
     def tokenizer(self) -> TextTokenizer:
-        return self.layout.tokenizer()
+        return self.work.tokenizer or self.layout.tokenizer()
 
     @cached_property
     def held(self) -> set[bytes]:
