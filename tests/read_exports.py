@@ -138,7 +138,8 @@ def read_python(file: str, name: str) -> Reader:
 def read_nemo(folder: Path) -> tuple[list[str], list[Decimal]]:
     value = load_yaml((folder / "blend.yaml").read_text(encoding="utf-8"))
     assert value["paths"] == value["data_prefix"]
-    return value["paths"][1::2], [Decimal(word) for word in value["paths"][::2]]
+    words = value["paths"] if isinstance(value["paths"], list) else value["paths"]["train"]
+    return words[1::2], [Decimal(word) for word in words[::2]]
 
 
 def read_neox(folder: Path) -> tuple[list[str], list[Decimal]]:

@@ -236,6 +236,21 @@ def test_stages_for_trainers_that_take_them(run: RunDirectory, tmp_path: Path) -
     assert abs(second[0] - 750) <= 10
 
 
+def test_a_schedule_says_which_domains_need_a_path(run: RunDirectory, thirds: Path, tmp_path: Path) -> None:
+    """Its weights count, and not those of the mixture that it replaces."""
+    halves = weights_file(tmp_path / "halves.json", dict(zip(NAMES, [0.5, 0.0, 0.5], strict=True)))
+    stages = tmp_path / "stages.yaml"
+    for mixture, others in ((thirds, halves), (halves, thirds)):
+        stages.write_text(yaml.safe_dump({"stages": [{"start": 0, "mixture": str(others)}]}), encoding="utf-8")
+        options, out = Options(path=("web=/x", "code=/y"), schedule=str(stages)), tmp_path / "out"
+        if others == halves:
+            export(run, "megatron", mixture=mixture, out=out, options=options)
+            assert READERS["megatron"](out)[1] == [Decimal("0.5")] * 2
+            continue
+        with pytest.raises(ExportError, match="'gr\u00fcne B\u00fccher' has weight but no path"):
+            export(run, "megatron", mixture=mixture, out=out, options=options)
+
+
 def test_the_average_for_all_others_is_said(run: RunDirectory, tmp_path: Path) -> None:
     options = Options(budget="1M", schedule=schedule(tmp_path))
     export(run, "megatron", out=tmp_path / "out", options=options)

@@ -62,7 +62,7 @@ def test_counts_come_nearest_to_the_intended_tokens(sizes: list[int], intended: 
 def test_counts_look_further_than_the_first_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     order, ends = Order((300,), "a"), np.cumsum(np.arange(1, 301)).astype("<u8")
     whole = count(order, 0, ends, 100_000)
-    monkeypatch.setattr("doremi.drawing.counts._AT_ONCE", 7)
+    monkeypatch.setattr("doremi.drawing.counts.AT_ONCE", 7)
     assert count(order, 0, ends, 100_000) == whole
 
 

@@ -9,7 +9,9 @@ import json
 import runpy
 import subprocess
 import types
+from collections.abc import Iterator
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -96,12 +98,17 @@ def test_automodel(case: Case) -> None:
 
 
 def test_olmo(case: Case) -> None:
-    """The index of a source mixture, over arrays that are whole sequences: OLMo-core drops the rest of each pass."""
+    """The index of a source mixture, and sequences that its loader draws.
+
+    Arrays are whole sequences, since OLMo-core drops the rest of each pass. Each is one number, with ends of documents.
+    """
     from olmo_core.data.source_mixture import SourceMixtureDatasetConfig, SourceMixtureList
 
     budget = 20_000_000
-    for name, tokens in zip(KEPT, (12_000_000, 8_000_000, 8_000_000, 1_000_000), strict=True):
-        np.zeros(tokens, dtype=np.uint16).tofile(f"{case.data(name)}.npy")
+    for i, tokens in enumerate((12_000_000, 8_000_000, 8_000_000, 1_000_000)):
+        ids = np.full(tokens, i + 1, dtype=np.uint16)
+        ids[7::8] = 0
+        ids.tofile(f"{case.data(KEPT[i])}.npy")
     out = case.export("olmo", mapped=True, suffix=".npy", budget=str(budget))
     sources = SourceMixtureList.from_yaml(str(out / "sources.yaml"))
     assert [source.source_name for source in sources.sources] == list(KEPT)
@@ -115,6 +122,24 @@ def test_olmo(case: Case) -> None:
     found = np.array(list(count.values()))
     assert found == pytest.approx(WEIGHTS * budget, abs=32)  # sequences of 16
     assert found[3] in (16, 32)
+    check_blocks(np.bincount(list(islice(drawn_by_olmo(mixture, case.folder), DRAWS)), minlength=4))
+
+
+def drawn_by_olmo(mixture: Any, folder: Path) -> Iterator[int]:
+    """The domain of each sequence of a source mixture, as the loader deals them."""
+    from olmo_core.data import NumpyDataLoaderConfig, NumpyDatasetDType, NumpyFSLDatasetConfig, TokenizerConfig
+
+    tokenizer = TokenizerConfig(vocab_size=512, eos_token_id=0, pad_token_id=0)
+    config = NumpyFSLDatasetConfig.from_src_mix(
+        mixture, tokenizer=tokenizer, sequence_length=16, dtype=NumpyDatasetDType.uint16, work_dir=str(folder)
+    )
+    loader = NumpyDataLoaderConfig(global_batch_size=16_000, seed=0, work_dir=str(folder)).build(config.build())
+    loader.reshuffle(epoch=1)
+    for batch in loader:
+        sequences = batch["input_ids"]
+        assert sequences.shape == (1000, 16)
+        assert ((sequences == 0).sum(1) == 2).all()
+        yield from (sequences.max(1).values - 1).tolist()
 
 
 def test_datatrove(case: Case) -> None:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import types
+from itertools import accumulate
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import pytest
 import yaml
 
-from trainer_cases import DRAWS, KEPT, WEIGHTS, Case, case_in, check_tiny, check_tokens, stand_in
+from trainer_cases import DRAWS, KEPT, NAMES, WEIGHTS, Case, case_in, check_blocks, check_tiny, check_tokens, stand_in
 
 pytestmark = [pytest.mark.trainers, pytest.mark.filterwarnings("ignore")]
 
@@ -41,6 +42,55 @@ def test_lingua(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
         setup_sources(state), state["source_to_state"], state["root_dir"], state["sources"], state["rng_state"]
     )
     check_tokens(int(next(lines)[0]["text"]) for _ in range(DRAWS))
+
+
+def test_nemo_itself(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The data module of NeMo 2 builds what it trains on from `paths`. NeMo 1 reads the weights of `data_prefix`."""
+    (place,) = package("nemo")
+    data, megatron = "collections.llm.gpt.data", "collections.nlp.data.language_modeling.megatron"
+    for name in ("", *accumulate(data.split("."), "{}.{}".format), *accumulate(megatron.split("."), "{}.{}".format)):
+        path = f"{place}/{name.replace('.', '/')}"
+        stand_in(monkeypatch, **{f"nemo.{name}".strip(".").replace(".", "__"): {"__path__": [path]}})
+    others = ("collections.nlp.modules", "collections.nlp.modules.common", "lightning", "lightning.io", "utils")
+    sampler = types.SimpleNamespace(global_batch_size=1)
+    stand_in(
+        monkeypatch, **{f"nemo.{name}".replace(".", "__"): {} for name in others},
+        lightning={}, lightning__pytorch={"LightningDataModule": type("Module", (), {})},
+        lightning__pytorch__utilities={},
+        lightning__pytorch__utilities__rank_zero={"rank_zero_info": print},
+        lightning__pytorch__utilities__types=dict.fromkeys(("EVAL_DATALOADERS", "TRAIN_DATALOADERS")),
+        nemo__collections__nlp__modules__common__tokenizer_utils={"get_nmt_tokenizer": None},
+        nemo__lightning__data={"WrappedDataLoader": None}, nemo__lightning__io__mixin={"IOMixin": Items},
+        nemo__lightning__pytorch={}, nemo__lightning__pytorch__plugins={"MegatronDataSampler": lambda **_: sampler},
+        nemo__utils__import_utils={"safe_import": lambda name: (None, False)},
+        nemo__utils__msc_utils={"import_multistorageclient": None, "is_multistorageclient_url": lambda path: False},
+    )  # fmt: skip
+    from nemo.collections.llm.gpt.data.pre_training import PreTrainingDataModule
+    from nemo.collections.nlp.data.language_modeling.megatron.base_dataset_utils import (
+        get_datasets_weights_and_num_samples,
+    )
+
+    value = yaml.safe_load((case.export("nemo", mapped=False) / "blend.yaml").read_text(encoding="utf-8"))
+    module = PreTrainingDataModule(value["paths"], seq_length=8, tokenizer=Tokens(), split=None)
+    module.build(DRAWS, DRAWS, 1.0, 1.0)
+    check_blocks(np.bincount(module._train_ds.dataset_index, minlength=4))
+    documents = [case.run.whole_corpus().validation_documents(name) for name in NAMES]
+    select = sum(int(one["tokens"][one["report"] == 0].sum()) for one in documents)
+    assert select - 9 * len(NAMES) <= 8 * len(module._validation_ds) <= select
+    alone = PreTrainingDataModule(value["paths"]["train"], seq_length=8, tokenizer=Tokens(), split="100,0,0")
+    with pytest.raises(AssertionError, match="limit_val_batches"):
+        alone.build(DRAWS, DRAWS, 1.0, 1.0)
+    alone.build(DRAWS, DRAWS, 0, 0)
+    assert np.array_equal(alone._train_ds.dataset_index, module._train_ds.dataset_index)
+    _, weights, _ = get_datasets_weights_and_num_samples(value["data_prefix"]["train"], 10 * DRAWS)
+    assert weights == pytest.approx(list(WEIGHTS), abs=1e-12)
+
+
+class Tokens:
+    """The tokenizer that Megatron-Core wants to know."""
+
+    unique_identifiers: ClassVar = {"class": "Tokens"}
+    eod, vocab_size = 0, None
 
 
 def test_gpt_neox(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:

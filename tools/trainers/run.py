@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -72,7 +73,7 @@ TRAINERS = {
     "olmo": Trainer(
         "ai2-olmo-core==3.0.0",
         ("test_olmo",),
-        "the index of 2 x 10^7 tokens that a source mixture builds",
+        "the index of 2 x 10^7 tokens of a source mixture, and 10^5 sequences from its loader",
         (*GOOGLE, *AMAZON, "cached_path", "omegaconf", "antlr4-python3-runtime==4.9.3", "importlib_resources",
          "bettermap", "dataclass-extensions"),
     ),
@@ -157,6 +158,13 @@ TRAINERS = {
         "the weights as it normalises them, and every `.idx` file",
         commit="ea7aefd8f8e183256992d9fede4d7c71a46d67a5",
     ),
+    "nemo": Trainer(
+        "NVIDIA/NeMo",
+        ("test_nemo_itself",),
+        "the data sets that NeMo 2 builds for 10^5 samples, and the weights as NeMo 1 reads them",
+        ("megatron-core==0.16.1",),
+        commit="8cfedd7203462cb251a914e700e5605444277561",
+    ),
     "nanotron": Trainer(
         "huggingface/nanotron",
         ("test_nanotron",),
@@ -189,22 +197,25 @@ def folder_of(name: str) -> Path:
 
 
 def install(name: str) -> None:
-    """Once: a folder that is there is taken as it is."""
+    """Once: a folder that is there is taken as it is, so it gets its name when it is whole."""
     trainer, folder = TRAINERS[name], folder_of(name)
     if folder.exists() or name == "datasets":  # which is in this environment
         return
     packages = trainer.needs if trainer.commit else (trainer.package, *trainer.needs)
+    half = folder.with_name(f"{name}.half")
+    shutil.rmtree(half, ignore_errors=True)
+    half.mkdir(parents=True)
     if trainer.commit:
-        clone(trainer, folder)
+        clone(trainer, half)
     if packages:
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(half)]
         subprocess.run([*command, *packages], check=True)
+    half.rename(folder)
 
 
 def clone(trainer: Trainer, folder: Path) -> None:
     """The one commit of a repository."""
     git = ["git", "-C", str(folder)]
-    folder.mkdir(parents=True)
     subprocess.run([*git, "init", "--quiet"], check=True)
     where = f"https://github.com/{trainer.package}"
     subprocess.run([*git, "fetch", "--quiet", "--depth=1", where, trainer.commit], check=True)

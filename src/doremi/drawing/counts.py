@@ -11,9 +11,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from doremi.drawing.order import I64, Order
-
-_AT_ONCE = 1 << 20  # draws whose lengths are added up at a time
+from doremi.drawing.order import AT_ONCE, I64, Order
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ def count(order: Order, domain: int, ends: NDArray[np.uint64], intended: int) ->
     passes, rest = divmod(intended, size)
     first, before = passes * documents, 0
     while True:  # ends with the pass at the latest, since all its documents are more than the rest
-        draw = np.arange(first, min(first + _AT_ONCE, (passes + 1) * documents), dtype=np.int64)
+        draw = np.arange(first, min(first + AT_ONCE, (passes + 1) * documents), dtype=np.int64)
         upto = before + np.cumsum(lengths(ends, order.document(domain, draw)))
         if upto[-1] >= rest:
             break

@@ -11,6 +11,7 @@ import ctypes
 import errno
 import os
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -44,9 +45,7 @@ def write_stretches(descriptor: int, files: Sequence[memoryview], file: I64, sta
 
 def _written(descriptor: int, table: Any) -> int:
     """How many bytes of the stretches in the table the system has taken."""
-    writev = ctypes.CDLL(None, use_errno=True).writev
-    writev.restype, writev.argtypes = ctypes.c_ssize_t, (ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
-    written: int = writev(descriptor, table.ctypes.data, len(table))
+    written: int = _writev()(descriptor, table.ctypes.data, len(table))
     if written >= 0:
         return written
     if (number := ctypes.get_errno()) == errno.EINTR:  # a signal; its handler has been called
@@ -54,3 +53,11 @@ def _written(descriptor: int, table: Any) -> int:
     if number == errno.EFAULT:
         raise DamageError("a token file was cut off meanwhile; run the same command again to see which one")
     raise OSError(number, os.strerror(number))
+
+
+@cache
+def _writev() -> Any:
+    """The system's own; each look for it takes longer than copying some documents."""
+    writev = ctypes.CDLL(None, use_errno=True).writev
+    writev.restype, writev.argtypes = ctypes.c_ssize_t, (ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
+    return writev

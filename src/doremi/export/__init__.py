@@ -15,7 +15,7 @@ from doremi.errors import ExportError
 from doremi.export.blend import Blend
 from doremi.export.choose import find_mixture
 from doremi.export.files import Files, check_folder, write_all
-from doremi.export.mapping import read_places, tokens_given
+from doremi.export.mapping import check_complete, read_places, tokens_given
 from doremi.export.published import BESIDE, NOTE, is_address, publish
 from doremi.export.read import Asked, read_blend
 from doremi.export.schedule import read_schedule, with_stages
@@ -93,10 +93,11 @@ def _blend(run: RunDirectory, target: Target, mixture: str | Path | None, option
     places = read_places(options.paths, options.path, list(corpus.domains))
     budget = None if options.budget is None else tokens_given("--budget", options.budget)
     blend = read_blend(run, asked=Asked(mixture, budget, places, lengths=target.counts == "documents"))
-    if options.schedule is None:
-        return blend
 
     def named(name: str) -> Mixture:
         return read_mixture(find_mixture(run, nodes_of(run), name)[0])
 
-    return with_stages(blend, read_schedule(options.schedule, run, corpus, named))
+    if options.schedule is not None:
+        blend = with_stages(blend, read_schedule(options.schedule, run, corpus, named))
+    check_complete(places, {domain.name: float(domain.weight) for domain in blend.domains})
+    return blend

@@ -12,7 +12,7 @@ from doremi.corpus.value import Corpus
 from doremi.errors import ExportError, MixtureError
 from doremi.export.blend import Blend, Domain, Part
 from doremi.export.choose import find_mixture, is_trained_on, recorded_budget
-from doremi.export.mapping import Place, Places, check_complete
+from doremi.export.mapping import Place, Places
 from doremi.export.measure import Measured, bytes_at, measure_index, measure_text
 from doremi.export.rounding import decimal_text, round_to_one
 from doremi.export.sizes import domain_tokens, parts_read
@@ -36,7 +36,7 @@ def read_blend(run: RunDirectory, mixture: str | Path | None = None, asked: Aske
 
     Raises `MixtureError` for weights that do not fit the corpus or a mixture that is not there, `RunError` where the
     run has no corpus manifest or its verdict is of other models, `ExportError` for a domain with weight but without
-    tokens or path.
+    tokens. Whether paths are complete is for callers to check, who may have other weights.
     """
     asked = asked or Asked(mixture)
     corpus, nodes = run.corpus(), nodes_of(run)
@@ -46,7 +46,6 @@ def read_blend(run: RunDirectory, mixture: str | Path | None = None, asked: Aske
         exact = record.mixture.aligned(corpus.domains)
     except MixtureError as error:
         raise MixtureError(f"{path}: {error}") from None
-    check_complete(asked.places, dict(zip(corpus.domains, exact, strict=True)))
     recorded = recorded_budget(run, nodes, record) if asked.budget is None else asked.budget
     notes = _remarks(record, corpus, recorded)
     notes += parts_read(corpus, (name for name in corpus.domains if name not in asked.places))

@@ -36,13 +36,9 @@ def files(blend: Blend, folder: Path) -> Files:
     """
     place = folder.resolve()
     train = [word for weight, path in weighted_paths(blend) for word in (decimal_text(weight), path)]
-    splits: dict[str, list[str]] = {split: [] for split in SPLITS}
     yield from own_files(blend, place)
-    if not blend.mapped:
-        for domain in blend.domains:
-            for split, pair in _validation(blend, domain):
-                splits[split].append(str(place / domain.folder / split))
-                yield from pair
+    splits, pairs = own_validation(blend, place)
+    yield from pairs
     yield "blend.txt", ("\n".join(map(" ".join, zip(train[::2], train[1::2], strict=True))) + "\n").encode()
     lists = {"train": train, "valid": splits["select"] or None, "test": splits["report"] or None}
     yield "blend.json", (json.dumps(lists, indent=1, ensure_ascii=False) + "\n").encode()
@@ -78,6 +74,16 @@ def _train(blend: Blend, domain: Domain) -> Files:
     lengths = np.diff(ends, prepend=0)
     yield f"{domain.folder}/train.bin", tokens
     yield f"{domain.folder}/train.idx", index(lengths, ends - lengths, blend.dtype.itemsize)
+
+
+def own_validation(blend: Blend, place: Path) -> tuple[dict[str, list[str]], Files]:
+    """Prefixes of the run's own validation documents by split, and their files; nothing where paths were given."""
+    domains = () if blend.mapped else blend.domains
+    found = [(split, domain, pair) for domain in domains for split, pair in _validation(blend, domain)]
+    prefixes = {
+        name: [str(place / domain.folder / name) for split, domain, _ in found if split == name] for name in SPLITS
+    }
+    return prefixes, (file for *_, pair in found for file in pair)
 
 
 def _validation(blend: Blend, domain: Domain) -> Iterator[tuple[str, Files]]:

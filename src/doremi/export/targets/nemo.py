@@ -9,7 +9,7 @@ from doremi.export.blend import Blend
 from doremi.export.files import Files, python_bytes, readme, summary, yaml_bytes
 from doremi.export.rounding import decimal_text
 from doremi.export.target import Target, Weights
-from doremi.export.targets.megatron import own_data, own_files, own_lines, weighted_paths
+from doremi.export.targets.megatron import own_data, own_files, own_lines, own_validation, weighted_paths
 from doremi.export.targets.parsing import assigned, at, blend_list, pairs, yaml_at
 
 UNIT = "samples of one length, hence tokens"
@@ -23,18 +23,37 @@ BLEND = [[str(HERE / path) for path in WEIGHTS], list(WEIGHTS.values())]
 
 
 def _nemo(blend: Blend, folder: Path) -> Files:
-    """`blend.yaml`: NeMo 2's `paths` and NeMo 1's `data_prefix`, which are the same list."""
+    """`blend.yaml`: NeMo 2's `paths` and NeMo 1's `data_prefix`, which are the same value.
+
+    The run's own data are a list for each split. NeMo wants all three there, and takes no fraction of validation
+    batches, which is its default, with one list alone.
+    """
     words = [word for weight, path in weighted_paths(blend) for word in (decimal_text(weight), path)]
     yield from own_files(blend, folder.resolve())
+    splits, pairs = own_validation(blend, folder.resolve())
+    yield from pairs
+    lists = {"train": words, "validation": splits["select"], "test": splits["report"]}
+    value = lists if all(lists.values()) else words
     # text, since NeMo 2 takes strings, and NeMo 1 converts them
-    yield "blend.yaml", yaml_bytes({"paths": words, "data_prefix": words}, summary(blend, UNIT))
-    usage = [
-        "NeMo 2:  PreTrainingDataModule(paths=yaml.safe_load(open('blend.yaml'))['paths'], split='100,0,0', ...)",
-        "NeMo 1:  put data_prefix below model.data of the configuration, with splits_string: '100,0,0'",
-        "",
-        *own_lines(blend),
+    yield "blend.yaml", yaml_bytes({"paths": value, "data_prefix": value}, summary(blend, UNIT))
+    yield "README.txt", readme(blend, UNIT, [*_nemo_usage(value is words), "", *own_lines(blend)])
+
+
+def _nemo_usage(alone: bool) -> list[str]:
+    """`alone`: whether there is training data alone."""
+    two = "NeMo 2:  PreTrainingDataModule(paths=yaml.safe_load(open('blend.yaml'))['paths'], split={}, ...)"
+    one = "NeMo 1:  put data_prefix below model.data of the configuration"
+    if not alone:
+        documents = (
+            "validation holds the documents that doremi chooses by, test those that it reports. They carry no weights."
+        )
+        return [two.format(None), one, "", documents]
+    return [
+        two.format("'100,0,0'"),
+        f"{one}, with splits_string: '100,0,0'",
+        "Set limit_val_batches and limit_test_batches of the trainer to 0. NeMo 2 refuses its own default, 1.0, where",
+        "paths is a list. To validate, make it a dictionary: {train: this list, validation: [...], test: [...]}.",
     ]
-    yield "README.txt", readme(blend, UNIT, usage)
 
 
 def _bridge(blend: Blend, folder: Path) -> Files:

@@ -67,6 +67,7 @@ def _usage(blend: Blend, place: Path) -> list[str]:
         "A larger budget needs a larger max_repetition_ratio, else OLMo-core refuses it.",
         "Where a source is repeated, OLMo-core drops the end of each pass that fills no sequence, and gives what is",
         "missing to other sources. That shows where small files are repeated very often.",
+        "Where it needs less than a whole file, it takes the beginning. Shuffle files that are sorted.",
     ]
 
 
