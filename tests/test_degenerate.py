@@ -14,7 +14,9 @@ import pytest
 
 from doremi.corpus.pool import whole
 from doremi.report.facts import read_facts
-from doremi.report.forest import profile_figures
+from doremi.report.forest import forest_figure, profile_figures
+from doremi.report.judgement import claims_table
+from doremi.report.notes import warnings
 from doremi.rundir.layout import RunDirectory
 from doremi.statistics.enough import enough
 from doremi.statistics.judge import judge
@@ -142,6 +144,13 @@ def test_with_one_seed_the_fewest_bits_are_of_those_that_may_be_used() -> None:
     )
 
 
+def test_of_equals_the_data_as_it_is_stays() -> None:
+    """Two mixtures may have one mean and other domains: nobody needs to change anything then."""
+    bits = np.array([[1.0, 1.5], [1.5, 1.0], [2.0, 2.0]])[:, None, :] * np.array([1.0, 1.01, 1.02])[None, :, None]
+    bits[2, 1] += 0.01  # a little noise
+    assert judge(table(bits), Terms()).recommended.mixture == "natural"
+
+
 def test_a_look_that_nobody_planned_has_no_limits_in_its_reason() -> None:
     one = table(noisy((3, 4, 2), [-0.05, 0, 0.01]))
     assert "(95 %)" in judge(one, Terms()).recommended.reason
@@ -164,6 +173,8 @@ def test_after_an_unplanned_look_the_command_is_told(tmp_path: Path) -> None:
     )
     said = format_table(verdict, PRICE)
     assert "This look was not planned. Its ranges and limits are estimates" in said
+    write_verdict(tmp_path / "run", verdict)
+    assert next(heading for heading, _ in warnings(read_facts(RunDirectory(tmp_path / "run")))) == "Exploratory"
     planned = verdict.model_copy(update={"looks": "planned"})
     assert headline(planned, PRICE)[2].endswith(
         "The plan's look at 5 can do it, 10 min: `doremi run runs/demo --until decided`."
@@ -175,6 +186,12 @@ def test_a_claim_is_told_once_where_the_reference_is_the_only_plain_mixture(tmp_
     assert len(verdict.claims) == 2
     assert [one.over for one in verdict.told_claims()] == [("natural",)]
     assert format_table(verdict, PRICE).count("doremi is better than natural ") == 1
+    lost = changed(tmp_path / "lost", effect={"doremi": 0.02, "natural": 0.0})
+    assert [one.tested for one in lost.told_claims()] == [True]
+    write_verdict(tmp_path / "lost/run", lost)
+    claims = claims_table(read_facts(RunDirectory(tmp_path / "lost/run")))
+    assert claims is not None
+    assert [row[1].text for row in claims.rows] == ["not proved"]
 
 
 def test_rows_of_which_nothing_is_claimed_are_marked(tmp_path: Path) -> None:
@@ -184,6 +201,11 @@ def test_rows_of_which_nothing_is_claimed_are_marked(tmp_path: Path) -> None:
     marked = {line.split("  ")[0] for line in rows if line.endswith("  shown only")}
     assert marked == {"fitted vs doremi", "uniform vs natural", "doremi-per-seed vs natural"}
     assert len(rows) == 7
+    write_verdict(tmp_path / "run", verdict)
+    forest = forest_figure(read_facts(RunDirectory(tmp_path / "run")))
+    assert forest is not None
+    on_page = {row[0].text for row in forest.table.rows if row[0].small == "shown only, nothing is claimed"}
+    assert on_page == {name.replace(" vs ", " against ") for name in marked}
 
 
 def test_huge_shares_of_documents_are_not_told_to_the_last_digit(tmp_path: Path) -> None:

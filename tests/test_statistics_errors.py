@@ -189,7 +189,7 @@ def test_11_the_strongest_opponent_is_not_chosen_but_all_are_beaten() -> None:
 
 
 def test_12_a_domain_has_an_interval_of_use() -> None:
-    """The worst domain's interval was 17 bits wide on 3.77. Domains lend degrees to each other, seeds' and documents'."""
+    """The worst domain's interval was 17 bits wide on 3.77. Domains lend to each other, seeds and documents."""
     table, random = world([3] * 9, [-0.01, 0, 0], seeds=3, noise=0.0075), np.random.default_rng(0)
     own = [1 + 0.01 * random.standard_normal((3, 3, 1)) for _ in table.domains]
     domains = [replace(d, nats_CSD=d.nats_CSD * o) for d, o in zip(table.domains, own, strict=True)]
