@@ -157,6 +157,21 @@ def test_a_look_that_nobody_planned_has_no_limits_in_its_reason() -> None:
     assert "%)" not in judge(one, Terms(exploratory="This look was not planned.")).recommended.reason
 
 
+@pytest.mark.parametrize(("factors", "sure", "unsure"), [
+    ((0.95, 1.05, 1), "doremi surely moves loss from d0 to d1.", "doremi seems to move loss from d0 to d1."),
+    ((0.995, *[1] * 7), "doremi surely does better in d0", "doremi seems to do better in d0"),
+])  # fmt: skip
+def test_a_look_that_nobody_planned_is_not_sure_of_domains(factors: Sequence[float], sure: str, unsure: str) -> None:
+    one = table(noisy((3, 4, len(factors)), [0, 0, 0.01], noise=0.0005), documents=64, spread=0.004)
+    moved = tuple(
+        replace(d, nats_CSD=d.nats_CSD * np.array([f, 1, 1])[:, None, None])
+        for d, f in zip(one.domains, factors, strict=True)
+    )
+    for terms, words in ((Terms(), sure), (Terms(exploratory="This look was not planned."), unsure)):
+        said = judge(replace(one, domains=moved), terms).domains[0].words
+        assert words in said
+
+
 def changed(root: Path, **made: Any) -> Verdict:
     seeds = made.pop("seeds", (0, 1, 2, 3))
     rules = {key: made.pop(key) for key in ("record", "looks") if key in made}

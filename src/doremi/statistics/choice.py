@@ -37,7 +37,7 @@ def recommended(setting: Setting, claims: Sequence[Claim], by_target: Mapping[Ta
     reasons = [_proved(setting, best.candidate, held), _regret(setting, target, best), *_others(best, held)]
     reasons += [_outside(one.name) for one in setting.entrants if not one.allowed]
     if dropped := setting.terms.dropped:
-        reasons.append(f"Nothing is claimed of {', '.join(dropped)}, which a race on other seeds dropped before.")
+        reasons.append(f"Nothing is claimed of {_listed(dropped)}, dropped before by a race on other seeds.")
     reasons += [setting.terms.exploratory] if setting.terms.exploratory else []
     return Recommended(
         mixture=best.candidate,
@@ -108,3 +108,8 @@ def _others(best: Choice, held: Sequence[Claim]) -> list[str]:
     """What is proved of others than the one that is recommended."""
     proved = dict.fromkeys((one.candidate, one.over[0]) for one in held if one.candidate != best.candidate)
     return [f"{name} is proved better than {over}." for name, over in proved]
+
+
+def _listed(names: Sequence[str]) -> str:
+    *before, last = names
+    return f"{', '.join(before)} and {last}" if before else last

@@ -43,7 +43,10 @@ def _candidate(setting: Setting, place: int, comparisons: Sequence[Comparison]) 
         if (one.candidate, one.opponent, one.target) == (name, against, target):
             result = one.outcome
     sure = [row for row, half in zip(rows, strict, strict=True) if abs(row.profile) > half]
-    return CandidateDomains(name, rows, _words(name, against, sure, result, len(rows)))
+    words = _words(name, against, sure, result, len(rows))
+    if setting.terms.exploratory:  # ranges do not hold after a look that nobody planned
+        words = words.replace("surely moves", "seems to move").replace("surely does", "seems to do")
+    return CandidateDomains(name, rows, words)
 
 
 def _known(half: float) -> float:
