@@ -22,13 +22,14 @@ from doremi.statistics.enough import enough
 from doremi.statistics.judge import judge
 from doremi.statistics.looks import Record
 from doremi.statistics.setting import Terms
-from doremi.statistics.table import DomainLosses, Measurements
+from doremi.statistics.table import DomainLosses, Entrant, Measurements, Role
 from doremi.statistics.values import Judged
 from doremi.verdict import Price, Verdict, format_table, write_verdict
 from doremi.verdict.headline import headline
 from doremi.verdict.held_out import held_out, too_few
 from make_run import MadeRun, make_run
 from test_statistics_errors import NAMES, entrant
+from tolerances import FLOAT64
 from verdicts import verdict_over
 
 PRICE = Price("runs/demo", 600.0)
@@ -116,6 +117,14 @@ def test_a_domain_without_any_loss_counts_as_one_in_which_nothing_differs(level:
     told(judged)
 
 
+def test_candidates_without_any_loss_are_alike() -> None:
+    nothing = table(np.zeros((3, 2, 2)))
+    method = replace(nothing.entrants[0], name="doremi-per-seed", role="per-seed")
+    judged = judge(replace(nothing, entrants=(method, *nothing.entrants[1:])), Terms())
+    assert {one.relative for one in judged.comparisons} == {0}
+    told(judged)
+
+
 def test_losses_that_are_a_million_times_apart() -> None:
     bits = noisy((3, 3, 3), [-0.02, 0, 0.01]) * np.array([1e-3, 1.0, 1e3])
     judged = judge(table(bits, spread=0.002), Terms())
@@ -170,6 +179,50 @@ def test_a_look_that_nobody_planned_is_not_sure_of_domains(factors: Sequence[flo
     for terms, words in ((Terms(), sure), (Terms(exploratory="This look was not planned."), unsure)):
         said = judge(replace(one, domains=moved), terms).domains[0].words
         assert words in said
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_no_table_makes_a_number_that_is_none_or_a_claim_that_nothing_shows(seed: int) -> None:
+    """One to six candidates, seeds and domains, no noise and much, losses of nothing and of a lot."""
+    one = any_table(np.random.default_rng(seed))
+    unplanned = "This look was not planned." if seed % 5 == 0 else None
+    terms = Terms(("uniform", "natural")[seed % 2], (0.05, 0.0175, 0.4)[seed % 3], exploratory=unplanned)
+    with np.errstate(all="raise", under="ignore"):
+        judged = judge(one, terms)
+    told(judged)
+    chosen = next(e for e in one.entrants if e.name == judged.recommended.mixture)
+    assert chosen.allowed
+    assert chosen.role != "per-seed"
+    held = [claim for claim in judged.claims if claim.held]
+    assert all(claim.relative < 0 <= (claim.at_least or 0) + FLOAT64 for claim in held)
+    assert not held or (len(one.seeds) > 1 and unplanned is None)
+    assert judged.recommended.proved == any(claim.candidate == chosen.name for claim in held)
+    for row in judged.comparisons:
+        low, high = row.interval or (row.difference, row.difference)
+        assert low - FLOAT64 <= row.difference <= high + FLOAT64
+    for choice in (*judged.choices["uniform"], *judged.choices["natural"]):
+        assert min(choice.expected or 0, choice.at_most or 0) >= 0
+
+
+def any_table(random: np.random.Generator) -> Measurements:
+    candidates, seeds, domains = (int(n) for n in random.integers(1, 7, 3))
+    noise, of_documents = 10 ** random.uniform(-8, 0.3), 10 ** random.uniform(-6, 0) * random.integers(2)
+    effects = random.choice([0, 1e-9, 1e-3, 0.02, 0.5], candidates) * random.choice([-1, 1], candidates)
+    run = np.exp(noise * random.standard_normal((candidates, seeds, 1)) * (random.random() > 0.1))
+    losses = []
+    for k in range(domains):
+        count = int(random.choice([1, 2, 3, 10, 60]))
+        size = np.round(10 ** random.uniform(0, 5, count))
+        own = np.exp(of_documents * random.standard_normal((candidates, 1, count)))
+        level = 10 ** random.uniform(-4, 3) * (random.random() > 0.1)
+        nats_CSD = size * level * (1 + effects[:, None, None]) * run * own
+        losses.append(DomainLosses(f"d{k}", float(10 ** random.uniform(-6, 0)), size, nats_CSD))
+    entrants = [entrant("natural", domains=domains)]
+    for i in range(1, candidates):
+        role: Role = ("found", "plain", "per-seed", "found")[int(random.integers(4))]
+        weights, method = tuple(random.dirichlet(np.ones(domains)).tolist()), f"m{random.integers(2)}"
+        entrants.append(Entrant(f"c{i}", role, weights, method, allowed=bool(random.random() > 0.1)))
+    return Measurements(tuple(entrants), tuple(range(seeds)), tuple(losses))
 
 
 def changed(root: Path, **made: Any) -> Verdict:

@@ -138,7 +138,7 @@ def _comparison(terms: Terms, pair: _Pair, family: Family) -> Comparison:
         family=family,
         target=pair.target,
         difference=pair.difference,
-        relative=pair.difference / pair.level,
+        relative=pair.difference / (pair.level or 1.0),  # where nothing is lost, nothing differs either
         interval=ends(pair.difference, half, pair.level),
         fixed=ends(pair.difference, half_of(pair.parts.fixed(), pair.c), pair.level),
         outcome=_outcome(pair.difference, half, small=small) if terms.exploratory is None else "undecided",
