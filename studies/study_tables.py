@@ -22,6 +22,7 @@ from doremi.model.presets import shape
 from doremi.rundir.layout import RunDirectory, TrainingFolder
 from doremi.rundir.nodes import CandidateRole, NodeRecord, Role
 from doremi.statistics import student
+from doremi.statistics.setting import Terms
 from results_table import candidate_rows, comparison_rows, domain_rows, header, mixture_rows, row
 from study import ETAS, FOUND, PLAIN, SHORT, SMOOTHINGS, VARIANTS
 
@@ -337,7 +338,7 @@ def equal_compute(root: Path) -> list[str]:
         return []
     held = verdict.equal_compute(
         run, size="0.1m", seeds=seeds, candidates=[candidate(LEARNED, own, seeds)],
-        longer=[candidate("natural", longer, seeds)], confidence=0.95, margin=0.005,
+        longer=[candidate("natural", longer, seeds)], terms=Terms(),
     ).model_dump(mode="json")  # fmt: skip
     steps = {c["name"]: c for c in held["candidates"]}
     lines = header(

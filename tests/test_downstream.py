@@ -211,6 +211,19 @@ def test_examples_that_agree_in_all_seeds_are_no_certainty(tmp_path: Path) -> No
     assert mean.outcome == "undecided"  # 4 of 4 one way: p is 0.125
 
 
+def test_tasks_are_judged_at_the_level_of_the_look(tmp_path: Path) -> None:
+    run, everyone, judged = answered(tmp_path / "made", {"doremi": 0.9, "natural": 0.1})
+    unplanned = {"level": 0.0175, "exploratory": "This look was not planned."}
+    once, later = (downstream(run, everyone, judged.model_copy(update=changes)) for changes in ({}, unplanned))
+    assert once is not None
+    assert later is not None
+    wide, narrow = (one.metrics["exact_match"].comparisons[0] for one in (later, once))
+    assert (wide.outcome, narrow.outcome) == ("undecided", "win")
+    assert wide.interval is not None
+    assert narrow.interval is not None
+    assert wide.interval[1] - wide.interval[0] > 1.1 * (narrow.interval[1] - narrow.interval[0])
+
+
 def test_a_folder_that_is_not_there(finished: tuple[Path, str]) -> None:
     result = CliRunner().invoke(app, ["run", str(finished[0]), "--set", "downstream.tasks=/nowhere"])
     assert isinstance(result.exception, ConfigError)

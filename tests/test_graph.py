@@ -208,6 +208,17 @@ def test_the_first_two_seeds_of_the_first_two_candidates_say_how_many_documents_
     assert not [node for node in done.nodes if node.kind == "evaluation"]  # the first documents were enough
 
 
+def test_two_names_of_one_mixture_do_not_say_how_many_documents_count() -> None:
+    """UniMax is uniform here. The two differ in nothing, so that they would show no noise."""
+    done = finish_all(config(candidates={"mixtures": ["uniform", "unimax", "natural"]}))
+    four = tuple(f"0.1m/{name}/seed-{seed}" for name in ("uniform", "natural") for seed in (0, 1))
+    assert done.node("0.1m/validation").needs == four
+    alike = finish_all(
+        config(candidates={"mixtures": ["uniform", "unimax"], "seeds": 2}, reference={"mixture": "uniform"})
+    )
+    assert not [node for node in alike.nodes if node.kind == "validation"]
+
+
 def test_more_documents_evaluate_every_model_again_and_train_none() -> None:
     asked = config(candidates={"equal_compute": True})
     more = (20, 64, 30)

@@ -75,6 +75,7 @@ def test_more_seeds_after_one_look_are_a_run_of_their_own(won: Verdict) -> None:
     """Seeds that are added to a verdict of one look prove nothing, so they are not what is advised."""
     settle = headline(failed(won, settle=Needed(0.01, 6, 10, None)), PRICE)[2]
     assert settle == (
+        "Not proved: doremi is better than natural. "
         "With these steps 1 % takes about 6 seeds (80 %: at most 10). A run of its own can do it, 60 min and its "
         "search: `doremi run runs/demo --set name=NEW --set seed=3 --set candidates.seeds=6`."
     )
@@ -99,7 +100,10 @@ def test_where_seeds_settle_nothing_the_reason_is_told(won: Verdict) -> None:
     assert headline(failed(won, relative=0.03), PRICE)[2].startswith("doremi does not look better than natural.")
     assert "by less than 0.50%, which nobody needs to prove" in headline(failed(won, relative=-0.001), PRICE)[2]
     settle = headline(failed(won, settle=Needed(0.01, None, None, 4.0)), PRICE)[2]
-    assert settle == "Seeds alone do not prove 1 %. That takes about 4 times as many validation documents."
+    assert settle == (
+        "Not proved: doremi is better than natural. "
+        "Seeds alone do not prove 1 %. That takes about 4 times as many validation documents."
+    )
     assert "doremi run" not in headline(failed(won, settle=Needed(0.01, None, None, None)), PRICE)[2]
     nobody = won.model_copy(update={"claims": ()})
     assert headline(nobody, PRICE)[2] == "No found mixture is compared, so nothing is to prove."

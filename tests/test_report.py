@@ -52,10 +52,13 @@ def test_the_answer_comes_first_and_in_words(page: Page) -> None:
     assert words(first) == "Use doremi. proved"
     answer = words(page.by_id("answer"))
     assert "By the uniform average it has 1.11% fewer bits per byte than natural, your data as it is." in answer
-    assert "One seed gives no range. By the natural average it has 0.21% fewer (0.90% fewer to 0.63% more)" in answer
+    assert "The seeds show no noise, which gives no range. By the natural average it has 0.21% fewer" in answer
+    assert "0.21% fewer (0.90% fewer to 0.63% more)" in answer
     assert "doremi is proved better than natural by a hair." in answer
+    assert "Not proved: doremi is better than every plain mixture." in answer
     assert "With these steps 1.1 % takes about 7 seeds (80 %: at most 12). A run of its own can do it" in answer
-    assert "`doremi run demo --set name=NEW --set seed=2 --set candidates.seeds=7`" in answer
+    assert words(page.by_id("answer").all("code")[0]).startswith("doremi run demo --set name=NEW")
+    assert "doremi run demo --set name=NEW --set seed=2 --set candidates.seeds=7" in answer
     assert "With these steps 1 % takes about 6 seeds (80 %: at most 10)" in answer
     assert "Against natural, doremi surely moves loss from web to Wikipedia (en)." in words(page.by_id("by-domain"))
     assert "Short training. Models of size tiny train on 2.2 tokens a body parameter, and 20 are usual." in answer
@@ -123,7 +126,7 @@ def test_every_outcome_is_a_word_with_its_interval(page: Page) -> None:
     rows, minus = page.table("comparisons"), "\N{MINUS SIGN}"
     assert rows["doremi against natural"] == {
         "Change, uniform average": f"{minus}1.11 %",
-        "95 % interval, uniform average": "one seed shows no noise",
+        "95 % interval, uniform average": "the seeds show no noise",
         "Outcome, uniform average": "win",
         "Change, natural average": f"{minus}0.21 %",
         "95 % interval, natural average": f"{minus}0.90 % to +0.63 %",

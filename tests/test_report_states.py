@@ -101,7 +101,7 @@ def test_no_result_stands_beside_weights_that_have_changed(copied: Path) -> None
     weights = {"web": 0.5, "code": 0.25, "Wikipedia (en)": 0.25}
     edit(copied / "mixture.json", weights=weights)
     page = Page(write_report(RunDirectory(copied)))
-    sentence = "The verdict is of other models. The weights of doremi have changed since. `doremi run demo` trains"
+    sentence = "The verdict is of other models. The weights of doremi have changed since. doremi run demo trains"
     assert page.table("mixture")["web"]["doremi"] == "50.00 %"
     assert sentence in words(page.by_id("answer"))
     assert sentence in words(page.by_id("verdict"))
@@ -137,6 +137,6 @@ def test_a_folder_that_holds_another_training_is_not_shown(copied: Path) -> None
 def test_where_nothing_is_planned_that_is_said(copied: Path) -> None:
     (copied / "nodes.json").unlink()
     page = Page(write_report(RunDirectory(copied)))
-    assert "Nothing is planned here yet. `doremi run demo` plans and trains." in words(page.by_id("answer"))
+    assert "Nothing is planned here yet. doremi run demo plans and trains." in words(page.by_id("answer"))
     assert not page.by_id("verdict").all("table")
     assert not page.by_id("by-domain").all("table")

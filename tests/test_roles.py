@@ -10,6 +10,7 @@ import pytest
 
 from doremi.errors import DamageError, RunError
 from doremi.rundir.layout import RunDirectory
+from doremi.statistics.setting import Terms
 from doremi.verdict import Candidate, equal_compute, outdated, read_verdict, write_verdict
 from make_run import MadeRun, make_run
 from verdicts import candidates, verdict_over
@@ -65,7 +66,7 @@ def test_at_equal_compute_each_stands_against_those_of_its_own_search(made: RunD
     ]
     compared = equal_compute(
         made, size="tiny", seeds=[0, 1, 2], candidates=[law, swarm, natural, uniform], longer=longer,
-        confidence=0.95, margin=0.005,
+        terms=Terms(),
     )  # fmt: skip
     means = {(one.name, one.search, one.longer): one.mean["uniform"] for one in compared.candidates}
     assert list(means) == [

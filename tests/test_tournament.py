@@ -12,10 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 from doremi.cli.commands import app
+from doremi.config import load
 from doremi.errors import ConfigError
 from doremi.methods.method import rounded
 from doremi.mixture.files import read_mixture
 from doremi.pipeline.checks import check
+from doremi.pipeline.judging import judge_run
 from doremi.rundir.layout import RunDirectory, TrainingFolder
 from tiny import tiny_config, write_corpus, write_tiny
 from tolerances import FLOAT32
@@ -157,6 +159,19 @@ def test_plain_mixtures_train_on_for_what_the_search_cost(run: RunDirectory) -> 
     assert [(c["name"], c["longer"]) for c in held["candidates"]] == [("doremi", False), *((n, True) for n in names)]
     assert {c["search"] for c in held["candidates"]} == {"doremi"}
     assert {(c["candidate"], c["opponent"]) for c in held["comparisons"]} == {("doremi", n) for n in names}
+
+
+def test_equal_compute_is_judged_at_the_level_of_the_look(run: RunDirectory, config_file: Path) -> None:
+    """The plan has no look at two seeds, so that nothing is decided, and its ranges are those of a stricter level."""
+    again = shutil.copytree(run.root, run.root.parent / "again")
+    (again / "looks.json").unlink()
+    planned = judge_run(load(config_file, ["name=again", "verdict.looks=planned"])).equal_compute
+    before = verdict(run)["equal_compute"]
+    assert planned is not None
+    assert {one.outcome for one in planned.comparisons} == {"undecided"}
+    for one, other in zip(planned.comparisons, before["comparisons"], strict=True):
+        assert one.interval is not None
+        assert one.interval[1] - one.difference > 1.2 * (other["interval"][1] - other["difference"])
 
 
 def test_the_terminal_says_all_of_it(printed: str, config_file: Path) -> None:

@@ -488,6 +488,8 @@ def test_the_table_says_where_there_is_no_interval(tmp_path: Path):
     table, place = table_of(verdict), "/home/somebody/experiments/second/runs/demo"
     assert re.search(r"doremi vs natural +undecided +-\d\.\d\d% +no interval", table)
     assert "One seed gives no range." in " ".join(table.split())
+    assert "There are no intervals, as one seed shows no noise." in " ".join(table.split())
+    assert re.search(r"doremi is better than natural +not proved\n", table)  # and no p-value of 1
     longer = format_table(Verdict.model_validate(verdict), Price(place, 60.0))
     assert f"\n`doremi run {place} --set candidates.seeds=3`" in longer  # whole, to be copied
 

@@ -10,6 +10,7 @@ from doremi.rundir.graph import Final
 from doremi.rundir.layout import RunDirectory
 from doremi.rundir.nodes import Nodes
 from doremi.statistics.looks import Record
+from doremi.statistics.setting import Terms
 from doremi.verdict import Candidate, Rules, Verdict
 
 
@@ -37,7 +38,7 @@ def judge_run(config: RunConfig) -> Verdict:
         compared = verdict.equal_compute(
             directory, size=result.size, seeds=result.seeds, candidates=candidates,
             longer=verdict.longer_of(directory, nodes, result.size),
-            confidence=config.verdict.confidence, margin=config.verdict.margin,
+            terms=Terms(level=result.level, margin=result.margin, exploratory=result.exploratory),
             documents=result.held_out.documents if result.held_out else None,
         )  # fmt: skip
         result = result.model_copy(update={"equal_compute": compared})

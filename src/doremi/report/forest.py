@@ -13,7 +13,7 @@ from doremi.report.words import ABSENT, factor, percent, signed_percent
 from doremi.statistics.choice import OTHER
 from doremi.statistics.table import TARGETS, Target
 from doremi.statistics.values import CandidateDomains, Comparison, DomainDifference, Ends
-from doremi.verdict.headline import relative_ends
+from doremi.verdict.headline import no_noise, relative_ends
 from doremi.verdict.values import Verdict
 
 Pairs = dict[tuple[str, str, Target], Comparison]
@@ -35,7 +35,9 @@ def forest_figure(facts: Facts) -> Figure | None:
         "validation documents. For each mixture, all of one average hold at once."
     )
     if all(one.interval is None for one in verdict.comparisons):
-        caption = "Change of the bits per byte, where fewer are better. One seed gives no intervals."
+        caption = (
+            f"Change of the bits per byte, where fewer are better. There are no intervals, as {no_noise(verdict)}."
+        )
     legend = [("s0", "dot", f"{target} average, which decides"), ("ink", "hollow", f"{OTHER[target]} average")]
     legend += [("line", "zone", f"within {percent(verdict.margin, 1)}")] if verdict.margin else []
     return Figure(
@@ -74,17 +76,24 @@ def _comparisons(verdict: Verdict, pairs: Pairs) -> Table:
             (f"Outcome, {which} average", "text"),
         ]  # fmt: skip
     rows = [
-        [Cell(f"{one} against {other}"), *(cell for which in both for cell in _cells(pairs.get((one, other, which))))]
+        [
+            Cell(f"{one} against {other}", small=_shown_only(pairs.get((one, other, target)))),
+            *(cell for which in both for cell in _cells(pairs.get((one, other, which)), no_noise(verdict))),
+        ]
         for one, other in dict.fromkeys((one, other) for one, other, _ in pairs)
     ]
     caption = f"Below zero, the first of the two is better. Nothing is claimed by the {OTHER[target]} average."
     return Table("comparisons", caption, columns, rows)
 
 
-def _cells(one: Comparison | None) -> list[Cell]:
+def _shown_only(one: Comparison | None) -> str:
+    return "" if one is None or one.family == "primary" else "shown only, nothing is claimed"
+
+
+def _cells(one: Comparison | None, why: str) -> list[Cell]:
     if one is None:
         return [Cell(ABSENT)] * 3
-    ends = _to(relative_ends(one), "one seed shows no noise")
+    ends = _to(relative_ends(one), why)
     return [Cell(signed_percent(one.relative)), Cell(ends), Cell(one.outcome, outcome=one.outcome)]
 
 
@@ -99,7 +108,7 @@ def _to(ends: Ends | None, why: str) -> str:
 def profile_figures(facts: Facts) -> list[Figure]:
     """Of the recommended mixture and of what was found, each domain against the mean change over domains."""
     verdict = facts.verdict
-    if verdict is None:
+    if verdict is None or len(facts.domains) < 2:  # one domain has nowhere to move loss to
         return []
     wanted = [verdict.recommendation.mixture, *facts.found]
     changes = {one.candidate: one for one in verdict.domain_changes}
@@ -125,7 +134,7 @@ def _ratio(row: DomainDifference) -> str:
 
 
 def _profile_table(key: str, verdict: Verdict, rows: Sequence[DomainDifference]) -> Table:
-    why = "one seed shows no noise" if len(verdict.seeds) < 2 else "noise is as large as the loss"
+    why = "noise is as large as the loss" if verdict.noise else no_noise(verdict)
     columns = [
         ("Domain", "text"), (f"Weight / {verdict.baseline}", "number"), ("Change", "number"),
         ("Interval of the change", "text"),

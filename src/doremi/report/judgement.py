@@ -103,7 +103,7 @@ def claims_table(facts: Facts) -> Table | None:
     """What is proved, in the order in which it was tested."""
     if facts.verdict is None or not facts.verdict.claims:
         return None
-    rows = [_claim(one) for one in facts.verdict.claims]
+    rows = [_claim(one) for one in facts.verdict.told_claims()]
     columns = [
         ("Claim", "text"),
         ("Result", "text"),

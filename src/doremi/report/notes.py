@@ -11,6 +11,7 @@ from doremi.mixture.record import MixtureRecord
 from doremi.report.facts import Facts, Search
 from doremi.report.words import count, listed, number, percent, plural
 from doremi.rundir.outgrown import in_words, outgrown_by
+from doremi.verdict.headline import exploratory
 from doremi.verdict.held_out import too_few
 
 
@@ -23,7 +24,12 @@ def warnings(facts: Facts) -> list[tuple[str, str]]:
     """What decides on how much the answer is worth: a word or two, and the warning."""
     few = [few_documents(facts.held_out_documents()), None if facts.verdict is None else too_few(facts.verdict)]
     told = " ".join(words for words in few if words)
-    return [*([("Few documents", told)] if told else []), *(("Short training", words) for words in _short(facts))]
+    unplanned = [] if facts.verdict is None else [("Exploratory", words) for words in exploratory(facts.verdict)]
+    return [
+        *unplanned,
+        *([("Few documents", told)] if told else []),
+        *(("Short training", words) for words in _short(facts)),
+    ]
 
 
 def _short(facts: Facts) -> list[str]:

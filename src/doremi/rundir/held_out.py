@@ -48,7 +48,7 @@ def _judge(context: Context, size: str, mains: Sequence[Node]) -> Node | None:
     by_name: dict[str, list[Node]] = {}
     for node in mains:
         by_name.setdefault(node.mixture, []).append(node)
-    judges = [nodes[:SEEDS] for nodes in by_name.values() if len(nodes) >= SEEDS][:JUDGES]
+    judges = _different([nodes[:SEEDS] for nodes in by_name.values() if len(nodes) >= SEEDS])[:JUDGES]
     if len(judges) < JUDGES:
         return None
     four = [node for nodes in judges for node in nodes]
@@ -58,6 +58,14 @@ def _judge(context: Context, size: str, mains: Sequence[Node]) -> Node | None:
     if len(keys) < len(four) or natural is None:
         return replace(node, waits=f"waits for {next(n.id for n in four if n.spec is None)}")
     return replace(node, spec=PartSpec(keys, natural, max(map(len, by_name.values()))))
+
+
+def _different(candidates: Sequence[list[Node]]) -> list[list[Node]]:
+    """Without those who share the trainings of an earlier one: two of these differ in nothing and show no noise."""
+    made: dict[tuple[str, ...], list[Node]] = {}
+    for nodes in candidates:
+        made.setdefault(tuple(n.spec.key if isinstance(n.spec, TrainingSpec) else n.id for n in nodes), nodes)
+    return list(made.values())
 
 
 def _evaluations(context: Context, judge: Node | None, models: Sequence[Node]) -> Iterator[Node]:

@@ -23,7 +23,10 @@ PRIOR = 8.0  # degrees of freedom that the other domains count for
 
 @dataclass(frozen=True, eq=False)
 class ByDomain:
-    """Relative differences of a pair and their parts, `[..., K]` each; parts hold for one domain at a time."""
+    """Relative differences of a pair and their parts, `[..., K]` each; parts hold for one domain at a time.
+
+    One domain alone has no profile: its difference is the mean difference.
+    """
 
     profile: np.ndarray
     profile_parts: Parts
@@ -42,7 +45,7 @@ def by_domain(bits_CSK: np.ndarray, documents: DocumentNoise, compared: Compared
     with np.errstate(invalid="ignore", divide="ignore"):  # no noise at all, or one seed
         noisier = np.maximum(1.0, noise.variance[..., one, other] / (2 * noise.residual))[..., None]
     of_level = noisier * _moderated(left, degrees)
-    of_profile = noisier * _moderated(apart, degrees) * domains / max(1, domains - 1)
+    of_profile = noisier * _moderated(apart, degrees) * (domains / (domains - 1) if domains > 1 else np.nan)
     doc, freedom = documents.variance[..., one, other, :], documents.freedom
     doc_profile = doc * (1 - 2 / domains) + doc.mean(axis=-1, keepdims=True) / domains
     return ByDomain(

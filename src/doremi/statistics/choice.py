@@ -22,7 +22,7 @@ def choices(setting: Setting, target: Target) -> tuple[Choice, ...]:
     if not names:
         raise RunError("no candidate keeps the limits; add one under candidates.mixtures, or change limits")
     compared = setting.compared[target]
-    if len(names) < 2 or compared.seeds < 2:
+    if len(names) < 2 or not compared.known:
         return tuple(Choice(name, None, None) for name in names)
     expected = regret.expected_regret(compared, among)
     at_most = regret.largest_regret(compared, among, setting.terms.level) / compared.means[among]
@@ -37,7 +37,7 @@ def recommended(setting: Setting, claims: Sequence[Claim], by_target: Mapping[Ta
     reasons = [_proved(setting, best.candidate, held), _regret(setting, target, best), *_others(best, held)]
     reasons += [_outside(one.name) for one in setting.entrants if not one.allowed]
     if dropped := setting.terms.dropped:
-        reasons.append(f"Nothing is claimed of {', '.join(dropped)}, which a race on other seeds dropped before.")
+        reasons.append(f"Nothing is claimed of {_listed(dropped)}, dropped before by a race on other seeds.")
     reasons += [setting.terms.exploratory] if setting.terms.exploratory else []
     return Recommended(
         mixture=best.candidate,
@@ -68,17 +68,26 @@ def _proved(setting: Setting, best: str, held: Sequence[Claim]) -> str:
 
 def _regret(setting: Setting, target: Target, best: Choice) -> str:
     if best.expected is None or best.at_most is None:
-        if setting.compared[target].seeds < 2:
-            return f"One seed shows no noise. {best.candidate} has the fewest bits per byte."
-        return f"{best.candidate} is the only candidate that may be used."
+        return _without_noise(setting, target, best.candidate)
     sure, few = (
         f"{100 * (1 - setting.terms.level):.4g} %",
         f"It has the smallest expected regret, {_small(best.expected)}.",
     )
+    if setting.terms.exploratory:  # the limits do not hold after looks that nobody planned
+        return few.replace("It", best.candidate, 1)
     if best.at_most == 0:  # every other candidate is surely worse
         return f"{best.candidate} is the best of {_among(setting)} ({sure}). {few}"
     few = few.replace("It", best.candidate, 1)
     return f"{few} It is at most {_small(best.at_most)} worse than the best of {_among(setting)} ({sure})."
+
+
+def _without_noise(setting: Setting, target: Target, best: str) -> str:
+    """What is known of a choice where no regret can be told."""
+    if sum(one.allowed for one in setting.entrants) < 2:
+        return f"{best} is the only candidate that may be used."
+    why = "One seed shows no noise." if setting.compared[target].seeds < 2 else "The seeds are alike and show no noise."
+    within = "" if all(one.allowed for one in setting.entrants) else " of those within the limits"
+    return f"{why} {best} has the fewest bits per byte{within}."
 
 
 def _among(setting: Setting) -> str:
@@ -99,3 +108,8 @@ def _others(best: Choice, held: Sequence[Claim]) -> list[str]:
     """What is proved of others than the one that is recommended."""
     proved = dict.fromkeys((one.candidate, one.over[0]) for one in held if one.candidate != best.candidate)
     return [f"{name} is proved better than {over}." for name, over in proved]
+
+
+def _listed(names: Sequence[str]) -> str:
+    *before, last = names
+    return f"{', '.join(before)} and {last}" if before else last

@@ -27,6 +27,11 @@ class Compared:
     noise: SeedNoise
     seeds: int
 
+    @property
+    def known(self) -> bool:
+        """Whether the seeds show any noise. Not with one seed, one candidate, or seeds that are all alike."""
+        return bool(np.isfinite(self.noise.residual).all())
+
     def pair(self, one: int, other: int) -> tuple[np.ndarray, Parts]:
         """The difference `one` minus `other` and its parts, `[...]`."""
         at = (..., one, other)

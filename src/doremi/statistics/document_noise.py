@@ -65,7 +65,7 @@ def domain_documents(nats_CD: np.ndarray, bytes_D: np.ndarray) -> DomainDocument
     squared = moved @ np.swapaxes(moved, -1, -2)
     diagonal = np.diagonal(squared, axis1=-2, axis2=-1)
     differences = np.maximum(0.0, diagonal[..., :, None] + diagonal[..., None, :] - 2 * squared)
-    scale = _unshrunk(share) * documents / np.square(total.mean(axis=-1))
+    scale = _unshrunk(share) * documents / np.square(not_zero(total.mean(axis=-1)))
     return DomainDocuments(bits, differences * scale[..., None, None], documents)
 
 
@@ -73,7 +73,7 @@ def document_noise(domains: Sequence[DomainDocuments]) -> DocumentNoise:
     """All domains together: variances drawn towards their mean over domains, which small ones live on."""
     documents = np.array([one.documents for one in domains])
     own = np.stack([one.spread for one in domains], axis=-1)
-    levels = np.stack([one.bits.mean(axis=-1) for one in domains], axis=-1)
+    levels = not_zero(np.stack([one.bits.mean(axis=-1) for one in domains], axis=-1))
     degrees = np.where(documents >= FEWEST, documents - 1, 0.0)
     if not degrees.any():
         return DocumentNoise(np.full_like(own, np.nan), np.full(len(domains), np.nan), levels)
@@ -81,6 +81,11 @@ def document_noise(domains: Sequence[DomainDocuments]) -> DocumentNoise:
     pooled = (own * degrees).sum(axis=-1, keepdims=True) / degrees.sum()
     moderated = (PRIOR * pooled + degrees * own) / (PRIOR + degrees)
     return DocumentNoise(moderated / documents, np.minimum(PRIOR + degrees, degrees.sum()), levels)
+
+
+def not_zero(level: np.ndarray) -> np.ndarray:
+    """A level to divide by: where nothing is lost, nothing differs either, whatever it is divided by."""
+    return np.where(level > 0, level, 1.0)
 
 
 def _unshrunk(share: np.ndarray) -> float:

@@ -37,7 +37,8 @@ def noise_of(table: Measurements, target: Target, seeds: int) -> Noise:
     bits_CSK, documents, weights_K = two.bits(), two.documents(), two.weights_of(target)
     compared = compare(bits_CSK, documents, weights_K, np.zeros(2, bool))
     alone = sum(w**2 * pair_variances(bits_CSK[..., k])[0, 1] for k, w in enumerate(weights_K))
-    one_seed = max(float(compared.parts.seeds[0, 1]) * len(two.seeds), float(alone))
+    seen = float(compared.parts.seeds[0, 1]) if compared.known else 0.0
+    one_seed = max(seen * len(two.seeds), float(alone))
     return Noise(one_seed / seeds, np.square(weights_K * documents.levels) * documents.variance[0, 1])
 
 

@@ -82,10 +82,9 @@ def between(
 
 
 def _multiplier(compared: Compared, error: float) -> float | None:
-    """None with one seed or one candidate."""
+    """None where no noise is known."""
     count = compared.means.shape[-1]
-    known = count > 1 and compared.seeds > 1
-    return multiplier(count - 1, float(compared.parts.seed_freedom), error) if known else None
+    return multiplier(count - 1, float(compared.parts.seed_freedom), error) if compared.known else None
 
 
 def _pairs(setting: Setting) -> Iterator[tuple[int, int, Family]]:
@@ -119,7 +118,7 @@ def _row(
 
 @dataclass(frozen=True, eq=False)
 class _Pair:
-    """`level`: the opponent's bits per byte; `c`: the multiplier, None with one seed."""
+    """`level`: the opponent's bits per byte; `c`: the multiplier, None where no noise is known."""
 
     candidate: str
     opponent: str
@@ -139,7 +138,7 @@ def _comparison(terms: Terms, pair: _Pair, family: Family) -> Comparison:
         family=family,
         target=pair.target,
         difference=pair.difference,
-        relative=pair.difference / pair.level,
+        relative=pair.difference / (pair.level or 1.0),  # where nothing is lost, nothing differs either
         interval=ends(pair.difference, half, pair.level),
         fixed=ends(pair.difference, half_of(pair.parts.fixed(), pair.c), pair.level),
         outcome=_outcome(pair.difference, half, small=small) if terms.exploratory is None else "undecided",

@@ -43,7 +43,10 @@ def _candidate(setting: Setting, place: int, comparisons: Sequence[Comparison]) 
         if (one.candidate, one.opponent, one.target) == (name, against, target):
             result = one.outcome
     sure = [row for row, half in zip(rows, strict, strict=True) if abs(row.profile) > half]
-    return CandidateDomains(name, rows, _words(name, against, sure, result))
+    words = _words(name, against, sure, result, len(rows))
+    if setting.terms.exploratory:  # ranges do not hold after a look that nobody planned
+        words = words.replace("surely moves", "seems to move").replace("surely does", "seems to do")
+    return CandidateDomains(name, rows, words)
 
 
 def _known(half: float) -> float:
@@ -56,11 +59,11 @@ def _halves(parts: Parts, setting: Setting, at_once: int = 1) -> list[float]:
     return parts.half(setting.terms.level / at_once).tolist()
 
 
-def _words(name: str, against: str, sure: Sequence[DomainDifference], result: Outcome) -> str:
+def _words(name: str, against: str, sure: Sequence[DomainDifference], result: Outcome, count: int) -> str:
     """What surely moved from where to where, and whether the sum gains.
 
-    `sure` are domains of which all together hold with the stated confidence. Of thirty domains in which nothing
-    differs, one or two lie outside of their own interval.
+    `count`: of all domains. `sure` are domains of which all together hold with the stated confidence. Of thirty domains
+    in which nothing differs, one or two lie outside of their own interval.
     """
     falls = sorted((row for row in sure if row.profile < 0), key=lambda row: row.profile)
     rises = sorted((row for row in sure if row.profile > 0), key=lambda row: -row.profile)
@@ -70,6 +73,8 @@ def _words(name: str, against: str, sure: Sequence[DomainDifference], result: Ou
         "tie": "The mean over domains stays within the margin.",
         "undecided": "Whether the mean over domains gains is open.",
     }[result]
+    if count == 1:
+        return f"There is one domain, so {name} moves no loss from one to another. {total}"
     if falls and rises:
         return f"Against {against}, {name} surely moves loss from {_listed(falls)} to {_listed(rises)}. {total}"
     if falls or rises:

@@ -21,7 +21,7 @@ class Parts:
     """Variances of a mean difference and their degrees of freedom; arrays of one shape, or what broadcasts to it.
 
     NaN in `documents`: the documents' part cannot be known, and counts as none. `documents` is then fixed, see
-    `fixed`. NaN in `seeds` (one seed): nothing can be told.
+    `fixed`. NaN in `seeds` (one seed, or seeds that are all alike): nothing can be told.
     """
 
     seeds: np.ndarray

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 PRIOR = 4.0  # degrees of freedom that the other candidates count for
+ROUNDING = 1e-9  # relative: seeds that differ by less are alike, as no training differs from another by so little
 SHARED = 0.65  # correlation of two differences from a hub with 1.36 times the noise of the rest
 
 
@@ -24,7 +25,8 @@ class SeedNoise:
     """`variance` `[..., C, C]`: of one seed's difference between two candidates; `freedom`: degrees of each.
 
     `residual` `[...]`: the mean square that is left when candidates and seeds are taken out, with `pooled_freedom`
-    degrees. All NaN with one seed, and with one candidate.
+    degrees. All NaN with one seed, with one candidate, and where all seeds are alike: no variance at all is not
+    certainty but ignorance.
     """
 
     variance: np.ndarray
@@ -42,6 +44,7 @@ def seed_noise(bits_CS: np.ndarray, hubs: np.ndarray) -> SeedNoise:
     own = pair_variances(bits_CS)
     degrees = (candidates - 1) * (seeds - 1)
     residual = np.square(residuals(bits_CS)).sum(axis=(-2, -1)) / degrees
+    residual = np.where(residual > np.square(ROUNDING * bits_CS.mean(axis=(-2, -1))), residual, np.nan)
     prior = np.broadcast_to(2 * residual[..., None, None], own.shape)
     of_hub = np.where(hubs, own.sum(axis=-1) / (candidates - 1), 0.0)
     prior = np.maximum(prior, np.maximum(of_hub[..., :, None], of_hub[..., None, :]))

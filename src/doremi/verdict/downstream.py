@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -121,7 +121,7 @@ def _comparison(table: Measurements, pair: tuple[str, str, Family], asked: _Aske
     """As the metric counts: positive is more of it."""
     name, against, family = pair
     one, other = table.names.index(name), table.names.index(against)
-    first, level = originals(table), round(1 - asked.verdict.confidence, 10)
+    first, level = originals(table), asked.verdict.level
     alone = family == "method" or first[one] == first[other]
     rest = {i for i in first if table.entrants[i].role != "per-seed"} - {first[one], first[other]}
     keep = sorted({one, other} | (set() if alone else rest))
@@ -129,10 +129,12 @@ def _comparison(table: Measurements, pair: tuple[str, str, Family], asked: _Aske
     hubs = np.array([entrant.role == "found" for entrant in some.entrants])
     compared = compare(some.bits(), some.documents(), asked.weights_K, hubs)
     difference, parts = compared.pair(keep.index(one), keep.index(other))
+    if compared.seeds > 1:  # counts agree in all seeds by chance too, which the sign test below guards against
+        parts = replace(parts, seeds=np.nan_to_num(parts.seeds))
     c = multiplier(len(keep) - 1, float(parts.seed_freedom), level) if compared.seeds > 1 else None
     half, difference = half_of(parts, c), float(difference)
     signs = sign_test(_by_example(table, one, other, asked.weights_K))
-    surely = abs(difference) > half and signs <= level
+    surely = abs(difference) > half and signs <= level and asked.verdict.exploratory is None
     margin = asked.verdict.margin * (1.0 if asked.higher else float(compared.means[keep.index(other)]) - 1)
     result = outcome_in_points(difference, half, 0.0 if surely else 1.0, level, margin)
     return _written(pair, asked, difference, half, result)

@@ -26,13 +26,13 @@ def equal_compute(
     seeds: Sequence[int],
     candidates: Sequence[Candidate],
     longer: Sequence[Candidate],
-    confidence: float,
-    margin: float,
+    terms: Terms,
     documents: Part | None = None,
 ) -> EqualCompute:
     """The entry `equal_compute` of verdict.json: each found mixture against the plain ones `longer` of its own search.
 
-    Steps of each, means on both targets, and the comparisons, whose intervals hold at once on each target.
+    `terms`: level and margin of the verdict, and whether its look was planned. It holds steps of each, means on both
+    targets, and the comparisons, whose intervals hold at once on each target.
     """
     first = [one for one in candidates if one.role == "found"]
     everyone = [*first, *longer]
@@ -43,7 +43,7 @@ def equal_compute(
         for j, other in enumerate(longer)
         if other.method == one.method
     ]
-    compared = between(measured.table, pairs, Terms(level=round(1 - confidence, 10), margin=margin), "compute")
+    compared = between(measured.table, pairs, terms, "compute")
     bits_CK = measured.table.bits().mean(axis=1)
     stages = [one.trainings[seeds[0]].stage() for one in everyone]
     return EqualCompute(

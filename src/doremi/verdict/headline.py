@@ -8,7 +8,7 @@ from doremi.events.words import duration
 from doremi.statistics.choice import OTHER
 from doremi.statistics.looks import PLAN
 from doremi.statistics.table import Target
-from doremi.statistics.values import Comparison, WithoutLent
+from doremi.statistics.values import Claim, Comparison, WithoutLent
 from doremi.verdict.price import Price
 from doremi.verdict.values import Verdict
 
@@ -26,6 +26,18 @@ def noise(verdict: Verdict, price: Price) -> str:
     if verdict.noise is None:
         return ""
     return f"{verdict.noise.words(len(verdict.seeds), price.one_seed)} {verdict.noise.longer_words()}"
+
+
+def exploratory(verdict: Verdict) -> list[str]:
+    """What the figures of a look that nobody planned are worth."""
+    if verdict.exploratory is None or len(verdict.seeds) < 2:
+        return []
+    return ["This look was not planned. Its ranges and limits are estimates, which do not hold with their per cent."]
+
+
+def no_noise(verdict: Verdict) -> str:
+    """Why there are no ranges, where there are none."""
+    return "one seed shows no noise" if len(verdict.seeds) < 2 else "the seeds show no noise"
 
 
 def lent(verdict: Verdict) -> list[str]:
@@ -88,7 +100,9 @@ def relative_ends(one: Comparison) -> tuple[float, float] | None:
 def _range(verdict: Verdict, one: Comparison) -> str:
     ends = relative_ends(one)
     if ends is None:
-        return "One seed gives no range."
+        return (
+            "One seed gives no range." if len(verdict.seeds) < 2 else "The seeds show no noise, which gives no range."
+        )
     return f"The range is {_between(*ends)} ({verdict.sure})."
 
 
@@ -121,9 +135,23 @@ def _settle(verdict: Verdict, price: Price) -> str:
         run = _run(price, f"candidates.seeds={FEWEST_SEEDS}")
         return f"Train at least {FEWEST_SEEDS} seeds to know more{more}: {run}."
     if verdict.settle is None:
-        return " ".join([_nothing(verdict), *_which_average(verdict)])
-    said = verdict.settle.words(len(verdict.seeds))
+        return " ".join([_nothing(verdict, price), *_which_average(verdict)])
+    said = " ".join([*_open(verdict), verdict.settle.words(len(verdict.seeds))])
     return said if verdict.settle.seeds is None else f"{said} {_command(verdict, verdict.settle.seeds, price)}"
+
+
+def _failed(verdict: Verdict) -> Claim | None:
+    """The first claim that was tested in vain."""
+    return next((one for one in verdict.claims if one.tested and not one.held), None)
+
+
+def _open(verdict: Verdict) -> list[str]:
+    """What it is that would be settled."""
+    failed = _failed(verdict)
+    if failed is None:
+        return []
+    every = "every plain finalist" if verdict.race else "every plain mixture"
+    return [f"Not proved: {failed.candidate} is better than {failed.over[0] if len(failed.over) == 1 else every}."]
 
 
 def _which_average(verdict: Verdict) -> list[str]:
@@ -144,9 +172,7 @@ def _command(verdict: Verdict, wanted: int, price: Price) -> str:
     """Seeds that are added to a verdict of one look prove nothing, so that it takes a run of its own."""
     have = len(verdict.seeds)
     if verdict.looks == "once":
-        run = _run(price, "name=NEW", f"seed={max(verdict.seeds) + 1}", f"candidates.seeds={max(wanted, FEWEST_SEEDS)}")
-        search = " and its search" if price.one_seed else ""
-        return f"A run of its own can do it{_takes(max(wanted, FEWEST_SEEDS), price)}{search}: {run}."
+        return _own_run(verdict, max(wanted, FEWEST_SEEDS), price)
     later = [count for count in PLAN if count > have]
     if not later:
         return f"The plan of {PLAN[-1]} seeds is at its end."
@@ -156,16 +182,32 @@ def _command(verdict: Verdict, wanted: int, price: Price) -> str:
     return f"The plan's look at {count} can do it{_takes(count - have, price)}: {run}.{last}"
 
 
-def _nothing(verdict: Verdict) -> str:
+def _own_run(verdict: Verdict, count: int, price: Price) -> str:
+    run = _run(price, "name=NEW", f"seed={max(verdict.seeds) + 1}", f"candidates.seeds={count}")
+    search = " and its search" if price.one_seed else ""
+    return f"A run of its own can do it{_takes(count, price)}{search}: {run}."
+
+
+def _nothing(verdict: Verdict, price: Price) -> str:
     """Why more seeds would settle nothing."""
-    failed = next((one for one in verdict.claims if one.tested and not one.held), None)
+    failed = _failed(verdict)
     if failed is None:
-        if verdict.exploratory is not None:
-            return "This look was not planned, so it settles nothing. A run of its own can."
+        if verdict.exploratory is not None and verdict.claims:
+            return f"This look was not planned, so it settles nothing. {_unplanned(verdict, price)}"
         return (
             "Nothing is left to prove." if verdict.claims else "No found mixture is compared, so nothing is to prove."
         )
+    if verdict.noise is None:
+        return f"The seeds show no noise, so nothing can be proved of {failed.candidate}."
     over = failed.over[0] if len(failed.over) == 1 else "the best plain mixture"
     if failed.relative >= 0:
         return f"{failed.candidate} does not look better than {over}. More seeds are not expected to change that."
     return f"{failed.candidate} differs from {over} by less than {verdict.margin:.2%}, which nobody needs to prove."
+
+
+def _unplanned(verdict: Verdict, price: Price) -> str:
+    """What does settle it, after a look that was not planned: the plan's next one, or a run of its own."""
+    count = len(verdict.seeds)
+    if verdict.looks == "planned" and count not in PLAN and count < PLAN[-1]:
+        return _command(verdict, count, price)
+    return _own_run(verdict, max(count, FEWEST_SEEDS), price)

@@ -9,6 +9,8 @@ from doremi.rundir.part import read_part
 from doremi.statistics.enough import SHARE
 from doremi.verdict.values import HeldOut, Verdict
 
+MOST = 1000  # larger factors say no more than that
+
 
 def documents_of(run: RunDirectory, nodes: Nodes, size: str) -> Part | None:
     """What was recorded of a size; None where nothing told the noise."""
@@ -27,9 +29,22 @@ def too_few(verdict: Verdict) -> str | None:
     held = verdict.held_out
     if held is None or held.share is None or held.times is None:
         return None
-    times = f"{held.times:.0f}" if held.times >= 2 else f"{held.times:.1f}"
     return (
-        f"There is too little held-out text. All of it is in use, and its documents still add {held.share:.0%} of the "
-        f"noise that seeds make. About {times} times as many would bring that down to {SHARE:.0%}. "
+        f"There is too little held-out text. All of it is in use, and its documents still add {_of(held.share)} the "
+        f"noise that seeds make. {_times(held.times)} times as many would bring that down to {SHARE:.0%}. "
         "Raise data.validation_fraction or data.validation_max_tokens, or add text."
     )
+
+
+def _of(share: float) -> str:
+    return f"{share:.0%} of" if share < 2 else f"{_many(share)} times"
+
+
+def _times(times: float) -> str:
+    if times > MOST:
+        return f"More than {MOST}"
+    return f"About {_many(times)}" if times >= 2 else f"About {times:.1f}"
+
+
+def _many(times: float) -> str:
+    return f"{times:.0f}" if times <= MOST else f"more than {MOST}"

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from doremi.statistics.table import Target
 from doremi.statistics.values import Claim, Comparison
-from doremi.verdict.headline import headline, lent, noise
+from doremi.verdict.headline import exploratory, headline, lent, no_noise, noise
 from doremi.verdict.held_out import too_few
 from doremi.verdict.price import Price
 from doremi.verdict.values import (
@@ -24,7 +24,16 @@ from doremi.verdict.values import (
 WIDTH = 110
 _NAME = 20
 _GAP = "  "  # between the cells of a row, and nowhere else
-_HEADINGS = ("mixture", "rank", "mean (uniform)", "mean (natural)", "worst domain", "better", "steps to baseline")
+_HEADINGS = (
+    "mixture",
+    "rank",
+    "mean (uniform)",
+    "mean (natural)",
+    "worst domain",
+    "domains better",
+    "steps to baseline",
+)
+_CLAIMED = ("primary", "average", "compute")  # families of whose rows nothing more need be said
 
 
 def format_table(verdict: Verdict, price: Price, width: int = WIDTH) -> str:
@@ -39,8 +48,9 @@ def format_table(verdict: Verdict, price: Price, width: int = WIDTH) -> str:
         "",
         *_grid([_HEADINGS, *[_row(candidate, verdict) for candidate in verdict.candidates]]),
         "",
-        f"Differences on the {target} average, where fewer bits are better. {verdict.sure} intervals "
-        f"that hold at once for each mixture. A tie is within {verdict.margin:.2%}.",
+        *exploratory(verdict),
+        f"Differences on the {target} average, where fewer bits are better. {_intervals(verdict)} "
+        f"A tie is within {verdict.margin:.2%}.",
         *_grid(_comparisons(verdict)),
         *_same(verdict),
         *(verdict.race.words() if verdict.race else ()),
@@ -63,16 +73,25 @@ def format_table(verdict: Verdict, price: Price, width: int = WIDTH) -> str:
     return "\n".join(folded for line in lines for folded in _fold(line, width)) + "\n"
 
 
+def _intervals(verdict: Verdict) -> str:
+    if all(one.interval is None for one in verdict.comparisons):
+        return f"There are no intervals, as {no_noise(verdict)}."
+    shown = any(one.family not in _CLAIMED for one in verdict.comparisons)
+    secondary = " Nothing is claimed of rows that are shown only." if shown else ""
+    return f"{verdict.sure} intervals that hold at once for each mixture.{secondary}"
+
+
 def _row(candidate: CandidateResult, verdict: Verdict) -> tuple[str, ...]:
-    worst, better = candidate.worst, candidate.domains_better_than_reference
+    worst, better = candidate.worst, f"{candidate.domains_better_than_reference} of {len(verdict.domains)}"
+    itself = candidate.name == verdict.baseline
     return (
         _short(candidate.name),
         str(getattr(candidate.rank, verdict.recommendation.target)),
         f"{candidate.mean['uniform'].bits_per_byte:.4f}",
         f"{candidate.mean['natural'].bits_per_byte:.4f}",
         f"{worst.bits_per_byte:.4f} {_short(worst.domain)}",
-        f"{better} of {len(verdict.domains)}",
-        _steps(candidate.steps_to_baseline),
+        "-" if itself else better,
+        "-" if itself else _steps(candidate.steps_to_baseline),
     )
 
 
@@ -97,13 +116,15 @@ def _comparison(one: Comparison, opponent: float) -> tuple[str, ...]:
         one.outcome,
         f"{one.relative:+.2%}",
         f"[{bounds[0]:+.2%}, {bounds[1]:+.2%}]" if bounds else "no interval",
+        "" if one.family in _CLAIMED else "shown only",
     )
 
 
 def _claims(verdict: Verdict) -> list[str]:
     """What is proved, what was tested in vain, and what was not tested."""
-    rows = [_claim(one) for one in verdict.claims]
-    title = f"Claims, each only after the one before it. One-sided, {verdict.sure} for all together."
+    rows = [_claim(one) for one in verdict.told_claims()]
+    at = " at this look" if verdict.looks == "planned" else ""
+    title = f"Claims, each only after the one before it. One-sided, {verdict.sure} for all together{at}."
     if verdict.race is not None:
         title += " They cover the finalists of the race only."
     return ["", title, *_grid(rows)] if rows else []
@@ -113,7 +134,7 @@ def _claim(one: Claim) -> tuple[str, ...]:
     over = _short(one.over[0]) if len(one.over) == 1 else f"each of {', '.join(map(_short, one.over))}"
     if not one.tested:
         return (f"{_short(one.candidate)} is better than {over}", "not tested", "")
-    least = f"by at least {one.at_least:.2%}" if one.held and one.at_least is not None else f"p = {one.p_value:.3f}"
+    least = "" if one.at_least is None else f"by at least {one.at_least:.2%}" if one.held else f"p = {one.p_value:.3f}"
     return (f"{_short(one.candidate)} is better than {over}", "proved" if one.held else "not proved", least)
 
 

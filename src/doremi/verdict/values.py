@@ -243,6 +243,10 @@ class Verdict(_Value):
         """The confidence of this look in words."""
         return f"{100 * (1 - self.level):.4g} %"
 
+    def told_claims(self) -> list[Claim]:
+        """Claims without those that say the same again, as where the reference mixture is the only plain one."""
+        return list({(one.candidate, one.over): one for one in reversed(self.claims)}.values())[::-1]
+
     def candidate(self, name: str) -> CandidateResult | None:
         return next((one for one in self.candidates if one.name == name), None)
 
