@@ -76,7 +76,7 @@ def test_more_seeds_after_one_look_are_a_run_of_their_own(won: Verdict) -> None:
     settle = headline(failed(won, settle=Needed(0.01, 6, 10, None)), PRICE)[2]
     assert settle == (
         "Not proved: doremi is better than natural. "
-        "With these steps 1 % takes about 6 seeds (80 %: at most 10). A run of its own can do it, 60 min and its "
+        "With these steps, to prove 1 % takes about 6 seeds (80 %: at most 10). A run of its own can do it, 60 min and its "
         "search: `doremi run runs/demo --set name=NEW --set seed=3 --set candidates.seeds=6`."
     )
     no_time = headline(failed(won, settle=Needed(0.01, 6, 10, None)), Price("runs/demo"))[2]
@@ -120,7 +120,7 @@ def test_one_seed_asks_for_more(won: Verdict) -> None:
 
 def test_the_noise_is_told_with_its_time_and_what_is_not_known(won: Verdict) -> None:
     told = noise(won.model_copy(update={"noise": Needed(0.01, 6, 10, None)}), PRICE)
-    assert told.startswith("With these steps 1 % takes about 6 seeds (80 %: at most 10), 30 min more. ")
+    assert told.startswith("With these steps, to prove 1 % takes about 6 seeds (80 %: at most 10), 30 min more. ")
     assert told.endswith("What longer training would take is not known: too few trainings show it.")
     enough = noise(won.model_copy(update={"noise": Needed(0.01, 2, 3, None)}), PRICE)
     assert "takes about 2 seeds (80 %: at most 3). There are 3. " in enough

@@ -510,7 +510,10 @@ def test_once_there_are_two_seeds_the_noise_is_told_with_its_time(prepared: RunC
     assert (main.number, len({node.mixture for node in main.nodes})) == (8, 3)  # natural's first is the reference
     assert made.one_seed() == 3 * (made.seconds(main) or 0) / 8 / made.at_once
     more = duration_in_words(4 * (made.one_seed() or 0))
-    assert f"noise, by 2 seeds: With these steps 1 % takes about 6 seeds (80 %: at most 10), {more} more." in text(made)
+    assert (
+        f"noise, by 2 seeds: With these steps, to prove 1 % takes about 6 seeds (80 %: at most 10), {more} more."
+        in text(made)
+    )
 
 
 def test_what_a_device_cannot_do_is_a_gap_and_a_note(prepared: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:

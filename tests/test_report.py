@@ -56,10 +56,12 @@ def test_the_answer_comes_first_and_in_words(page: Page) -> None:
     assert "0.21% fewer (0.90% fewer to 0.63% more)" in answer
     assert "doremi is proved better than natural by a hair." in answer
     assert "Not proved: doremi is better than every plain mixture." in answer
-    assert "With these steps 1.1 % takes about 7 seeds (80 %: at most 12). A run of its own can do it" in answer
+    assert (
+        "With these steps, to prove 1.1 % takes about 7 seeds (80 %: at most 12). A run of its own can do it" in answer
+    )
     assert words(page.by_id("answer").all("code")[0]).startswith("doremi run demo --set name=NEW")
     assert "doremi run demo --set name=NEW --set seed=2 --set candidates.seeds=7" in answer
-    assert "With these steps 1 % takes about 6 seeds (80 %: at most 10)" in answer
+    assert "With these steps, to prove 1 % takes about 6 seeds (80 %: at most 10)" in answer
     assert "Against natural, doremi surely moves loss from web to Wikipedia (en)." in words(page.by_id("by-domain"))
     assert "Short training. Models of size tiny train on 2.2 tokens a body parameter, and 20 are usual." in answer
     assert "3 domains, 3 mixtures compared, models of size tiny on 5,120 tokens each, 2 seeds." in answer

@@ -137,7 +137,9 @@ def test_7_seeds_are_a_median_and_a_limit() -> None:
     assert told.seeds is not None
     assert told.at_most is not None
     assert told.seeds < told.at_most
-    assert told.words() == f"With these steps 1 % takes about {told.seeds} seeds (80 %: at most {told.at_most})."
+    assert (
+        told.words() == f"With these steps, to prove 1 % takes about {told.seeds} seeds (80 %: at most {told.at_most})."
+    )
     # variance 1e-4, with 2 degrees the median estimate is 0.693 of the truth: (1.7 + 0.84)^2 x 1.44 is 9 to 11
     assert 8 <= told.seeds <= 12
     sure = needed(parts(0.0001 / 3, freedom=200.0), 3, 0.05, 0.01, bits=1.0, candidates=2)
