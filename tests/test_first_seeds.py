@@ -56,7 +56,7 @@ def test_two_seeds_of_two_mixtures_are_enough(run: RunDirectory) -> None:
     more = f"{(told.seeds - 2) * 3} min more." if told.seeds > 2 else "There are 2."
     said = noise_words(config(run), run, run.nodes(), 1)
     assert said.startswith(f"With these steps, to prove 1 % takes about {told.seeds} seeds (80 %: ")
-    assert said.endswith(f"{more} This run is to have 3.")
+    assert said.endswith(f"{more} This run is to have 3. {told.longer_words()}")
     unfinish(run, "uniform", 1)
     assert first_noise(config(run), run, run.nodes()) is None
 

@@ -76,8 +76,8 @@ def test_more_seeds_after_one_look_are_a_run_of_their_own(won: Verdict) -> None:
     settle = headline(failed(won, settle=Needed(0.01, 6, 10, None)), PRICE)[2]
     assert settle == (
         "Not proved: doremi is better than natural. "
-        "With these steps, to prove 1 % takes about 6 seeds (80 %: at most 10). A run of its own can do it, 60 min and its "
-        "search: `doremi run runs/demo --set name=NEW --set seed=3 --set candidates.seeds=6`."
+        "With these steps, to prove 1 % takes about 6 seeds (80 %: at most 10). A run of its own can do it, "
+        "60 min and its search: `doremi run runs/demo --set name=NEW --set seed=3 --set candidates.seeds=6`."
     )
     no_time = headline(failed(won, settle=Needed(0.01, 6, 10, None)), Price("runs/demo"))[2]
     assert "A run of its own can do it and its search" not in no_time

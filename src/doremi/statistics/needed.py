@@ -49,7 +49,8 @@ class Needed:
             return f"Seeds alone do not prove {_percent(self.effect)}. That takes {more}."
         if self.seeds is None:
             return f"With these steps more than {MOST} seeds are needed to prove {_percent(self.effect)}."
-        takes = f"With these steps, to prove {_percent(self.effect)} takes about {self.seeds} seeds ({_limit(self.at_most)})"
+        prove = f"With these steps, to prove {_percent(self.effect)}"
+        takes = f"{prove} takes about {self.seeds} seeds ({_limit(self.at_most)})"
         if have >= self.seeds:
             return f"{takes}. There are {have}."
         return f"{takes}." if one_seed is None else f"{takes}, {duration((self.seeds - have) * one_seed)} more."
