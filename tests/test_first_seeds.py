@@ -12,6 +12,8 @@ from doremi.config import RunConfig
 from doremi.pipeline.first_seeds import first_noise, noise_words
 from doremi.rundir.layout import RunDirectory
 from doremi.verdict import price
+from doremi.verdict.price import Price
+from doremi.verdict.table import format_table
 from make_run import MadeRun, make_run
 from verdicts import verdict_over
 
@@ -97,3 +99,11 @@ def test_the_price_of_a_seed_is_that_of_all_its_trainings(run: RunDirectory) -> 
     (run.root / "timings.jsonl").write_text("")
     assert price(run, run.nodes(), "demo").one_seed is None
     assert price(run, None, "demo").one_seed is None
+
+
+def test_what_longer_training_takes_is_in_the_verdict(run: RunDirectory) -> None:
+    """From the evaluations half way, which every training has."""
+    judged = verdict_over(run, list(EFFECT))
+    assert judged.noise is not None
+    assert judged.noise.longer is not None
+    assert judged.noise.longer_words() in " ".join(format_table(judged, Price("demo")).split())

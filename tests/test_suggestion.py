@@ -10,12 +10,14 @@ import yaml
 from typer.testing import CliRunner
 
 from doremi.cli.commands import app
-from doremi.cli.suggestion import HOURS, MOST_PASSES, PASSES, Given, suggest
+from doremi.cli.suggestion import HOURS, MOST_PASSES, PASSES, Given, Suggestion, suggest
+from doremi.config import load
 from doremi.corpus.bpe import train_bpe
 from doremi.corpus.tokenizer import END_OF_TEXT, TextTokenizer
 from doremi.diagnostics.few_tokens import few_tokens
 from doremi.model.build import build, count_parameters
 from doremi.model.presets import PRESETS, body_parameters, shape
+from doremi.rundir.peak_rate import peak_rate
 from tiny import write_corpus
 
 
@@ -68,6 +70,23 @@ def test_init_says_and_writes_what_it_suggests(tmp_path: Path, monkeypatch: pyte
     assert "model 0.1m: 100,672 body parameters, 624,960 with embeddings" in said
     assert "each training: 246 steps, 2,015,232 tokens. These are 20 a body parameter and 1.8 passes" in said
     assert "the whole run: at most about 51 min on these 2 cores. `doremi plan` measures it." in said
+
+
+@pytest.mark.parametrize(
+    ("preset", "rate", "warmup", "schedule"),
+    [("0.1m", 0.0109, 0.5, "linear"), ("3m", 0.00273, 0.5, "linear"), ("10m", 0.003, 0.06, "exponential")],
+)
+def test_init_writes_the_recipe_that_was_measured_for_small_models(
+    preset: str, rate: float, warmup: float, schedule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suggested = Suggestion(preset, 1, 2, 300, 32, 1.0, 1.0, 2)
+    monkeypatch.setattr("doremi.cli.init.suggest", lambda domains, given: suggested)
+    path = tmp_path / "my.yaml"
+    words = ["init", str(path), str(write_corpus(tmp_path / "text"))]
+    CliRunner().invoke(app, words, catch_exceptions=False)
+    config = load(path)
+    made = (peak_rate(config), config.training.warmup, config.training.schedule)
+    assert made == (rate, warmup, schedule)
 
 
 def test_parameters_are_those_at_the_vocabulary_of_the_tokenizer_that_is_named(tmp_path: Path) -> None:

@@ -34,6 +34,21 @@ SAMPLE_TOKENS = 10**8  # of it: more than the configuration here trains on
 JOIN = "\n\n"  # between the parts of a text that is a list
 _SAMPLE = "  {sign}sample_tokens: {tokens}   # read about so many tokens of each domain, spread over its files"
 
+_SMALL = ("0.1m", "0.3m", "1m", "3m")
+_RECIPE = """\
+  learning_rate: auto         # 0.7 divided by the width of the model
+  # What was best for models of up to 3m, in loss and in how sure a comparison is (docs/results/recipe.md)
+  schedule: linear
+  final_learning_rate: 0
+  warmup: 0.5
+  beta1: 0.8
+  beta2: 0.95
+  initial_spread: 2
+"""
+_UNTUNED = """\
+  learning_rate: 0.003        # `doremi tune` finds a better one
+"""
+
 _TEMPLATE = """\
 # A run of doremi. Only data.domains is required. `doremi run {command} --dry-run` shows what would happen.
 # The meaning of each key, and keys that are not shown here, are in {schema}
@@ -59,8 +74,7 @@ model:
 training:                     # the same for reference, proxy and main models
   steps: {steps:<21}# enough for the usual 20 tokens a body parameter, where text and time allow
   batch_size: {batch_size:<16}# sequences, at least one for each domain
-  learning_rate: 0.003
-
+{recipe}
 reference:
   mixture: natural            # the mixture of the reference model, natural (by tokens), uniform, or a mixture.json
 
@@ -156,6 +170,7 @@ def write_config(config: Path, asked: Asked, *, force: bool = False) -> str:
     join = "" if data.join is None else f"  join: {_quoted(data.join)}  # stands between the parts of a text\n"
     text = _TEMPLATE.format(
         command=one_line(command), schema=schema.__file__, domains=data.domains, preset=suggested.preset,
+        recipe=_RECIPE if suggested.preset in _SMALL else _UNTUNED,
         steps=suggested.steps, batch_size=suggested.batch_size, shared=data.shared,
         sample=_SAMPLE.format(sign="" if data.sampled else "# ", tokens=SAMPLE_TOKENS),
         text_field=_quoted(asked.text_field), join=join, tokenizer=_tokenizer(config, asked, data),
