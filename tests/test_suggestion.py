@@ -74,7 +74,7 @@ def test_init_says_and_writes_what_it_suggests(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize(
     ("preset", "rate", "warmup", "schedule"),
-    [("0.1m", 0.0109, 0.5, "linear"), ("3m", 0.00273, 0.5, "linear"), ("10m", 0.003, 0.06, "exponential")],
+    [("0.1m", 0.014, 0.5, "linear"), ("3m", 0.00175, 0.5, "linear"), ("10m", 0.003, 0.06, "exponential")],
 )
 def test_init_writes_the_recipe_that_was_measured_for_small_models(
     preset: str, rate: float, warmup: float, schedule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

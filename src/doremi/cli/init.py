@@ -36,7 +36,7 @@ _SAMPLE = "  {sign}sample_tokens: {tokens}   # read about so many tokens of each
 
 _SMALL = ("0.1m", "0.3m", "1m", "3m")
 _RECIPE = """\
-  learning_rate: auto         # 0.7 divided by the width of the model
+  learning_rate: auto         # by the width of the model, so that each size has its own
   # What was best for models of up to 3m, in loss and in how sure a comparison is (docs/results/recipe.md)
   schedule: linear
   final_learning_rate: 0

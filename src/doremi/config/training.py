@@ -37,8 +37,8 @@ class TrainingConfig(Section):
     optimizer: Literal["adamw", "adafactor"] = "adamw"
     """The paper used Adafactor for all its runs."""
     learning_rate: Annotated[float, Field(gt=0)] | Auto = 1e-3
-    """Peak learning rate. `auto` is 0.7 divided by the width of the model, so that each size has its own. It was
-    measured from 0.3m to 3m, in short trainings with small batches (docs/results/recipe.md)."""
+    """Peak learning rate. `auto` is 0.0076 at a width of 96, and falls with the width to the power of 1.5, so that each
+    size has its own. It was measured from 0.1m to 3m, with small batches (docs/results/recipe.md)."""
     learning_rates: dict[str, Annotated[float, Field(gt=0)]] = Field(default={})
     """Peak learning rates of single sizes of model, where they need another. `doremi tune` finds them."""
     schedule: Annotated[Literal["exponential", "linear", "cosine"], Neutral("exponential")] = "exponential"

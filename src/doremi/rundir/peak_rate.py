@@ -1,7 +1,8 @@
 """The peak learning rate of each size of model.
 
-Of models that are alike but for their width, a wider one wants a lower rate, in inverse proportion (Yang et al. 2022,
-arXiv:2203.03466). So one number serves all sizes. It was measured at widths of 96 to 256 (docs/results/recipe.md).
+A wider model wants a lower rate, in inverse proportion where nothing else changes (Yang et al. 2022, arXiv:2203.03466).
+A larger model is also trained for longer, which lowers it further. Sweeps at widths of 64 to 256, each with as many
+tokens a body parameter, agree with a power of 1.5 (docs/results/recipe.md).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from doremi.config import RunConfig
 from doremi.errors import ConfigError
 from doremi.rundir.weights import shape_of
 
-RATE_TIMES_WIDTH = 0.7
+BASE_RATE, BASE_WIDTH, POWER = 0.0076, 96, 1.5
 WIDTHS = ("hidden_size", "n_embd", "d_model")
 """What families of models call the length of the vectors between their blocks."""
 
@@ -28,4 +29,4 @@ def peak_rate(config: RunConfig, size: str | None = None) -> float:
             "training.learning_rate: auto needs the width of the model. "
             "Set model.options.hidden_size, or give a rate, such as 0.001"
         )
-    return float(f"{RATE_TIMES_WIDTH / width:.3g}")
+    return float(f"{BASE_RATE * (BASE_WIDTH / width) ** POWER:.3g}")
