@@ -9,7 +9,7 @@ import pytest
 
 from doremi.statistics.judge import noise
 from doremi.statistics.longer import Trend, trend
-from doremi.statistics.needed import Needed
+from doremi.statistics.needed import Longer, Needed
 from doremi.statistics.setting import Terms
 from doremi.statistics.table import DomainLosses, Entrant, Measurements
 from tolerances import FLOAT64
@@ -95,3 +95,16 @@ def test_the_words(half: float, said: str) -> None:
     told = noise(draws(np.random.default_rng(3), half, 0.01), Terms("uniform", 0.05, 0.005), 3)
     assert isinstance(told, Needed)
     assert told.longer_words().startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("longer", "said"),
+    [
+        (Longer(2, 5, 0.5), "would take about 2 (80 %: at most 5), if"),
+        (Longer(40, None, 0.5), "would take about 40 (80 %: perhaps more than 1000), if"),
+        (Longer(None, None, 0.9), "would take more than 1000 (80 %: perhaps more than 1000), if"),
+    ],
+)
+def test_the_words_at_the_ends_of_what_is_counted(longer: Longer, said: str) -> None:
+    """Two seeds are the fewest, so the number may be the same though the noise falls."""
+    assert said in Needed(0.01, 2, 6, None, longer).longer_words()

@@ -21,10 +21,14 @@ MOST = 1000
 
 @dataclass(frozen=True)
 class Longer:
-    """Seeds of trainings of twice the length, as in `Needed`."""
+    """Seeds of trainings of twice the length, as in `Needed`.
+
+    `ratio`: the variance at the end as a part of that half way, two digits.
+    """
 
     seeds: int | None
     at_most: int | None
+    ratio: float
 
 
 @dataclass(frozen=True)
@@ -59,9 +63,10 @@ class Needed:
         """What trainings of twice the length would take."""
         if self.longer is None:
             return "What longer training would take is not known: too few trainings show it."
-        if self.longer.seeds is None or self.longer.seeds >= (self.seeds or math.inf):
+        if self.longer.ratio >= 1:
             return "Longer training may not take fewer, for the noise has not fallen since half way."
-        takes = f"Training twice as long would take about {self.longer.seeds} ({_limit(self.longer.at_most)})"
+        number = f"more than {MOST}" if self.longer.seeds is None else f"about {self.longer.seeds}"
+        takes = f"Training twice as long would take {number} ({_limit(self.longer.at_most)})"
         return f"{takes}, if the noise falls again as it has since half way."
 
 
@@ -93,7 +98,8 @@ def needed(
     z = special.ndtri(1 - level) + special.ndtri(POWER)
     times = documents * (z / (effect * bits)) ** 2 if effect else math.inf
     limited = found[0] is None and times > 1
-    return Needed(effect, found[0], found[1], times if limited else None, Longer(*found[2:]) if trend else None)
+    longer = Longer(found[2], found[3], float(f"{trend.ratio:.2g}")) if trend else None
+    return Needed(effect, found[0], found[1], times if limited else None, longer)
 
 
 def _first(one_seed: float, documents: float, t_documents: float, t_seeds_N: np.ndarray, effect: float) -> int | None:
