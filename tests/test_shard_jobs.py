@@ -14,6 +14,8 @@ from doremi.cli.jobs import jobs_table
 from doremi.cli.status import status_table
 from doremi.config import RunConfig
 from doremi.corpus.shards import cut
+from doremi.corpus.shards.layout import Shard
+from doremi.corpus.shards.write import Desk
 from doremi.errors import DataError, Interrupted, RunError
 from doremi.events.event import Event, Finished, Reading, Started
 from doremi.executors.choose import chosen
@@ -157,6 +159,24 @@ def test_another_run_puts_the_corpus_together_meanwhile(
     assert "corpus" not in begun
     assert len(begun) < 8
     assert corpus_files(large) == straight
+
+
+def test_a_shard_is_overtaken_in_the_middle(
+    text: Path, straight: Mapping[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder is gone when it is to be written, and the corpus is there."""
+    config = tiny_config(tmp_path, text)
+    begun_as_large(config, monkeypatch)
+    write = Desk.write
+
+    def overtaken(desk: Desk, shard: Shard) -> None:
+        monkeypatch.setattr(Desk, "write", write)
+        prepared(config.model_copy(update={"name": "other"}))
+        write(desk, shard)
+
+    monkeypatch.setattr(Desk, "write", overtaken)
+    do(config, "shard/prose/1")
+    assert corpus_files(config) == straight
 
 
 class Overtaken(Watching):

@@ -28,6 +28,8 @@ SLACK = 1.25  # how much longer shards may take than that, for they know less of
 def write_shard(space: Workspace, spec: ShardSpec, job: str) -> None:
     """Do one shard, in this process. Of two runs that want the same, one does it and the other waits.
 
+    Where the corpus is whole before the shard is, there is nothing left to do.
+
     `RunError` where the corpus is being prepared anew since, with other shards.
     """
     folder = library.place(Path(space.config.runs), spec.corpus)
@@ -44,7 +46,12 @@ def write_shard(space: Workspace, spec: ShardSpec, job: str) -> None:
                 return
             raise RunError(f"{folder}: the corpus is being prepared anew, without {job}; run the same command again")
         watch.emit(Started(job))
-        _in_turn(space, layout, shard, Desk(layout, work), job)
+        try:
+            _in_turn(space, layout, shard, Desk(layout, work), job)
+        except RunError:
+            if library.find(folder, spec.corpus) is None:
+                raise
+            return  # another run has put the corpus together meanwhile, and its shards are gone
         watch.emit(Finished(job, 0.0))
 
 
