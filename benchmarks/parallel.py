@@ -3,16 +3,13 @@
     python benchmarks/parallel.py [--rounds 3] [--steps 150]
 
 Prints JSON lines: `parallel_over_sequential_demo` (wall time from the start of the command to the end of its last
-training, start-up included; runs alternate), `parallel_over_sequential_training` (the same of one main model's training
-by itself, divided by how many go on at once: nothing goes below it), and `parallel_peak_memory_gib` of all processes
-together. Text and configuration are those of `make demo`; the corpus is prepared once, before.
+training, start-up included; runs alternate), and `parallel_peak_memory_gib` of all processes together. Text and
+configuration are those of `make demo`; the corpus is prepared once, before.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -60,15 +57,8 @@ def memory(process: int) -> int:
     return total
 
 
-def one_training(run: Path) -> float:
-    """Seconds of a main model's training, the median."""
-    lines = [json.loads(line) for line in (run / "timings.jsonl").read_text().splitlines()]
-    of_mains = [one["seconds"] for one in lines if "tokens" in one and "/proxy/" not in one["stage"]]
-    return statistics.median(of_mains)
-
-
-def run(config: Path, way: str, number: int) -> tuple[float, int, float]:
-    """Seconds until the last training has ended, the peak of memory in bytes, and the seconds of one training."""
+def run(config: Path, way: str, number: int) -> tuple[float, int]:
+    """Seconds until the last training has ended, and the peak of memory in bytes."""
     name = f"{way}-{number}"
     command = [sys.executable, "-m", "doremi", "run", str(config), "--set", f"name={name}", *settings(way)]
     began, peak = time.time(), 0
@@ -78,9 +68,8 @@ def run(config: Path, way: str, number: int) -> tuple[float, int, float]:
         time.sleep(SAMPLE_SECONDS)
     if process.returncode:
         sys.exit(f"{' '.join(command)}:\n{process.stderr.read() if process.stderr else ''}")
-    folder = config.parent.parent / "runs" / name
-    ended = max(p.stat().st_mtime for p in folder.glob("trainings/*/stage.json"))
-    return ended - began, peak, one_training(folder)
+    ended = max(p.stat().st_mtime for p in (config.parent.parent / "runs" / name).glob("trainings/*/stage.json"))
+    return ended - began, peak
 
 
 def main() -> None:
@@ -94,18 +83,13 @@ def main() -> None:
         subprocess.run([sys.executable, "-m", "doremi", "prepare", str(config)], check=True, capture_output=True)
         seconds: dict[str, list[float]] = {"parallel": [], "sequential": []}
         peaks: dict[str, list[int]] = {"parallel": [], "sequential": []}
-        each: dict[str, list[float]] = {"parallel": [], "sequential": []}
         for number in range(arguments.rounds):
             for way in seconds:
-                took, peak, one = run(config, way, number)
+                took, peak = run(config, way, number)
                 seconds[way].append(took)
                 peaks[way].append(peak)
-                each[way].append(one)
     middle, lowest, highest = ratio(seconds, "parallel", "sequential")
     figure("parallel_over_sequential_demo", middle, "ratio", lowest=lowest, highest=highest)
-    middle, lowest, highest = ratio(each, "parallel", "sequential")
-    cores = available_cores()
-    figure("parallel_over_sequential_training", middle / cores, "ratio", lowest=lowest / cores, highest=highest / cores)
     for way, values in peaks.items():
         figure(f"{way}_peak_memory_gib", max(values) / GIB, "GiB")
 
