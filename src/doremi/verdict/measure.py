@@ -183,12 +183,13 @@ def _half_way(folders: list[list[TrainingFolder]]) -> np.ndarray | None:
     return np.array(rows) if all(bits is not None for row in rows for bits in row) else None
 
 
-def _bits_at_half(folder: TrainingFolder) -> list[float] | None:
-    half = folder.stage()["steps"] / 2
-    near = min(folder.records("evaluation"), key=lambda record: abs(record["step"] - half), default=None)
-    if near is None or abs(near["step"] - half) >= 0.2 * half:
+def _bits_at_half(folder: TrainingFolder) -> np.ndarray | None:
+    """Of both halves of the held-out documents, as those at the end are."""
+    middle = folder.stage()["steps"] / 2
+    near = min(folder.records("evaluation"), key=lambda record: abs(record["step"] - middle), default=None)
+    if near is None or abs(near["step"] - middle) >= 0.2 * middle:
         return None
-    return near["report"]["bits_per_byte"]
+    return np.mean([near[half]["bits_per_byte"] for half in ("select", "report")], axis=0)
 
 
 def _curve(folders: list[TrainingFolder]) -> Curve:
